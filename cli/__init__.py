@@ -1,0 +1,1 @@
+"""The `dimerec` command: thin, one file a subcommand."""

@@ -1,0 +1,1 @@
+"""Event log in, trained and evaluated model out."""

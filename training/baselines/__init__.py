@@ -1,0 +1,1 @@
+"""Simple recommenders that a model has to beat, behind the same Scorer protocol."""

@@ -1,0 +1,124 @@
+"""The `dimerec` command: finds the subcommand, runs it, turns domain errors into one line.
+
+A subcommand lives in a module of its own whose `command` is a function with typer annotations, or a
+`typer.Typer` for a command with subcommands of its own. Only the module that was asked for is imported, so
+`dimerec --help` starts fast and never loads torch; the summaries shown there stand in `COMMANDS`.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import version as installed_version
+from typing import Annotated, NamedTuple, NoReturn
+
+import typer
+
+from training.errors import TrainingError
+
+DOMAIN_ERRORS: tuple[type[Exception], ...] = (TrainingError,)
+"""The root of every room's exception tree: expected trouble, told in one line."""
+
+LEARN = "From an event log to a model"
+PUBLISH = "Bundles"
+SERVE = "Serving"
+
+
+class Subcommand(NamedTuple):
+    """Where a subcommand lives and what `dimerec --help` says of it."""
+
+    module: str
+    panel: str
+    summary: str
+
+
+COMMANDS = {
+    "demo": Subcommand("cli.demo", LEARN, "Fetch, train, publish and serve MovieLens-100K."),
+    "prepare": Subcommand("cli.prepare", LEARN, "Turn an event log into sequences and a data card."),
+    "train": Subcommand("cli.train", LEARN, "Train a DimeRec model on prepared data."),
+    "evaluate": Subcommand("cli.evaluate", LEARN, "Measure a model next to Popularity and ItemKNN."),
+    "publish": Subcommand("cli.publish", PUBLISH, "Publish a trained model as a bundle."),
+    "bundles": Subcommand("cli.bundles", PUBLISH, "List, verify and prune published bundles."),
+    "recommend": Subcommand("cli.recommend", PUBLISH, "Recommend for one user or a whole file, offline."),
+    "serve": Subcommand("cli.serve", SERVE, "Serve recommendations over HTTP."),
+    "import-history": Subcommand("cli.import_history", SERVE, "Load an event log into Redis."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `dimerec` with `arguments` (default: the process's own) and exit.
+
+    Exit codes: 0 done, 1 a domain error (one line on stderr), 2 a usage error, 130 interrupted.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        application(given)(given, prog_name="dimerec")
+    except DOMAIN_ERRORS as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+    sys.exit(0)
+
+
+def application(arguments: Sequence[str]) -> typer.Typer:
+    """The typer application, with the one subcommand that `arguments` ask for imported."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    requested = next((argument for argument in arguments if argument in COMMANDS), None)
+    for name, (module, panel, summary) in COMMANDS.items():
+        command: Callable[..., None] | typer.Typer = _not_imported
+        if name == requested:
+            command = import_module(module).command
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name, short_help=summary, rich_help_panel=panel)
+        else:
+            app.command(name, short_help=summary, rich_help_panel=panel)(command)
+    return app
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(installed_version("dimerec-serve"))
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Candidate retrieval for short video: learn from an event log, publish a bundle, serve it.
+
+    `dimerec demo` shows the whole path on public data. With a log of your own:
+
+    - `dimerec prepare --events events.parquet --items items.csv --out data`
+
+    - `dimerec train --data data --out run`
+
+    - `dimerec evaluate --run run --data data`
+
+    - `dimerec publish --run run --data data --root bundles`
+
+    - `dimerec serve --bundle bundles`
+    """
+
+
+def _not_imported() -> None:
+    """Stand in for a subcommand that was not asked for."""
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    printable = "".join(character if character.isprintable() else " " for character in message)
+    typer.echo(f"dimerec: {' '.join(printable.split())}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
