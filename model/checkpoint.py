@@ -1,0 +1,57 @@
+"""A model on disk: safetensors with the configuration in its header. No pickle, nothing executed."""
+
+import os
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from model.config import ModelConfig
+from model.dimerec import DimeRec
+
+_FORMAT = "dimerec-model-1"
+
+
+class CheckpointError(Exception):
+    """A model file is missing, damaged, or of another format than this version reads."""
+
+
+def save_checkpoint(path: Path, model: DimeRec) -> None:
+    """Write the model to `path`; a reader sees the old file or the new one, whole."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
+    with temporary.open("rb") as written:
+        os.fsync(written.fileno())
+    temporary.replace(path)
+
+
+def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
+    """Read a model, ready to serve (eval mode).
+
+    Raises CheckpointError, naming the file and the remedy, if it cannot be read or does not fit.
+    """
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != _FORMAT:
+                found = metadata.get("format", "no format")
+                raise CheckpointError(f"{path} is no {_FORMAT} file ({found}); train or publish it anew")
+            config = ModelConfig.model_validate_json(metadata.get("config", ""))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read the model {path}: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "config"
+        raise CheckpointError(f"{path} holds an unusable model config: {field}: {first['msg']}") from error
+
+    model = DimeRec(config).to(device)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path} does not fit its own config: {reason}") from error
+    return model.eval()

@@ -1,0 +1,51 @@
+"""What a DimeRec model is made of; saved inside every checkpoint and bundle."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+GuidanceKind = Literal["self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"]
+ProcessKind = Literal["geodesic", "gaussian", "euclidean"]
+
+
+class ModelConfig(BaseModel):
+    """Architecture and training objective of one model; frozen, unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    items: int = Field(ge=1, le=2**31 - 2, description="catalogue size n; rows 1…n, row 0 is padding")
+    dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
+    max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
+
+    guidance: GuidanceKind = Field("self_attentive", description="guidance extraction module (paper §4.2)")
+    interests: int = Field(4, ge=1, le=64, description="K guidance vectors per user")
+    routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
+    blocks: int = Field(2, ge=1, le=12, description="sasrec: transformer blocks")
+    heads: int = Field(2, ge=1, le=16, description="sasrec: attention heads; divides dim")
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout in guidance and denoiser")
+
+    process: ProcessKind = Field("geodesic", description="forward noise process (paper §4.3)")
+    timesteps: int = Field(32, ge=2, le=2000, description="T, noise levels known to the denoiser")
+    first_cosine: float = Field(0.7, gt=0, lt=1, description="mean cosine between x_1 and x_0; 0 at T")
+    hidden: int = Field(512, ge=8, le=8192, description="denoiser: hidden width")
+    layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
+
+    temperature: float = Field(0.07, gt=0, le=10, description="τ of every softmax over items")
+    negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
+    reconstruction_weight: float = Field(1.0, ge=0, description="λ of L_recon")
+    softmax_weight: float = Field(1.0, ge=0, description="μ of L_ssm")
+    project_reconstruction: bool = Field(
+        False, description="ablation: ‖x0 − x̂0‖² instead of ‖x0 − m‖², and x̂0 instead of m in the reverse"
+    )
+    detach_target: bool = Field(True, description="no gradient into x0 through L_recon and the noise")
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> "ModelConfig":
+        if self.guidance == "sasrec" and self.dim % self.heads:
+            raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
+        return self
+
+    @property
+    def guidance_vectors(self) -> int:
+        """Rows of GEM's output: K, but 1 for `sasrec`, whose guidance is its last state."""
+        return 1 if self.guidance == "sasrec" else self.interests

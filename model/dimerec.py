@@ -1,0 +1,107 @@
+"""DimeRec (Li et al., WSDM 2025): GEM guides, DAM generates the embeddings of the next interests."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+
+from model import sampler
+from model.batch import HistoryBatch
+from model.config import ModelConfig
+from model.denoiser import Denoiser
+from model.embeddings import ItemTable
+from model.guidance import build_guidance
+from model.losses import Choices, guidance_loss, reconstruction_loss, sampled_softmax_loss
+from model.process import build_process
+from model.schedule import mean_cosines
+from model.sphere import unit
+
+
+class Losses(NamedTuple):
+    """Scalars of one batch: L_gem, L_recon, L_ssm (unweighted) and their weighted sum."""
+
+    guidance: Tensor
+    reconstruction: Tensor
+    softmax: Tensor
+    total: Tensor
+
+
+class DimeRec(nn.Module):
+    """Item table, guidance extraction module and diffusion aggregation module."""
+
+    cosines: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        cosines = mean_cosines(config.timesteps, config.first_cosine)
+        self.register_buffer("cosines", cosines.float(), persistent=False)
+        self.items = ItemTable(config.items, config.dim)
+        self.guidance = build_guidance(config)
+        self.process = build_process(config)
+        self.denoiser = Denoiser(config)
+
+    def guide(self, history: HistoryBatch) -> Tensor:
+        """GEM: unit guidance vectors `(batch, interests, dim)`."""
+        return unit(self.guidance(self.items(history.items), history.mask))
+
+    def generate(
+        self,
+        guidance: Tensor,
+        start: Tensor,
+        steps: int,
+        *,
+        eta: float = 0.0,
+        generator: Generator | None = None,
+    ) -> Tensor:
+        """DAM: one interest embedding per row, `(rows, dim)` of unit norm.
+
+        One row per draw: for M draws repeat each user's `guidance` `(rows, interests, dim)` M times and
+        give each row its own `start` `(rows, dim)`, uniform on the sphere. `steps` in 1 … T; `eta` in
+        0 … 1 (0: deterministic). A row's answer does not depend on the other rows.
+        """
+
+        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
+            m: Tensor = self.denoiser(x_t, t, guidance)
+            return unit(m) if self.config.project_reconstruction else m
+
+        spherical = self.config.process != "euclidean"
+        return sampler.generate(
+            denoise, start, self.cosines, steps, eta=eta, spherical=spherical, generator=generator
+        )
+
+    def item_vectors(self) -> Tensor:
+        """Unit vectors of the catalogue `(items, dim)`; line i is item row i + 1."""
+        return self.items.all()
+
+    def loss(self, history: HistoryBatch, targets: Tensor, generator: Generator | None = None) -> Losses:
+        """L = L_gem + λ L_recon + μ L_ssm for histories and the item rows `(batch,)` that followed them."""
+        config = self.config
+        x0 = self.items(targets)
+        choices = self._choices(targets, generator)
+        guidance = self.guide(history)
+        of_guidance = guidance_loss(guidance, x0, choices, config.temperature)
+
+        clean = x0.detach() if config.detach_target else x0
+        t = torch.randint(1, config.timesteps + 1, targets.shape, generator=generator, device=targets.device)
+        m = self.denoiser(self.process(clean, t, generator), t, guidance)
+        prediction = unit(m)
+        of_reconstruction = reconstruction_loss(clean, prediction if config.project_reconstruction else m)
+        of_softmax = sampled_softmax_loss(prediction, x0, choices, config.temperature)
+        total = (
+            of_guidance
+            + config.reconstruction_weight * of_reconstruction
+            + config.softmax_weight * of_softmax
+        )
+        return Losses(of_guidance, of_reconstruction, of_softmax, total)
+
+    def _choices(self, targets: Tensor, generator: Generator | None) -> Choices:
+        """Uniform negatives shared by the batch; the whole catalogue where it is no larger than that."""
+        config = self.config
+        if config.negatives >= config.items:
+            rows = torch.arange(1, config.items + 1, device=targets.device)
+        else:
+            rows = torch.randint(
+                1, config.items + 1, (config.negatives,), generator=generator, device=targets.device
+            )
+        return Choices(self.items(rows), targets[:, None] == rows)

@@ -1,0 +1,51 @@
+"""Learned tables: item vectors on the sphere, positions counted from the newest event, noise levels."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from model.sphere import unit
+
+_ITEM_STD = 0.02
+"""Small on purpose: vectors are normalised before use, so a step turns a short one further."""
+
+
+class ItemTable(nn.Module):
+    """E ∈ R^{(n+1)×d}; every vector is used normalised, row 0 (padding) stays the zero vector."""
+
+    def __init__(self, items: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(items + 1, dim, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=_ITEM_STD)
+        with torch.no_grad():
+            self.table.weight[0] = 0
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Unit vectors `(…, dim)` of item rows `(…)`."""
+        return unit(self.table(rows))
+
+    def all(self) -> Tensor:
+        """Unit vectors of every item, `(items, dim)`; line i is row i + 1."""
+        return unit(self.table.weight[1:])
+
+
+class PositionTable(nn.Module):
+    """Learned vectors for positions counted from the newest event (0), so that padding moves nothing."""
+
+    def __init__(self, max_length: int, dim: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(max_length, dim)
+        nn.init.normal_(self.table.weight, std=0.02)
+
+    def forward(self, length: int) -> Tensor:
+        """`(length, dim)`, oldest first."""
+        return self.table.weight[:length].flip(0)
+
+
+def timestep_features(t: Tensor, dim: int) -> Tensor:
+    """Sinusoidal features `(batch, dim)` of noise levels t `(batch,)` (DDPM's)."""
+    half = dim // 2
+    frequencies = torch.exp(torch.arange(half, device=t.device) * (-math.log(10_000.0) / half))
+    angles = t[:, None].float() * frequencies
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

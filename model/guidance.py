@@ -1,0 +1,165 @@
+"""GEM, the guidance extraction module (paper §4.2): g = GEM(S) ∈ R^{K×d}, five extractors behind one call.
+
+Each takes the item vectors of a history `(batch, length, dim)`, newest last and zero where padded, with
+its mask `(batch, length)`, and returns `(batch, interests, dim)`.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.config import ModelConfig
+from model.embeddings import PositionTable
+
+
+class SelfAttentive(nn.Module):
+    """Additive self-attention pooling (ComiRec-SA): A = softmax_N(W2 tanh(W1 (H + P))), g = AᵀH."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.positions = PositionTable(config.max_length, config.dim)
+        self.hidden = nn.Linear(config.dim, 4 * config.dim, bias=False)
+        self.interests = nn.Linear(4 * config.dim, config.interests, bias=False)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, interests, dim)`."""
+        vectors = self.dropout(vectors)
+        hidden = torch.tanh(self.hidden(vectors + self.positions(vectors.shape[1])))
+        logits: Tensor = self.interests(hidden)
+        logits = logits.masked_fill(~mask[..., None], -torch.inf)
+        attention = logits.softmax(dim=1)
+        return attention.transpose(1, 2) @ vectors
+
+
+class DynamicRouting(nn.Module):
+    """Capsules by routing-by-agreement (ComiRec-DR): items vote for K interests, which vote back."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.iterations = config.routing_iterations
+        scale = config.dim**-0.5
+        self.transform = nn.Parameter(torch.randn(config.interests, config.dim, config.dim) * scale)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, interests, dim)`, each of norm < 1 by the squash."""
+        votes = torch.einsum("bnd,kde->bkne", vectors, self.transform)
+        agreement = torch.zeros(votes.shape[:3], device=votes.device, dtype=votes.dtype)
+        fixed = votes.detach()  # only the last iteration is differentiated, as in the paper's code
+        for _ in range(self.iterations - 1):
+            capsules = self._route(fixed, agreement, mask)
+            agreement = agreement + torch.einsum("bkne,bke->bkn", fixed, capsules)
+        return self._route(votes, agreement, mask)
+
+    @staticmethod
+    def _route(votes: Tensor, agreement: Tensor, mask: Tensor) -> Tensor:
+        coupling = agreement.softmax(dim=1) * mask[:, None]
+        capsules = torch.einsum("bkn,bkne->bke", coupling, votes)
+        squared = capsules.square().sum(-1, keepdim=True)
+        return capsules * (squared / (1 + squared)) / (squared + 1e-9).sqrt()
+
+
+class CausalTransformer(nn.Module):
+    """SASRec's encoder; its state at the newest event is the one guidance vector."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.positions = PositionTable(config.max_length, config.dim)
+        self.scale = config.dim**0.5
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.dim)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, 1, dim)`."""
+        length = vectors.shape[1]
+        causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+        itself = torch.eye(length, dtype=torch.bool, device=mask.device)
+        visible = (causal & mask[:, None, :]) | itself  # a padded query sees itself, or its softmax is NaN
+        states = self.dropout(vectors * self.scale + self.positions(length) * self.scale)
+        for block in self.blocks:
+            states = block(states, visible[:, None])
+        newest: Tensor = self.norm(states[:, -1:])
+        return newest
+
+
+class TransformerBlock(nn.Module):
+    """Pre-norm self-attention and feed-forward."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.dropout = nn.Dropout(config.dropout)
+        self.attention_norm = nn.LayerNorm(config.dim)
+        self.qkv = nn.Linear(config.dim, 3 * config.dim)
+        self.project = nn.Linear(config.dim, config.dim)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(config.dim),
+            nn.Linear(config.dim, 4 * config.dim),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * config.dim, config.dim),
+        )
+
+    def forward(self, states: Tensor, visible: Tensor) -> Tensor:
+        """`states` `(batch, length, dim)`, `visible` `(batch, 1, length, length)` bool."""
+        query, key, value = (
+            part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.attention_norm(states)).chunk(3, dim=-1)
+        )
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        attended: Tensor = self.dropout(self.project(mixed.transpose(1, 2).flatten(2)))
+        states = states + attended
+        update: Tensor = self.dropout(self.feed_forward(states))
+        return states + update
+
+
+class PerceptronPooling(nn.Module):
+    """An MLP over the whole window laid end to end, padded with zeros to `max_length` (ablation)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = nn.Sequential(
+            nn.Linear(config.max_length * config.dim, 4 * config.dim),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(4 * config.dim, config.interests * config.dim),
+        )
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, interests, dim)`."""
+        missing = self.config.max_length - vectors.shape[1]
+        window = functional.pad(vectors * mask[..., None], (0, 0, missing, 0))
+        guidance: Tensor = self.layers(window.flatten(1))
+        return guidance.view(-1, self.config.interests, self.config.dim)
+
+
+class Recent(nn.Module):
+    """Rule without parameters (ablation): the newest K items; a shorter history repeats its newest."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.interests = config.interests
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, interests, dim)`, newest last."""
+        missing = max(self.interests - vectors.shape[1], 0)
+        window = functional.pad(vectors, (0, 0, missing, 0))[:, -self.interests :]
+        present = functional.pad(mask, (missing, 0))[:, -self.interests :]
+        return torch.where(present[..., None], window, vectors[:, -1:])
+
+
+def build_guidance(config: ModelConfig) -> nn.Module:
+    """The extractor that `config.guidance` names."""
+    match config.guidance:
+        case "self_attentive":
+            return SelfAttentive(config)
+        case "dynamic_routing":
+            return DynamicRouting(config)
+        case "sasrec":
+            return CausalTransformer(config)
+        case "mlp":
+            return PerceptronPooling(config)
+        case "recent":
+            return Recent(config)

@@ -1,0 +1,42 @@
+"""The three terms of DimeRec's objective L = L_gem + λ L_recon + μ L_ssm: tensors in, scalar out."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+class Choices(NamedTuple):
+    """What a softmax over items chooses from: candidate items shared by the batch, and who is right."""
+
+    vectors: Tensor
+    """`(candidates, dim)` unit vectors of sampled negatives, or of every item."""
+    collisions: Tensor
+    """`(batch, candidates)` bool, True where a candidate is the row's own target."""
+
+
+def sampled_softmax_loss(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
+    """Mean of −log softmax(q·e_a / τ) over the target and the shared negatives.
+
+    `query` and `target` are `(batch, dim)` of unit norm; candidates equal to the target are left out.
+    """
+    positive = (query * target).sum(-1, keepdim=True) / temperature
+    negative = query @ choices.vectors.T / temperature
+    negative = negative.masked_fill(choices.collisions, -torch.inf)
+    return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]).mean()
+
+
+def guidance_loss(guidance: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
+    """L_gem: the softmax loss of the interest that matches the target best (ComiRec's hard readout).
+
+    `guidance` is `(batch, interests, dim)`, `target` `(batch, dim)`, both of unit norm.
+    """
+    best = torch.einsum("bkd,bd->bk", guidance.detach(), target.detach()).argmax(1)
+    chosen = guidance.take_along_dim(best[:, None, None], dim=1).squeeze(1)
+    return sampled_softmax_loss(chosen, target, choices, temperature)
+
+
+def reconstruction_loss(target: Tensor, prediction: Tensor) -> Tensor:
+    """L_recon: mean over the batch of ‖x0 − prediction‖²; `(batch, dim)` each."""
+    return functional.mse_loss(prediction, target, reduction="none").sum(-1).mean()
