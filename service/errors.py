@@ -1,0 +1,118 @@
+"""What can go wrong while serving; `problems.py` alone knows which HTTP answer each becomes.
+
+```
+ServiceError
+├── InvalidRequest        the request cannot be answered as asked; names the fields
+├── ItemUnknown           the catalogue has no such item
+├── RequestRefused        the service protects itself or the caller's deadline
+│   ├── Overloaded            the queue is full; come back after `retry_after_s`
+│   ├── DeadlineExceeded      the caller's deadline passed while the request waited
+│   └── Closing               the service is shutting down
+├── ClientLeft            the caller hung up before the answer
+├── BodyTooLarge          more bytes than the service reads
+├── MediaTypeUnsupported  the body is not declared as JSON
+├── AdminRefused          an administrative call without the right key
+│   └── AdminDisabled         no key is configured, so nobody may call
+├── UsersNotListed        listing users is switched off
+├── NoEarlierBundle       there is nothing to roll back to
+├── BundleRootReadOnly    the rollback cannot be recorded
+└── StartupError          the service cannot start; the message is one line with the remedy
+```
+
+Errors of other rooms that reach a caller keep their own trees: `HistoryUnavailable` and `BundleError`.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class FieldError(NamedTuple):
+    """What is wrong with one field of a request."""
+
+    field: str
+    """Path into the request, for example `history[3]` or `events[0].timestamp`."""
+    message: str
+
+
+class ServiceError(Exception):
+    """Any expected trouble of the service."""
+
+
+class InvalidRequest(ServiceError):
+    """The request is well-formed but cannot be answered as asked."""
+
+    def __init__(self, fields: Sequence[FieldError]) -> None:
+        self.fields = tuple(fields)
+        super().__init__("; ".join(f"{field}: {message}" for field, message in self.fields))
+
+
+class ItemUnknown(ServiceError):
+    """The catalogue in service has no item of that id."""
+
+
+class RequestRefused(ServiceError):
+    """The request was turned away before it cost any computation."""
+
+
+class Overloaded(RequestRefused):
+    """The queue is full."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{waiting} requests are waiting already; try again in {retry_after_s} s")
+
+
+class DeadlineExceeded(RequestRefused):
+    """The caller's deadline passed while the request waited."""
+
+    def __init__(self, waited_ms: float) -> None:
+        super().__init__(
+            f"deadline_ms passed after {waited_ms:.0f} ms of waiting; nothing was computed: "
+            "allow more time or send fewer requests at once"
+        )
+
+
+class Closing(RequestRefused):
+    """The service is shutting down and takes no new work."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is shutting down: send the request to another replica")
+
+
+class ClientLeft(ServiceError):
+    """The caller closed the connection before the answer was ready."""
+
+
+class BodyTooLarge(ServiceError):
+    """The request body is larger than the service reads."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is larger than {limit} bytes: split the request")
+
+
+class MediaTypeUnsupported(ServiceError):
+    """The request body is not declared as JSON."""
+
+
+class AdminRefused(ServiceError):
+    """The administrative key is missing or wrong."""
+
+
+class AdminDisabled(AdminRefused):
+    """No administrative key is configured."""
+
+
+class UsersNotListed(ServiceError):
+    """The settings do not allow users to be listed."""
+
+
+class NoEarlierBundle(ServiceError):
+    """There is no earlier bundle to roll back to."""
+
+
+class BundleRootReadOnly(ServiceError):
+    """CURRENT cannot be written, so a rollback would not survive a restart."""
+
+
+class StartupError(ServiceError):
+    """The service cannot start as configured."""
