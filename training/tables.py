@@ -1,0 +1,100 @@
+"""Opening the caller's tables (Parquet or delimited text) lazily, and telling what is wrong with them."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PanicException, PolarsError
+
+from training.errors import DataError
+
+MAX_ID_BYTES = 256
+"""Longest user or item id that is kept, in bytes of UTF-8."""
+
+_HEADER_BYTES = 65_536
+_PARQUET_MAGIC = b"PAR1"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def scan_table(path: Path) -> pl.LazyFrame:
+    """Open a Parquet file, or comma-, semicolon- or tab-separated text (gzip allowed), not reading its rows.
+
+    The content decides, not the name. Every column of a text file is a string, so that the id `007` keeps its
+    zeros whatever stands in the other rows. Raises DataError if there is no such file or it is neither.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a directory; name one file (Parquet, CSV or TSV, gzip allowed)")
+    with explaining(path):
+        with path.open("rb") as file:
+            magic = file.read(4)
+        if not magic:
+            raise DataError(f"{path} is empty; it needs a header line and events")
+        if magic == _PARQUET_MAGIC:
+            return pl.scan_parquet(path)
+        if path.suffix == ".parquet":
+            raise DataError(f"{path} is not a Parquet file; write it as Parquet or name a CSV file")
+        separator = _separator(_header(path, compressed=magic.startswith(_GZIP_MAGIC)))
+        return pl.scan_csv(path, separator=separator, infer_schema=False)
+
+
+@contextmanager
+def explaining(path: Path) -> Iterator[None]:
+    """Turn what a reader of `path` raises into a DataError: one line with a remedy."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; check the path") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text; convert it, e.g. iconv -f latin1 -t utf-8") from error
+    except (PolarsError, PanicException) as error:
+        raise DataError(f"{path}: {_remedy(str(error))}") from error
+    except (EOFError, zlib.error) as error:
+        raise DataError(f"{path} is a damaged gzip file; fetch or compress it again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def require_columns(path: Path, schema: pl.Schema, columns: dict[str, str]) -> None:
+    """Raise DataError unless every wanted column is in `schema`; `columns` maps each to its option's name."""
+    for column, option in columns.items():
+        if column not in schema:
+            there = ", ".join(repr(name) for name in schema)
+            raise DataError(
+                f"{path} has no column {column!r}, only {there}; name the right one with {option}"
+            )
+
+
+def id_expression(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+    """Ids as strings, the empty one as null. Raises DataError unless they are strings or integers."""
+    dtype = schema[column]
+    if not (dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)):
+        raise DataError(f"{path}: column {column!r} is {dtype}; ids must be strings or integers, cast it")
+    text = pl.col(column).cast(pl.String)
+    return pl.when(text != "").then(text)
+
+
+def _header(path: Path, *, compressed: bool) -> str:
+    with gzip.open(path) if compressed else path.open("rb") as file:
+        return file.read(_HEADER_BYTES).partition(b"\n")[0].decode("utf-8-sig")
+
+
+def _separator(header: str) -> str:
+    return next((separator for separator in "\t,;" if separator in header), ",")
+
+
+def _remedy(message: str) -> str:
+    """What to do about an error of Polars, whose own messages speak of its parameters."""
+    if "utf-8" in message.lower() or "utf8" in message.lower():
+        return "not UTF-8 text; convert it, e.g. iconv -f latin1 -t utf-8"
+    if "more fields than" in message:
+        return "a row has more fields than the header; quote fields that hold the separator"
+    if "could not parse" in message:
+        return "a quote is opened and never closed; double the quotes inside of fields"
+    if "empty CSV" in message:
+        return "the file is empty; it needs a header line and events"
+    if "parquet" in message.lower():
+        return f"damaged Parquet file ({' '.join(message.split())}); write it again"
+    return " ".join(message.split())
