@@ -1,0 +1,28 @@
+"""What can go wrong with a history store.
+
+HistoryError
+├── HistoryUnavailable      the store is slow or gone; ask again later
+│   └── HistoryUnreadable   the store answers, but this user's history isn't one that we wrote
+├── HistoryInputError       an id or a timestamp that no store can keep
+└── HistoryUrlError         the address of the store can't be used
+"""
+
+
+class HistoryError(Exception):
+    """Root of the tree; every message is one line."""
+
+
+class HistoryUnavailable(HistoryError):  # noqa: N818 (a state of the store, not a mistake)
+    """The store is slow or gone; the same call may succeed later."""
+
+
+class HistoryUnreadable(HistoryUnavailable):
+    """The store holds something else than a history under this user's key."""
+
+
+class HistoryInputError(HistoryError):
+    """An id or a timestamp is outside what a store keeps."""
+
+
+class HistoryUrlError(HistoryError):
+    """The address of the store is malformed or of an unknown scheme."""

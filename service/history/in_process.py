@@ -1,0 +1,98 @@
+"""Histories in this process's memory: for a laptop, the demo and tests. They end with the process."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
+
+from service.history.protocol import (
+    DEFAULT_MAX_EVENTS,
+    AppendResult,
+    Event,
+    by_user,
+    check_events,
+    check_limit,
+    check_user,
+)
+
+DEFAULT_MAX_USERS = 100_000
+
+
+class InProcessHistory:
+    """A HistoryStore in memory.
+
+    Keeps `max_events` a user and `max_users` users: with one user more, the one added to longest ago goes.
+    """
+
+    def __init__(self, *, max_events: int = DEFAULT_MAX_EVENTS, max_users: int = DEFAULT_MAX_USERS) -> None:
+        self._max_events = max_events
+        self._max_users = max_users
+        self._histories: OrderedDict[str, list[Event]] = OrderedDict()
+
+    def load(self, events: Iterable[tuple[str, Event]]) -> AppendResult:
+        """Add events of many users, given as (user id, event), as before serving starts."""
+        grouped = by_user(events)
+        for user_id, of_user in grouped.items():
+            check_user(user_id)
+            check_events(of_user)
+        return sum((self._append(user_id, of_user) for user_id, of_user in grouped.items()), AppendResult())
+
+    async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        """Add events to one user's history, all or none of them."""
+        check_user(user_id)
+        check_events(events)
+        return self._append(user_id, events)
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        """Add events of many users, given as (user id, event)."""
+        return self.load(events)
+
+    async def read(self, user_id: str, limit: int) -> list[Event]:
+        """The newest `limit` events of a user, oldest first; empty for an unknown user."""
+        check_user(user_id)
+        check_limit(limit)
+        history = self._histories.get(user_id, [])
+        oldest = max(0, len(history) - limit)
+        return [Event(event.item_id, event.timestamp) for event in history[oldest:]]
+
+    async def forget(self, user_id: str) -> int:
+        """Delete all that is kept of a user; the number of events that were deleted."""
+        check_user(user_id)
+        return len(self._histories.pop(user_id, []))
+
+    async def users(self, limit: int) -> list[str]:
+        """Up to `limit` ids of users who have a history, those added to last first."""
+        check_limit(limit)
+        return list(islice(reversed(self._histories), limit))
+
+    async def ping(self) -> None:
+        """Return: memory is always there."""
+
+    async def close(self) -> None:
+        """Drop all histories."""
+        self._histories.clear()
+
+    def _append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        if not events:
+            return AppendResult()
+        history = self._histories.get(user_id, [])
+        known = {_identity(event) for event in history}
+        new: dict[Hashable, Event] = {}
+        for event in events:
+            if _identity(event) not in known:
+                new.setdefault(_identity(event), event)
+
+        merged = sorted((*history, *new.values()), key=attrgetter("timestamp"))
+        excess = max(0, len(merged) - self._max_events)
+        outdated = sum(_identity(event) in new for event in merged[:excess])
+        self._histories[user_id] = merged[excess:]
+        self._histories.move_to_end(user_id)
+        if len(self._histories) > self._max_users:
+            self._histories.popitem(last=False)
+        return AppendResult(len(new) - outdated, len(events) - len(new), outdated)
+
+
+def _identity(event: Event) -> Hashable:
+    return event.event_id if event.event_id is not None else (event.item_id, event.timestamp)

@@ -1,0 +1,128 @@
+"""What a history store is: every user's newest events, oldest first.
+
+The rules that every store keeps, whatever order events come in:
+
+- A history holds the newest N events by timestamp; events of the same timestamp stay in order of arrival.
+- An event is a repeat if the history holds one of the same identity: the same `event_id`, or, for events
+  without one, the same item and timestamp. A repeat changes nothing, so that every call may be made again.
+- An event older than a full history is outdated: it's accepted, counted, and not kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from service.history.errors import HistoryInputError
+
+DEFAULT_MAX_EVENTS = 1_000
+"""Events kept a user (the model reads the newest 50; the others are what the user has seen)."""
+
+MAX_ID_BYTES = 1_024
+"""Bound on user, item and event ids, in bytes of UTF-8."""
+
+MAX_TIMESTAMP = 2**53 - 1
+"""Bound on the magnitude of a timestamp: the largest integer that a double keeps."""
+
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+class Event(NamedTuple):
+    """One item that a user watched.
+
+    `timestamp` is in ms since the epoch (or a plain order). `event_id` is the caller's name of the event and
+    makes a repeat recognisable; stores keep only a digest of it, so that events read back have none.
+    """
+
+    item_id: str
+    timestamp: int
+    event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppendResult:
+    """What became of the events of one call: kept, known already, or older than a full history."""
+
+    added: int = 0
+    repeated: int = 0
+    outdated: int = 0
+
+    def __add__(self, other: AppendResult) -> AppendResult:
+        """The counts of both calls together."""
+        return AppendResult(
+            self.added + other.added, self.repeated + other.repeated, self.outdated + other.outdated
+        )
+
+
+class HistoryStore(Protocol):
+    """Keeps histories. Methods raise HistoryUnavailable, and HistoryInputError for a bad argument."""
+
+    async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        """Add events to one user's history, all or none of them."""
+        ...
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        """Add events of many users, given as (user id, event); each user gets all or none of theirs."""
+        ...
+
+    async def read(self, user_id: str, limit: int) -> list[Event]:
+        """The newest `limit` events (≥ 0) of a user, oldest first; empty for an unknown user."""
+        ...
+
+    async def forget(self, user_id: str) -> int:
+        """Delete all that is kept of a user; the number of events that were deleted."""
+        ...
+
+    async def users(self, limit: int) -> list[str]:
+        """Up to `limit` (≥ 0) ids of users who have a history, in any order; for a picker, not a census."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store answers."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections; the store can't be used afterwards."""
+        ...
+
+
+def check_user(user_id: str) -> None:
+    """Raise HistoryInputError unless `user_id` can be kept."""
+    _check_id("user_id", user_id)
+
+
+def check_events(events: Sequence[Event]) -> None:
+    """Raise HistoryInputError unless every event can be kept."""
+    for event in events:
+        _check_id("item_id", event.item_id)
+        if event.event_id is not None:
+            _check_id("event_id", event.event_id)
+        if not -MAX_TIMESTAMP <= event.timestamp <= MAX_TIMESTAMP:
+            raise HistoryInputError("timestamp: must lie within ±(2^53 − 1), in ms since the epoch")
+
+
+def check_limit(limit: int) -> None:
+    """Raise HistoryInputError unless `limit` is a count."""
+    if limit < 0:
+        raise HistoryInputError("limit: must not be negative")
+
+
+def by_user(events: Iterable[tuple[str, Event]]) -> dict[str, list[Event]]:
+    """Events grouped by user, both in order of first appearance."""
+    grouped: dict[str, list[Event]] = {}
+    for user_id, event in events:
+        grouped.setdefault(user_id, []).append(event)
+    return grouped
+
+
+def _check_id(field: str, value: str) -> None:
+    if not value:
+        raise HistoryInputError(f"{field}: must not be empty")
+    if len(value) > MAX_ID_BYTES or (
+        not value.isascii() and len(value.encode(errors="replace")) > MAX_ID_BYTES
+    ):
+        raise HistoryInputError(f"{field}: must be at most {MAX_ID_BYTES} bytes of UTF-8")
+    if _UNSTORABLE.search(value):
+        raise HistoryInputError(f"{field}: must be valid Unicode without the NUL character")

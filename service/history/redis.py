@@ -1,0 +1,192 @@
+"""Histories in Redis: one key per user, every command one round trip.
+
+Keys and lifetimes, all of them:
+
+| key                          | value                   | lifetime                          |
+|------------------------------|-------------------------|-----------------------------------|
+| `dimerec:history:1:{<user>}` | events, see encoding.py | `ttl_s` from the latest append    |
+
+The user id is percent-encoded, so that nothing a caller sends can leave the hash tag `{…}`, which places the
+key in a cluster. The 1 is the version of the encoding.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
+from hashlib import sha1
+from importlib.resources import files
+from itertools import starmap
+from typing import Any, Self
+from urllib.parse import quote, unquote
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from service.history.connection import ConnectionLimits, connect
+from service.history.encoding import decode, encode, encoded_count
+from service.history.errors import HistoryUnavailable, HistoryUnreadable
+from service.history.protocol import (
+    DEFAULT_MAX_EVENTS,
+    AppendResult,
+    Event,
+    by_user,
+    check_events,
+    check_limit,
+    check_user,
+)
+
+DEFAULT_TTL_S = 90 * 24 * 3600
+DEFAULT_TIMEOUT_S = 0.25
+DEFAULT_MAX_CONNECTIONS = 64
+
+_KEY_PREFIX = "dimerec:history:1:"
+_SCRIPT = files("service.history").joinpath("append.lua").read_text()
+_SCRIPT_SHA1 = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
+_SCAN_KEYS = 1_000
+
+
+class RedisHistory:
+    """A HistoryStore in Redis.
+
+    `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call that
+    takes longer than `timeout_s` seconds raises HistoryUnavailable.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        *,
+        max_events: int = DEFAULT_MAX_EVENTS,
+        ttl_s: float = DEFAULT_TTL_S,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> None:
+        self._client: Any = client
+        self._max_events = max_events
+        self._ttl_ms = int(ttl_s * 1000)
+        self._timeout_s = timeout_s
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        max_events: int = DEFAULT_MAX_EVENTS,
+        ttl_s: float = DEFAULT_TTL_S,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
+    ) -> Self:
+        """A store at an address; connection.py lists the schemes. Nothing is connected yet.
+
+        Raises HistoryUrlError.
+        """
+        client = connect(url, ConnectionLimits(timeout_s, max_connections))
+        return cls(client, max_events=max_events, ttl_s=ttl_s, timeout_s=timeout_s)
+
+    async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        """Add events to one user's history, all or none of them."""
+        call = self._append_call(user_id, events)
+        if not events:
+            return AppendResult()
+        async with self._bounded():
+            try:
+                counts = await self._client.evalsha(_SCRIPT_SHA1, *call)
+            except NoScriptError:
+                counts = await self._client.eval(_SCRIPT, *call)
+        return _result(counts, len(events))
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        """Add events of many users in one round trip; each user gets all or none of theirs."""
+        grouped = by_user(events)
+        calls = list(starmap(self._append_call, grouped.items()))
+        async with self._bounded():
+            replies = await self._pipeline("EVALSHA", _SCRIPT_SHA1, calls)
+            unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            again = await self._pipeline("EVAL", _SCRIPT, [calls[place] for place in unknown])
+            for place, reply in zip(unknown, again, strict=True):
+                replies[place] = reply
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        return sum(
+            (_result(reply, len(of_user)) for reply, of_user in zip(replies, grouped.values(), strict=True)),
+            AppendResult(),
+        )
+
+    async def read(self, user_id: str, limit: int) -> list[Event]:
+        """The newest `limit` events of a user, oldest first; empty for an unknown user."""
+        check_user(user_id)
+        check_limit(limit)
+        async with self._bounded():
+            history = await self._client.get(_key(user_id))
+        return decode(history, min(limit, self._max_events)) if history is not None else []
+
+    async def forget(self, user_id: str) -> int:
+        """Delete all that is kept of a user; the number of events that were deleted."""
+        check_user(user_id)
+        async with self._bounded():
+            history = await self._client.getdel(_key(user_id))
+        return encoded_count(history) if history is not None else 0
+
+    async def users(self, limit: int) -> list[str]:
+        """Up to `limit` ids of users who have a history, found by a scan that ends when they are."""
+        check_limit(limit)
+        found: set[str] = set()
+        async with self._bounded(), aclosing(self._client.scan_iter(f"{_KEY_PREFIX}*", _SCAN_KEYS)) as keys:
+            while len(found) < limit and (key := await anext(keys, None)) is not None:
+                found.add(_user(key))
+        return sorted(found)
+
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        async with self._bounded():
+            await self._client.ping()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    def _append_call(self, user_id: str, events: Sequence[Event]) -> tuple[int, str, int, int, bytes]:
+        check_user(user_id)
+        check_events(events)
+        return 1, _key(user_id), self._max_events, self._ttl_ms, encode(events)
+
+    async def _pipeline(self, command: str, script: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if not calls:
+            return []
+        pipeline = self._client.pipeline(transaction=False)
+        for call in calls:
+            pipeline.execute_command(command, script, *call)
+        replies: list[Any] = await pipeline.execute(raise_on_error=False)
+        return replies
+
+    @asynccontextmanager
+    async def _bounded(self) -> AsyncIterator[None]:
+        """Bound the time of the calls inside, and map what Redis and the network raise to our errors."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                yield
+        except TimeoutError as error:
+            raise HistoryUnavailable(
+                f"Redis did not answer within {self._timeout_s * 1000:.0f} ms"
+            ) from error
+        except ResponseError as error:
+            if "WRONGTYPE" in str(error) or "UNREADABLE" in str(error):
+                raise HistoryUnreadable("Redis holds something else under this user's key") from error
+            raise HistoryUnavailable(f"Redis refuses: {error}") from error
+        except (RedisError, OSError) as error:
+            raise HistoryUnavailable(f"Redis is gone: {error}") from error
+
+
+def _key(user_id: str) -> str:
+    return f"{_KEY_PREFIX}{{{quote(user_id, safe='')}}}"
+
+
+def _user(key: bytes) -> str:
+    return unquote(key.decode()[len(_KEY_PREFIX) + 1 : -1])
+
+
+def _result(counts: Sequence[int], given: int) -> AppendResult:
+    added, outdated = counts
+    return AppendResult(added, given - added - outdated, outdated)
