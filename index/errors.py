@@ -1,0 +1,33 @@
+"""Everything that can go wrong in this room, as one tree.
+
+IndexingError
+├── VectorError       vectors, queries or rows of a wrong shape, length or value
+├── IndexFileError    an index file that is missing, damaged or not the one expected
+├── CatalogueError    an item table that is missing, damaged or inconsistent
+├── QueryError        a retrieval query outside its bounds
+└── GpuUnavailable    a GPU index was asked for where none can be made
+"""
+
+
+class IndexingError(Exception):
+    """Base of all errors raised by :mod:`index`; its text is one line that names the remedy."""
+
+
+class VectorError(IndexingError):
+    """Vectors, queries or rows have a wrong shape, length or value."""
+
+
+class IndexFileError(IndexingError):
+    """An index file is missing, damaged or not the one expected."""
+
+
+class CatalogueError(IndexingError):
+    """An item table is missing, damaged or inconsistent."""
+
+
+class QueryError(IndexingError):
+    """A retrieval query is outside its bounds."""
+
+
+class GpuUnavailable(IndexingError):  # noqa: N818 - states a condition, like HistoryUnavailable
+    """A GPU index was asked for where none can be made."""

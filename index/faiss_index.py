@@ -1,0 +1,194 @@
+"""FAISS behind :class:`index.vector_index.VectorIndex`: build, search, save, load, move to a GPU.
+
+The file is what ``faiss.write_index`` writes, which FAISS alone can read, followed by a seal: a mark and the
+SHA-256 of everything before it. FAISS parses its files in C++ and trusts them, so a file is handed to it only
+after its seal was checked, from the very bytes that were checked.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import faiss
+import numpy as np
+
+from index import tuning
+from index.atomic import replacing
+from index.errors import GpuUnavailable, IndexFileError, VectorError
+from index.tuning import IndexKind
+from index.vector_index import Rows, Vectors, checked_depth, checked_unit_vectors
+
+_KINDS: dict[type, IndexKind] = {
+    faiss.IndexFlatIP: "flat",
+    faiss.IndexHNSWFlat: "hnsw",
+    faiss.IndexIVFFlat: "ivf",
+}
+_SEAL = b"dimerec-index-1\n"
+_SEAL_SIZE = len(_SEAL) + hashlib.sha256().digest_size
+
+
+class FaissIndex:
+    """Nearest neighbours among rows 1 … n by a FAISS index, made by :func:`build_index` or :meth:`load`.
+
+    Searches may run from several threads at once on the CPU, from one at a time on a GPU.
+    """
+
+    def __init__(self, searcher: Any, kind: IndexKind, vectors: Vectors) -> None:
+        self._searcher = searcher
+        self._vectors = vectors
+        self.kind: IndexKind = kind
+        self.dim = int(searcher.d)
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """Return cosines (q, k) and rows (q, k), best first; −inf and −1 where fewer than ``k`` are found."""
+        queries = checked_unit_vectors(queries, "queries", self.dim)
+        cosines, rows = self._searcher.search(queries, checked_depth(k))
+        cosines[rows < 0] = -np.inf
+        return cosines, rows
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """Return the vectors (len(rows), dim) of these rows."""
+        if len(rows) and not 1 <= rows.min() <= rows.max() <= len(self):
+            raise VectorError(f"rows must lie in 1 … {len(self)}")
+        return self._vectors.take(rows - 1, axis=0)
+
+    def on_gpu(self, device: int = 0) -> "FaissIndex":
+        """Return the same index on a GPU (``flat`` and ``ivf``; at most 2,048 hits a query there).
+
+        Raises :class:`GpuUnavailable` where FAISS was built without CUDA, no GPU is seen, or ``kind`` is
+        ``hnsw``, which FAISS keeps on the CPU.
+        """
+        if not gpu_available():
+            raise GpuUnavailable("no GPU index here: install the `gpu` extra on a machine with a CUDA device")
+        if self.kind == "hnsw":
+            raise GpuUnavailable("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
+        resources = faiss.StandardGpuResources()
+        return FaissIndex(faiss.index_cpu_to_gpu(resources, device, self._searcher), self.kind, self._vectors)
+
+    def save(self, path: Path) -> None:
+        """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""
+        content = faiss.serialize_index(self._searcher).data
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(content)
+            file.write(_SEAL + hashlib.sha256(content).digest())
+
+    @classmethod
+    def load(
+        cls, path: Path, *, dim: int | None = None, count: int | None = None, kind: IndexKind | None = None
+    ) -> "FaissIndex":
+        """Read an index that :meth:`save` wrote.
+
+        Raises :class:`IndexFileError` when it is missing or damaged, was not written by :meth:`save`, or
+        differs from the expected ``dim``, ``count`` or ``kind``.
+        """
+        searcher = _read(path)
+        found_kind = _kind_of(path, searcher)
+        claims = (("dim", dim, searcher.d), ("count", count, searcher.ntotal), ("kind", kind, found_kind))
+        for name, expected, found in claims:
+            if expected is not None and expected != found:
+                raise IndexFileError(
+                    f"{path.name} has the {name} {found}, expected {expected}: build it again"
+                )
+        return cls(searcher, found_kind, _vectors_of(searcher, found_kind))
+
+
+def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") -> FaissIndex:
+    """Index unit ``vectors`` (n, dim) as rows 1 … n; ``auto`` chooses the kind by n (:mod:`index.tuning`).
+
+    ``flat`` is exact. The same vectors give the same ``flat`` and ``ivf`` index; ``hnsw`` is linked by
+    several threads at once, so that two builds may differ in a hit at the margin.
+    """
+    vectors = checked_unit_vectors(vectors, "vectors")
+    if not len(vectors):
+        raise VectorError("an index needs at least one vector")
+    chosen = tuning.choose_kind(len(vectors)) if kind == "auto" else kind
+    if chosen == "flat":
+        storage = faiss.IndexFlatIP(vectors.shape[1])
+    elif chosen == "hnsw":
+        storage = _empty_hnsw(vectors.shape[1])
+    elif chosen == "ivf":
+        storage = _trained_ivf(vectors)
+    else:
+        raise VectorError(f"unknown index kind {chosen!r}: choose auto, flat, hnsw or ivf")
+    searcher = faiss.IndexIDMap2(storage)
+    searcher.add_with_ids(vectors, np.arange(1, len(vectors) + 1))
+    return FaissIndex(searcher, chosen, _vectors_of(searcher, chosen))
+
+
+def gpu_available() -> bool:
+    """Return whether FAISS was built for CUDA and sees a GPU."""
+    return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
+
+
+def _empty_hnsw(dim: int) -> Any:
+    index = faiss.IndexHNSWFlat(dim, tuning.HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = tuning.HNSW_BUILD_DEPTH
+    index.hnsw.efSearch = tuning.HNSW_SEARCH_DEPTH
+    return index
+
+
+def _trained_ivf(vectors: Vectors) -> Any:
+    dim = vectors.shape[1]
+    cells = tuning.ivf_cells(len(vectors))
+    centres = faiss.IndexFlatIP(dim)
+    index = faiss.IndexIVFFlat(centres, dim, cells, faiss.METRIC_INNER_PRODUCT)
+    index.cp.spherical = True
+    index.cp.niter = tuning.IVF_TRAINING_ROUNDS
+    index.cp.min_points_per_centroid = 1  # cells are never this small, but for a catalogue of a few items
+    index.cp.max_points_per_centroid = tuning.IVF_TRAINING_POINTS_PER_CELL
+    index.train(vectors)
+    index.nprobe = tuning.ivf_probes(cells)
+    return index
+
+
+def _read(path: Path) -> Any:
+    """Return the FAISS object in ``path``, its seal checked first."""
+    try:
+        content = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise IndexFileError(
+            f"{path.name} cannot be read ({error.strerror}): build the index again"
+        ) from error
+    body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:].tobytes()
+    if not seal.startswith(_SEAL):
+        raise IndexFileError(f"{path.name} is cut short or no index of this program: build the index again")
+    if seal != _SEAL + hashlib.sha256(body.data).digest():
+        raise IndexFileError(f"{path.name} is damaged (its checksum differs): build the index again")
+    try:
+        return faiss.deserialize_index(body)
+    except RuntimeError as error:
+        raise IndexFileError(
+            f"{path.name} is no index that this FAISS can read: build the index again"
+        ) from error
+
+
+def _kind_of(path: Path, searcher: Any) -> IndexKind:
+    """Return the kind of a loaded index, once it is known to be one that :func:`build_index` makes."""
+    if not isinstance(searcher, faiss.IndexIDMap2):
+        raise IndexFileError(f"{path.name} does not carry rows as ids: build the index again")
+    if searcher.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise IndexFileError(f"{path.name} does not rank by inner product: build the index again")
+    if not np.array_equal(faiss.vector_to_array(searcher.id_map), np.arange(1, searcher.ntotal + 1)):
+        raise IndexFileError(
+            f"{path.name} does not hold the rows 1 … {searcher.ntotal}: build the index again"
+        )
+    storage = type(faiss.downcast_index(searcher.index))
+    if storage not in _KINDS:
+        raise IndexFileError(f"{path.name} holds a {storage.__name__}: build the kind flat, hnsw or ivf")
+    return _KINDS[storage]
+
+
+def _vectors_of(searcher: Any, kind: IndexKind) -> Vectors:
+    """Return the vectors (n, dim), line i for row i + 1.
+
+    ``flat`` and ``hnsw`` keep them in one block that is looked at in place: the view lives as long as
+    ``searcher``. ``ivf`` scatters them over its cells: a copy.
+    """
+    storage: Any = faiss.downcast_index(searcher.index)
+    if kind == "ivf":
+        return cast(Vectors, storage.reconstruct_n(0, storage.ntotal))
+    block: Any = storage if kind == "flat" else faiss.downcast_index(storage.storage)
+    return cast(Vectors, faiss.rev_swig_ptr(block.get_xb(), block.ntotal * block.d).reshape(-1, block.d))

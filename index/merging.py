@@ -1,0 +1,64 @@
+"""From the cosines of many interests with many items to one list: score, choose, diversify.
+
+Arrays only; the plain-loop reference that these are tested against is ``tests/index/reference.py``.
+"""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.vector_index import Rows, Vectors
+
+Merge = Literal["mean", "max"]
+
+
+class Merged(NamedTuple):
+    """Items scored over all interests.
+
+    ``scores`` (items,): mean of softmaxes in 0 … 1, or greatest cosine; ``shares`` (interests, items): what
+    each interest contributed, in units that are comparable within one list.
+    """
+
+    scores: Vectors
+    shares: Vectors
+
+
+def merge_interests(cosines: Vectors, merge: Merge, temperature: float) -> Merged:
+    """Score items from their ``cosines`` (interests, items).
+
+    ``mean``: the mean over interests of softmax_items(cosine / temperature), so that an interest gives
+    away the same total however near its items are; its share is its softmax.
+    ``max``: the greatest cosine; the interest that has it has the whole share.
+    """
+    if merge == "max":
+        shares = np.zeros_like(cosines)
+        shares[cosines.argmax(axis=0), np.arange(cosines.shape[1])] = 1.0
+        return Merged(cosines.max(axis=0), shares)
+    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(temperature))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return Merged(weights.mean(axis=0), weights)
+
+
+def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:
+    """Choose ``k`` positions greedily, each the best by its score and by what it adds in categories.
+
+    Each is the one of greatest (1 − δ) · score / max score − δ · overlap, where overlap is the mean Jaccard
+    overlap of its categories with those of each already chosen; equal ones by position.
+
+    ``scores`` (items,): best first, negative ones count as 0; ``categories`` (items, categories): 0 or 1,
+    an item without any overlaps with nothing; ``diversity``: δ in 0 … 1, where 0 leaves the order as it is.
+    """
+    relevance = np.maximum(scores.astype(np.float64), 0.0)
+    if len(relevance) and relevance[0] > 0.0:
+        relevance *= (1.0 - diversity) / relevance[0]
+    sizes = categories.sum(axis=1)
+    overlap = np.zeros(len(scores))
+    chosen: list[int] = []
+    for count in range(min(k, len(scores))):
+        position = int(np.argmax(relevance - (diversity / max(count, 1)) * overlap))
+        chosen.append(position)
+        relevance[position] = -np.inf
+        shared = categories @ categories[position]
+        overlap += shared / np.maximum(sizes + sizes[position] - shared, 1.0)
+    return np.array(chosen, dtype=np.int64)
