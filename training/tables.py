@@ -11,9 +11,7 @@ from polars.exceptions import PanicException, PolarsError
 
 from training.errors import DataError
 
-MAX_ID_BYTES = 256
-"""Longest user or item id that is kept, in bytes of UTF-8."""
-
+_TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _HEADER_BYTES = 65_536
 _PARQUET_MAGIC = b"PAR1"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -67,13 +65,30 @@ def require_columns(path: Path, schema: pl.Schema, columns: dict[str, str]) -> N
             )
 
 
-def id_expression(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
-    """Ids as strings, the empty one as null. Raises DataError unless they are strings or integers."""
+def text_expression(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+    """Ids and names as strings, the empty one as null; raises DataError unless text or integers."""
     dtype = schema[column]
-    if not (dtype.is_integer() or isinstance(dtype, pl.String | pl.Categorical | pl.Enum)):
-        raise DataError(f"{path}: column {column!r} is {dtype}; ids must be strings or integers, cast it")
+    if not (dtype.is_integer() or isinstance(dtype, _TEXT)):
+        raise DataError(f"{path}: column {column!r} is {dtype}; it must hold strings or integers, cast it")
     text = pl.col(column).cast(pl.String)
     return pl.when(text != "").then(text)
+
+
+def number_expression(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+    """Numbers as float64, null where it is none; raises DataError for other types than numbers and text."""
+    dtype = schema[column]
+    if isinstance(dtype, _TEXT):
+        return pl.col(column).cast(pl.String).str.strip_chars().cast(pl.Float64, strict=False)
+    if not dtype.is_numeric():
+        raise DataError(f"{path}: column {column!r} is {dtype}; it must hold numbers, cast it")
+    return pl.col(column).cast(pl.Float64)
+
+
+def time_expression(path: Path, schema: pl.Schema, column: str) -> pl.Expr:
+    """Timestamps as float64 in the column's own unit; dates in milliseconds since the epoch."""
+    if isinstance(schema[column], pl.Date | pl.Datetime):
+        return pl.col(column).cast(pl.Datetime("ms")).dt.epoch("ms").cast(pl.Float64)
+    return number_expression(path, schema, column)
 
 
 def _header(path: Path, *, compressed: bool) -> str:

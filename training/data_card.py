@@ -1,0 +1,68 @@
+"""The data card: what `prepare` found in an event log, what it dropped and why."""
+
+from pydantic import BaseModel, ConfigDict
+
+from training.dataset import TimestampUnit
+
+
+class Dropped(BaseModel):
+    """Events that were left out for one reason."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reason: str
+    events: int
+    users: int | None = None
+    """Users left out altogether, where the reason is one about users."""
+    items: int | None = None
+    """Items left out altogether, where the reason is one about items."""
+
+
+class ItemsFileCard(BaseModel):
+    """How an items file and an event log fit together."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    listed: int
+    """Distinct items in the file."""
+    repeated: int
+    """Rows left out because an earlier row has the same id."""
+    without_id: int
+    """Rows left out because they have no id, or one that is too long."""
+    without_events: int
+    """Listed items that are not in the catalogue: nothing is known of them that a model could learn."""
+    unlisted: int
+    """Items with events that the file does not list: kept, without title and categories."""
+    ignored_columns: list[str]
+
+
+class DataCard(BaseModel):
+    """Counts of one prepared data set; written as `card.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events_file: str
+    rows: int
+    """Rows of the event log."""
+    users: int
+    items: int
+    events: int
+    repeats: int
+    """Events on an item that the user had met before; no model that removes seen items can predict them."""
+    lengths: dict[str, int]
+    """Events per user: min, p25, median, p75, p90, max."""
+    popularity: dict[str, int]
+    """Events per item, the same quantiles."""
+    timestamp_unit: TimestampUnit
+    first_timestamp: int
+    """Milliseconds since the epoch, or an order."""
+    last_timestamp: int
+    categories: int
+    items_without_title: int
+    items_without_category: int
+    dropped: list[Dropped]
+    ignored_columns: list[str]
+    items_file: ItemsFileCard | None
+    fingerprint: str
+    """SHA-256 of the prepared content."""

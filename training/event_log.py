@@ -1,0 +1,208 @@
+"""Reading an event log: columns to one shape, unusable rows out, every one of them counted."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from index.catalogue import MAX_ID_LENGTH
+from training.data_card import Dropped
+from training.dataset import WINDOWS, TimestampUnit
+from training.errors import DataError
+from training.prepare_options import PrepareOptions
+from training.tables import (
+    explaining,
+    number_expression,
+    require_columns,
+    scan_table,
+    text_expression,
+    time_expression,
+)
+
+_LARGEST_TIMESTAMP = 2.0**53
+"""Beyond this, whole numbers are no longer exact in a float64, and no sane clock counts that far."""
+
+_KEYS = ("user_id", "item_id", "timestamp")
+
+
+@dataclass(frozen=True)
+class EventLog:
+    """The usable events of a log and the account of the others."""
+
+    events: pl.DataFrame
+    """`user_id` string, `item_id` string, `timestamp` int64 (ms or order), `window` string where asked for;
+    each (user, item, timestamp) once, in no particular order."""
+    rows: int
+    timestamp_unit: TimestampUnit
+    dropped: list[Dropped]
+    ignored_columns: list[str]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column to read: its name here, in the file and on the command line, and what makes a row unusable."""
+
+    name: str
+    source: str
+    option: str
+    read: Callable[[Path, pl.Schema, str], pl.Expr]
+    problems: dict[str, pl.Expr]
+
+
+def read_event_log(path: Path, options: PrepareOptions) -> EventLog:
+    """Read the events of `path` that `options` ask for.
+
+    Raises DataError if the file cannot be read, lacks a column or has one of a wrong type, or if no event in
+    it is usable.
+    """
+    columns = _columns(options)
+    problems = {reason: unusable for column in columns for reason, unusable in column.problems.items()}
+    kept = [column.name for column in columns if column.name in (*_KEYS, "window")]
+    table = scan_table(path)
+    with explaining(path):
+        schema = table.collect_schema()
+        require_columns(path, schema, {column.source: column.option for column in columns})
+        in_one_shape = {column.name: column.read(path, schema, column.source) for column in columns}
+        labelled = table.select(**in_one_shape).with_columns(problem=_first_of(problems))
+        counts, events = pl.collect_all(
+            [
+                labelled.group_by("problem").len(),
+                labelled.filter(pl.col("problem").is_null()).select(kept),
+            ],
+            engine="streaming",
+        )
+    rows_by_problem = dict(counts.iter_rows())
+    rows = sum(rows_by_problem.values())
+    dropped = [
+        Dropped(reason=reason, events=rows_by_problem[reason])
+        for reason in problems
+        if reason in rows_by_problem
+    ]
+    if events.is_empty():
+        raise DataError(f"{path} holds no usable event: {_why_empty(rows, dropped)}")
+
+    events, unit = _in_milliseconds(path, events, schema, options)
+    once = events.group_by(_KEYS).agg(pl.exclude(_KEYS).min())
+    if once.height < events.height:
+        repeats = events.height - once.height
+        dropped.append(Dropped(reason="repeats an event (same user, item and timestamp)", events=repeats))
+    return EventLog(once, rows, unit, dropped, sorted(set(schema) - _known_columns(options)))
+
+
+def _columns(options: PrepareOptions) -> list[_Column]:
+    columns = [
+        _Column(
+            "user_id",
+            options.user_column,
+            "--user-column",
+            text_expression,
+            _id_problems("user_id", options.user_column),
+        ),
+        _Column(
+            "item_id",
+            options.item_column,
+            "--item-column",
+            text_expression,
+            _id_problems("item_id", options.item_column),
+        ),
+        _Column(
+            "timestamp",
+            options.timestamp_column,
+            "--timestamp-column",
+            time_expression,
+            {
+                f"{options.timestamp_column} is not a number": _no_number("timestamp"),
+                f"{options.timestamp_column} is out of range": pl.col("timestamp").abs() > _LARGEST_TIMESTAMP,
+            },
+        ),
+    ]
+    if options.event_types:
+        source, types = options.event_type_column, options.event_types
+        other = {f"{source} is not {' or '.join(types)}": ~_one_of("event_type", types)}
+        columns.append(_Column("event_type", source, "--event-type-column", text_expression, other))
+    if options.min_weight is not None:
+        source, least = options.weight_column, options.min_weight
+        light = {
+            f"{source} is not a number": _no_number("weight"),
+            f"{source} is below {least:g}": pl.col("weight") < least,
+        }
+        columns.append(_Column("weight", source, "--weight-column", number_expression, light))
+    if options.window_column is not None:
+        source = options.window_column
+        other = {f"{source} is none of {', '.join(WINDOWS)}": ~_one_of("window", WINDOWS)}
+        columns.append(_Column("window", source, "--window-column", text_expression, other))
+    return columns
+
+
+def _id_problems(name: str, source: str) -> dict[str, pl.Expr]:
+    return {
+        f"{source} is missing": pl.col(name).is_null(),
+        f"{source} is longer than {MAX_ID_LENGTH} characters": pl.col(name).str.len_chars() > MAX_ID_LENGTH,
+    }
+
+
+def _no_number(name: str) -> pl.Expr:
+    return pl.col(name).is_null() | pl.col(name).is_nan()
+
+
+def _one_of(name: str, values: tuple[str, ...]) -> pl.Expr:
+    return pl.col(name).is_in(list(values)).fill_null(value=False)
+
+
+def _first_of(problems: dict[str, pl.Expr]) -> pl.Expr:
+    """The reason of the first condition that holds for a row; null where none does."""
+    none = pl.lit(None, dtype=pl.String)
+    return reduce(
+        lambda otherwise, problem: pl.when(problem[1]).then(pl.lit(problem[0])).otherwise(otherwise),
+        reversed(problems.items()),
+        none,
+    )
+
+
+def _why_empty(rows: int, dropped: list[Dropped]) -> str:
+    if rows == 0:
+        return "it has a header but no rows"
+    reasons = "; ".join(f"in {drop.events:,} of {rows:,} rows {drop.reason}" for drop in dropped)
+    return f"{reasons}; correct the column or the option that names it"
+
+
+def _in_milliseconds(
+    path: Path, events: pl.DataFrame, schema: pl.Schema, options: PrepareOptions
+) -> tuple[pl.DataFrame, TimestampUnit]:
+    """Timestamps as int64, seconds scaled to milliseconds, and the unit they came in."""
+    timestamps = events["timestamp"]
+    unit = options.timestamp_unit
+    if unit != "order" and schema[options.timestamp_column].is_temporal():
+        unit = "ms"
+    if unit == "auto":
+        unit = _unit_of(path, float(np.median(timestamps.to_numpy())), options.timestamp_column)
+    if unit == "order" and not timestamps.equals(timestamps.round()):
+        raise DataError(
+            f"{path}: column {options.timestamp_column!r} has fractions, so it is no order; "
+            "say --timestamp-unit s or ms, or make it whole"
+        )
+    scaled = timestamps * 1000 if unit == "s" else timestamps
+    return events.with_columns(scaled.round().cast(pl.Int64)), unit
+
+
+def _unit_of(path: Path, median: float, column: str) -> TimestampUnit:
+    magnitude = abs(median)
+    if magnitude < 1e8:
+        return "order"
+    if magnitude < 1e11:
+        return "s"
+    if magnitude < 1e14:
+        return "ms"
+    raise DataError(
+        f"{path}: column {column!r} looks like micro- or nanoseconds; divide it to milliseconds, "
+        "or say --timestamp-unit"
+    )
+
+
+def _known_columns(options: PrepareOptions) -> set[str]:
+    known = {options.user_column, options.item_column, options.timestamp_column}
+    known |= {options.event_type_column, options.weight_column}
+    return known if options.window_column is None else known | {options.window_column}

@@ -1,0 +1,93 @@
+"""Reading an items file: titles and categories of the caller's items."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from index.catalogue import MAX_ID_LENGTH
+from training.prepare_options import PrepareOptions
+from training.tables import explaining, require_columns, scan_table, text_expression
+
+_SEPARATORS = {"|": "|", ",": ",", ";": ";", "space": " "}
+
+
+@dataclass(frozen=True)
+class ItemsFile:
+    """The items that a file lists."""
+
+    items: pl.DataFrame
+    """`item_id` string, `title` string or null, `categories` strings; one row an item, sorted by id."""
+    repeated: int
+    without_id: int
+    ignored_columns: list[str]
+
+
+def read_items_file(path: Path, options: PrepareOptions) -> ItemsFile:
+    """Read titles and categories; both columns may be absent unless the options name them otherwise.
+
+    Of several rows with one id the first in alphabetical order of title and categories counts, whatever the
+    order in the file. Raises DataError if the file cannot be read, lacks a column or has one of a wrong type.
+    """
+    table = scan_table(path)
+    with explaining(path):
+        schema = table.collect_schema()
+        require_columns(path, schema, {options.item_column: "--item-column", **_named(options)})
+        has_title, has_category = options.title_column in schema, options.category_column in schema
+        title = text_expression(path, schema, options.title_column) if has_title else pl.lit(None, pl.String)
+        categories = (
+            _categories(path, table, schema, options) if has_category else pl.lit([], pl.List(pl.String))
+        )
+        rows = table.select(
+            item_id=text_expression(path, schema, options.item_column),
+            title=title.str.replace_all(r"\s+", " ").str.strip_chars().replace("", None),
+            categories=categories.fill_null([]),
+        ).collect(engine="streaming")
+    with_id = rows.filter(pl.col("item_id").str.len_chars() <= MAX_ID_LENGTH)
+    items = with_id.sort("item_id", "title", pl.col("categories").list.join("\x1f"), nulls_last=True)
+    items = items.unique("item_id", keep="first", maintain_order=True)
+    known = {options.item_column, options.title_column, options.category_column}
+    return ItemsFile(
+        items,
+        repeated=with_id.height - items.height,
+        without_id=rows.height - with_id.height,
+        ignored_columns=sorted(set(schema) - known),
+    )
+
+
+def _named(options: PrepareOptions) -> dict[str, str]:
+    """Columns that the caller named, so that they must be there, and the option that names each."""
+    defaults = PrepareOptions()
+    named = {}
+    if options.title_column != defaults.title_column:
+        named[options.title_column] = "--title-column"
+    if options.category_column != defaults.category_column:
+        named[options.category_column] = "--category-column"
+    return named
+
+
+def _categories(path: Path, table: pl.LazyFrame, schema: pl.Schema, options: PrepareOptions) -> pl.Expr:
+    """Lists of names without blanks and repeats, in the file's order."""
+    column, dtype = options.category_column, schema[options.category_column]
+    if isinstance(dtype, pl.List):
+        inner = pl.Schema({column: dtype.inner})
+        text_expression(path, inner, column)
+        lists = pl.col(column).cast(pl.List(pl.String))
+    else:
+        text = text_expression(path, schema, column)
+        separator = _separator(table, text, options)
+        if separator == " ":
+            text = text.str.replace_all(r"\s+", " ")
+        lists = text.str.split(separator) if separator else pl.concat_list(text)
+    names = lists.list.eval(pl.element().str.strip_chars())
+    return names.list.eval(pl.element().filter(pl.element() != "")).list.unique(maintain_order=True)
+
+
+def _separator(table: pl.LazyFrame, text: pl.Expr, options: PrepareOptions) -> str | None:
+    if options.category_separator != "auto":
+        return _SEPARATORS.get(options.category_separator)
+    candidates = ("|", ",")
+    found = table.select(
+        text.str.contains(candidate, literal=True).any().alias(candidate) for candidate in candidates
+    ).collect(engine="streaming")
+    return next((candidate for candidate in candidates if found[candidate].item()), None)

@@ -1,0 +1,38 @@
+"""How `prepare` reads an event log and an items file."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.dataset import TimestampUnit
+
+CategorySeparator = Literal["auto", "|", ",", ";", "space", "none"]
+
+
+class PrepareOptions(BaseModel):
+    """Column names, units and limits; the defaults read a log laid out as the documentation asks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    user_column: str = "user_id"
+    item_column: str = "item_id"
+    """Also the items file's id column."""
+    timestamp_column: str = "timestamp"
+    timestamp_unit: TimestampUnit | Literal["auto"] = "auto"
+    """auto: by the median's magnitude, below 10^8 an order, below 10^11 seconds, below 10^14 milliseconds."""
+    event_type_column: str = "event_type"
+    event_types: tuple[str, ...] = ()
+    """Keep only these types of events; empty: all."""
+    weight_column: str = "weight"
+    min_weight: float | None = None
+    """Keep only events of at least this weight; None: all."""
+    window_column: str | None = None
+    """A column that assigns each event to train, validation or test; kept for the split by window."""
+    title_column: str = "title"
+    category_column: str = "category"
+    category_separator: CategorySeparator = "auto"
+    """auto: `|` if any row holds one, else `,` if any row holds one, else one category a row."""
+    min_events: int = Field(3, ge=3)
+    """Users with fewer events are left out; leave-one-out needs three."""
+    min_item_events: int = Field(1, ge=1)
+    """Items with fewer events are left out; users are then counted again, until both hold."""
