@@ -26,6 +26,21 @@ class HistoryBatch(NamedTuple):
         return HistoryBatch(*(part.to(device, non_blocking=True) for part in self))
 
 
+class PrefixBatch(NamedTuple):
+    """Training examples: some prefixes of some histories, and the item that followed each."""
+
+    history: HistoryBatch
+    positions: Tensor
+    """`(examples,)` int64: where each prefix ends, as an index into the flattened `(batch · length)`."""
+    targets: Tensor
+    """`(examples,)` int64 item rows."""
+
+    def to(self, device: torch.device | str) -> "PrefixBatch":
+        """The same batch on another device; does not wait for the copy."""
+        positions, targets = (part.to(device, non_blocking=True) for part in self[1:])
+        return PrefixBatch(self.history.to(device), positions, targets)
+
+
 def windows(
     flat: npt.NDArray[np.integer],
     starts: npt.NDArray[np.integer],

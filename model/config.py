@@ -1,6 +1,6 @@
 """What a DimeRec model is made of; saved inside every checkpoint and bundle."""
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -8,12 +8,11 @@ GuidanceKind = Literal["self_attentive", "dynamic_routing", "sasrec", "mlp", "re
 ProcessKind = Literal["geodesic", "gaussian", "euclidean"]
 
 
-class ModelConfig(BaseModel):
-    """Architecture and training objective of one model; frozen, unknown keys are refused."""
+class Architecture(BaseModel):
+    """Everything about a model but the catalogue it is for; frozen, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    items: int = Field(ge=1, le=2**31 - 2, description="catalogue size n; rows 1…n, row 0 is padding")
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
 
@@ -40,7 +39,7 @@ class ModelConfig(BaseModel):
     detach_target: bool = Field(True, description="no gradient into x0 through L_recon and the noise")
 
     @model_validator(mode="after")
-    def _heads_divide_dim(self) -> "ModelConfig":
+    def _heads_divide_dim(self) -> Self:
         if self.guidance == "sasrec" and self.dim % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
         return self
@@ -49,3 +48,9 @@ class ModelConfig(BaseModel):
     def guidance_vectors(self) -> int:
         """Rows of GEM's output: K, but 1 for `sasrec`, whose guidance is its last state."""
         return 1 if self.guidance == "sasrec" else self.interests
+
+
+class ModelConfig(Architecture):
+    """Architecture and training objective of one model, with its catalogue size."""
+
+    items: int = Field(ge=1, le=2**31 - 2, description="catalogue size n; rows 1…n, row 0 is padding")

@@ -6,7 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from model import sampler
-from model.batch import HistoryBatch
+from model.batch import HistoryBatch, PrefixBatch
 from model.config import ModelConfig
 from model.denoiser import Denoiser
 from model.embeddings import ItemTable
@@ -74,12 +74,14 @@ class DimeRec(nn.Module):
         """Unit vectors of the catalogue `(items, dim)`; line i is item row i + 1."""
         return self.items.all()
 
-    def loss(self, history: HistoryBatch, targets: Tensor, generator: Generator | None = None) -> Losses:
-        """L = L_gem + λ L_recon + μ L_ssm for histories and the item rows `(batch,)` that followed them."""
+    def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Losses:
+        """L = L_gem + λ L_recon + μ L_ssm over the prefixes of a batch and the items that followed them."""
         config = self.config
+        history, positions, targets = batch
         x0 = self.items(targets)
         choices = self._choices(targets, generator)
-        guidance = self.guide(history)
+        vectors = self.items(history.items)
+        guidance = unit(self.guidance.prefixes(vectors, history.mask).flatten(0, 1)[positions])
         of_guidance = guidance_loss(guidance, x0, choices, config.temperature)
 
         clean = x0.detach() if config.detach_target else x0

@@ -1,4 +1,4 @@
-"""Learned tables: item vectors on the sphere, positions counted from the newest event, noise levels."""
+"""Learned tables: item vectors on the sphere, positions, noise levels."""
 
 import math
 
@@ -31,16 +31,20 @@ class ItemTable(nn.Module):
 
 
 class PositionTable(nn.Module):
-    """Learned vectors for positions counted from the newest event (0), so that padding moves nothing."""
+    """Learned vectors for positions counted from the oldest event of the window (0).
+
+    So padding moves nothing, and an event keeps its position in every prefix it belongs to.
+    """
 
     def __init__(self, max_length: int, dim: int) -> None:
         super().__init__()
         self.table = nn.Embedding(max_length, dim)
         nn.init.normal_(self.table.weight, std=0.02)
 
-    def forward(self, length: int) -> Tensor:
-        """`(length, dim)`, oldest first."""
-        return self.table.weight[:length].flip(0)
+    def forward(self, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` for left-padded windows with mask `(batch, length)`."""
+        positions: Tensor = self.table((mask.cumsum(1) - 1).clamp_min(0))
+        return positions
 
 
 def timestep_features(t: Tensor, dim: int) -> Tensor:

@@ -1,7 +1,7 @@
 """GEM, the guidance extraction module (paper §4.2): g = GEM(S) ∈ R^{K×d}, five extractors behind one call.
 
-Each takes the item vectors of a history `(batch, length, dim)`, newest last and zero where padded, with
-its mask `(batch, length)`, and returns `(batch, interests, dim)`.
+Each takes the item vectors of histories `(batch, length, dim)`, newest last and zero where padded on the
+left, with their mask `(batch, length)`.
 """
 
 import torch
@@ -12,7 +12,39 @@ from model.config import ModelConfig
 from model.embeddings import PositionTable
 
 
-class SelfAttentive(nn.Module):
+class Extractor(nn.Module):
+    """What the five have in common: guidance of a whole history, and of each of its prefixes."""
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Guidance of each history, `(batch, interests, dim)`."""
+        raise NotImplementedError
+
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """Guidance at each position as if the history ended there, `(batch, length, interests, dim)`.
+
+        Equal to `forward` on every prefix; here by one row per prefix, overridden where one pass over
+        the history gives them all. Positions of padding hold values of no meaning.
+        """
+        batch, length = mask.shape
+        slots = torch.arange(length, device=mask.device)
+        shifted = slots + slots[:, None] - (length - 1)  # prefix p, slot s → event s − (length − 1 − p)
+        rows = vectors[:, shifted.clamp_min(0)].flatten(0, 1)
+        visible = (mask[:, shifted.clamp_min(0)] & (shifted >= 0)).flatten(0, 1)
+        guidance: Tensor = self(rows * visible[..., None], visible)
+        return guidance.view(batch, length, *guidance.shape[1:])
+
+
+def _visible_from_each_position(mask: Tensor) -> Tensor:
+    """`(batch, length, length)`: what position q may look at, its past and itself.
+
+    A padded position sees itself, or its softmax would be NaN.
+    """
+    length = mask.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
+    return (causal & mask[:, None, :]) | torch.eye(length, dtype=torch.bool, device=mask.device)
+
+
+class SelfAttentive(Extractor):
     """Additive self-attention pooling (ComiRec-SA): A = softmax_N(W2 tanh(W1 (H + P))), g = AᵀH."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -25,14 +57,23 @@ class SelfAttentive(nn.Module):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
         vectors = self.dropout(vectors)
-        hidden = torch.tanh(self.hidden(vectors + self.positions(vectors.shape[1])))
+        logits = self._logits(vectors, mask).masked_fill(~mask[:, None], -torch.inf)
+        return logits.softmax(-1) @ vectors
+
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One pass: an event's logit is the same in every prefix, only the softmax runs over fewer."""
+        vectors = self.dropout(vectors)
+        visible = _visible_from_each_position(mask)[:, None]
+        logits = self._logits(vectors, mask)[:, :, None].masked_fill(~visible, -torch.inf)
+        return (logits.softmax(-1) @ vectors[:, None]).transpose(1, 2)
+
+    def _logits(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        hidden = torch.tanh(self.hidden(vectors + self.positions(mask)))
         logits: Tensor = self.interests(hidden)
-        logits = logits.masked_fill(~mask[..., None], -torch.inf)
-        attention = logits.softmax(dim=1)
-        return attention.transpose(1, 2) @ vectors
+        return logits.transpose(1, 2)
 
 
-class DynamicRouting(nn.Module):
+class DynamicRouting(Extractor):
     """Capsules by routing-by-agreement (ComiRec-DR): items vote for K interests, which vote back."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -59,7 +100,7 @@ class DynamicRouting(nn.Module):
         return capsules * (squared / (1 + squared)) / (squared + 1e-9).sqrt()
 
 
-class CausalTransformer(nn.Module):
+class CausalTransformer(Extractor):
     """SASRec's encoder; its state at the newest event is the one guidance vector."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -72,15 +113,16 @@ class CausalTransformer(nn.Module):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, 1, dim)`."""
-        length = vectors.shape[1]
-        causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-        itself = torch.eye(length, dtype=torch.bool, device=mask.device)
-        visible = (causal & mask[:, None, :]) | itself  # a padded query sees itself, or its softmax is NaN
-        states = self.dropout(vectors * self.scale + self.positions(length) * self.scale)
+        return self.prefixes(vectors, mask)[:, -1]
+
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One pass: the encoder is causal, so its state at a position is that prefix's guidance."""
+        visible = _visible_from_each_position(mask)[:, None]
+        states = self.dropout((vectors + self.positions(mask)) * self.scale)
         for block in self.blocks:
-            states = block(states, visible[:, None])
-        newest: Tensor = self.norm(states[:, -1:])
-        return newest
+            states = block(states, visible)
+        guidance: Tensor = self.norm(states)
+        return guidance[:, :, None]
 
 
 class TransformerBlock(nn.Module):
@@ -114,7 +156,7 @@ class TransformerBlock(nn.Module):
         return states + update
 
 
-class PerceptronPooling(nn.Module):
+class PerceptronPooling(Extractor):
     """An MLP over the whole window laid end to end, padded with zeros to `max_length` (ablation)."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -135,7 +177,7 @@ class PerceptronPooling(nn.Module):
         return guidance.view(-1, self.config.interests, self.config.dim)
 
 
-class Recent(nn.Module):
+class Recent(Extractor):
     """Rule without parameters (ablation): the newest K items; a shorter history repeats its newest."""
 
     def __init__(self, config: ModelConfig) -> None:
@@ -150,7 +192,7 @@ class Recent(nn.Module):
         return torch.where(present[..., None], window, vectors[:, -1:])
 
 
-def build_guidance(config: ModelConfig) -> nn.Module:
+def build_guidance(config: ModelConfig) -> Extractor:
     """The extractor that `config.guidance` names."""
     match config.guidance:
         case "self_attentive":
