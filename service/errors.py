@@ -8,6 +8,7 @@ ServiceError
 │   ├── Overloaded            the queue is full; come back after `retry_after_s`
 │   ├── DeadlineExceeded      the caller's deadline passed while the request waited
 │   └── Closing               the service is shutting down
+├── NotReady              the engine cannot take requests now
 ├── ClientLeft            the caller hung up before the answer
 ├── BodyTooLarge          more bytes than the service reads
 ├── MediaTypeUnsupported  the body is not declared as JSON
@@ -77,6 +78,10 @@ class Closing(RequestRefused):
 
     def __init__(self) -> None:
         super().__init__("the service is shutting down: send the request to another replica")
+
+
+class NotReady(ServiceError):
+    """The engine is stuck or shutting down."""
 
 
 class ClientLeft(ServiceError):

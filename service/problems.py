@@ -1,0 +1,185 @@
+"""The one place that knows HTTP: every error becomes an `application/problem+json` answer (RFC 9457)."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+from bundle.errors import BundleError
+from service import errors
+from service.errors import FieldError
+from service.history.errors import HistoryUnavailable
+from service.schemas import FieldProblem, Problem
+
+MEDIA_TYPE = "application/problem+json"
+MOST_ERRORS = 20
+LONGEST_FIELD = 200
+
+
+class _Kind(NamedTuple):
+    status: int
+    name: str
+    title: str
+
+
+_KINDS: dict[type[Exception], _Kind] = {
+    errors.InvalidRequest: _Kind(422, "invalid-request", "The request is invalid"),
+    errors.ItemUnknown: _Kind(404, "item-unknown", "No such item"),
+    errors.Overloaded: _Kind(503, "overloaded", "Too many requests are waiting"),
+    errors.DeadlineExceeded: _Kind(504, "deadline-exceeded", "The deadline passed"),
+    errors.Closing: _Kind(503, "closing", "The service is shutting down"),
+    errors.NotReady: _Kind(503, "not-ready", "The service cannot take requests"),
+    errors.ClientLeft: _Kind(499, "client-left", "The caller left"),
+    errors.BodyTooLarge: _Kind(413, "body-too-large", "The body is too large"),
+    errors.MediaTypeUnsupported: _Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
+    errors.AdminRefused: _Kind(401, "admin-refused", "The administrative key is missing or wrong"),
+    errors.AdminDisabled: _Kind(403, "admin-disabled", "Administrative calls are switched off"),
+    errors.UsersNotListed: _Kind(403, "users-not-listed", "Listing users is switched off"),
+    errors.NoEarlierBundle: _Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
+    errors.BundleRootReadOnly: _Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
+    BundleError: _Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
+    HistoryUnavailable: _Kind(503, "history-unavailable", "The history store does not answer"),
+}
+_UNEXPECTED = _Kind(500, "internal", "The service failed")
+_MALFORMED = _Kind(400, "malformed-json", "The body is not JSON")
+
+_RESPONSES = {
+    400: "The body is not JSON, or nested too deeply",
+    401: "The administrative key is missing or wrong",
+    403: "Switched off in this service",
+    404: "No such thing",
+    409: "The bundles on disk do not allow it; the service keeps the one it has",
+    413: "The body is larger than the service reads",
+    415: "The body is not declared as `application/json`",
+    422: "A field is missing or out of bounds; `errors` names it",
+    503: "Overloaded, shutting down, or without its history store; `Retry-After` says when to come back",
+    504: "`deadline_ms` passed before the work began",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI descriptions of the problems that a route may answer with."""
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {
+        status: {"description": _RESPONSES[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in statuses
+    }
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` with a problem."""
+    for error in (*_KINDS, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(error, _handle)
+
+
+def problem_of(error: Exception, request_id: str) -> Problem:
+    """What to tell the caller about `error`; unexpected ones keep their details to the log."""
+    kind = _kind_of(error)
+    fields = _fields_of(error)
+    detail = "; ".join(f"{field}: {message}" for field, message in fields[:MOST_ERRORS])
+    if len(fields) > MOST_ERRORS:
+        detail += f"; and {len(fields) - MOST_ERRORS} more"
+    return Problem(
+        type=f"urn:dimerec:problem:{kind.name}",
+        title=kind.title,
+        status=kind.status,
+        detail=detail or _detail_of(error),
+        errors=[FieldProblem(field=field, message=message) for field, message in fields[:MOST_ERRORS]],
+        request_id=request_id,
+    )
+
+
+def response_to(error: Exception, scope: Scope, headers: Mapping[str, str] | None = None) -> Response:
+    """The HTTP answer to `error` in the request of `scope`."""
+    request_id = scope.get("state", {}).get("request_id", "")
+    problem = problem_of(error, request_id)
+    return JSONResponse(
+        problem.model_dump(),
+        status_code=problem.status,
+        headers={"x-request-id": request_id, **_headers_of(error), **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+async def _handle(request: Request, error: Exception) -> Response:
+    return response_to(error, request.scope)
+
+
+def _kind_of(error: Exception) -> _Kind:
+    if isinstance(error, HTTPException):
+        phrase = HTTPStatus(error.status_code).phrase
+        known = _MALFORMED if error.status_code == _MALFORMED.status else None
+        return known or _Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
+    if isinstance(error, RequestValidationError) and _is_malformed(error):
+        return _MALFORMED
+    if isinstance(error, RequestValidationError | ValidationError):
+        return _KINDS[errors.InvalidRequest]
+    return next((_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS), _UNEXPECTED)
+
+
+def _detail_of(error: Exception) -> str:
+    if isinstance(error, HTTPException):
+        if error.status_code != _MALFORMED.status:
+            return error.detail
+        if isinstance(error.__cause__, RecursionError):
+            return "the body is nested too deeply"
+        return "the body cannot be read as JSON: send UTF-8 text with numbers of reasonable length"
+    if isinstance(error, HistoryUnavailable):
+        return "try again in a moment"  # its own words may name hosts
+    if _kind_of(error) is _UNEXPECTED:
+        return "the log has the details under this request_id"
+    return str(error)
+
+
+def _headers_of(error: Exception) -> dict[str, str]:
+    if isinstance(error, HTTPException):
+        return dict(error.headers or {})
+    if isinstance(error, errors.AdminRefused) and not isinstance(error, errors.AdminDisabled):
+        return {"www-authenticate": "Bearer"}
+    if isinstance(error, errors.Overloaded):
+        return {"retry-after": str(error.retry_after_s)}
+    return {"retry-after": "1"} if _kind_of(error).status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+
+
+def _is_malformed(error: RequestValidationError) -> bool:
+    return any(fault["type"] == "json_invalid" for fault in error.errors())
+
+
+def _fields_of(error: Exception) -> Sequence[FieldError]:
+    if isinstance(error, errors.InvalidRequest):
+        return error.fields
+    if isinstance(error, RequestValidationError):
+        return [field for fault in error.errors() for field in _fields_of_fault(fault, prefixed=True)]
+    if isinstance(error, ValidationError):
+        faults = error.errors(include_url=False, include_input=False)
+        return [field for fault in faults for field in _fields_of_fault(fault, prefixed=False)]
+    return []
+
+
+def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldError]:
+    """Name the field(s) of one pydantic fault; `prefixed`: its place starts with body, query or path."""
+    context = fault.get("ctx", {})
+    if fault["type"] == "json_invalid":
+        return [FieldError("body", f"{context['error']} at character {fault['loc'][-1]}")]
+    place = fault["loc"][1:] if prefixed else fault["loc"]
+    field = _path(place) or "body"
+    named = context.get("fields", [field])
+    return [FieldError(name, fault["msg"]) for name in named]
+
+
+def _path(place: Sequence[str | int]) -> str:
+    """`("events", 0, "timestamp")` → `events[0].timestamp`; names come from the caller, so they are cut."""
+    path = ""
+    for part in place:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("("):
+            path += f".{part}" if path else part
+    return path[:LONGEST_FIELD].encode(errors="replace").decode()
