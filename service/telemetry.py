@@ -1,0 +1,129 @@
+"""What operators see: Prometheus metrics, one registry an app, and structured log lines without user data."""
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from service.history.errors import HistoryUnavailable
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+log = structlog.get_logger("dimerec.history")
+
+Stage = Literal["history", "queue", "model", "search"]
+
+
+class Metrics:
+    """Counters and histograms of one app."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self.requests = Counter(
+            "dimerec_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
+        )
+        self.latency = Histogram(
+            "dimerec_request_seconds",
+            "Time from the first byte to the answer",
+            ["method", "route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.stages = Histogram(
+            "dimerec_stage_seconds",
+            "Time of a recommendation spent in each stage",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.batch_size = Histogram(
+            "dimerec_batch_size", "Requests computed together", buckets=_SIZES, registry=self.registry
+        )
+        self.queue_depth = Gauge(
+            "dimerec_queue_depth", "Requests waiting for a batch", registry=self.registry
+        )
+        self.answers = Counter(
+            "dimerec_answers", "Recommendations by source", ["source"], registry=self.registry
+        )
+        self.degraded = Counter(
+            "dimerec_degraded", "Recommendations weakened by a fault", ["reason"], registry=self.registry
+        )
+        self.refused = Counter(
+            "dimerec_refused", "Requests refused before computation", ["reason"], registry=self.registry
+        )
+        self.history_errors = Counter(
+            "dimerec_history_errors",
+            "Failed calls of the history store",
+            ["operation"],
+            registry=self.registry,
+        )
+        self.bundle = Gauge(
+            "dimerec_bundle_info", "1 for the bundle in service", ["version"], registry=self.registry
+        )
+        self.swaps = Counter(
+            "dimerec_bundle_swaps",
+            "Reloads and rollbacks",
+            ["operation", "outcome"],
+            registry=self.registry,
+        )
+
+    def watch_queue(self, depth: Callable[[], int]) -> None:
+        """Read the queue's depth from `depth` whenever the metrics are asked for."""
+        self.queue_depth.set_function(depth)
+
+    def observe_stage(self, stage: Stage, milliseconds: float) -> None:
+        """Count the time that one recommendation spent in `stage`."""
+        self.stages.labels(stage).observe(milliseconds / 1000)
+
+    @contextmanager
+    def counting_history_errors(self, operation: str) -> Iterator[None]:
+        """Count and log a history store that fails inside; the error goes on."""
+        try:
+            yield
+        except HistoryUnavailable as error:
+            self.history_errors.labels(operation).inc()
+            log.warning("history unavailable", operation=operation, reason=str(error))
+            raise
+
+    def serve_bundle(self, version: str) -> None:
+        """Name the bundle in service, and no other."""
+        self.bundle.clear()
+        self.bundle.labels(version).set(1)
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+def configure_logging(level: str, style: Literal["json", "console"]) -> None:
+    """Send this process's log lines, the libraries' included, to stderr as JSON or for people."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if style == "json"
+        else [structlog.dev.ConsoleRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
