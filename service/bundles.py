@@ -1,0 +1,96 @@
+"""The bundle in service: loaded and verified off the event loop, then swapped in one assignment."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from bundle import read
+from bundle.errors import BundleError
+from bundle.write import set_current
+from service.engine import Engine
+from service.errors import BundleRootReadOnly, NoEarlierBundle, ServiceError
+from service.telemetry import Metrics
+
+log = structlog.get_logger("dimerec.bundles")
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """The bundle that was in service and the one that is now."""
+
+    previous: str
+    current: str
+
+
+class Bundles:
+    """Holds the engine in service. Whoever took `engine` before a swap may finish with it.
+
+    Raises BundleError at once when the bundle that CURRENT names under `root` cannot be loaded; a later swap
+    that fails leaves the engine in service as it was.
+    """
+
+    def __init__(self, root: Path, device: str, metrics: Metrics) -> None:
+        self._root = root
+        self._device = device
+        self._metrics = metrics
+        self._swapping = asyncio.Lock()
+        self.engine = self._load(None)
+        metrics.serve_bundle(self.engine.version)
+
+    async def reload(self) -> Swap:
+        """Serve the version that CURRENT names now; nothing happens when it is in service already."""
+        async with self._swapping:
+            try:
+                version = await asyncio.to_thread(read.current_version, self._root)
+                return await self._serve("reload", version)
+            except BundleError:
+                self._count("reload", "failed")
+                raise
+
+    async def rollback(self) -> Swap:
+        """Serve the version published before the one in service, and make it CURRENT."""
+        async with self._swapping:
+            try:
+                return await self._serve("rollback", await asyncio.to_thread(self._earlier_version))
+            except (BundleError, ServiceError):
+                self._count("rollback", "failed")
+                raise
+
+    def _earlier_version(self) -> str:
+        older = [version for version in read.versions(self._root) if version < self.engine.version]
+        if not older:
+            raise NoEarlierBundle(f"{self.engine.version} is the oldest bundle: publish another one instead")
+        return older[0]
+
+    async def _serve(self, operation: str, version: str | None) -> Swap:
+        previous = self.engine.version
+        if version == previous:
+            self._count(operation, "unchanged")
+            return Swap(previous, previous)
+        engine = await asyncio.to_thread(self._load, version)
+        if operation == "rollback":
+            await asyncio.to_thread(self._make_current, engine.version)
+        self.engine = engine
+        self._metrics.serve_bundle(engine.version)
+        self._count(operation, "done")
+        log.info("bundle swapped", operation=operation, previous=previous, version=engine.version)
+        return Swap(previous, engine.version)
+
+    def _load(self, version: str | None) -> Engine:
+        engine = Engine(read.load(self._root, version, self._device))
+        engine.warm_up()
+        return engine
+
+    def _make_current(self, version: str) -> None:
+        try:
+            set_current(self._root, version)
+        except OSError as error:
+            raise BundleRootReadOnly(
+                f"CURRENT cannot be written ({error.strerror}): a restart would undo the rollback; "
+                "make the bundle directory writable or publish the version you want"
+            ) from error
+
+    def _count(self, operation: str, outcome: str) -> None:
+        self._metrics.swaps.labels(operation, outcome).inc()
