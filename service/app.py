@@ -1,0 +1,99 @@
+"""Puts the service together. Nothing is made at import; every app has its own parts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version as installed_version
+from typing import Literal
+
+import torch
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+
+from service import problems
+from service.batcher import MicroBatcher
+from service.bundles import Bundles
+from service.dependencies import Service
+from service.engine import EngineAnswer, Job, compute
+from service.history.circuit import CircuitBreaker
+from service.history.in_process import InProcessHistory
+from service.history.protocol import HistoryStore
+from service.history.redis import RedisHistory
+from service.middleware import BodyLimit, RequestContext
+from service.recommender import Recommender
+from service.routes import console, events, items, operations, recommend, users
+from service.settings import Settings
+from service.telemetry import Metrics
+
+_DESCRIPTION = """
+Recommends the videos that a user is likely to watch next: DimeRec generates the user's next interests by
+diffusion on the unit sphere, and an index finds the items nearest to them.
+
+Every failure is an `application/problem+json` document (RFC 9457) that names the fields at fault. Every
+answer carries `X-Request-ID`, the caller's own if one was sent.
+"""
+
+
+def create_app(settings: Settings, *, history: HistoryStore | None = None) -> FastAPI:
+    """An app with the bundle loaded; `history` replaces the store that the settings name.
+
+    Raises BundleError when no bundle can be loaded, and HistoryUrlError for a bad Redis address.
+    """
+    if settings.compute_threads is not None:
+        torch.set_num_threads(settings.compute_threads)
+    service = _assemble(settings, history)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.batcher.close()
+        await service.history.close()
+
+    app = FastAPI(
+        title="DimeRec Serve",
+        summary="Candidate retrieval for short video",
+        description=_DESCRIPTION,
+        version=installed_version("dimerec-serve"),
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's pages load scripts from elsewhere; /openapi.json has the same content
+        redoc_url=None,
+        middleware=[
+            Middleware(RequestContext, metrics=service.metrics),
+            Middleware(BodyLimit, limit=settings.max_body_bytes),
+        ],
+    )
+    app.state.service = service
+    problems.install(app)
+    for module in (recommend, events, users, items, operations, console):
+        app.include_router(module.router)
+    app.include_router(operations.admin)
+    return app
+
+
+def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
+    metrics = Metrics()
+    bundles = Bundles(settings.bundle, settings.device, metrics)
+    store = history if history is not None else _open_history(settings)
+    in_process = isinstance(store, InProcessHistory)
+    kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
+    batcher = MicroBatcher[Job, EngineAnswer](
+        compute,
+        max_batch=settings.max_batch,
+        max_queue=settings.max_queue,
+        on_batch=metrics.batch_size.observe,
+    )
+    metrics.watch_queue(lambda: batcher.depth)
+    recommender = Recommender(bundles, store, batcher, metrics, settings)
+    return Service(settings, bundles, store, kind, batcher, recommender, metrics)
+
+
+def _open_history(settings: Settings) -> HistoryStore:
+    if settings.redis_url is None:
+        return InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
+    return CircuitBreaker(
+        RedisHistory.from_url(
+            settings.redis_url.get_secret_value(),
+            max_events=settings.history_max_events,
+            ttl_s=settings.history_ttl_s,
+            timeout_s=settings.history_timeout_s,
+        )
+    )

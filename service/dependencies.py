@@ -1,0 +1,60 @@
+"""What routes ask for: the parts of the running service, and the guards in front of them."""
+
+import hmac
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, Request
+
+from service.bundles import Bundles
+from service.errors import AdminDisabled, AdminRefused, MediaTypeUnsupported
+from service.history.protocol import HistoryStore
+from service.recommender import Arrival, Batcher, Recommender
+from service.settings import Settings
+from service.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything that one app consists of; made by `create_app`, kept in `app.state.service`."""
+
+    settings: Settings
+    bundles: Bundles
+    history: HistoryStore
+    history_kind: Literal["redis", "in-process"]
+    batcher: Batcher
+    recommender: Recommender
+    metrics: Metrics
+
+
+def _service(request: Request) -> Service:
+    service: Service = request.app.state.service
+    return service
+
+
+def _arrival(request: Request) -> Arrival:
+    return Arrival(request.state.arrived, request.state.request_id)
+
+
+TheService = Annotated[Service, Depends(_service)]
+TheArrival = Annotated[Arrival, Depends(_arrival)]
+
+
+async def require_json(request: Request) -> None:
+    """Refuse a body that is not declared as JSON; one that is missing is the schema's affair."""
+    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if declared == "application/json" or (declared.startswith("application/") and declared.endswith("+json")):
+        return
+    if declared or await request.body():
+        raise MediaTypeUnsupported("send the body with the header `content-type: application/json`")
+
+
+async def require_admin(request: Request, service: TheService) -> None:
+    """Let only holders of the administrative key in: `X-Admin-Key: KEY` or `Authorization: Bearer KEY`."""
+    if service.settings.admin_key is None:
+        raise AdminDisabled("set DIMEREC_ADMIN_KEY to allow administrative calls")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    given = request.headers.get("x-admin-key") or (token.strip() if scheme.lower() == "bearer" else "")
+    expected = service.settings.admin_key.get_secret_value()
+    if not hmac.compare_digest(given.encode(), expected.encode()):
+        raise AdminRefused("send the key as `X-Admin-Key: KEY` or `Authorization: Bearer KEY`")

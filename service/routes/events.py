@@ -1,0 +1,48 @@
+"""`POST /events`: what users watched, as it happens."""
+
+import time
+
+from fastapi import APIRouter, Depends
+
+from service.dependencies import TheService, require_json
+from service.errors import FieldError, InvalidRequest
+from service.history.protocol import Event
+from service.problems import documented
+from service.schemas import EventsAnswer, EventsRequest, WatchEvents
+
+router = APIRouter(tags=["history"], dependencies=[Depends(require_json)])
+
+FURTHEST_AHEAD_MS = 24 * 3600 * 1000
+
+
+@router.post("/events", responses=documented(400, 413, 415, 422, 503))
+async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
+    """Add one event, or many as `{"events": [...]}`. Sending the same again changes nothing.
+
+    Late events are sorted in. Items that the catalogue does not have are kept and reported.
+    """
+    many = isinstance(body, WatchEvents)
+    events = body.events if isinstance(body, WatchEvents) else [body]
+    latest = int(time.time() * 1000) + FURTHEST_AHEAD_MS
+    faults = [
+        FieldError(
+            f"events[{place}].timestamp" if many else "timestamp",
+            "more than 24 h ahead of the server's clock; it is in ms since the epoch",
+        )
+        for place, event in enumerate(events)
+        if event.timestamp > latest
+    ]
+    if faults:
+        raise InvalidRequest(faults)
+    catalogue = service.bundles.engine.catalogue
+    with service.metrics.counting_history_errors("append"):
+        result = await service.history.append_many(
+            [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
+        )
+    unknown = dict.fromkeys(event.item_id for event in events if catalogue.row(event.item_id) is None)
+    return EventsAnswer(
+        added=result.added,
+        repeated=result.repeated,
+        outdated=result.outdated,
+        unknown_items=list(unknown),
+    )

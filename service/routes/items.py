@@ -1,0 +1,40 @@
+"""`GET /items/{id}/similar`: neighbours of an item."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from service.dependencies import TheService
+from service.errors import ItemUnknown
+from service.problems import documented
+from service.schemas import MOST_ITEMS, SimilarAnswer, SimilarItem, Text
+
+router = APIRouter(tags=["items"])
+
+
+@router.get("/items/{item_id:path}/similar", responses=documented(404, 422))
+def similar_items(  # not async: FastAPI runs the search in a thread
+    item_id: Annotated[Text, Path(description="as in events; percent-encode it", examples=["50"])],
+    service: TheService,
+    k: Annotated[int, Query(ge=1, le=MOST_ITEMS, description="how many neighbours")] = 10,
+) -> SimilarAnswer:
+    """The items whose vectors are nearest, best first, without the item itself."""
+    engine = service.bundles.engine
+    catalogue = engine.catalogue
+    row = catalogue.row(item_id)
+    if row is None:
+        raise ItemUnknown("the catalogue in service has no item of this id")
+    return SimilarAnswer(
+        item_id=item_id,
+        title=catalogue.title(row),
+        items=[
+            SimilarItem(
+                item_id=catalogue.item_id(candidate.row),
+                score=candidate.score,
+                category=list(catalogue.category(candidate.row)),
+                title=catalogue.title(candidate.row),
+            )
+            for candidate in engine.retriever.similar(row, k)
+        ],
+        model_version=engine.version,
+    )

@@ -1,0 +1,91 @@
+"""For operators: probes, metrics, versions, and swapping bundles."""
+
+from importlib.metadata import version as installed_version
+
+from fastapi import APIRouter, Depends, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.bundles import Swap
+from service.dependencies import TheService, require_admin
+from service.errors import NotReady
+from service.problems import documented
+from service.schemas import Defaults, HealthAnswer, SwapAnswer, VersionAnswer
+
+router = APIRouter(tags=["operations"])
+admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(require_admin)])
+
+STALLED_AFTER_S = 60.0
+
+
+@router.get("/health/live")
+async def live() -> HealthAnswer:
+    """Whether the process answers at all; restart it when it does not."""
+    return HealthAnswer(status="live")
+
+
+@router.get("/health/ready", responses=documented(503))
+async def ready(service: TheService) -> HealthAnswer:
+    """Whether requests can be answered: a bundle is loaded and the engine's thread is not stuck.
+
+    A history store that is gone does not count: answers are then degraded, not missing.
+    """
+    if not service.batcher.alive(STALLED_AFTER_S):
+        raise NotReady("the engine is stuck or shutting down: send requests to another replica")
+    return HealthAnswer(status="ready")
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus text format",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def metrics(service: TheService) -> Response:
+    """Counters and histograms for Prometheus."""
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/version")
+async def version(service: TheService) -> VersionAnswer:
+    """What is running: the service, the bundle, and what a request gets that leaves fields out."""
+    engine = service.bundles.engine
+    manifest, defaults = engine.manifest, engine.defaults
+    return VersionAnswer(
+        service=installed_version("dimerec-serve"),
+        model_version=engine.version,
+        created=manifest.created.isoformat(),
+        source_revision=manifest.source_revision,
+        data_fingerprint=manifest.data_fingerprint,
+        metrics=manifest.metrics,
+        items=len(engine.catalogue),
+        most_steps=engine.most_steps,
+        defaults=Defaults(
+            interests=defaults.draws,
+            steps=defaults.steps,
+            interest_mode=defaults.interest_mode,
+            diversity=defaults.diversity,
+        ),
+        history_store=service.history_kind,
+    )
+
+
+@admin.post("/reload", responses=documented(401, 403, 409))
+async def reload(service: TheService) -> SwapAnswer:
+    """Serve the bundle that CURRENT names; requests in flight finish with the one they began with."""
+    return _told(await service.bundles.reload())
+
+
+@admin.post("/rollback", responses=documented(401, 403, 409))
+async def rollback(service: TheService) -> SwapAnswer:
+    """Serve the bundle published before the one in service, and make it CURRENT."""
+    return _told(await service.bundles.rollback())
+
+
+def _told(swap: Swap) -> SwapAnswer:
+    return SwapAnswer(
+        previous_version=swap.previous, model_version=swap.current, changed=swap.previous != swap.current
+    )
