@@ -1,0 +1,142 @@
+"""`dimerec serve`: settings, a listening socket, the app, and uvicorn around it."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from service.app import create_app
+from service.errors import StartupError
+from service.history.in_process import InProcessHistory
+from service.history.protocol import Event
+from service.settings import Settings, read_settings
+from service.telemetry import configure_logging
+from training.dataset import load_dataset
+
+_BACKLOG = 2048
+
+
+def command(
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="Directory of published bundles, the one with CURRENT in it. [default: bundles]"),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Keep histories in Redis, e.g. redis://localhost:6379/0; without it they live and end with this "
+            "process. A URL with a password belongs into DIMEREC_REDIS_URL: others can see this line.",
+        ),
+    ] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DATA",
+            help="Fill the in-process store with the histories of data that `dimerec prepare` wrote.",
+        ),
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on; 0.0.0.0 for all. [default: 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where the model computes: cpu, cuda or cuda:N. [default: cpu]")
+    ] = None,
+    log_format: Annotated[
+        str | None, typer.Option(help="json for machines, console for people. [default: json]")
+    ] = None,
+) -> None:
+    """Serve recommendations over HTTP.
+
+    Loads the bundle that CURRENT names, checks it, and listens. On the address that it prints there is a
+    console for people at `/`, the REST contract at `/openapi.json`, and metrics for Prometheus at `/metrics`.
+
+    Ask for ten videos for user 196:
+
+        curl -s localhost:8000/recommend -H 'content-type: application/json' -d '{"user_id":"196","k":10}'
+
+    After `dimerec publish` bring the new bundle in without dropping a request:
+
+        curl -s -X POST localhost:8000/admin/reload -H "x-admin-key: $DIMEREC_ADMIN_KEY"
+
+    Every setting is an environment variable, `DIMEREC_PORT=9000` for one, or a line of `.env`; the options
+    here win over both. docs/configuration.md lists all. Ctrl-C or SIGTERM ends the service after the requests
+    in flight; a second Ctrl-C does not wait for them.
+    """
+    settings = read_settings(
+        bundle=bundle, redis_url=redis, host=host, port=port, device=device, log_format=log_format
+    )
+    if history is not None and settings.redis_url is not None:
+        raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
+    configure_logging(settings.log_level, settings.log_format)
+    with _bound_socket(settings) as listener:
+        app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
+        listener.listen(_BACKLOG)
+        version = app.state.service.bundles.engine.version
+        typer.echo(f"DimeRec Serve: {_url(listener)} (bundle {version}; console at /, Ctrl-C ends)", err=True)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=settings.shutdown_grace_s,
+            )
+        )
+        server.run(sockets=[listener])
+
+
+def _bound_socket(settings: Settings) -> socket.socket:
+    """A socket bound to the settings' address; raises StartupError with the remedy when that cannot be."""
+    address = f"{settings.host} port {settings.port}"
+    try:
+        family, kind, protocol, _, target = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartupError(f"cannot listen on {address}: no such host; choose another with --host") from error
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(target)
+    except OSError as error:
+        listener.close()
+        raise StartupError(
+            f"cannot listen on {address}: {error.strerror}; choose another with --port or --host"
+        ) from error
+    return listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
+    """An in-process store with every user's newest events of the prepared data."""
+    dataset = load_dataset(prepared)
+    item_ids = dataset.catalogue.item_ids
+
+    def events() -> Iterator[tuple[str, Event]]:
+        for user, user_id in enumerate(dataset.user_ids):
+            start, end = dataset.offsets[user], dataset.offsets[user + 1]
+            first = max(start, end - settings.history_max_events)
+            rows, times = dataset.items[first:end].tolist(), dataset.timestamps[first:end].tolist()
+            for row, timestamp in zip(rows, times, strict=True):
+                yield user_id, Event(item_ids[row - 1], timestamp)
+
+    store = InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
+    store.load(events())
+    return store
