@@ -1,11 +1,11 @@
 """Everything that can go wrong in this room, as one tree.
 
 IndexingError
-├── VectorError       vectors, queries or rows of a wrong shape, length or value
-├── IndexFileError    an index file that is missing, damaged or not the one expected
-├── CatalogueError    an item table that is missing, damaged or inconsistent
-├── QueryError        a retrieval query outside its bounds
-└── GpuUnavailable    a GPU index was asked for where none can be made
+├── VectorError          vectors, queries or rows of a wrong shape, length or value
+├── IndexFileError       an index file that is missing, damaged or not the one expected
+├── CatalogueError       an item table that is missing, damaged or inconsistent
+├── QueryError           a retrieval query outside its bounds
+└── GpuUnavailableError  a GPU index was asked for where none can be made
 """
 
 
@@ -29,5 +29,5 @@ class QueryError(IndexingError):
     """A retrieval query is outside its bounds."""
 
 
-class GpuUnavailable(IndexingError):  # noqa: N818 - states a condition, like HistoryUnavailable
+class GpuUnavailableError(IndexingError):
     """A GPU index was asked for where none can be made."""

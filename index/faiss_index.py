@@ -14,7 +14,7 @@ import numpy as np
 
 from index import tuning
 from index.atomic import replacing
-from index.errors import GpuUnavailable, IndexFileError, VectorError
+from index.errors import GpuUnavailableError, IndexFileError, VectorError
 from index.tuning import IndexKind
 from index.vector_index import Rows, Vectors, checked_depth, checked_unit_vectors
 
@@ -58,13 +58,15 @@ class FaissIndex:
     def on_gpu(self, device: int = 0) -> "FaissIndex":
         """Return the same index on a GPU (``flat`` and ``ivf``; at most 2,048 hits a query there).
 
-        Raises :class:`GpuUnavailable` where FAISS was built without CUDA, no GPU is seen, or ``kind`` is
+        Raises :class:`GpuUnavailableError` where FAISS was built without CUDA, no GPU is seen, or ``kind`` is
         ``hnsw``, which FAISS keeps on the CPU.
         """
         if not gpu_available():
-            raise GpuUnavailable("no GPU index here: install the `gpu` extra on a machine with a CUDA device")
+            raise GpuUnavailableError(
+                "no GPU index here: install the `gpu` extra on a machine with a CUDA device"
+            )
         if self.kind == "hnsw":
-            raise GpuUnavailable("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
+            raise GpuUnavailableError("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
         resources = faiss.StandardGpuResources()
         return FaissIndex(faiss.index_cpu_to_gpu(resources, device, self._searcher), self.kind, self._vectors)
 

@@ -34,6 +34,9 @@ LARGEST_ASK = 2_048
 # A category filter is assumed to be met this much less often near an interest than in the whole catalogue.
 FILTER_MARGIN = 1.5
 
+# Scoring about this many items costs as much as one more hit from the index.
+ITEMS_PER_HIT = 8
+
 # Eligible items are scored this many at a time where all are scored.
 EXACT_CHUNK = 65_536
 
@@ -149,7 +152,7 @@ class Retriever:
 
     def _first_ask(self, eligible: int, expected: float, *, filtered: bool) -> int:
         """Return the hits to ask for where ``expected`` should do, 0 where scoring all is cheaper."""
-        if 2 * expected >= eligible or (filtered and expected > self._limit):
+        if ITEMS_PER_HIT * expected >= eligible or (filtered and expected > self._limit):
             return 0
         return min(max(SMALLEST_ASK, 1 << (int(expected) - 1).bit_length()), self._limit)
 

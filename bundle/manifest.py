@@ -1,0 +1,157 @@
+"""What a bundle says about itself, and how its files and versions are named.
+
+```
+<root>/CURRENT                      the version in service
+<root>/<version>/manifest.json      a Manifest
+<root>/<version>/model.safetensors
+<root>/<version>/items.parquet      line i is row i + 1
+<root>/<version>/index.faiss
+```
+"""
+
+import hashlib
+import json
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
+
+from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
+from model.config import ModelConfig
+
+FORMAT_VERSION = 1
+
+CURRENT_FILE = "CURRENT"
+MANIFEST_FILE = "manifest.json"
+MODEL_FILE = "model.safetensors"
+ITEMS_FILE = "items.parquet"
+INDEX_FILE = "index.faiss"
+CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, INDEX_FILE)
+
+_VERSION = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FileEntry(_Part):
+    """One file of a bundle: SHA-256 (hexadecimal) and size in bytes."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(ge=0)
+
+
+class ServingDefaults(_Part):
+    """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
+
+    steps: int = Field(ge=1, le=2000, description="denoising steps; at most the model's timesteps")
+    draws: int = Field(ge=1, le=64, description="interests drawn per user")
+    interest_mode: Literal["generated", "guidance", "both"] = "generated"
+    merge: Literal["mean", "max"] = "mean"
+    diversity: float = Field(0.0, ge=0, le=1)
+    temperature: float = Field(ge=0.001, le=1000, description="τ of the softmax over hits when merging")
+
+
+class Manifest(_Part):
+    """Everything known about one bundle."""
+
+    format_version: Literal[1] = 1
+    version: str = Field(pattern=f"^{_VERSION.pattern}$")
+    created: AwareDatetime
+    model: ModelConfig
+    serving: ServingDefaults
+    metrics: dict[str, FiniteFloat]
+    data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
+    source_revision: Annotated[str, Field(max_length=256)] | None = None
+    files: dict[str, FileEntry]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.serving.steps > self.model.timesteps:
+            raise ValueError(f"serving.steps is {self.serving.steps}, the model has {self.model.timesteps}")
+        if set(self.files) != set(CONTENT_FILES):
+            raise ValueError(f"files must be {', '.join(CONTENT_FILES)}, not {', '.join(sorted(self.files))}")
+        return self
+
+
+def new_manifest(facts: dict[str, Any]) -> Manifest:
+    """Return the manifest of ``facts`` (its fields but format, version and time) as of now.
+
+    Raises BundleIncompatibleError, naming the field, when they are out of bounds or do not fit together.
+    """
+    content = {"format_version": FORMAT_VERSION, "created": datetime.now(UTC), **facts}
+    # The name is made from what will be read back, so the content is brought into that form first.
+    unnamed = "00000000T000000.000000Z-00000000"
+    draft = _validated({**content, "version": unnamed}, "the bundle", BundleIncompatibleError)
+    version = _version_name(json.loads(draft.model_dump_json()), draft.created)
+    return draft.model_copy(update={"version": version})
+
+
+def read_manifest(text: bytes, version: str) -> Manifest:
+    """Return the manifest of the bundle ``version`` from the ``text`` of its file.
+
+    Raises BundleDamagedError when it was altered or is another bundle's, BundleIncompatibleError when it is
+    of another format.
+    """
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BundleDamagedError(
+            f"{version}/{MANIFEST_FILE} is not JSON: publish the bundle again"
+        ) from error
+    if not isinstance(content, dict):
+        raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is not a JSON object: publish the bundle again")
+    found = content.get("format_version")
+    if found != FORMAT_VERSION:
+        raise BundleIncompatibleError(
+            f"{version} has the bundle format {found!r:.40}, this program reads {FORMAT_VERSION}: "
+            "publish it again with this program, or run the program that published it"
+        )
+    manifest = _validated(content, f"{version}/{MANIFEST_FILE}", BundleDamagedError)
+    if not version == manifest.version == _version_name(content, manifest.created):
+        raise BundleDamagedError(
+            f"{version}/{MANIFEST_FILE} was altered or is another bundle's: publish it again"
+        )
+    return manifest
+
+
+def checked_version(name: str) -> str:
+    """Return ``name`` when it is a version's; only such names ever become part of a path."""
+    if not _VERSION.fullmatch(name):
+        raise BundleRequestError(f"{name!r:.80} is no bundle version: `dimerec bundles` lists them")
+    return name
+
+
+def is_version(name: str) -> bool:
+    """Return whether ``name`` is formed as a version is."""
+    return _VERSION.fullmatch(name) is not None
+
+
+def _version_name(content: dict[str, Any], created: datetime) -> str:
+    """Return the name that a manifest's JSON ``content`` gives its bundle: time and digest.
+
+    The digest is of the JSON itself and not of the fields as this program knows them, so that a field which
+    a later version adds, with a default, does not rename the bundles before it.
+    """
+    nameless = {key: value for key, value in content.items() if key != "version"}
+    digest = hashlib.sha256(json.dumps(nameless, sort_keys=True).encode()).hexdigest()
+    return f"{created.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{digest[:8]}"
+
+
+def _validated(content: dict[str, Any], name: str, error_kind: type[Exception]) -> Manifest:
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "manifest"
+        raise error_kind(f"{name} has an unusable {field}: {first['msg']}") from error

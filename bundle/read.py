@@ -1,0 +1,156 @@
+"""Reading bundles: which there are, whether one is whole, and its parts, verified before they are used."""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BufferedReader
+from pathlib import Path
+
+from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleMissingError
+from bundle.manifest import (
+    CURRENT_FILE,
+    INDEX_FILE,
+    ITEMS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    FileEntry,
+    Manifest,
+    checked_version,
+    is_version,
+    read_manifest,
+)
+from index.catalogue import Catalogue
+from index.errors import IndexingError
+from index.faiss_index import FaissIndex
+from model.checkpoint import CheckpointError, load_checkpoint
+from model.dimerec import DimeRec
+
+_MOST_MANIFEST_BYTES = 1 << 20
+_MOST_CURRENT_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """A bundle in memory: everything that answers a request."""
+
+    version: str
+    manifest: Manifest
+    model: DimeRec
+    catalogue: Catalogue
+    index: FaissIndex
+
+
+def current_version(root: Path) -> str | None:
+    """Return the version in service, None when nothing was published under ``root``."""
+    try:
+        name = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES).decode("ascii", errors="replace")
+    except FileNotFoundError:
+        return None
+    return checked_version(name.strip())
+
+
+def versions(root: Path) -> list[str]:
+    """Return every version published under ``root``, newest first."""
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return sorted(filter(is_version, names), reverse=True)
+
+
+def previous_version(root: Path) -> str | None:
+    """Return the newest version that is older than the one in service, None when there is none."""
+    current = current_version(root)
+    older = [version for version in versions(root) if current is not None and version < current]
+    return older[0] if older else None
+
+
+def verify(root: Path, version: str) -> Manifest:
+    """Return the manifest of a bundle once every file was found to be whole and its own.
+
+    Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
+    """
+    directory = root / checked_version(version)
+    if not directory.is_dir():
+        raise BundleMissingError(f"{version} is not published under {root}: `dimerec bundles` lists what is")
+    if directory.is_symlink():
+        raise BundleDamagedError(f"{version} is a symbolic link: copy the bundle itself there")
+    try:
+        text = _read_small(directory / MANIFEST_FILE, _MOST_MANIFEST_BYTES)
+    except FileNotFoundError as error:
+        raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is missing: publish the bundle again") from error
+    manifest = read_manifest(text, version)
+    for name, entry in manifest.files.items():
+        _verify_file(directory / name, entry)
+    return manifest
+
+
+def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
+    """Return the bundle ``version`` (by default the one in service), verified, its model on ``device``.
+
+    Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
+    """
+    if version is None:
+        version = current_version(root)
+    if version is None:
+        raise BundleMissingError(f"nothing is published under {root}: run `dimerec publish` first")
+    manifest = verify(root, version)
+    directory = root / version
+    config = manifest.model
+    try:
+        model = load_checkpoint(directory / MODEL_FILE, device)
+        catalogue = Catalogue.read(directory / ITEMS_FILE)
+        index = FaissIndex.load(directory / INDEX_FILE, dim=config.dim, count=config.items)
+    except (CheckpointError, IndexingError) as error:
+        raise BundleIncompatibleError(f"{version}: {error}") from error
+    if model.config != config:
+        raise BundleIncompatibleError(
+            f"{version}/{MODEL_FILE} is not the model of its manifest: publish it again"
+        )
+    if len(catalogue) != config.items:
+        raise BundleIncompatibleError(
+            f"{version}/{ITEMS_FILE} has {len(catalogue)} items, the model {config.items}: publish it again"
+        )
+    return Bundle(version, manifest, model, catalogue, index)
+
+
+def _verify_file(path: Path, entry: FileEntry) -> None:
+    name = f"{path.parent.name}/{path.name}"
+    try:
+        with _opened(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size != entry.size:
+                raise BundleDamagedError(f"{name} has {size} bytes instead of {entry.size}: publish it again")
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                raise BundleDamagedError(f"{name} was altered (its checksum differs): publish it again")
+    except FileNotFoundError as error:
+        raise BundleDamagedError(f"{name} is missing: publish the bundle again") from error
+
+
+def _read_small(path: Path, most_bytes: int) -> bytes:
+    with _opened(path) as file:
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise BundleDamagedError(f"{path.name} is larger than {most_bytes} bytes: publish the bundle again")
+    return content
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BufferedReader]:
+    """Open a regular file; a link is refused, and a pipe cannot keep the reader waiting."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = "is a symbolic link" if path.is_symlink() else f"cannot be read ({error.strerror})"
+        raise BundleDamagedError(
+            f"{path.parent.name}/{path.name} {reason}: a bundle holds its own files"
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise BundleDamagedError(f"{path.parent.name}/{path.name} is no regular file: publish it again")
+        yield file

@@ -1,0 +1,178 @@
+"""Publishing bundles so that whatever happens, and whenever, CURRENT names one that loads.
+
+A bundle is written under a name that no reader looks at, brought to disk, and renamed. CURRENT is replaced in
+one rename, after the bundle it names was verified. A lock on the root is held while CURRENT changes and while
+something is removed, never while a bundle is written: publishers do not wait for each other.
+"""
+
+import fcntl
+import hashlib
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from bundle import read
+from bundle.errors import BundleIncompatibleError, BundleRequestError
+from bundle.manifest import (
+    CONTENT_FILES,
+    CURRENT_FILE,
+    INDEX_FILE,
+    ITEMS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    FileEntry,
+    Manifest,
+    ServingDefaults,
+    new_manifest,
+)
+from index.atomic import replacing, sync_directory, sync_file
+from index.catalogue import Catalogue
+from index.faiss_index import FaissIndex
+from index.vector_index import UNIT_TOLERANCE
+from model.checkpoint import save_checkpoint
+from model.dimerec import DimeRec
+
+LOCK_FILE = ".lock"
+STAGING_PREFIX = ".publishing-"
+REMOVING_PREFIX = ".removing-"
+
+# A staging directory untouched for this long belongs to a publisher that was killed.
+STALE_AFTER_S = 3_600.0
+
+
+def publish(
+    root: Path,
+    model: DimeRec,
+    catalogue: Catalogue,
+    index: FaissIndex,
+    *,
+    serving: ServingDefaults,
+    metrics: dict[str, float],
+    data_fingerprint: str,
+    source_revision: str | None = None,
+    make_current: bool = True,
+) -> str:
+    """Write a bundle under ``root``, put it in service unless ``make_current`` is False, return its version.
+
+    Raises BundleIncompatibleError when model, catalogue, index and serving defaults do not belong together,
+    OSError when the root cannot be written. Until the last instant readers see what was there before.
+    """
+    _check_same_items(model, catalogue, index)
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root):
+        _remove_leftovers(root)
+    staging = root / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
+    staging.mkdir()
+    try:
+        save_checkpoint(staging / MODEL_FILE, model)
+        catalogue.write(staging / ITEMS_FILE)
+        index.save(staging / INDEX_FILE)
+        manifest = new_manifest(
+            {
+                "model": model.config,
+                "serving": serving,
+                "metrics": metrics,
+                "data_fingerprint": data_fingerprint,
+                "source_revision": source_revision,
+                "files": {name: _entry(staging / name) for name in CONTENT_FILES},
+            }
+        )
+        _seal(staging, manifest)
+        staging.rename(root / manifest.version)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)  # the reason for coming here is what the caller must see
+        raise
+    sync_directory(root)
+    if make_current:
+        set_current(root, manifest.version)
+    return manifest.version
+
+
+def set_current(root: Path, version: str) -> None:
+    """Put ``version`` in service, once it was verified; raises BundleError when it is not whole."""
+    with _locked(root):
+        read.verify(root, version)
+        with replacing(root / CURRENT_FILE) as temporary:
+            temporary.write_text(f"{version}\n", encoding="ascii")
+
+
+def prune(root: Path, keep: int) -> list[str]:
+    """Remove all but the ``keep`` (at least 1) newest versions and the one in service; return what went."""
+    if keep < 1:
+        raise BundleRequestError(f"keep must be at least 1, not {keep}")
+    if not root.is_dir():
+        return []
+    with _locked(root):
+        _remove_leftovers(root)
+        current = read.current_version(root)
+        removed = [version for version in read.versions(root)[keep:] if version != current]
+        for version in removed:
+            # Out of the readers' sight in one step: a half-removed bundle is never listed.
+            doomed = (root / version).rename(root / f"{REMOVING_PREFIX}{version}")
+            shutil.rmtree(doomed)
+    return removed
+
+
+def _check_same_items(model: DimeRec, catalogue: Catalogue, index: FaissIndex) -> None:
+    config = model.config
+    counts = {"catalogue": len(catalogue), "index": len(index)}
+    for name, count in counts.items():
+        if count != config.items:
+            raise BundleIncompatibleError(
+                f"the {name} has {count} items, the model {config.items}: build it anew"
+            )
+    expected = model.item_vectors().detach().float().cpu().numpy()
+    found = index.vectors(np.arange(1, config.items + 1))
+    if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=UNIT_TOLERANCE):
+        raise BundleIncompatibleError("the index does not hold this model's item vectors: build it from them")
+
+
+def _entry(path: Path) -> FileEntry:
+    with path.open("rb") as file:
+        return FileEntry(sha256=hashlib.file_digest(file, "sha256").hexdigest(), size=path.stat().st_size)
+
+
+def _seal(staging: Path, manifest: Manifest) -> None:
+    """Write the manifest and bring the whole directory to disk."""
+    (staging / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    mode = (staging / MANIFEST_FILE).stat().st_mode
+    for name in (*CONTENT_FILES, MANIFEST_FILE):
+        (staging / name).chmod(mode)  # safetensors writes for the owner alone, a service may be another user
+        sync_file(staging / name)
+    sync_directory(staging)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Hold the root's lock; the kernel lets go of it when this process dies, however it dies."""
+    with (root / LOCK_FILE).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what killed processes left behind; the caller holds the lock.
+
+    Only a lock holder makes the temporary names of CURRENT and of removals, so those are all stale now.
+    """
+    for path in root.glob(f".{CURRENT_FILE}.*.tmp"):
+        path.unlink()
+    for path in root.glob(f"{REMOVING_PREFIX}*"):
+        shutil.rmtree(path)
+    for path in root.glob(f"{STAGING_PREFIX}*"):
+        if _is_stale(path):
+            shutil.rmtree(path)
+
+
+def _is_stale(staging: Path) -> bool:
+    """Return whether neither the directory nor a file in it changed for :data:`STALE_AFTER_S`."""
+    try:
+        last_change = max(path.stat().st_mtime for path in (staging, *staging.iterdir()))
+    except FileNotFoundError:
+        return False  # its publisher is alive: it renamed something just now
+    return time.time() - last_change > STALE_AFTER_S

@@ -1,0 +1,73 @@
+"""Small seeded catalogues, models and bundles: real ones, only not trained."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from bundle.manifest import ServingDefaults
+from bundle.write import publish
+from index.catalogue import Catalogue
+from index.faiss_index import FaissIndex, build_index
+from index.tuning import IndexKind
+from index.vector_index import Vectors
+from model.config import ModelConfig
+from model.dimerec import DimeRec
+
+CATEGORIES = ("Action", "Comedy", "Drama", "Horror", "Music", "News", "Romance", "Sport")
+
+
+def make_unit_vectors(count: int, dim: int, seed: int = 0) -> Vectors:
+    """Random unit vectors `(count, dim)`."""
+    vectors = np.random.default_rng(seed).standard_normal((count, dim))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def make_catalogue(items: int, seed: int = 0) -> Catalogue:
+    """Items `"1001"`, `"1002"`, … in rows 1, 2, …: up to three categories each, some without a title."""
+    generator = np.random.default_rng(seed)
+    return Catalogue(
+        item_ids=[str(1000 + row) for row in range(1, items + 1)],
+        titles=[None if row % 10 == 0 else f"Video {row}" for row in range(1, items + 1)],
+        categories=[
+            generator.choice(CATEGORIES, size=generator.integers(0, 4), replace=False).tolist()
+            for _ in range(items)
+        ],
+        popularity=generator.integers(0, 1000, size=items),
+    )
+
+
+def make_model(items: int, dim: int = 16, *, seed: int = 0, **config: object) -> DimeRec:
+    """A DimeRec with random weights, in eval mode; `config` are further fields of ModelConfig."""
+    fields = {"items": items, "dim": dim, "max_length": 20, "timesteps": 8, "hidden": 32, **config}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return DimeRec(ModelConfig.model_validate(fields)).eval()
+
+
+def make_index(model: DimeRec, kind: IndexKind = "flat") -> FaissIndex:
+    """The index of a model's items."""
+    return build_index(model.item_vectors().detach().numpy(), kind)
+
+
+def make_serving(**fields: object) -> ServingDefaults:
+    """Serving defaults that suit `make_model`."""
+    defaults = {"steps": 2, "draws": 4, "temperature": 0.07}
+    return ServingDefaults.model_validate(defaults | fields)
+
+
+def publish_tiny_bundle(
+    root: Path, *, items: int = 200, dim: int = 16, seed: int = 0, make_current: bool = True, **config: object
+) -> str:
+    """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
+    model = make_model(items, dim, seed=seed, **config)
+    return publish(
+        root,
+        model,
+        make_catalogue(items, seed),
+        make_index(model),
+        serving=make_serving(),
+        metrics={"hit_rate@20": 0.1},
+        data_fingerprint=f"tiny-{items}-{seed}",
+        make_current=make_current,
+    )
