@@ -20,8 +20,7 @@ def redis_process() -> Iterator[RedisServer]:
 def redis_server(redis_process: RedisServer) -> Iterator[RedisServer]:
     """A real Redis server that the test may stop, start, pause and resume; it is brought back afterwards."""
     yield redis_process
-    redis_process.resume()
-    redis_process.start()
+    redis_process.restore()
 
 
 @pytest.fixture
@@ -35,5 +34,4 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     server: RedisServer = request.getfixturevalue("redis_server")
     with claimed_database(server.url) as url:
         yield url
-        server.resume()
-        server.start()
+        server.restore()

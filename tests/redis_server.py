@@ -44,11 +44,13 @@ def redis_binary() -> str:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A loopback TCP port that nobody listens on now; a cluster's bus gets the one 10,000 higher."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port + 10_000 < 65_536:
+            return port
 
 
 class RedisServer:
@@ -98,6 +100,14 @@ class RedisServer:
     def resume(self) -> None:
         """Let a paused process go on."""
         self._signal(signal.SIGCONT)
+
+    def restore(self) -> None:
+        """Make the server as good as new after a test: running, empty, without a memory limit."""
+        self.resume()
+        self.start()
+        with redis.Redis.from_url(self.url) as client:
+            client.flushall()
+            client.config_set("maxmemory", 0)
 
     def close(self) -> None:
         """Stop the process and remove its directory."""

@@ -50,7 +50,7 @@ end
 
 local limit = tonumber(ARGV[1])
 local stored = redis.call('GET', KEYS[1]) or EMPTY
-if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) then
+if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) or stored:byte(-1) ~= 0 then
     return redis.error_reply('UNREADABLE not a history')
 end
 local kept, timestamps, identities, items = columns(stored)

@@ -1,55 +1,53 @@
 """From an address to a Redis client.
 
-| scheme                                     | what                                                      |
-|--------------------------------------------|-----------------------------------------------------------|
-| `redis://[user:password@]host:port/db`     | one server                                                |
-| `unix:///path/to/socket?db=0`              | one server on a Unix socket                               |
-| `redis+sentinel://host:port,host:port/service/db` | the master that the sentinels name                 |
-| `redis+cluster://host:port,host:port`      | a cluster, found through any of the nodes                 |
+| address                                                          | what                               |
+|------------------------------------------------------------------|------------------------------------|
+| `redis://[user:password@]host:port/db`                           | one server                         |
+| `unix:///path/to/socket?db=0`                                    | one server on a Unix socket        |
+| `redis+sentinel://[user:password@]host:port,host:port/service/db` | the master that the sentinels name |
+| `redis+cluster://[user:password@]host:port,host:port`            | a cluster, found through any node  |
 
-`rediss` in place of `redis` means TLS.
+`rediss` in place of `redis` means TLS. User and password are the data servers', not the sentinels'.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from service.history.errors import HistoryUrlError
 
-_DEFAULT_PORTS = {"cluster": 6379, "sentinel": 26379}
 
-
-@dataclass(frozen=True, slots=True)
-class ConnectionLimits:
-    """`timeout_s` bounds connecting and every answer; `max_connections` bounds connections to a server."""
-
-    timeout_s: float
-    max_connections: int
-
-
-def connect(url: str, limits: ConnectionLimits) -> Redis | RedisCluster:
+def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCluster:
     """A client for the address; nothing is connected yet.
 
-    Raises HistoryUrlError, whose message never repeats the address (it may hold a password).
+    `timeout_s` bounds connecting and every answer, `max_connections` the connections to one server. Raises
+    HistoryUrlError, whose message never repeats the address (it may hold a password).
     """
-    scheme = url.partition("://")[0]
-    base, _, topology = scheme.partition("+")
+    base, _, topology = url.partition("://")[0].partition("+")
+    options: dict[str, Any] = {
+        "max_connections": max_connections,
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        # One fresh try: a pooled connection may have died with a server that is back by now.
+        "retry": Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+    }
     try:
-        if scheme in {"redis", "rediss", "unix"}:
-            return _single(url, limits)
-        if base in {"redis", "rediss"} and topology == "cluster":
-            return _cluster(url, limits)
-        if base in {"redis", "rediss"} and topology == "sentinel":
-            return _sentinel(url, limits)
+        match base, topology:
+            case (("redis" | "rediss" | "unix"), ""):
+                single: Redis = Redis.from_url(url, **options)
+                return single
+            case (("redis" | "rediss"), "cluster"):
+                return _cluster(url, options)
+            case (("redis" | "rediss"), "sentinel"):
+                return _sentinel(url, options)
     except ValueError as error:
         raise HistoryUrlError(
             "redis url: malformed; expected the form redis://[user:password@]host:port/db"
@@ -59,73 +57,60 @@ def connect(url: str, limits: ConnectionLimits) -> Redis | RedisCluster:
     )
 
 
-def _common(limits: ConnectionLimits) -> dict[str, Any]:
-    return {
-        "socket_timeout": limits.timeout_s,
-        "socket_connect_timeout": limits.timeout_s,
-        # One fresh try: a pooled connection may have died with a server that is back by now.
-        "retry": Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
-    }
-
-
-def _single(url: str, limits: ConnectionLimits) -> Redis:
-    pool = BlockingConnectionPool.from_url(
-        url, max_connections=limits.max_connections, timeout=limits.timeout_s, **_common(limits)
-    )
-    return Redis.from_pool(pool)
-
-
-def _cluster(url: str, limits: ConnectionLimits) -> RedisCluster:
-    address = _Addresses.parse(url, "cluster")
+def _cluster(url: str, options: dict[str, Any]) -> RedisCluster:
+    address = _parse(url, default_port=6379)
     return RedisCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in address.hosts],
-        max_connections=limits.max_connections,
-        **address.credentials,
-        **_common(limits),
+        require_full_coverage=False,  # a lost node is not to cost the others' users their histories
+        **address.data_options,
+        **options,
     )
 
 
-def _sentinel(url: str, limits: ConnectionLimits) -> Redis:
-    address = _Addresses.parse(url, "sentinel")
+def _sentinel(url: str, options: dict[str, Any]) -> Redis:
+    address = _parse(url, default_port=26379)
     service, _, database = address.path.partition("/")
     if not service:
         raise HistoryUrlError("redis url: name the service, as in redis+sentinel://host:26379/mymaster/0")
-    sentinel = Sentinel(address.hosts, sentinel_kwargs=_common(limits))  # type: ignore[no-untyped-call]
+    tls = {"ssl": True} if "ssl" in address.data_options else {}
+    sentinel = Sentinel(address.hosts, sentinel_kwargs=options | tls)  # type: ignore[no-untyped-call]
     master: Redis = sentinel.master_for(
         service,
+        connection_pool_class=_OwningSentinelPool,
         db=int(database or 0),
-        max_connections=limits.max_connections,
-        **address.credentials,
-        **_common(limits),
+        **address.data_options,
+        **options,
     )
     return master
 
 
-@dataclass(frozen=True, slots=True)
-class _Addresses:
+class _OwningSentinelPool(SentinelConnectionPool):
+    """Closes the connections to the sentinels with those to the master, which redis-py leaves open."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        for sentinel in self.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
+class _Address(NamedTuple):
     hosts: list[tuple[str, int]]
-    credentials: dict[str, Any]
+    data_options: dict[str, Any]
     path: str
 
-    @classmethod
-    def parse(cls, url: str, topology: str) -> _Addresses:
-        parts = urlsplit(url)
-        user_information, _, hosts = parts.netloc.rpartition("@")
-        username, _, password = user_information.partition(":")
-        credentials: dict[str, Any] = {"ssl": True} if parts.scheme.startswith("rediss") else {}
-        if username:
-            credentials["username"] = unquote(username)
-        if password:
-            credentials["password"] = unquote(password)
-        return cls(
-            [cls._host(host, _DEFAULT_PORTS[topology]) for host in hosts.split(",")],
-            credentials,
-            unquote(parts.path.strip("/")),
-        )
 
-    @staticmethod
-    def _host(host: str, default_port: int) -> tuple[str, int]:
-        parts = urlsplit(f"//{host}")
-        if not parts.hostname:
-            raise ValueError("a host is missing")
-        return parts.hostname, parts.port or default_port
+def _parse(url: str, default_port: int) -> _Address:
+    parts = urlsplit(url)
+    user_information, _, hosts = parts.netloc.rpartition("@")
+    username, _, password = user_information.partition(":")
+    options: dict[str, Any] = {"ssl": True} if parts.scheme.startswith("rediss") else {}
+    options |= {"username": unquote(username)} if username else {}
+    options |= {"password": unquote(password)} if password else {}
+    return _Address([_host(host, default_port) for host in hosts.split(",")], options, parts.path.strip("/"))
+
+
+def _host(text: str, default_port: int) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname:
+        raise ValueError("a host is missing")
+    return parts.hostname, parts.port or default_port

@@ -22,9 +22,9 @@ from typing import Any, Self
 from urllib.parse import quote, unquote
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
-from service.history.connection import ConnectionLimits, connect
+from service.history.connection import connect
 from service.history.encoding import decode, encode, encoded_count
 from service.history.errors import HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import (
@@ -51,7 +51,8 @@ class RedisHistory:
     """A HistoryStore in Redis.
 
     `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call that
-    takes longer than `timeout_s` seconds raises HistoryUnavailable.
+    takes longer than `timeout_s` seconds, waiting for one of `max_connections` included, raises
+    HistoryUnavailable.
     """
 
     def __init__(
@@ -61,11 +62,13 @@ class RedisHistory:
         max_events: int = DEFAULT_MAX_EVENTS,
         ttl_s: float = DEFAULT_TTL_S,
         timeout_s: float = DEFAULT_TIMEOUT_S,
+        max_connections: int = DEFAULT_MAX_CONNECTIONS,
     ) -> None:
         self._client: Any = client
         self._max_events = max_events
         self._ttl_ms = int(ttl_s * 1000)
         self._timeout_s = timeout_s
+        self._connections = asyncio.Semaphore(max_connections)
 
     @classmethod
     def from_url(
@@ -81,8 +84,13 @@ class RedisHistory:
 
         Raises HistoryUrlError.
         """
-        client = connect(url, ConnectionLimits(timeout_s, max_connections))
-        return cls(client, max_events=max_events, ttl_s=ttl_s, timeout_s=timeout_s)
+        return cls(
+            connect(url, timeout_s, max_connections),
+            max_events=max_events,
+            ttl_s=ttl_s,
+            timeout_s=timeout_s,
+            max_connections=max_connections,
+        )
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""
@@ -165,7 +173,7 @@ class RedisHistory:
     async def _bounded(self) -> AsyncIterator[None]:
         """Bound the time of the calls inside, and map what Redis and the network raise to our errors."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(self._timeout_s), self._connections:
                 yield
         except TimeoutError as error:
             raise HistoryUnavailable(
@@ -175,7 +183,7 @@ class RedisHistory:
             if "WRONGTYPE" in str(error) or "UNREADABLE" in str(error):
                 raise HistoryUnreadable("Redis holds something else under this user's key") from error
             raise HistoryUnavailable(f"Redis refuses: {error}") from error
-        except (RedisError, OSError) as error:
+        except (RedisError, RedisClusterException, OSError) as error:
             raise HistoryUnavailable(f"Redis is gone: {error}") from error
 
 

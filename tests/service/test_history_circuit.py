@@ -1,0 +1,236 @@
+"""The circuit breaker, with a clock of the test's own.
+
+Before a store that the test lets answer or fail, and before a real Redis that is frozen and let go.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import redis
+
+from service.history.circuit import CircuitBreaker, CircuitState
+from service.history.errors import HistoryInputError, HistoryUnavailable, HistoryUnreadable
+from service.history.in_process import InProcessHistory
+from service.history.protocol import Event
+from service.history.redis import RedisHistory
+from tests.redis_server import RedisServer
+
+FAILURES = 3
+RESET_S = 10.0
+HISTORY = [Event("a", 1)]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class GatedHistory(InProcessHistory):
+    """A store in memory that fails while `gone`, and whose reads wait while the gate is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load(("u", event) for event in HISTORY)
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.gone = False
+        self.reads = 0
+
+    async def ping(self) -> None:
+        if self.gone:
+            raise HistoryUnavailable("gone")
+
+    async def read(self, user_id: str, limit: int) -> list[Event]:
+        self.reads += 1
+        await self.gate.wait()
+        if self.gone:
+            raise HistoryUnavailable("gone")
+        return await super().read(user_id, limit)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store() -> GatedHistory:
+    return GatedHistory()
+
+
+@pytest.fixture
+def breaker(store: GatedHistory, clock: Clock) -> CircuitBreaker:
+    return CircuitBreaker(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
+
+
+async def fail(breaker: CircuitBreaker, times: int, message: str = "^gone$") -> None:
+    for _ in range(times):
+        with pytest.raises(HistoryUnavailable, match=message):
+            await breaker.read("u", 9)
+
+
+async def refused_at_once(breaker: CircuitBreaker) -> None:
+    await fail(breaker, 1, "failed lately")
+
+
+async def open_circuit(breaker: CircuitBreaker, store: GatedHistory) -> None:
+    """Open the circuit; the store is well again afterwards."""
+    store.gone = True
+    await fail(breaker, FAILURES)
+    store.gone = False
+    assert breaker.state == CircuitState.OPEN
+
+
+async def begin(call: Coroutine[Any, Any, list[Event]]) -> "asyncio.Task[list[Event]]":
+    task = asyncio.create_task(call)
+    await asyncio.sleep(0)
+    return task
+
+
+async def test_failures_in_a_row_open_the_circuit(breaker: CircuitBreaker, store: GatedHistory) -> None:
+    store.gone = True
+    await fail(breaker, FAILURES - 1)
+    assert breaker.state == CircuitState.CLOSED
+    await fail(breaker, 1)
+    assert breaker.state == CircuitState.OPEN
+    await refused_at_once(breaker)
+    assert store.reads == FAILURES
+
+
+async def test_every_call_is_refused_while_open(breaker: CircuitBreaker, store: GatedHistory) -> None:
+    await open_circuit(breaker, store)
+    calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
+        lambda: breaker.append("u", [Event("b", 2)]),
+        lambda: breaker.append_many([("u", Event("b", 2))]),
+        lambda: breaker.read("u", 9),
+        lambda: breaker.forget("u"),
+        lambda: breaker.users(9),
+        lambda: breaker.ping(),
+    ]
+    for call in calls:
+        with pytest.raises(HistoryUnavailable, match="failed lately"):
+            await call()
+    assert await store.read("u", 9) == HISTORY
+
+
+async def test_an_answer_in_between_starts_the_count_anew(
+    breaker: CircuitBreaker, store: GatedHistory
+) -> None:
+    for _ in range(3):
+        store.gone = True
+        await fail(breaker, FAILURES - 1)
+        store.gone = False
+        assert await breaker.read("u", 9) == HISTORY
+    assert breaker.state == CircuitState.CLOSED
+
+
+async def test_it_closes_by_itself(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+    await open_circuit(breaker, store)
+    clock.now += RESET_S - 0.001
+    await refused_at_once(breaker)
+    clock.now += 0.001
+    assert breaker.state == CircuitState.HALF_OPEN
+    assert await breaker.read("u", 9) == HISTORY
+    assert breaker.state == CircuitState.CLOSED
+    store.gone = True
+    await fail(breaker, FAILURES - 1)
+    assert breaker.state == CircuitState.CLOSED
+
+
+async def test_a_failed_probe_opens_it_again_for_the_whole_time(
+    breaker: CircuitBreaker, store: GatedHistory, clock: Clock
+) -> None:
+    await open_circuit(breaker, store)
+    store.gone = True
+    clock.now += RESET_S
+    await fail(breaker, 1)
+    clock.now += RESET_S - 0.001
+    await refused_at_once(breaker)
+    clock.now += 0.001
+    store.gone = False
+    assert await breaker.read("u", 9) == HISTORY
+
+
+async def test_only_one_call_is_the_probe(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+    await open_circuit(breaker, store)
+    clock.now += RESET_S
+    store.gate.clear()
+    probe = await begin(breaker.read("u", 9))
+    for _ in range(5):
+        await refused_at_once(breaker)
+    store.gate.set()
+    assert await probe == HISTORY
+    assert await breaker.read("u", 9) == HISTORY
+    assert store.reads == FAILURES + 2
+
+
+async def test_a_cancelled_probe_leaves_room_for_the_next(
+    breaker: CircuitBreaker, store: GatedHistory, clock: Clock
+) -> None:
+    await open_circuit(breaker, store)
+    clock.now += RESET_S
+    store.gate.clear()
+    probe = await begin(breaker.read("u", 9))
+    probe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await probe
+    assert breaker.state == CircuitState.HALF_OPEN
+    store.gate.set()
+    assert await breaker.read("u", 9) == HISTORY
+
+
+@pytest.mark.parametrize("late_call_fails", [True, False])
+async def test_a_call_from_before_it_opened_has_no_say(
+    breaker: CircuitBreaker, store: GatedHistory, clock: Clock, late_call_fails: bool
+) -> None:
+    store.gate.clear()
+    late = await begin(breaker.read("u", 9))
+    store.gone = True
+    for _ in range(FAILURES):
+        with pytest.raises(HistoryUnavailable):
+            await breaker.ping()
+    clock.now += RESET_S - 0.001
+    store.gone = late_call_fails
+    store.gate.set()
+    await asyncio.gather(late, return_exceptions=True)
+    assert breaker.state == CircuitState.OPEN
+    clock.now += 0.001
+    assert breaker.state == CircuitState.HALF_OPEN
+
+
+async def test_what_says_nothing_about_the_store_does_not_count(
+    redis_server: RedisServer, clock: Clock
+) -> None:
+    breaker = CircuitBreaker(
+        RedisHistory.from_url(redis_server.url, timeout_s=30.0), failures=FAILURES, clock=clock
+    )
+    with redis.Redis.from_url(redis_server.url) as raw:
+        raw.set("dimerec:history:1:{v}", "not a history")
+    for _ in range(FAILURES + 1):
+        with pytest.raises(HistoryUnreadable):
+            await breaker.read("v", 9)
+        with pytest.raises(HistoryInputError):
+            await breaker.read("", 9)
+    assert breaker.state == CircuitState.CLOSED
+    await breaker.close()
+
+
+async def test_a_frozen_redis_opens_it_and_a_redis_that_is_back_closes_it(
+    redis_server: RedisServer, clock: Clock
+) -> None:
+    store = RedisHistory.from_url(redis_server.url, timeout_s=0.5)
+    breaker = CircuitBreaker(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
+    await breaker.append("u", HISTORY)
+    redis_server.pause()
+    await fail(breaker, FAILURES, "did not answer")
+    redis_server.resume()
+    await refused_at_once(breaker)
+    clock.now += RESET_S
+    assert await breaker.read("u", 9) == HISTORY
+    assert breaker.state == CircuitState.CLOSED
+    await breaker.close()

@@ -1,0 +1,306 @@
+"""What only the Redis store promises: keys, lifetimes, memory, one round trip, and how it fails."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from service.history.errors import HistoryUnavailable, HistoryUnreadable, HistoryUrlError
+from service.history.protocol import AppendResult, Event
+from service.history.redis import RedisHistory
+from tests.redis_server import RedisServer
+
+PATIENCE_S = 30.0
+SHORT_S = 0.5
+USER_KEY = "dimerec:history:1:{u}"
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisHistory]:
+    store = RedisHistory.from_url(redis_url, timeout_s=PATIENCE_S, ttl_s=60)
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def raw(redis_url: str) -> redis.Redis:
+    """The database as Redis sees it."""
+    return redis.Redis.from_url(redis_url)
+
+
+@asynccontextmanager
+async def impatient(server: RedisServer) -> AsyncIterator[RedisHistory]:
+    store = RedisHistory.from_url(server.url, timeout_s=SHORT_S)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def test_every_user_is_one_key_with_a_hash_tag(store: RedisHistory, raw: redis.Redis) -> None:
+    await store.append_many([("u", Event("a", 1)), ("x}{*\n/é", Event("a", 1)), ("u", Event("b", 2, "id"))])
+    assert sorted(raw.keys("dimerec:history:*")) == [
+        USER_KEY.encode(),
+        b"dimerec:history:1:{x%7D%7B%2A%0A%2F%C3%A9}",
+    ]
+
+
+async def test_every_key_always_has_a_lifetime(store: RedisHistory, raw: redis.Redis) -> None:
+    await store.append("u", [Event("a", 1)])
+    await store.append_many([("v", Event("a", 1)), ("w", Event("a", 1))])
+    await store.append("v", [Event("a", 1)])
+    lifetimes = [raw.pttl(key) for key in raw.keys("dimerec:history:*")]
+    assert len(lifetimes) == 3
+    assert all(0 < lifetime <= 60_000 for lifetime in lifetimes)
+
+
+@pytest.mark.parametrize("event", [Event("b", 2), Event("a", 1)], ids=["new event", "repeat"])
+async def test_an_append_starts_the_lifetime_anew(
+    store: RedisHistory, raw: redis.Redis, event: Event
+) -> None:
+    await store.append("u", [Event("a", 1)])
+    raw.pexpire(USER_KEY, 5_000)
+    await store.append("u", [event])
+    assert raw.pttl(USER_KEY) > 5_000
+
+
+async def test_a_history_without_events_for_long_disappears(redis_url: str) -> None:
+    store = RedisHistory.from_url(redis_url, timeout_s=PATIENCE_S, ttl_s=0.05)
+    await store.append("u", [Event("a", 1)])
+    async with asyncio.timeout(PATIENCE_S):
+        while await store.users(1):
+            await asyncio.sleep(0.01)
+    assert await store.read("u", 50) == []
+    await store.close()
+
+
+async def test_a_history_is_kept_compactly(store: RedisHistory, raw: redis.Redis) -> None:
+    for kept in (50, 1_000):
+        await store.append(
+            "u", [Event(f"{n:06}", 1_700_000_000_000 + n, f"a long event id {n}") for n in range(kept)]
+        )
+        assert raw.strlen(USER_KEY) == 4 + kept * (8 + 8 + len("000000") + 1)
+        assert raw.memory_usage(USER_KEY) < 200 + 27 * kept
+
+
+async def test_memory_stays_bounded_however_much_is_appended(store: RedisHistory, raw: redis.Redis) -> None:
+    for start in range(0, 5_000, 500):
+        await store.append("u", [Event(f"{n:06}", n) for n in range(start, start + 500)])
+    assert raw.strlen(USER_KEY) == 4 + 1_000 * 23
+    assert await store.read("u", 5_000) == [Event(f"{n:06}", n) for n in range(4_000, 5_000)]
+
+
+async def test_a_lower_bound_takes_effect_at_once(
+    store: RedisHistory, raw: redis.Redis, redis_url: str
+) -> None:
+    await store.append("u", [Event(str(n), n) for n in range(10)])
+    smaller = RedisHistory.from_url(redis_url, max_events=3, timeout_s=PATIENCE_S)
+    assert await smaller.read("u", 50) == [Event("7", 7), Event("8", 8), Event("9", 9)]
+    assert await smaller.append("u", [Event("10", 10)]) == AppendResult(added=1)
+    assert raw.strlen(USER_KEY) == 4 + 17 * 3 + len("8" + "9" + "10")
+    assert await smaller.forget("u") == 3
+    await smaller.close()
+
+
+async def test_a_server_that_forgot_the_script_is_taught_again(store: RedisHistory, raw: redis.Redis) -> None:
+    for number in range(3):
+        raw.script_flush()
+        assert await store.append("u", [Event("a", number)]) == AppendResult(added=1)
+        raw.script_flush()
+        call = [(user, Event("b", number)) for user in ("u", "v", "w")]
+        assert await store.append_many(call) == AppendResult(added=3)
+    assert len(await store.read("u", 50)) == 6
+
+
+class Proxy:
+    """Between store and server, counts how often the client spoke after the server did: the round trips."""
+
+    def __init__(self, port: int) -> None:
+        self.turns = 0
+        self._server_spoke = True
+        self._port = port
+
+    async def connect(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.gather(
+            self._carry(client_reader, writer, self._asked),
+            self._carry(reader, client_writer, self._answered),
+        )
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], None]
+    ) -> None:
+        while data := await reader.read(2**20):
+            note()
+            writer.write(data)
+        writer.close()
+
+    def _asked(self) -> None:
+        self.turns += self._server_spoke
+        self._server_spoke = False
+
+    def _answered(self) -> None:
+        self._server_spoke = True
+
+
+async def test_every_call_is_one_round_trip(redis_url: str) -> None:
+    address = urlsplit(redis_url)
+    assert address.port is not None
+    proxy = Proxy(address.port)
+    server = await asyncio.start_server(proxy.connect, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    store = RedisHistory.from_url(address._replace(netloc=f"127.0.0.1:{port}").geturl(), timeout_s=PATIENCE_S)
+    calls: list[Callable[[], Awaitable[object]]] = [
+        lambda: store.append("u", [Event(str(n), n) for n in range(100)]),
+        lambda: store.append_many([(f"user {n % 20}", Event(str(n), n)) for n in range(100)]),
+        lambda: store.read("u", 1_000),
+        lambda: store.forget("u"),
+        lambda: store.ping(),
+    ]
+    await store.append("u", [Event("a", 1)])  # connects, and teaches the script
+    for call in calls:
+        proxy.turns = 0
+        await call()
+        assert proxy.turns == 1
+    await store.close()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_more_calls_than_connections_wait_their_turn(redis_url: str, raw: redis.Redis) -> None:
+    store = RedisHistory.from_url(redis_url, timeout_s=PATIENCE_S, max_connections=2)
+    before = raw.info("stats")["total_connections_received"]
+    await asyncio.gather(*(store.append("u", [Event(str(n), n)]) for n in range(100)))
+    assert raw.info("stats")["total_connections_received"] - before <= 2
+    assert len(await store.read("u", 1_000)) == 100
+    await store.close()
+
+
+CALLS: dict[str, Callable[[RedisHistory], Awaitable[object]]] = {
+    "append": lambda store: store.append("u", [Event("a", 1)]),
+    "append_many": lambda store: store.append_many([("u", Event("a", 1)), ("v", Event("a", 1))]),
+    "read": lambda store: store.read("u", 50),
+    "forget": lambda store: store.forget("u"),
+    "users": lambda store: store.users(10),
+    "ping": lambda store: store.ping(),
+}
+EVERY_CALL = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+
+
+@EVERY_CALL
+async def test_a_stopped_redis_is_unavailable_and_comes_back(
+    redis_server: RedisServer, call: Callable[[RedisHistory], Awaitable[object]]
+) -> None:
+    async with impatient(redis_server) as store:
+        await store.ping()
+        redis_server.stop()
+        for _ in range(2):
+            with pytest.raises(HistoryUnavailable) as caught:
+                await call(store)
+            assert "\n" not in str(caught.value)
+        redis_server.start()
+        await call(store)
+
+
+@EVERY_CALL
+async def test_a_frozen_redis_is_unavailable_and_comes_back(
+    redis_server: RedisServer, call: Callable[[RedisHistory], Awaitable[object]]
+) -> None:
+    async with impatient(redis_server) as store:
+        await store.ping()
+        redis_server.pause()
+        async with asyncio.timeout(PATIENCE_S):
+            with pytest.raises(HistoryUnavailable, match="did not answer within 500 ms"):
+                await call(store)
+        redis_server.resume()
+        await call(store)
+
+
+async def test_a_late_answer_never_reaches_another_call(redis_server: RedisServer) -> None:
+    async with impatient(redis_server) as store:
+        await store.append_many([(f"user {n}", Event(f"item {n}", n)) for n in range(8)])
+        redis_server.pause()
+        late = await asyncio.gather(*(store.read(f"user {n}", 9) for n in range(8)), return_exceptions=True)
+        assert all(isinstance(answer, HistoryUnavailable) for answer in late)
+        redis_server.resume()
+        for n in reversed(range(8)):
+            assert await store.read(f"user {n}", 9) == [Event(f"item {n}", n)]
+
+
+async def test_an_abandoned_call_leaves_the_store_usable(redis_server: RedisServer) -> None:
+    async with impatient(redis_server) as store:
+        await store.append_many([("u", Event("a", 1)), ("v", Event("b", 1))])
+        redis_server.pause()
+        call = asyncio.create_task(store.read("u", 9))
+        await asyncio.sleep(0.05)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        redis_server.resume()
+        assert await store.read("v", 9) == [Event("b", 1)]
+
+
+async def test_events_sent_again_after_an_outage_count_once(redis_server: RedisServer) -> None:
+    async with impatient(redis_server) as store:
+        redis_server.pause()
+        with pytest.raises(HistoryUnavailable):
+            await store.append("u", [Event("a", 1)])
+        redis_server.resume()
+        await store.append("u", [Event("a", 1)])
+        assert await store.read("u", 50) == [Event("a", 1)]
+
+
+async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) -> None:
+    with redis.Redis.from_url(redis_server.url) as raw:
+        async with impatient(redis_server) as store:
+            await store.append("u", [Event("a", 1)])
+            raw.config_set("maxmemory", 1)
+            with pytest.raises(HistoryUnavailable, match="OOM"):
+                await store.append("u", [Event("b", 2)])
+            with pytest.raises(HistoryUnavailable, match="OOM"):
+                await store.append_many([("u", Event("b", 2))])
+            raw.config_set("maxmemory", 0)
+            assert await store.read("u", 50) == [Event("a", 1)]
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"abc", b"\0\0\0\2" + b"x" * 20, b"\xff" * 40, b"\0\0\0\1" + b"x" * 16 + b"not ended"]
+)
+async def test_a_foreign_value_is_unreadable(store: RedisHistory, raw: redis.Redis, value: bytes) -> None:
+    raw.set(USER_KEY, value)
+    with pytest.raises(HistoryUnreadable):
+        await store.read("u", 50)
+    with pytest.raises(HistoryUnreadable):
+        await store.append("u", [Event("a", 1)])
+    assert raw.get(USER_KEY) == value
+
+
+async def test_a_key_of_another_type_is_unreadable(store: RedisHistory, raw: redis.Redis) -> None:
+    raw.rpush(USER_KEY, "a")
+    for call in (CALLS["append"], CALLS["append_many"], CALLS["read"], CALLS["forget"]):
+        with pytest.raises(HistoryUnreadable):
+            await call(store)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost",
+        "localhost:6379",
+        "",
+        "redis+other://localhost",
+        "redis://localhost:port/0",
+        "redis+cluster://",
+        "redis+cluster://a:b:c",
+        "redis+sentinel://localhost:26379",
+        "redis+sentinel://localhost/master/zero",
+    ],
+)
+def test_a_bad_address_is_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(HistoryUrlError, match=r"^redis url: [^\n]+$") as caught:
+        RedisHistory.from_url(re.sub("://", "://user:secret@", url))
+    assert "secret" not in str(caught.value)
