@@ -1,0 +1,70 @@
+"""Item-based nearest neighbours (Sarwar et al., WWW 2001; Deshpande and Karypis, TOIS 2004)."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from training.metrics import Scores
+from training.splits import Histories, Sequences
+
+_BLOCK = 1024
+"""Items whose similarities to all others are in memory at once."""
+
+
+class ItemKNN:
+    """Scores an item by its cosine similarity to the history's items, newer ones counting more.
+
+    Similarity: |users of both| / √(|users of one| · |users of the other|), over training sequences. Each item
+    keeps its `neighbours` most similar ones. The newest event of a history weighs 1, each older one `decay`
+    times the next newer.
+    """
+
+    def __init__(self, train: Sequences, items: int, *, neighbours: int = 200, decay: float = 0.9) -> None:
+        self._decay = decay
+        self._similarity = _similarity(train, items, neighbours)
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return int(self._similarity.shape[0])
+
+    def score(self, histories: Histories) -> Scores:
+        """Sum of weighted similarities to the events of each history `(rows, items)`."""
+        rows, positions = histories.flattened()
+        age = histories.ends[rows] - 1 - positions
+        weights = np.power(self._decay, age, dtype=np.float64).astype(np.float32)
+        shape = (len(histories), self.items)
+        weighted = sparse.csr_array((weights, (rows, histories.items[positions] - 1)), shape=shape)
+        scores: Scores = (weighted @ self._similarity).toarray()
+        return scores
+
+
+def _similarity(train: Sequences, items: int, neighbours: int) -> sparse.csr_array:
+    """Cosine similarities `(items, items)` of each item to its nearest `neighbours`, itself left out."""
+    users = np.repeat(np.arange(len(train)), np.diff(train.offsets))
+    once = np.unique(users * items + train.items - 1)
+    watched = sparse.csr_array(
+        (np.ones(len(once), np.float32), (once % items, once // items)), shape=(items, len(train))
+    )
+    watchers = watched.sum(axis=1)
+    by_user = watched.T.tocsr()
+    blocks = []
+    for first in range(0, items, _BLOCK):
+        shared = watched[first : first + _BLOCK] @ by_user
+        rows = np.repeat(np.arange(shared.shape[0]), np.diff(shared.indptr))
+        norms = np.sqrt(watchers[rows + first].astype(np.float64) * watchers[shared.indices])
+        shared.data = (shared.data / norms).astype(np.float32)
+        blocks.append(_nearest(shared, rows, first, neighbours))
+    return sparse.vstack(blocks, format="csr")
+
+
+def _nearest(
+    similarity: sparse.csr_array, rows: npt.NDArray[np.int64], first: int, neighbours: int
+) -> sparse.csr_array:
+    """The largest `neighbours` entries of each row of a block that starts at item `first`; no diagonal."""
+    others = similarity.indices != rows + first
+    rows, columns, values = rows[others], similarity.indices[others], similarity.data[others]
+    order = np.lexsort((columns, -values, rows))
+    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = order[place < neighbours]
+    return sparse.csr_array((values[kept], (rows[kept], columns[kept])), shape=similarity.shape)

@@ -1,0 +1,208 @@
+"""Measuring a recommender on held-out events: full ranking, in blocks of users, and paired comparisons."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bundle.manifest import ServingDefaults
+from index.catalogue import Catalogue
+from model.batch import HistoryBatch, windows
+from model.dimerec import DimeRec
+from model.sampler import starting_noise
+from training import metrics
+from training.diversity import DiversityTally
+from training.errors import DataError
+from training.metrics import Ranks, Scores
+from training.scoring import Scorer
+from training.splits import Histories, Positions, Targets
+
+DEFAULT_KS = (5, 10, 20, 50)
+
+_SCORES_IN_MEMORY = 2**24
+"""Scores of a block of users with all items (float32: 64 MiB)."""
+_LARGEST_BATCH = 512
+_COSINES_IN_MEMORY = 2**24
+"""Cosines of a block of interests with all items."""
+_RESAMPLES_IN_MEMORY = 2**22
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured, and the ranks it came from."""
+
+    metrics: dict[str, float]
+    """`hr@k`, `ndcg@k`; with a catalogue also `coverage@k` and, where items have categories,
+    `distinct_categories@k` and `intra_list_distance@k`."""
+    ranks: Ranks
+    """`(targets,)`, for paired comparisons."""
+    users: Positions
+    """`(targets,)`, the user of each."""
+
+
+def evaluate(
+    scorer: Scorer,
+    targets: Targets,
+    catalogue: Catalogue | None = None,
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    filter_seen: bool,
+    batch_size: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> Evaluation:
+    """Rank every item for every target and average the metrics.
+
+    `filter_seen`: items of the history leave the ranking, as when serving; a target that was seen before is
+    then a miss, for it can no longer be recommended. `catalogue`: measure diversity as well, of the plain
+    first k of each ranking. `batch_size`: users at once, by default as many as fit a fixed block of memory.
+    `on_progress` is called with the number of targets of each finished batch. Raises DataError where there
+    is no target.
+    """
+    if not len(targets):
+        raise DataError("the split holds no event out to predict; prepare data with longer histories")
+    size = batch_size or min(_LARGEST_BATCH, max(1, _SCORES_IN_MEMORY // scorer.items))
+    diversity = None if catalogue is None else DiversityTally(catalogue, ks)
+    ranks = []
+    for first in range(0, len(targets), size):
+        histories = targets.histories.batch(first, size)
+        scores = scorer.score(histories)
+        if filter_seen:
+            scores = _without_seen(scores, histories)
+        ranks.append(metrics.ranks(scores, targets.items[first : first + size]))
+        if diversity is not None:
+            diversity.add(scores)
+        if on_progress is not None:
+            on_progress(len(histories))
+    all_ranks = np.concatenate(ranks)
+    measured = accuracy(all_ranks, ks)
+    if diversity is not None:
+        measured |= diversity.metrics()
+    return Evaluation(measured, all_ranks, targets.users)
+
+
+def accuracy(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float | None]:
+    """Mean `hr@k` and `ndcg@k`; None where nothing was ranked."""
+    named = (("hr", metrics.hit_rate), ("ndcg", metrics.ndcg))
+    return {
+        f"{name}@{k}": float(of(ranks, k).mean()) if len(ranks) else None for name, of in named for k in ks
+    }
+
+
+class DimeRecScorer:
+    """A DimeRec model, asked as `serving` says, with every item as a candidate and not only the index's hits.
+
+    The noise of a history is a function of `seed` and the history alone, so that a score depends on nothing
+    else. With merge `mean` an item's score is the logarithm of the mean over interests of softmax over all
+    items (cosine / temperature): the same order as the mean's, without underflow far from every interest.
+    With `max` it is the greatest cosine.
+    """
+
+    def __init__(self, model: DimeRec, serving: ServingDefaults, seed: int = 0) -> None:
+        self._model = model
+        self._serving = serving
+        self._seed = seed
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return self._model.config.items
+
+    @torch.inference_mode()
+    def score(self, histories: Histories) -> Scores:
+        """Scores of all items for each history `(rows, items)`, with the model in evaluation mode."""
+        training = self._model.training
+        self._model.eval()
+        vectors = self._model.item_vectors()
+        size = max(1, _COSINES_IN_MEMORY // (self._interests_per_row * self.items))
+        parts = [
+            self._merged(self.interests(histories.batch(first, size)), vectors)
+            for first in range(0, len(histories), size)
+        ]
+        self._model.train(training)
+        scores: Scores = torch.cat(parts).numpy()
+        return scores
+
+    def interests(self, histories: Histories) -> Tensor:
+        """Unit interest embeddings `(rows, interests, dim)`: generated ones first, then the guidance."""
+        serving, config = self._serving, self._model.config
+        history = windows(histories.items, histories.starts, histories.ends, config.max_length)
+        guidance = self._model.guide(history.to(self._device))
+        if serving.interest_mode == "guidance":
+            return guidance
+        start = torch.cat([starting_noise(seed, serving.draws, config.dim) for seed in self._seeds(history)])
+        repeated = guidance.repeat_interleave(serving.draws, dim=0)
+        drawn = self._model.generate(repeated, start.to(self._device), serving.steps)
+        generated = drawn.view(len(histories), serving.draws, config.dim)
+        if serving.interest_mode == "generated":
+            return generated
+        return torch.cat([generated, guidance], dim=1)
+
+    def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
+        cosines = (interests @ vectors.T).float()
+        if self._serving.merge == "max":
+            return cosines.amax(dim=1).cpu()
+        of_softmaxes = torch.log_softmax(cosines / self._serving.temperature, dim=2)
+        return torch.logsumexp(of_softmaxes, dim=1).cpu()
+
+    def _seeds(self, history: HistoryBatch) -> list[int]:
+        """One seed a row, from the items that the model reads."""
+        rows = zip(history.items.numpy(), history.mask.numpy(), strict=True)
+        return [zlib.crc32(items[mask].tobytes(), self._seed & 0xFFFFFFFF) for items, mask in rows]
+
+    @property
+    def _interests_per_row(self) -> int:
+        return self._serving.draws + self._model.config.guidance_vectors
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self._model.parameters()).device
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better the first of two recommenders is, with a 95 % bootstrap interval over users."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def paired_bootstrap(
+    first: Evaluation,
+    second: Evaluation,
+    metric: Literal["hr", "ndcg"],
+    k: int,
+    *,
+    generator: np.random.Generator,
+    resamples: int = 2000,
+) -> Difference:
+    """Difference of `metric`@k, first − second, on the same targets, users resampled with replacement.
+
+    A user's targets stay together, since they are not independent of each other. Raises ValueError where the
+    two were not measured on the same targets.
+    """
+    if not np.array_equal(first.users, second.users):
+        raise ValueError("the two evaluations are of different targets")
+    of = metrics.hit_rate if metric == "hr" else metrics.ndcg
+    _, user = np.unique(first.users, return_inverse=True)
+    total = np.bincount(user, weights=of(first.ranks, k) - of(second.ranks, k))
+    count = np.bincount(user)
+    at_once = max(1, _RESAMPLES_IN_MEMORY // len(count))
+    means = []
+    for done in range(0, resamples, at_once):
+        drawn = generator.integers(len(count), size=(min(at_once, resamples - done), len(count)))
+        means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return Difference(float(total.sum() / count.sum()), float(low), float(high))
+
+
+def _without_seen(scores: Scores, histories: Histories) -> Scores:
+    """A copy of the scores in which the items of each history are -inf."""
+    rows, positions = histories.flattened()
+    remaining = scores.copy()
+    remaining[rows, histories.items[positions] - 1] = -np.inf
+    return remaining
