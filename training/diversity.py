@@ -40,8 +40,8 @@ def intra_list_distance(memberships: npt.NDArray[np.float32], k: int) -> npt.NDA
     distances = 1 - shared / np.maximum(either, 1)
     pairs = paired.sum(axis=(1, 2))
     total = np.where(paired, distances, 0).sum(axis=(1, 2), dtype=np.float64)
-    mean: npt.NDArray[np.float64] = np.full(len(lists), np.nan)
-    return np.divide(total, pairs, out=mean, where=pairs > 0)
+    mean: npt.NDArray[np.float64] = np.where(pairs > 0, total / np.maximum(pairs, 1), np.nan)
+    return mean
 
 
 class DiversityTally:
@@ -63,12 +63,11 @@ class DiversityTally:
         for first in range(0, len(top), _LISTS_AT_ONCE):
             lists = memberships(top[first : first + _LISTS_AT_ONCE], self._catalogue)
             for k in self._ks:
-                distinct, distance = (
-                    distinct_categories(lists, k),
-                    intra_list_distance(lists, k),
-                )
-                self._per_list.setdefault(f"distinct_categories@{k}", []).append(distinct)
-                self._per_list.setdefault(f"intra_list_distance@{k}", []).append(distance)
+                self._keep(f"distinct_categories@{k}", distinct_categories(lists, k))
+                self._keep(f"intra_list_distance@{k}", intra_list_distance(lists, k))
+
+    def _keep(self, name: str, of_lists: npt.NDArray[np.float64]) -> None:
+        self._per_list.setdefault(name, []).append(of_lists)
 
     def metrics(self) -> dict[str, float]:
         """Means over the lists, and `coverage@k`: the part of the catalogue that is on any list.

@@ -78,18 +78,15 @@ def evaluate(
         if on_progress is not None:
             on_progress(len(histories))
     all_ranks = np.concatenate(ranks)
-    measured = accuracy(all_ranks, ks)
+    measured = _accuracy(all_ranks, ks)
     if diversity is not None:
         measured |= diversity.metrics()
     return Evaluation(measured, all_ranks, targets.users)
 
 
-def accuracy(ranks: Ranks, ks: Sequence[int] = DEFAULT_KS) -> dict[str, float | None]:
-    """Mean `hr@k` and `ndcg@k`; None where nothing was ranked."""
+def _accuracy(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
     named = (("hr", metrics.hit_rate), ("ndcg", metrics.ndcg))
-    return {
-        f"{name}@{k}": float(of(ranks, k).mean()) if len(ranks) else None for name, of in named for k in ks
-    }
+    return {f"{name}@{k}": float(of(ranks, k).mean()) for name, of in named for k in ks}
 
 
 class DimeRecScorer:
