@@ -24,9 +24,11 @@ class Architecture(BaseModel):
     dropout: float = Field(0.2, ge=0, lt=1, description="dropout in guidance and denoiser")
 
     process: ProcessKind = Field("geodesic", description="forward noise process (paper §4.3)")
-    timesteps: int = Field(32, ge=2, le=2000, description="T, noise levels known to the denoiser")
-    first_cosine: float = Field(0.7, gt=0, lt=1, description="mean cosine between x_1 and x_0; 0 at T")
-    hidden: int = Field(512, ge=8, le=8192, description="denoiser: hidden width")
+    timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
+    first_cosine: float = Field(
+        0.2, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); about 1.6/√dim"
+    )
+    hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
     layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
 
     temperature: float = Field(0.07, gt=0, le=10, description="τ of every softmax over items")

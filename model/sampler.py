@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.schedule import sampling_timesteps
-from model.sphere import tangent, uniform, unit
+from model.sphere import uniform, uniform_like, unit
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t `(rows, dim)`, t `(rows,)`) → m `(rows, dim)`."""
@@ -22,13 +22,20 @@ def starting_noise(seed: int, draws: int, dim: int) -> Tensor:
     return uniform(draws, dim, Generator().manual_seed(seed))
 
 
-def reverse_step(x_t: Tensor, m: Tensor, cosine: float, next_cosine: float) -> Tensor:
-    """One deterministic step from level t to s < t, before it is put back on the sphere.
+def reverse_step(
+    x_t: Tensor, m: Tensor, cosine: float, next_cosine: float, fresh: Tensor | None = None, eta: float = 0.0
+) -> Tensor:
+    """One step from level t to s < t, before it is put back on the sphere.
 
     ε̂ = (x_t − c_t m) / √(1 − c_t²), then c_s m + √(1 − c_s²) ε̂. With m the posterior mean and not
-    its projection, a step commits to x_0 only as far as the denoiser is sure of it.
+    its projection, a step commits to x_0 only as far as the denoiser is sure of it. With `fresh` noise v,
+    ε̂ turns into √(1 − ρ²) ε̂ + ρ v, ρ² = η² (1 − c_t²/c_s²) / (1 − c_t²): DDIM's η, so that η = 1 is the
+    ancestral sampler and more steps add no more noise.
     """
     noise = (x_t - cosine * m) / math.sqrt(1 - cosine**2)
+    if fresh is not None:
+        turned = eta**2 * (1 - (cosine / next_cosine) ** 2) / (1 - cosine**2)
+        noise = math.sqrt(1 - turned) * noise + math.sqrt(turned) * fresh
     return next_cosine * m + math.sqrt(1 - next_cosine**2) * noise
 
 
@@ -45,8 +52,8 @@ def trajectory(
     """Yield (t, x_t) from (T, start) down to (0, x_0); `steps` calls of `denoise`.
 
     `cosines` is c_0 … c_T `(T + 1,)`, `start` `(rows, dim)` lies on the sphere, 1 ≤ `steps` ≤ T.
-    `eta` in 0 … 1 turns each intermediate state's noise direction u into unit(√(1 − η²) u + η v), v a
-    fresh direction from `generator`. `spherical=False` leaves the states off the sphere (plain DDPM).
+    `eta` in 0 (deterministic) … 1 (ancestral) mixes fresh noise from `generator` into each intermediate
+    state. `spherical=False` leaves the states off the sphere (plain DDPM).
     """
     levels = [*sampling_timesteps(len(cosines) - 1, steps), 0]
     values = cosines.tolist()
@@ -54,24 +61,11 @@ def trajectory(
     yield levels[0], x
     for t, s in pairwise(levels):
         m = denoise(x, torch.full((len(x),), t, device=x.device))
-        x = reverse_step(x, m, values[t], values[s])
-        if eta and s:
-            x = _renoise(x, m, eta, generator)
+        fresh = uniform_like(x, generator) if eta and s else None
+        x = reverse_step(x, m, values[t], values[s], fresh, eta)
         if spherical:
             x = unit(x)
         yield s, x
-
-
-def _renoise(x: Tensor, m: Tensor, eta: float, generator: Generator | None) -> Tensor:
-    """Replace part of the noise direction of x, the part of x orthogonal to m, by a fresh one."""
-    axis = unit(m)
-    along = x - tangent(axis, x)
-    across = x - along
-    fresh = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    kept = math.sqrt(1 - eta**2)
-    turned = unit(kept * unit(across) + eta * unit(tangent(axis, fresh)))
-    length: Tensor = across.norm(dim=-1, keepdim=True)
-    return along + length * turned
 
 
 def generate(

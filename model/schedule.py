@@ -2,7 +2,8 @@
 
 Everything hangs on the *mean cosine* c_t = √ᾱ_t = E[x_t · x_0]. It falls linearly from `first_cosine`
 at t = 1 to exactly 0 at t = T, where nothing of x_0 is left. Levels with little noise are left out:
-they would let the denoiser read the answer from x_t and ignore the guidance.
+they would let the denoiser read the answer from x_t and ignore the guidance. What x_t tells of x_0 is
+about d c_t² / (1 − c_t²) nats, so `first_cosine` belongs near 1.6/√d: 2.7 nats at the last step.
 """
 
 import math

@@ -23,11 +23,14 @@ def exponential_map(x: Tensor, v: Tensor) -> Tensor:
 
 def geodesic_step(x: Tensor, angle: Tensor, generator: Generator | None = None) -> Tensor:
     """Walk `angle` radians `(…, 1)` from x in a uniformly random tangent direction."""
-    direction = unit(tangent(x, torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)))
-    return exponential_map(x, angle * direction)
+    return exponential_map(x, angle * unit(tangent(x, uniform_like(x, generator))))
 
 
-def uniform(count: int, dim: int, generator: Generator | None = None) -> Tensor:
+def uniform_like(x: Tensor, generator: Generator | None = None) -> Tensor:
+    """Points uniform on the sphere, with the shape, type and device of x."""
+    return unit(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))
+
+
+def uniform(count: int, dim: int, generator: Generator) -> Tensor:
     """`(count, dim)` points uniform on the sphere, on the generator's device."""
-    device = generator.device if generator is not None else None
-    return unit(torch.randn(count, dim, generator=generator, device=device))
+    return unit(torch.randn(count, dim, generator=generator, device=generator.device))

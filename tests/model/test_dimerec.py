@@ -1,0 +1,155 @@
+"""The composed model: its objective, its draws, its file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from model.batch import PrefixBatch, collate
+from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from model.config import ModelConfig, ProcessKind
+from model.dimerec import DimeRec
+from model.sampler import starting_noise
+from tests.factories import make_model
+
+CYCLE = 12
+
+
+def cycle_batch() -> PrefixBatch:
+    """Every start of the cycle 1 → 2 → … → 12 → 1, three items long, with what follows."""
+    histories = [[(start + i) % CYCLE + 1 for i in range(3)] for start in range(CYCLE)]
+    positions = torch.arange(CYCLE) * 3 + 2
+    targets = torch.tensor([history[-1] % CYCLE + 1 for history in histories])
+    return PrefixBatch(collate(histories, 20), positions, targets)
+
+
+@pytest.fixture(scope="module")
+def trained() -> DimeRec:
+    model = make_model(CYCLE, 16, dropout=0.0, hidden=64, seed=3).train()
+    optimizer = torch.optim.Adam(model.parameters(), 5e-3)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(150):
+        optimizer.zero_grad()
+        model.loss(cycle_batch(), generator).total.backward()
+        optimizer.step()
+    return model.eval()
+
+
+def test_a_trained_model_generates_what_comes_next(trained: DimeRec) -> None:
+    batch = cycle_batch()
+    guidance = trained.guide(batch.history)
+    for steps in (1, 4, 8):
+        interests = trained.generate(guidance, starting_noise(1, CYCLE, 16), steps)
+        nearest = (interests @ trained.item_vectors().T).argmax(1) + 1
+        assert (nearest == batch.targets).float().mean().item() >= 0.9
+
+
+def test_the_answer_of_a_trained_model_depends_on_its_own_noise(trained: DimeRec) -> None:
+    # A denoiser that ignores x_t would make every draw the same.
+    guidance = trained.guide(cycle_batch().history)
+    noise = starting_noise(1, CYCLE, 16)
+    level = torch.full((CYCLE,), trained.config.timesteps // 2)
+    straight, shuffled = (trained.denoiser(x, level, guidance) for x in (noise, noise.roll(1, 0)))
+    assert (straight - shuffled).norm(dim=-1).min().item() > 1e-3
+    draws = trained.generate(guidance, noise, 4)
+    assert (draws - trained.generate(guidance, noise.roll(1, 0), 4)).norm(dim=-1).min().item() > 1e-3
+
+
+@pytest.mark.parametrize("process", ["geodesic", "gaussian", "euclidean"])
+def test_rows_are_independent_and_deterministic(process: ProcessKind) -> None:
+    model = make_model(40, process=process)
+    guidance = model.guide(collate([[1, 2], [3], [4, 5, 6]], 20))
+    noise = starting_noise(9, 3, 16)
+    together = model.generate(guidance, noise, 4)
+    assert torch.equal(together, model.generate(guidance, noise, 4))
+    assert torch.allclose(together.norm(dim=-1), torch.ones(3), atol=1e-6)
+    for row in range(3):
+        alone = model.generate(guidance[row : row + 1], noise[row : row + 1], 4)
+        assert torch.allclose(alone[0], together[row], atol=1e-6)
+
+
+def test_the_total_loss_is_the_weighted_sum_and_the_same_for_the_same_seed() -> None:
+    model = make_model(30, reconstruction_weight=0.25, softmax_weight=2.0, negatives=7)
+    batch = PrefixBatch(collate([[1, 2, 3], [4]], 20), torch.tensor([1, 2, 5]), torch.tensor([3, 9, 5]))
+    losses = model.loss(batch, torch.Generator().manual_seed(4))
+    expected = losses.guidance + 0.25 * losses.reconstruction + 2 * losses.softmax
+    assert losses.total.item() == pytest.approx(expected.item(), rel=1e-6)
+    again = model.loss(batch, torch.Generator().manual_seed(4))
+    assert again.total.item() == losses.total.item()
+    other = model.loss(batch, torch.Generator().manual_seed(5))
+    assert other.total.item() != losses.total.item()
+
+
+def test_one_pass_prefix_training_equals_one_row_per_prefix() -> None:
+    model = make_model(30)
+    histories, targets = [[1, 2, 3], [4, 5]], [2, 3, 9, 5, 7]
+    one_pass = PrefixBatch(collate(histories, 20), torch.tensor([0, 1, 2, 4, 5]), torch.tensor(targets))
+    prefixes = [[1], [1, 2], [1, 2, 3], [4], [4, 5]]
+    rows = PrefixBatch(collate(prefixes, 20), torch.arange(5) * 3 + 2, torch.tensor(targets))
+    losses = [model.loss(batch, torch.Generator().manual_seed(4)) for batch in (one_pass, rows)]
+    for left, right in zip(*losses, strict=True):
+        assert left.item() == pytest.approx(right.item(), abs=1e-5)
+
+
+def test_a_detached_target_gets_no_gradient_from_reconstruction() -> None:
+    batch = PrefixBatch(collate([[1, 2]], 20), torch.tensor([1]), torch.tensor([3]))
+    moved = {}
+    for detach in (True, False):
+        model = make_model(30, detach_target=detach)
+        model.loss(batch, torch.Generator().manual_seed(0)).reconstruction.backward()
+        moved[detach] = model.items.table.weight.grad[3].norm().item() > 0
+    assert moved == {True: False, False: True}
+
+
+def test_a_checkpoint_brings_back_the_same_model(tmp_path: Path) -> None:
+    model = make_model(30)
+    save_checkpoint(tmp_path / "model.safetensors", model)
+    restored = load_checkpoint(tmp_path / "model.safetensors")
+    assert restored.config == model.config
+    history, noise = collate([[1, 2, 3]], 20), starting_noise(0, 1, 16)
+    assert torch.equal(
+        restored.generate(restored.guide(history), noise, 3), model.generate(model.guide(history), noise, 3)
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    model = make_model(30)
+    save_checkpoint(path, model)
+    whole, tensors = path.read_bytes(), load_file(path)
+    metadata = {"format": "dimerec-model-1", "config": model.config.model_dump_json()}
+
+    def message() -> str:
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(path)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    path.write_bytes(whole[:-10])
+    assert "cannot read the model" in message()
+    save_file(tensors, path)
+    assert "is no dimerec-model-1 file" in message()
+    save_file(tensors, path, metadata | {"config": "{}"})
+    assert "items" in message()
+    save_file({"items.table.weight": torch.zeros(3, 3)}, path, metadata)
+    assert "does not fit its own config" in message()
+    path.unlink()
+    assert "cannot read the model" in message()
+
+
+@pytest.mark.parametrize(
+    ("fields", "key"),
+    [
+        ({"items": 0}, "items"),
+        ({"items": 5, "dimension": 3}, "dimension"),
+        ({"items": 5, "guidance": "gru"}, "guidance"),
+        ({"items": 5, "guidance": "sasrec", "dim": 10, "heads": 4}, "heads"),
+        ({"items": 5, "temperature": float("nan")}, "temperature"),
+    ],
+)
+def test_a_configuration_out_of_bounds_names_its_key(fields: dict[str, object], key: str) -> None:
+    with pytest.raises(ValidationError, match=key):
+        ModelConfig.model_validate(fields)

@@ -1,0 +1,66 @@
+"""Each loss against one written out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from model.losses import Choices, guidance_loss, reconstruction_loss, sampled_softmax_loss
+from model.sphere import uniform
+
+TEMPERATURE = 0.3
+
+
+@pytest.fixture
+def parts() -> tuple[torch.Tensor, torch.Tensor, Choices]:
+    generator = torch.Generator().manual_seed(0)
+    guidance = uniform(4 * 3, 6, generator).double().view(4, 3, 6)
+    candidates = uniform(5, 6, generator).double()
+    targets = torch.stack([candidates[2], *uniform(3, 6, generator).double()])
+    collisions = torch.zeros(4, 5, dtype=torch.bool)
+    collisions[0, 2] = True
+    return guidance, targets, Choices(candidates, collisions)
+
+
+def by_hand(query: np.ndarray, target: np.ndarray, negatives: list[np.ndarray]) -> float:
+    weights = [math.exp(float(query @ vector) / TEMPERATURE) for vector in [target, *negatives]]
+    return -math.log(weights[0] / sum(weights))
+
+
+def test_sampled_softmax_loss(parts: tuple[torch.Tensor, torch.Tensor, Choices]) -> None:
+    guidance, targets, choices = parts
+    queries, candidates = guidance[:, 0], choices.vectors.numpy()
+    expected = []
+    for row in range(4):
+        negatives = [candidates[j] for j in range(5) if not choices.collisions[row, j]]
+        expected.append(by_hand(queries[row].numpy(), targets[row].numpy(), negatives))
+    loss = sampled_softmax_loss(queries, targets, choices, TEMPERATURE)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
+
+
+def test_guidance_loss_trains_the_interest_that_matches_best(
+    parts: tuple[torch.Tensor, torch.Tensor, Choices],
+) -> None:
+    guidance, targets, choices = parts
+    guidance.requires_grad_()
+    expected, best = [], []
+    for row in range(4):
+        cosines = [float(vector @ targets[row].numpy()) for vector in guidance[row].detach().numpy()]
+        best.append(int(np.argmax(cosines)))
+        negatives = [choices.vectors[j].numpy() for j in range(5) if not choices.collisions[row, j]]
+        chosen = guidance[row, best[row]].detach().numpy()
+        expected.append(by_hand(chosen, targets[row].numpy(), negatives))
+    loss = guidance_loss(guidance, targets, choices, TEMPERATURE)
+    assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
+    loss.backward()
+    moved = guidance.grad.norm(dim=-1) > 0
+    assert moved.sum(1).tolist() == [1, 1, 1, 1]
+    assert moved.long().argmax(1).tolist() == best
+
+
+def test_reconstruction_loss() -> None:
+    target, prediction = np.array([[1.0, 0], [0, 1]]), np.array([[0.5, 0.5], [0, 2]])
+    expected = np.mean([0.25 + 0.25, 0 + 1])
+    loss = reconstruction_loss(torch.from_numpy(target), torch.from_numpy(prediction))
+    assert loss.item() == pytest.approx(expected)
