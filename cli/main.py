@@ -13,10 +13,18 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
-from training.errors import TrainingError
-
-DOMAIN_ERRORS: tuple[type[Exception], ...] = (TrainingError,)
-"""The root of every room's exception tree: expected trouble, told in one line."""
+DOMAIN_ERRORS = frozenset(
+    {
+        "bundle.errors.BundleError",
+        "index.errors.IndexingError",
+        "model.checkpoint.CheckpointError",
+        "service.errors.ServiceError",
+        "service.history.errors.HistoryError",
+        "training.errors.TrainingError",
+    }
+)
+"""The root of every room's exception tree: expected trouble, told in one line. By name, for not all of these
+modules are quick to import."""
 
 LEARN = "From an event log to a model"
 PUBLISH = "Bundles"
@@ -52,12 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         application(given)(given, prog_name="dimerec")
-    except DOMAIN_ERRORS as error:
-        _fail(str(error), 1)
-    except OSError as error:
-        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
+    except OSError as error:
+        _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
+    except Exception as error:
+        if DOMAIN_ERRORS.isdisjoint(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__):
+            raise
+        _fail(str(error), 1)
     sys.exit(0)
 
 

@@ -1,16 +1,25 @@
 """Item-based nearest neighbours (Sarwar et al., WWW 2001; Deshpande and Karypis, TOIS 2004)."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from training.evaluation import evaluate
 from training.metrics import Scores
-from training.splits import Histories, Sequences
+from training.splits import Histories, Sequences, Split
+
+NEIGHBOURS = 500
+"""Similar items that each item keeps."""
+DECAYS = (1.0, 0.9, 0.8, 0.6, 0.4)
+"""Weights of an event relative to the next newer one, from which `ItemKNN.tuned` chooses."""
 
 _BLOCK = 1024
 """Items whose similarities to all others are in memory at once."""
 
 
+@dataclass(frozen=True)
 class ItemKNN:
     """Scores an item by its cosine similarity to the history's items, newer ones counting more.
 
@@ -19,23 +28,44 @@ class ItemKNN:
     times the next newer.
     """
 
-    def __init__(self, train: Sequences, items: int, *, neighbours: int = 200, decay: float = 0.9) -> None:
-        self._decay = decay
-        self._similarity = _similarity(train, items, neighbours)
+    similarity: sparse.csr_array
+    """`(items, items)`"""
+    decay: float
+
+    @classmethod
+    def fit(
+        cls, train: Sequences, items: int, *, neighbours: int = NEIGHBOURS, decay: float = 0.8
+    ) -> "ItemKNN":
+        """Learn the similarities of `items` items from training sequences."""
+        return cls(_similarity(train, items, neighbours), decay)
+
+    @classmethod
+    def tuned(cls, split: Split, items: int) -> "ItemKNN":
+        """Learn from the training part, with the `decay` of the best NDCG@10 on the validation part.
+
+        Seen items are removed, as in serving. Ties go to the larger decay.
+        """
+        fitted = cls.fit(split.train, items)
+        candidates = [replace(fitted, decay=decay) for decay in DECAYS]
+        quality = [
+            evaluate(candidate, split.validation, ks=(10,), filter_seen=True).metrics["ndcg@10"]
+            for candidate in candidates
+        ]
+        return candidates[int(np.argmax(quality))]
 
     @property
     def items(self) -> int:
         """Size of the catalogue."""
-        return int(self._similarity.shape[0])
+        return int(self.similarity.shape[0])
 
     def score(self, histories: Histories) -> Scores:
         """Sum of weighted similarities to the events of each history `(rows, items)`."""
         rows, positions = histories.flattened()
         age = histories.ends[rows] - 1 - positions
-        weights = np.power(self._decay, age, dtype=np.float64).astype(np.float32)
+        weights = np.power(self.decay, age, dtype=np.float64).astype(np.float32)
         shape = (len(histories), self.items)
         weighted = sparse.csr_array((weights, (rows, histories.items[positions] - 1)), shape=shape)
-        scores: Scores = (weighted @ self._similarity).toarray()
+        scores: Scores = (weighted @ self.similarity).toarray()
         return scores
 
 
