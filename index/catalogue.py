@@ -107,12 +107,10 @@ class Catalogue:
         except (OSError, pa.ArrowException) as error:
             reason = str(error).partition("\n")[0]
             raise CatalogueError(f"{path.name} cannot be read ({reason}): prepare the items again") from error
-        found = {field.name: field.type for field in table.schema}
-        expected = {field.name: field.type for field in _SCHEMA}
-        if found != expected:
+        if _columns(table.schema) != _columns(_SCHEMA):
+            found, expected = (_spelled(schema) for schema in (table.schema, _SCHEMA))
             raise CatalogueError(
-                f"{path.name} must have the columns {_spelled(expected)}, it has {_spelled(found)}: "
-                "prepare the items again"
+                f"{path.name} must have the columns {expected}, it has {found}: prepare the items again"
             )
         for name in ("item_id", "popularity"):
             if table[name].null_count:
@@ -160,5 +158,9 @@ class Catalogue:
         self._rows_by_code = np.split(owners, ends[:-1])
 
 
-def _spelled(types: dict[str, pa.DataType]) -> str:
-    return ", ".join(f"{name}: {kind}" for name, kind in types.items())
+def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
+    return [(field.name, field.type) for field in schema]
+
+
+def _spelled(schema: pa.Schema) -> str:
+    return ", ".join(f"{field.name}: {field.type}" for field in schema)

@@ -20,7 +20,8 @@ CATEGORIES = ("Action", "Comedy", "Drama", "Horror", "Music", "News", "Romance",
 def make_unit_vectors(count: int, dim: int, seed: int = 0) -> Vectors:
     """Random unit vectors `(count, dim)`."""
     vectors = np.random.default_rng(seed).standard_normal((count, dim))
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: Vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return unit
 
 
 def make_catalogue(items: int, seed: int = 0) -> Catalogue:
