@@ -28,7 +28,7 @@ def command(
         str | None,
         typer.Option(
             metavar="URL",
-            help="Keep histories in Redis, e.g. redis://localhost:6379/0; without it they live and end with this "
+            help="Keep histories in Redis, e.g. redis://localhost:6379/0; without it they end with this "
             "process. A URL with a password belongs into DIMEREC_REDIS_URL: others can see this line.",
         ),
     ] = None,

@@ -145,7 +145,10 @@ def _headers_of(error: Exception) -> dict[str, str]:
         return {"www-authenticate": "Bearer"}
     if isinstance(error, errors.Overloaded):
         return {"retry-after": str(error.retry_after_s)}
-    return {"retry-after": "1"} if _kind_of(error).status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    kind = _kind_of(error)
+    if kind is _UNEXPECTED:
+        return {"connection": "close"}  # the server closes it after an exception; callers must not reuse it
+    return {"retry-after": "1"} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def _is_malformed(error: RequestValidationError) -> bool:
@@ -182,4 +185,4 @@ def _path(place: Sequence[str | int]) -> str:
             path += f"[{part}]"
         elif not part.startswith("("):
             path += f".{part}" if path else part
-    return path[:LONGEST_FIELD].encode(errors="replace").decode()
+    return path[:LONGEST_FIELD]

@@ -1,14 +1,15 @@
 """`POST /recommend` and `POST /recommend/batch`."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
+from http import HTTPStatus
 from typing import Any, TypeVar
 
 import structlog
 from fastapi import APIRouter, Depends, Request
 
 from service.dependencies import Service, TheArrival, TheService, require_json
-from service.errors import ClientLeft, ServiceError
+from service.errors import ClientLeft
 from service.problems import documented, problem_of
 from service.recommender import Arrival
 from service.schemas import (
@@ -38,19 +39,26 @@ async def recommend_batch(
     wishes: RecommendBatchRequest, request: Request, service: TheService, arrival: TheArrival
 ) -> RecommendBatchAnswer:
     """Answer many requests, each in its place; one that fails gets a problem there and spoils no other."""
-    answering = asyncio.gather(*(_answer_or_problem(wish, service, arrival) for wish in wishes.requests))
-
-    async def all_answers() -> RecommendBatchAnswer:
-        return RecommendBatchAnswer(answers=await answering)
-
-    return await _unless_caller_leaves(request, all_answers())
+    return await _unless_caller_leaves(request, _answer_each(wishes.requests, service, arrival))
 
 
-async def _answer_or_problem(wish: Any, service: Service, arrival: Arrival) -> RecommendAnswer | Problem:
-    try:
+async def _answer_each(wishes: Sequence[Any], service: Service, arrival: Arrival) -> RecommendBatchAnswer:
+    async def answer(wish: Any) -> RecommendAnswer:
         return await service.recommender.recommend(RecommendRequest.model_validate(wish), arrival)
-    except (ValueError, ServiceError) as error:
-        return problem_of(error, arrival.request_id)
+
+    results = await asyncio.gather(*map(answer, wishes), return_exceptions=True)
+    return RecommendBatchAnswer(answers=[_told(result, arrival) for result in results])
+
+
+def _told(result: RecommendAnswer | BaseException, arrival: Arrival) -> RecommendAnswer | Problem:
+    if isinstance(result, RecommendAnswer):
+        return result
+    if not isinstance(result, Exception):
+        raise result
+    problem = problem_of(result, arrival.request_id)
+    if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        log.error("a request of a batch failed", exc_info=result)
+    return problem
 
 
 async def _unless_caller_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:

@@ -1,0 +1,85 @@
+"""A real server on a real socket for the tests: uvicorn in a thread, as `dimerec serve` sets it up."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import uvicorn
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.dependencies import Service
+from service.history.protocol import HistoryStore
+from service.settings import Settings
+
+ADMIN_KEY = "7f1c2a9e55d04b6d8a3e91"
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers at `url`, and a client for it."""
+
+    url: str
+    port: int
+    app: FastAPI
+    client: httpx.Client
+
+    @property
+    def service(self) -> Service:
+        service: Service = self.app.state.service
+        return service
+
+    def recommend(self, **wish: object) -> httpx.Response:
+        return self.client.post("/recommend", json=wish)
+
+    def answer(self, **wish: object) -> dict[str, object]:
+        response = self.recommend(**wish)
+        assert response.status_code == 200, response.text
+        answer: dict[str, object] = response.json()
+        return answer
+
+    def watch(self, user_id: str, *item_ids: str) -> None:
+        now = int(time.time() * 1000)
+        events = [
+            {"user_id": user_id, "item_id": item_id, "timestamp": now + place}
+            for place, item_id in enumerate(item_ids)
+        ]
+        response = self.client.post("/events", json={"events": events})
+        assert response.status_code == 200, response.text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of one sample, 0 when it was never counted."""
+        return self.service.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+def settings_for(bundle_root: Path, **fields: object) -> Settings:
+    """Settings that nothing around the tests can change."""
+    chosen = {"bundle": bundle_root, "admin_key": ADMIN_KEY, "compute_threads": 1, **fields}
+    return Settings(_env_file=None, **chosen)  # type: ignore[arg-type]
+
+
+@contextmanager
+def running(settings: Settings, history: HistoryStore | None = None) -> Iterator[Running]:
+    app = create_app(settings, history=history)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        config = uvicorn.Config(
+            app, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None, access_log=False
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{port}"
+        try:
+            with httpx.Client(base_url=url, timeout=30) as client:
+                assert client.get("/health/live").status_code == 200
+                yield Running(url, port, app, client)
+        finally:
+            server.should_exit = True
+            thread.join(30)
+        assert not thread.is_alive()

@@ -1,0 +1,294 @@
+"""Every bad input gets a precise 4xx problem that names the field, and the server lives on."""
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.service.serving import Running
+
+OK = {"history": ["1001"]}
+
+
+def refused(response: httpx.Response, status: int, *fields: str) -> dict[str, Any]:
+    """Check the shape that all problems share, and give it back."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert set(problem) == {"type", "title", "status", "detail", "errors", "request_id"}
+    assert problem["status"] == status
+    assert problem["request_id"] == response.headers["x-request-id"]
+    assert problem["type"].startswith("urn:dimerec:problem:")
+    assert problem["detail"]
+    assert [error["field"] for error in problem["errors"]] == list(fields)
+    return problem
+
+
+def post(server: Running, body: bytes | str, path: str = "/recommend", **headers: str) -> httpx.Response:
+    return server.client.post(path, content=body, headers={"content-type": "application/json", **headers})
+
+
+@pytest.mark.parametrize(
+    ("wish", "fields"),
+    [
+        ({}, ["user_id", "history"]),
+        ({"k": 3}, ["user_id", "history"]),
+        ({"user_id": None, "history": None}, ["user_id", "history"]),
+        ({**OK, "k": 0}, ["k"]),
+        ({**OK, "k": 501}, ["k"]),
+        ({**OK, "k": 10**6}, ["k"]),
+        ({**OK, "k": -1}, ["k"]),
+        ({**OK, "k": "10"}, ["k"]),
+        ({**OK, "k": 10.5}, ["k"]),
+        ({**OK, "k": True}, ["k"]),
+        ({**OK, "k": None}, ["k"]),
+        ({**OK, "k": [1]}, ["k"]),
+        ({"history": "1001"}, ["history"]),
+        ({"history": {"0": "1001"}}, ["history"]),
+        ({"history": ["1001", None]}, ["history[1]"]),
+        ({"history": ["1001", True]}, ["history[1]"]),
+        ({"history": [1.5]}, ["history[0]"]),
+        ({"history": [["1001"]]}, ["history[0]"]),
+        ({"history": [""]}, ["history[0]"]),
+        ({"history": ["a\nb"]}, ["history[0]"]),
+        ({"history": ["1"] * 1001}, ["history"]),
+        ({"user_id": True}, ["user_id"]),
+        ({"user_id": 1.0}, ["user_id"]),
+        ({"user_id": ""}, ["user_id"]),
+        ({"user_id": "a\x00b"}, ["user_id"]),
+        ({"user_id": "\x7f"}, ["user_id"]),
+        ({"user_id": "x" * 129}, ["user_id"]),
+        ({"user_id": "x" * 10_000}, ["user_id"]),
+        ({"user_id": {"a": 1}}, ["user_id"]),
+        ({**OK, "exclude": ["1"] * 1001}, ["exclude"]),
+        ({**OK, "exclude": None}, ["exclude"]),
+        ({**OK, "exclude_seen": "yes"}, ["exclude_seen"]),
+        ({**OK, "categories": []}, ["categories"]),
+        ({**OK, "categories": ["c"] * 65}, ["categories"]),
+        ({**OK, "categories": [1]}, ["categories[0]"]),
+        ({**OK, "diversity": 1.01}, ["diversity"]),
+        ({**OK, "diversity": -0.1}, ["diversity"]),
+        ({**OK, "diversity": "0.5"}, ["diversity"]),
+        ({**OK, "interests": 0}, ["interests"]),
+        ({**OK, "interests": 33}, ["interests"]),
+        ({**OK, "interest_mode": "all"}, ["interest_mode"]),
+        ({**OK, "steps": 0}, ["steps"]),
+        ({**OK, "steps": 51}, ["steps"]),
+        ({**OK, "steps": 9}, ["steps"]),  # the tiny model has 8
+        ({**OK, "seed": -1}, ["seed"]),
+        ({**OK, "seed": 2**63}, ["seed"]),
+        ({**OK, "deadline_ms": 0}, ["deadline_ms"]),
+        ({**OK, "deadline_ms": 60_001}, ["deadline_ms"]),
+        ({**OK, "unknown": 1}, ["unknown"]),
+        ({**OK, "k": 0, "steps": 0}, ["k", "steps"]),
+        ([], ["body"]),
+        ("text", ["body"]),
+        (None, ["body"]),
+        (3, ["body"]),
+    ],
+)
+def test_fields_out_of_bounds_are_named(server: Running, wish: Any, fields: list[str]) -> None:
+    problem = refused(post(server, json.dumps(wish)), 422, *fields)
+    assert problem["title"] == "The request is invalid"
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("field", ["diversity", "k", "seed"])
+def test_numbers_that_are_none_are_refused(server: Running, field: str, number: str) -> None:
+    refused(post(server, f'{{"history": ["1001"], "{field}": {number}}}'), 422, field)
+
+
+def test_nan_in_a_list_is_refused(server: Running) -> None:
+    refused(post(server, '{"history": [NaN]}'), 422, "history[0]")
+
+
+def test_an_empty_body_is_told_so(server: Running) -> None:
+    refused(server.client.post("/recommend"), 422, "body")
+    refused(post(server, b""), 422, "body")
+
+
+def test_a_history_of_a_hundred_thousand_items_is_refused(server: Running) -> None:
+    problem = refused(post(server, json.dumps({"history": ["1001"] * 100_000})), 422, "history")
+    assert "1000" in problem["detail"]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "character"),
+        (b'{"k": }', "character"),
+        (b"not json", "character"),
+        (b'{"history": ["\xff\xfe"]}', "UTF-8"),
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "nested too deeply"),
+        (b'{"history": [' + b"9" * 5000 + b"]}", "numbers of reasonable length"),
+    ],
+    ids=["open", "no value", "text", "not utf-8", "deep arrays", "deep objects", "huge number"],
+)
+def test_malformed_json_is_refused(server: Running, body: bytes, says: str) -> None:
+    response = post(server, body)
+    assert response.status_code == 400
+    assert response.headers["content-type"] == "application/problem+json"
+    assert says in response.json()["detail"]
+    assert response.json()["type"] == "urn:dimerec:problem:malformed-json"
+
+
+@pytest.mark.parametrize("depth", [50, 500])
+def test_nesting_that_can_be_read_is_refused_by_the_schema(server: Running, depth: int) -> None:
+    refused(post(server, '{"history":' + "[" * depth + "]" * depth + "}"), 422, "history[0]")
+
+
+def test_text_that_is_no_unicode_is_refused_even_in_names(server: Running) -> None:
+    refused(post(server, r'{"user_id": "\ud800"}'), 422, "user_id")
+    refused(post(server, r'{"user_id": "a", "\ud800": 1}'), 422, "body")
+
+
+def test_many_faults_are_cut_short(server: Running) -> None:
+    response = post(server, json.dumps({"history": [None] * 1000}))
+    assert response.status_code == 422
+    assert len(response.json()["errors"]) == 20
+    assert "980 more" in response.json()["detail"]
+
+
+def test_a_long_unknown_name_is_not_echoed_whole(server: Running) -> None:
+    response = post(server, json.dumps({**OK, "x" * 100_000: 1}))
+    assert response.status_code == 422
+    assert len(response.text) < 2_000
+
+
+def chunks(count: int) -> Iterator[bytes]:
+    for _ in range(count):
+        yield b" " * 1_000_000
+
+
+def test_a_fifty_megabyte_body_is_refused(server: Running) -> None:
+    declared = post(server, b" " * 50_000_000)
+    refused(declared, 413)
+    chunked = server.client.post(
+        "/recommend", content=chunks(50), headers={"content-type": "application/json"}
+    )
+    refused(chunked, 413)
+    server.answer(**OK)
+
+
+def test_a_caller_that_asks_first_is_told_before_it_sends(server: Running) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
+        caller.sendall(
+            b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"content-length: 50000000\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert caller.recv(65536).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_of_just_the_limit_is_read(server: Running) -> None:
+    limit = server.service.settings.max_body_bytes
+    body = json.dumps(OK).encode()
+    assert post(server, body + b" " * (limit - len(body))).status_code == 200
+    refused(post(server, body + b" " * (limit - len(body) + 1)), 413)
+
+
+@pytest.mark.parametrize(
+    "media_type",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "json", "text/json"],
+)
+def test_other_media_types_are_refused(server: Running, media_type: str) -> None:
+    response = server.client.post("/recommend", content=json.dumps(OK), headers={"content-type": media_type})
+    refused(response, 415)
+
+
+def test_an_undeclared_body_is_refused(server: Running) -> None:
+    response = server.client.send(
+        httpx.Request("POST", f"{server.url}/recommend", content=json.dumps(OK).encode())
+    )
+    refused(response, 415)
+
+
+@pytest.mark.parametrize(
+    "media_type", ["application/json; charset=utf-8", "application/vnd.x+json", "Application/JSON"]
+)
+def test_json_by_other_names_is_read(server: Running, media_type: str) -> None:
+    response = server.client.post("/recommend", content=json.dumps(OK), headers={"content-type": media_type})
+    assert response.status_code == 200
+
+
+def test_unknown_routes_and_methods_are_problems(server: Running) -> None:
+    refused(server.client.get("/nowhere"), 404)
+    wrong = server.client.put("/recommend", json=OK)
+    refused(wrong, 405)
+    assert wrong.headers["allow"] == "POST"
+    refused(server.client.get("/console/../settings.py"), 404)
+    refused(server.client.get("/console/%2e%2e%2fsettings.py"), 404)
+    refused(server.client.get("/console/__init__.py"), 404)
+
+
+@pytest.mark.parametrize(
+    ("events", "fields"),
+    [
+        ({}, ["user_id", "item_id", "timestamp"]),
+        ({"events": []}, ["events"]),
+        ({"events": 3}, ["events"]),
+        ([], ["body"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 1.5}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": "now"}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": True}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": -1}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 2**53}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 2**52}, ["timestamp"]),  # bound of 24 h ahead
+        ({"user_id": "u", "item_id": "", "timestamp": 1}, ["item_id"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 1, "event_id": "e" * 129}, ["event_id"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 1, "weight": 1}, ["weight"]),
+        ({"events": [{"user_id": "u", "item_id": "i", "timestamp": 1}] * 1001}, ["events"]),
+        (
+            {"events": [{"user_id": "u", "item_id": "i", "timestamp": 1}, {"user_id": "u"}]},
+            ["events[1].item_id", "events[1].timestamp"],
+        ),
+        (
+            {
+                "events": [
+                    {"user_id": "u", "item_id": "i", "timestamp": 1},
+                    {"user_id": "u", "item_id": "i", "timestamp": 2**52},
+                ]
+            },
+            ["events[1].timestamp"],
+        ),
+    ],
+)
+def test_bad_events_are_named_and_none_is_kept(server: Running, events: Any, fields: list[str]) -> None:
+    refused(post(server, json.dumps(events), "/events"), 422, *fields)
+    assert server.client.get("/users/u/history").json()["events"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "fields"),
+    [
+        ("/items/nope/similar", 404, []),
+        ("/items//similar", 422, ["item_id"]),
+        ("/items/1001/similar?k=0", 422, ["k"]),
+        ("/items/1001/similar?k=501", 422, ["k"]),
+        ("/items/1001/similar?k=ten", 422, ["k"]),
+        (f"/items/{'x' * 129}/similar", 422, ["item_id"]),
+        ("/users//history", 422, ["user_id"]),
+        ("/users/a%00b/history", 422, ["user_id"]),
+        (f"/users/{'x' * 10_000}/history", 422, ["user_id"]),
+        ("/users/u/history?limit=1001", 422, ["limit"]),
+        ("/users?limit=0", 422, ["limit"]),
+    ],
+)
+def test_bad_paths_and_queries_are_named(server: Running, path: str, status: int, fields: list[str]) -> None:
+    refused(server.client.get(path), status, *fields)
+
+
+@pytest.mark.parametrize(
+    ("batch", "field"),
+    [
+        ({}, "requests"),
+        ({"requests": []}, "requests"),
+        ({"requests": [OK] * 257}, "requests"),
+        ({"requests": 1}, "requests"),
+    ],
+)
+def test_a_bad_batch_is_refused_whole(server: Running, batch: Any, field: str) -> None:
+    refused(post(server, json.dumps(batch), "/recommend/batch"), 422, field)

@@ -1,0 +1,194 @@
+"""The engine against the model and plain arithmetic, and against itself without company."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bundle.read import Bundle, load
+from index.vector_index import Vectors
+from model.batch import collate
+from model.sampler import starting_noise
+from service.engine import Engine, EngineRequest, Job, compute
+from service.popularity import Popularity
+from tests.factories import make_catalogue, publish_tiny_bundle
+
+NOTHING = np.empty(0, dtype=np.int64)
+
+
+@pytest.fixture(scope="module")
+def bundle(bundle_root: Path) -> Bundle:
+    return load(bundle_root)
+
+
+@pytest.fixture(scope="module")
+def engine(bundle: Bundle) -> Engine:
+    return Engine(bundle)
+
+
+def request(history: list[int], **fields: object) -> EngineRequest:
+    wish: dict[str, object] = {
+        "k": 10,
+        "excluded": NOTHING,
+        "categories": None,
+        "diversity": 0.0,
+        "draws": 3,
+        "interest_mode": "generated",
+        "steps": 2,
+        "seed": 5,
+    }
+    return EngineRequest(history=np.array(history, dtype=np.int64), **(wish | fields))  # type: ignore[arg-type]
+
+
+def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
+    """Guidance of the one user; draws one at a time."""
+    with torch.inference_mode():
+        guidance = bundle.model.guide(collate([wish.history.tolist()], bundle.model.config.max_length))
+        noise = starting_noise(wish.seed, wish.draws, bundle.model.config.dim)
+        drawn = [
+            bundle.model.generate(guidance, noise[draw : draw + 1], wish.steps) for draw in range(wish.draws)
+        ]
+    parts = {"generated": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}
+    vectors: Vectors = torch.cat(parts[wish.interest_mode]).numpy()
+    return vectors
+
+
+def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, int]]:
+    """Rows, scores, strongest interests: mean of softmaxes over the union of each interest's 50 nearest."""
+    interests = interests_by_hand(bundle, wish)
+    cosines = interests @ bundle.model.item_vectors().detach().numpy().T
+    excluded = np.isin(np.arange(1, cosines.shape[1] + 1), wish.excluded)
+    pool = {
+        int(line)
+        for row in np.where(excluded, -np.inf, cosines)
+        for line in np.argsort(-row, kind="stable")[:50]
+    }
+    lines = np.array(sorted(pool - set(np.flatnonzero(excluded).tolist())))
+    weights = np.exp(cosines[:, lines] / bundle.manifest.serving.temperature)
+    weights /= weights.sum(axis=1, keepdims=True)
+    scores = weights.mean(axis=0)
+    order = np.argsort(-scores, kind="stable")[: wish.k]
+    return [(int(lines[place]) + 1, float(scores[place]), int(weights[:, place].argmax())) for place in order]
+
+
+@pytest.mark.parametrize(("mode", "steps"), list(product(["generated", "guidance", "both"], [1, 4])))
+def test_answers_are_the_nearest_items_of_the_interests(
+    bundle: Bundle, engine: Engine, mode: str, steps: int
+) -> None:
+    wish = request([3, 7, 50], interest_mode=mode, steps=steps, excluded=np.array([1, 2, 3, 7, 50]))
+    (answer,) = engine.recommend([wish])
+    expected = best_by_hand(bundle, wish)
+    assert [(item.row, item.interest) for item in answer.items] == [(row, by) for row, _, by in expected]
+    scores = [item.score for item in answer.items]
+    np.testing.assert_allclose(scores, [score for _, score, _ in expected], atol=1e-6)
+    assert len(answer.interests) == len(interests_by_hand(bundle, wish))
+    assert sum(interest.weight for interest in answer.interests) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_top_categories_are_those_of_answered_items(engine: Engine) -> None:
+    (answer,) = engine.recommend([request([3, 7, 50], k=5)])
+    answered = {name for item in answer.items for name in engine.catalogue.category(item.row)}
+    for interest in answer.interests:
+        assert set(interest.top_categories) <= answered
+        assert 1 <= len(interest.top_categories) <= 3
+
+
+def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) -> None:
+    wishes = [
+        request([1, 2, 3]),
+        request([]),
+        request([9], steps=1, draws=1),
+        request([4, 5], steps=5, draws=7, seed=2**63 - 1),
+        request(list(range(1, 60)), interest_mode="guidance"),
+        request([8, 8, 8], interest_mode="both", steps=1, diversity=0.4),
+        request([2], categories=frozenset({"Comedy"}), k=500),
+        request([], categories=frozenset({"News"}), diversity=1.0),
+    ]
+    together = engine.recommend(wishes)
+    for wish, batched in zip(wishes, together, strict=True):
+        (alone,) = engine.recommend([wish])
+        assert [item.row for item in batched.items] == [item.row for item in alone.items]
+        assert [item.interest for item in batched.items] == [item.interest for item in alone.items]
+        np.testing.assert_allclose(
+            [item.score for item in batched.items], [item.score for item in alone.items], atol=1e-6
+        )
+
+
+def test_the_seed_decides_the_draws(engine: Engine) -> None:
+    first, again, other = engine.recommend(
+        [request([1, 2], seed=1), request([1, 2], seed=1), request([1, 2], seed=2)]
+    )
+    assert first.items == again.items
+    assert first.items != other.items
+
+
+def test_seeds_follow_from_identity_and_version(engine: Engine, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, seed=1)
+    other = Engine(load(tmp_path))
+    seeds = {engine.seed_for("user", "1"), engine.seed_for("user", "2"), engine.seed_for("history", "1")}
+    assert len(seeds | {other.seed_for("user", "1")}) == 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert engine.seed_for("user", "1") == engine.seed_for("user", "1")
+
+
+def test_jobs_of_two_engines_get_their_answers_each_from_its_own(engine: Engine, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, seed=1)
+    other = Engine(load(tmp_path))
+    wishes = [request([3, 4]), request([5])]
+    answers = compute([Job(engine, wishes[0]), Job(other, wishes[0]), Job(engine, wishes[1])])
+    expected = [*engine.recommend([wishes[0]]), *other.recommend([wishes[0]]), *engine.recommend([wishes[1]])]
+    for answer, alone in zip(answers, expected, strict=True):
+        assert [item.row for item in answer.items] == [item.row for item in alone.items]
+    assert [item.row for item in answers[0].items] != [item.row for item in answers[1].items]
+
+
+def test_an_item_less_category_gives_an_empty_answer(engine: Engine) -> None:
+    personal, popular = engine.recommend(
+        [request([1], categories=frozenset({"Nothing"})), request([], categories=frozenset({"Nothing"}))]
+    )
+    assert personal.items == []
+    assert popular.items == []
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    k=st.integers(1, 60),
+    excluded=st.frozensets(st.integers(1, 40), max_size=40),
+    categories=st.none()
+    | st.frozensets(st.sampled_from(["Action", "Comedy", "News", "Nothing"]), min_size=1),
+    seed=st.integers(0, 3),
+)
+def test_popularity_is_a_sort_of_what_fits(
+    k: int, excluded: frozenset[int], categories: frozenset[str] | None, seed: int
+) -> None:
+    catalogue = make_catalogue(40, seed)
+    counts = catalogue.popularity.tolist()
+    fitting = [
+        row
+        for row in range(1, 41)
+        if row not in excluded and (categories is None or categories & set(catalogue.category(row)))
+    ]
+    expected = sorted(fitting, key=lambda row: (-counts[row - 1], row))[:k]
+    found = Popularity(catalogue).best(k, np.array(sorted(excluded), dtype=np.int64), categories, 0.0)
+    assert [row for row, _ in found] == expected
+    np.testing.assert_allclose(
+        [score for _, score in found], [counts[row - 1] / sum(counts) for row in expected]
+    )
+
+
+def test_diversity_spreads_popular_answers_over_categories() -> None:
+    catalogue = make_catalogue(200)
+    plain = Popularity(catalogue).best(10, NOTHING, None, 0.0)
+    spread = Popularity(catalogue).best(10, NOTHING, None, 0.9)
+
+    def overlaps(rows: list[int]) -> float:
+        sets = [set(catalogue.category(row)) for row in rows]
+        pairs = [(a, b) for place, a in enumerate(sets) for b in sets[:place]]
+        return sum(len(a & b) / max(1, len(a | b)) for a, b in pairs)
+
+    assert overlaps([row for row, _ in spread]) < overlaps([row for row, _ in plain])
+    assert len({row for row, _ in spread}) == 10
