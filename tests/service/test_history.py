@@ -250,6 +250,15 @@ async def test_ping_returns(store: HistoryStore) -> None:
     await store.ping()
 
 
+async def test_in_the_process_the_user_added_to_longest_ago_makes_room() -> None:
+    store = InProcessHistory(max_users=2)
+    store.load([("u", Event("a", 1)), ("v", Event("a", 1))])
+    await store.append("u", [Event("b", 2)])
+    await store.append("w", [Event("a", 1)])
+    assert await store.users(9) == ["w", "u"]
+    assert await store.read("v", 9) == []
+
+
 # Properties. Each example has a user of its own in the same store.
 
 ITEM_IDS = st.sampled_from(["1", "22", "333", "é", "a b"]) | st.text(

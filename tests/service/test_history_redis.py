@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
+from service.history.encoding import identity
 from service.history.errors import HistoryUnavailable, HistoryUnreadable, HistoryUrlError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
@@ -114,6 +116,15 @@ async def test_a_server_that_forgot_the_script_is_taught_again(store: RedisHisto
         call = [(user, Event("b", number)) for user in ("u", "v", "w")]
         assert await store.append_many(call) == AppendResult(added=3)
     assert len(await store.read("u", 50)) == 6
+
+
+async def test_bytes_of_two_neighbours_are_no_repeat(store: RedisHistory, raw: redis.Redis) -> None:
+    digest = identity(Event("b", 3))
+    astride = b"\1" * 4 + digest + b"\2" * 4
+    raw.set(USER_KEY, struct.pack(">Iqq", 2, 1, 2) + astride + b"a\0a\0")
+    assert await store.append("u", [Event("b", 3)]) == AppendResult(added=1)
+    assert await store.append("u", [Event("b", 3)]) == AppendResult(repeated=1)
+    assert await store.read("u", 9) == [Event("a", 1), Event("a", 2), Event("b", 3)]
 
 
 class Proxy:
