@@ -54,12 +54,16 @@ class FileEntry(_Part):
 class ServingDefaults(_Part):
     """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
 
-    steps: int = Field(ge=1, le=2000, description="denoising steps; at most the model's timesteps")
-    draws: int = Field(ge=1, le=64, description="interests drawn per user")
-    interest_mode: Literal["generated", "guidance", "both"] = "generated"
-    merge: Literal["mean", "max"] = "mean"
-    diversity: float = Field(0.0, ge=0, le=1)
-    temperature: float = Field(ge=0.001, le=1000, description="τ of the softmax over hits when merging")
+    steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
+    draws: int = Field(8, ge=1, le=64, description="interests drawn per user")
+    interest_mode: Literal["generated", "guidance", "both"] = Field(
+        "generated", description="search with the draws, with the guidance vectors, or with both"
+    )
+    merge: Literal["mean", "max"] = Field(
+        "mean", description="score of an item: mean of the interests' softmaxes, or its best cosine"
+    )
+    diversity: float = Field(0.0, ge=0, le=1, description="weight of category overlap when re-ranking")
+    temperature: float = Field(0.1, ge=0.001, le=1000, description="τ of the softmax over hits when merging")
 
 
 class Manifest(_Part):

@@ -31,9 +31,9 @@ class Architecture(BaseModel):
     hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
     layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
 
-    temperature: float = Field(0.07, gt=0, le=10, description="τ of every softmax over items")
+    temperature: float = Field(0.1, gt=0, le=10, description="τ of every softmax over items")
     negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
-    reconstruction_weight: float = Field(1.0, ge=0, description="λ of L_recon")
+    reconstruction_weight: float = Field(0.3, ge=0, description="λ of L_recon")
     softmax_weight: float = Field(1.0, ge=0, description="μ of L_ssm")
     project_reconstruction: bool = Field(
         False, description="ablation: ‖x0 − x̂0‖² instead of ‖x0 − m‖², and x̂0 instead of m in the reverse"

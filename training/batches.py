@@ -57,6 +57,8 @@ class PrefixBatches:
     def epoch(self, random: np.random.Generator) -> Iterator[PrefixBatch]:
         """Yield every example once, in an order and with windows drawn from `random`."""
         blocks = self.blocks(random)
+        if not len(blocks):
+            return
         shuffled = random.permutation(len(blocks))
         bucket = np.cumsum(blocks.counts[shuffled]) // (self.batch_size * _BATCHES_PER_BUCKET)
         lengths = (blocks.ends - blocks.starts)[shuffled]

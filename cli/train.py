@@ -1,0 +1,139 @@
+"""`dimerec train`: learn a model from prepared data."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bundle.read import load
+from training.config import TrainingConfig, load_config
+from training.dataset import load_dataset
+from training.run import EpochRecord
+from training.trainer import Outcome, train
+from training.warm_start import Initial
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Directory that `dimerec prepare` wrote.")] = Path("data"),
+    out: Annotated[Path, typer.Option(help="Run directory; an unfinished run in it is resumed.")] = Path(
+        "runs/latest"
+    ),
+    config: Annotated[Path | None, typer.Option(help="TOML file; default: every key's default.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key; repeatable.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Start from the bundle in service under this root (warm start).")
+    ] = None,
+    show_config: Annotated[bool, typer.Option("--show-config", help="List every key and exit.")] = False,
+) -> None:
+    """Train a DimeRec model; stop early, keep the best epoch, resume after a crash.
+
+    For example:
+
+    - `dimerec train --data data --out runs/first`
+
+    - `dimerec train --config training/configs/movielens-100k.toml --set epochs=20 --set model.dim=128`
+
+    - `dimerec train --data data --out runs/second --init bundles` (new catalogue, old knowledge)
+
+    Kill it at any time and give the same command again: it goes on from the last whole epoch.
+    """
+    settings = load_config(config, overrides or [])
+    if show_config:
+        show(settings, Console())
+        return
+    dataset = load_dataset(data)
+    initial = None
+    if init is not None:
+        bundle = load(init)
+        initial = Initial(bundle.model, bundle.catalogue)
+    with TrainingProgress(Console(), settings) as observer:
+        outcome = train(dataset, settings, out, observer, initial)
+    report(outcome, settings, out, Console())
+
+
+def report(outcome: Outcome, config: TrainingConfig, out: Path, console: Console) -> None:
+    """Say how a run ended."""
+    best = outcome.best
+    console.print(
+        f"Stopped after epoch {outcome.epochs}: {outcome.reason}. Best: epoch {best.epoch},"
+        f" {config.monitor} {best.validation[config.monitor]:.4f} → {out}"
+    )
+
+
+def show(config: TrainingConfig, console: Console) -> None:
+    """Print every key with its value and what it means, as TOML."""
+    lines: list[str] = []
+    sections = [("", config), ("model", config.model), ("serving", config.serving)]
+    for name, section in sections:
+        lines += ["", f"[{name}]"] if name else []
+        for key, field in type(section).model_fields.items():
+            value = getattr(section, key)
+            if not hasattr(value, "model_fields"):
+                setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
+                lines.append(f"{setting:<40}# {field.description}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool | int | float) else f'"{value}"'
+
+
+class TrainingProgress:
+    """A bar for the epoch under way and a line for every one that is over."""
+
+    def __init__(self, console: Console, config: TrainingConfig) -> None:
+        self.console = console
+        self.config = config
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self.task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def epoch_started(self, epoch: int, examples: int) -> None:
+        """Start a bar over the epoch's examples."""
+        description = f"epoch {epoch}/{self.config.epochs}"
+        self.task = self.progress.add_task(description, total=examples, loss="")
+
+    def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
+        """Move the bar; show the losses where they are given."""
+        if self.task is not None:
+            fields = {"loss": _losses(losses)} if losses else {}
+            self.progress.update(self.task, advance=examples, **fields)
+
+    def epoch_done(self, record: EpochRecord, improved: bool) -> None:
+        """Replace the bar by a line."""
+        if self.task is not None:
+            self.progress.remove_task(self.task)
+        validation = "  ".join(f"{name} {record.validation[name]:.4f}" for name in ("hr@10", "ndcg@10"))
+        self.console.print(
+            f"epoch {record.epoch:>3}  {_losses(record.losses)}  validation {validation}"
+            f"  {record.examples_per_s:,.0f} examples/s  {record.seconds:.0f} s{'  *' if improved else ''}",
+            highlight=False,
+        )
+
+
+def _losses(losses: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())

@@ -1,0 +1,52 @@
+"""The training configuration: TOML, overrides, and errors that name the key."""
+
+from pathlib import Path
+
+import pytest
+
+from training.config import load_config
+from training.errors import ConfigError
+
+
+def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('epochs = 7\n[model]\ndim = 32\nguidance = "sasrec"\n')
+    config = load_config(path, ["model.dim=48", "learning_rate=2e-3", "monitor=hr@20", "minutes=1.5"])
+    assert (config.epochs, config.model.dim, config.model.guidance) == (7, 48, "sasrec")
+    assert (config.learning_rate, config.monitor, config.minutes) == (2e-3, "hr@20", 1.5)
+    assert config.seed == load_config(None).seed
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        ("", ["model.dims=3"], r"model\.dims.*--show-config"),
+        ("", ["epochs=0"], "epochs"),
+        ("", ["epochs=many"], "epochs"),
+        ("", ["model.temperature=nan"], r"model\.temperature"),
+        ("", ["epochs"], "KEY=VALUE"),
+        ("", ["epochs.more=1", "epochs=2", "epochs.less=1"], "no section"),
+        ("", ["serving.steps=400"], r"serving\.steps"),
+        ("", ["device=gpu"], "device"),
+        ("epochs = ", [], "TOML"),
+        ("surprise = 1", [], "surprise"),
+    ],
+)
+def test_an_unusable_key_is_named(tmp_path: Path, text: str, overrides: list[str], message: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(path, overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"absent\.toml does not exist"):
+        load_config(tmp_path / "absent.toml")
+
+
+def test_the_committed_configurations_are_usable() -> None:
+    files = list(Path("training/configs").glob("*.toml"))
+    assert files
+    for path in files:
+        load_config(path)

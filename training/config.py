@@ -1,0 +1,95 @@
+"""What one training run is made of: a typed, validated configuration, read from TOML."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bundle.manifest import ServingDefaults
+from model.config import Architecture
+from training.errors import ConfigError
+
+
+class TrainingConfig(BaseModel):
+    """Everything that decides what a run learns, except the data; frozen, unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Architecture = Field(Architecture(), description="the network and its objective")
+    serving: ServingDefaults = Field(
+        ServingDefaults(),
+        description="how the model is asked: when it is validated, and by default when it is served",
+    )
+
+    split: Literal["leave-one-out", "time", "window"] = Field("leave-one-out", description="what is held out")
+    monitor: Literal["ndcg@5", "ndcg@10", "ndcg@20", "hr@10", "hr@20"] = Field(
+        "ndcg@10", description="validation metric (seen items removed) that picks the best epoch"
+    )
+    epochs: int = Field(50, ge=1, le=100_000, description="at most this many passes over the data")
+    minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
+    patience: int = Field(5, ge=1, description="epochs without a better validation before stopping")
+
+    batch_size: int = Field(1024, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
+    warmup_steps: int = Field(100, ge=0, description="steps in which the learning rate rises from 0")
+    weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's, for all but embedding tables")
+    clip_norm: float = Field(5.0, gt=0, description="largest norm of a step's gradient")
+
+    seed: int = Field(0, ge=0, lt=2**63, description="of the initial weights, the batches and the noise")
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto: CUDA when there")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 autocast on CUDA where the card has it, float32 elsewhere"
+    )
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.serving.steps > self.model.timesteps:
+            raise ValueError(
+                f"serving.steps ({self.serving.steps}) exceeds model.timesteps ({self.model.timesteps})"
+            )
+        return self
+
+
+def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
+    """Read a TOML file (None: all defaults) and apply overrides of the form `model.dim=128`.
+
+    Raises ConfigError, naming the key and the remedy.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} does not exist; leave out --config for the defaults") from error
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
+    for override in overrides:
+        _apply(values, override)
+    try:
+        return TrainingConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"])) or "the configuration"
+        remedy = (
+            "; `dimerec train --show-config` lists the keys" if first["type"] == "extra_forbidden" else ""
+        )
+        raise ConfigError(f"{key}: {first['msg']}{remedy}") from error
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Set one `section.key=value`; the value is read as TOML, or as plain text where it is none."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"{override!r} is no override; write KEY=VALUE, as in model.dim=128")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *sections, name = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{key}: {section} is no section; `dimerec train --show-config` lists the keys")
+    values[name] = value

@@ -1,0 +1,166 @@
+"""A training run's directory: what it was asked to do, how far it got, and its best model.
+
+```
+<run>/config.json         the TrainingConfig and the data's fingerprint
+<run>/best.safetensors    the model with the best validation so far
+<run>/last.safetensors    model, optimiser and history of the last whole epoch, to resume from
+<run>/metrics.jsonl       one line per epoch
+```
+Every file is replaced whole, `last` after `best`; training is a function of (seed, epoch), so a run that was
+killed and resumed ends where an undisturbed one does.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from index.atomic import replacing
+from training.config import TrainingConfig
+from training.errors import ConfigError, TrainingError
+
+CONFIG_FILE = "config.json"
+BEST_FILE = "best.safetensors"
+LAST_FILE = "last.safetensors"
+METRICS_FILE = "metrics.jsonl"
+
+_FORMAT = "dimerec-run-1"
+_MODEL = "model."
+_OPTIMIZER = "optimizer."
+
+
+class RunConfig(BaseModel):
+    """What a run directory says it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    training: TrainingConfig
+    data_fingerprint: str
+
+
+class EpochRecord(BaseModel):
+    """One epoch as `metrics.jsonl` holds it; losses are means per example, unweighted parts first."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    losses: dict[str, float]
+    validation: dict[str, float]
+    examples_per_s: float
+    seconds: float
+    """Training and validation time since the run began, in seconds."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run after a whole epoch."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    records: list[EpochRecord]
+
+
+def open_run(directory: Path, config: RunConfig) -> bool:
+    """Make the run's directory, or find it there; True if there is progress to resume from.
+
+    Raises ConfigError if the directory belongs to a run with another configuration or other data.
+    """
+    path = directory / CONFIG_FILE
+    directory.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+        existing = read_run_config(directory)
+        if existing != config:
+            what = _difference(existing, config)
+            raise ConfigError(f"{directory} holds a run with another {what}; name a new --out or remove it")
+        return (directory / LAST_FILE).exists()
+    _write_text(path, config.model_dump_json(indent=2) + "\n")
+    return False
+
+
+def read_run_config(directory: Path) -> RunConfig:
+    """Read what a run was asked to do. Raises TrainingError if `directory` holds no run."""
+    path = directory / CONFIG_FILE
+    try:
+        return RunConfig.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise TrainingError(f"{directory} holds no training run ({CONFIG_FILE} is missing)") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise TrainingError(f"{path} is unusable: {key}: {first['msg']}; train anew") from error
+
+
+def read_records(directory: Path) -> list[EpochRecord]:
+    """The epochs of a run so far, oldest first; none if it has not finished its first."""
+    path = directory / METRICS_FILE
+    if not path.exists():
+        return []
+    return [EpochRecord.model_validate_json(line) for line in path.read_text().splitlines()]
+
+
+def save_progress(directory: Path, progress: Progress) -> None:
+    """Write `last.safetensors`, then `metrics.jsonl`."""
+    tensors = {_MODEL + name: tensor for name, tensor in progress.model.items()}
+    state = progress.optimizer["state"]
+    for index, entries in state.items():
+        tensors |= {f"{_OPTIMIZER}{index}.{name}": torch.as_tensor(value) for name, value in entries.items()}
+    records = [record.model_dump_json() for record in progress.records]
+    metadata = {"format": _FORMAT, "records": json.dumps(records)}
+    with replacing(directory / LAST_FILE) as temporary:
+        save_file(
+            {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata
+        )
+    _write_text(directory / METRICS_FILE, "".join(f"{record}\n" for record in records))
+
+
+def load_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progress:
+    """Read `last.safetensors`; `param_groups` are those of a fresh optimiser of the same configuration.
+
+    Raises TrainingError if the file is damaged.
+    """
+    path = directory / LAST_FILE
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if metadata.get("format") != _FORMAT:
+            raise TrainingError(f"{path} is no {_FORMAT} file; remove the run and train anew")
+        records = [EpochRecord.model_validate_json(line) for line in json.loads(metadata["records"])]
+    except (OSError, SafetensorError, ValidationError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be resumed from ({error}); remove the run and train anew"
+        ) from error
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith(_OPTIMIZER):
+            _, index, entry = name.split(".")
+            state.setdefault(int(index), {})[entry] = tensor
+    model = {name.removeprefix(_MODEL): tensor for name, tensor in tensors.items() if name.startswith(_MODEL)}
+    return Progress(model, {"state": state, "param_groups": param_groups}, records)
+
+
+def _difference(existing: RunConfig, asked: RunConfig) -> str:
+    """Name the first setting in which two runs differ."""
+    if existing.data_fingerprint != asked.data_fingerprint:
+        return "data set"
+    before, after = (_flat(run.training.model_dump()) for run in (existing, asked))
+    key = next(key for key in before if before[key] != after[key])
+    return f"{key} ({before[key]}, not {after[key]})"
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _write_text(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

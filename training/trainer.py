@@ -1,0 +1,236 @@
+"""The training loop: epochs over prefix batches, validation after each, the best model kept."""
+
+import math
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Generator, Tensor, nn
+
+from index.catalogue import Catalogue
+from model.batch import PrefixBatch
+from model.checkpoint import save_checkpoint
+from model.config import ModelConfig
+from model.dimerec import DimeRec, Losses
+from training.batches import PrefixBatches
+from training.config import TrainingConfig
+from training.dataset import Dataset
+from training.errors import ConfigError, TrainingError
+from training.evaluation import DimeRecScorer, evaluate
+from training.run import (
+    BEST_FILE,
+    EpochRecord,
+    Progress,
+    RunConfig,
+    load_progress,
+    open_run,
+    save_progress,
+)
+from training.splits import SPLITS, Split
+from training.warm_start import Initial, copy_weights
+
+_FINITE_CHECK_STEPS = 50
+"""Steps between looks at the loss: each look waits for the device."""
+
+
+class Observer(Protocol):
+    """Who watches a run: the command line's progress bar, or a test."""
+
+    def epoch_started(self, epoch: int, examples: int) -> None:
+        """An epoch of `examples` prefixes begins."""
+
+    def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
+        """A step is over; `losses` are running means, given now and then."""
+
+    def epoch_done(self, record: EpochRecord, improved: bool) -> None:
+        """An epoch is over, validated and saved."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    best: EpochRecord
+    epochs: int
+    reason: str
+
+
+def train(
+    dataset: Dataset,
+    config: TrainingConfig,
+    out: Path,
+    observer: Observer,
+    initial: Initial | None = None,
+) -> Outcome:
+    """Train on the data set's split into the run directory `out`, or resume the run found there.
+
+    `initial` warm-starts a fresh run from an older model. Raises ConfigError where `out` holds another
+    run, TrainingError where the loss stops being a number.
+    """
+    split = SPLITS[config.split](dataset)
+    if not len(split.validation):
+        raise TrainingError(f"the split {config.split} leaves nothing to validate on: give more events")
+    resumed = open_run(out, RunConfig(training=config, data_fingerprint=dataset.fingerprint))
+    trainer = Trainer(config, split, dataset.catalogue, out)
+    if resumed:
+        trainer.resume()
+    elif initial is not None:
+        copy_weights(initial, trainer.model, dataset.catalogue)
+    return trainer.run(observer)
+
+
+class Trainer:
+    """One run in memory."""
+
+    def __init__(self, config: TrainingConfig, split: Split, catalogue: Catalogue, out: Path) -> None:
+        self.config = config
+        self.split = split
+        self.catalogue = catalogue
+        self.out = out
+        self.device = choose_device(config.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model_config = ModelConfig(items=len(catalogue), **config.model.model_dump())
+            self.model = DimeRec(model_config).to(self.device)
+        self.optimizer = torch.optim.AdamW(
+            _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
+        )
+        self.batches = PrefixBatches(split.train, config.batch_size, config.model.max_length)
+        self.generator = Generator(self.device)
+        self.records: list[EpochRecord] = []
+        self.steps = 0
+
+    def resume(self) -> None:
+        """Take up the run where its last whole epoch left it."""
+        progress = load_progress(self.out, self.optimizer.state_dict()["param_groups"])
+        self.model.load_state_dict(progress.model)
+        self.optimizer.load_state_dict(progress.optimizer)
+        self.records = progress.records
+        steps = [int(entry["step"]) for entry in progress.optimizer["state"].values()]
+        self.steps = max(steps, default=0)
+
+    def run(self, observer: Observer) -> Outcome:
+        """Train until the epochs, the minutes or the patience are used up."""
+        while (reason := self._finished()) is None:
+            epoch = len(self.records) + 1
+            observer.epoch_started(epoch, self.batches.examples)
+            record = self._epoch(epoch, observer)
+            improved = self._monitored(record) > max(map(self._monitored, self.records), default=-1.0)
+            self.records.append(record)
+            if improved:
+                save_checkpoint(self.out / BEST_FILE, self.model)
+            save_progress(
+                self.out, Progress(self.model.state_dict(), self.optimizer.state_dict(), self.records)
+            )
+            observer.epoch_done(record, improved)
+        return Outcome(self._best(), len(self.records), reason)
+
+    def _finished(self) -> str | None:
+        if not self.records:
+            return None
+        done, config = self.records[-1], self.config
+        if done.epoch - self._best().epoch >= config.patience:
+            return f"no better {config.monitor} in {config.patience} epochs"
+        if done.epoch >= config.epochs:
+            return f"all {config.epochs} epochs done"
+        if config.minutes is not None and done.seconds >= 60 * config.minutes:
+            return f"{config.minutes:g} minutes used up"
+        return None
+
+    def _epoch(self, epoch: int, observer: Observer) -> EpochRecord:
+        started = time.monotonic()
+        before = self.records[-1].seconds if self.records else 0.0
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            # A function of (seed, epoch) alone: a resumed run repeats what an undisturbed one does.
+            seed = int(np.random.SeedSequence([self.config.seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
+            torch.manual_seed(seed)
+            self.generator.manual_seed(seed)
+            losses = self._pass(epoch, np.random.default_rng(seed), observer)
+        trained = time.monotonic() - started
+        validation = self._validate()
+        return EpochRecord(
+            epoch=epoch,
+            losses=losses,
+            validation=validation,
+            examples_per_s=self.batches.examples / trained,
+            seconds=before + time.monotonic() - started,
+        )
+
+    def _pass(self, epoch: int, random: np.random.Generator, observer: Observer) -> dict[str, float]:
+        self.model.train()
+        sums, examples = torch.zeros(len(Losses._fields), device=self.device), 0
+        for number, batch in enumerate(self.batches.epoch(random)):
+            losses = self._step(batch.to(self.device))
+            size = len(batch.targets)
+            sums += torch.stack([loss.detach() for loss in losses]) * size
+            examples += size
+            shown = _means(sums, examples, epoch) if number % _FINITE_CHECK_STEPS == 0 else None
+            observer.batch_done(size, shown)
+        return _means(sums, examples, epoch)
+
+    def _step(self, batch: PrefixBatch) -> Losses:
+        self.steps += 1
+        rate = self.config.learning_rate * min(1.0, self.steps / max(self.config.warmup_steps, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with self._autocast():
+            losses = self.model.loss(batch, self.generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        self.optimizer.step()
+        return losses
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        wanted = self.config.precision
+        on_cuda = self.device.type == "cuda"
+        if wanted == "bfloat16" or (wanted == "auto" and on_cuda and torch.cuda.is_bf16_supported()):
+            return torch.autocast(self.device.type, torch.bfloat16)
+        return nullcontext()
+
+    def _validate(self) -> dict[str, float]:
+        self.model.eval()
+        scorer = DimeRecScorer(self.model, self.config.serving, seed=self.config.seed)
+        evaluation = evaluate(scorer, self.split.validation, self.catalogue, filter_seen=True)
+        return evaluation.metrics
+
+    def _monitored(self, record: EpochRecord) -> float:
+        return record.validation[self.config.monitor]
+
+    def _best(self) -> EpochRecord:
+        return max(self.records, key=self._monitored)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device a configuration names; `auto` is CUDA where there is one.
+
+    Raises ConfigError where the device is not there.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if available else "cpu")
+    if wanted.startswith("cuda") and not available:
+        raise ConfigError(f"device is {wanted!r}, but torch finds no CUDA device; use device=auto or cpu")
+    return torch.device(wanted)
+
+
+def _parameter_groups(model: DimeRec, weight_decay: float) -> list[dict[str, object]]:
+    """Embedding tables are normalised before use, so decay on them would only raise their learning rate."""
+    tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
+    held = {id(weight) for weight in tables}
+    others = [weight for weight in model.parameters() if id(weight) not in held]
+    return [{"params": tables, "weight_decay": 0.0}, {"params": others, "weight_decay": weight_decay}]
+
+
+def _means(sums: Tensor, examples: int, epoch: int) -> dict[str, float]:
+    means = dict(zip(Losses._fields, (sums / examples).tolist(), strict=True))
+    if not math.isfinite(means["total"]):
+        raise TrainingError(
+            f"the loss is no longer a number in epoch {epoch}; lower learning_rate"
+            f" (the best model so far is kept in {BEST_FILE})"
+        )
+    return means

@@ -1,0 +1,49 @@
+"""Starting from an older model whose catalogue was another one."""
+
+from dataclasses import dataclass
+
+import torch
+
+from index.catalogue import Catalogue
+from model.dimerec import DimeRec
+from training.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Initial:
+    """An older model and what its rows stood for."""
+
+    model: DimeRec
+    catalogue: Catalogue
+
+
+def copy_weights(initial: Initial, model: DimeRec, catalogue: Catalogue) -> int:
+    """Copy an older model's weights into `model`; returns how many of its items were known before.
+
+    Items keep their vectors by id; new ones keep their random start. Raises ConfigError, naming the key,
+    if the two models are not of one architecture.
+    """
+    old, new = (one.config.model_dump(exclude={"items"}) for one in (initial.model, model))
+    for key in old:
+        if old[key] != new[key] and key in _SHAPES:
+            raise ConfigError(
+                f"model.{key} is {new[key]}, the model to start from has {old[key]};"
+                f" set model.{key}={old[key]} or leave out --init"
+            )
+    table = "items.table.weight"
+    weights = initial.model.state_dict()
+    before = weights.pop(table)
+    model.load_state_dict(weights, strict=False)
+    rows = [(row, initial.catalogue.row(item)) for row, item in enumerate(catalogue.item_ids, start=1)]
+    known = torch.tensor([(row, old_row) for row, old_row in rows if old_row is not None])
+    if len(known):
+        with torch.no_grad():
+            weight = model.state_dict()[table]
+            weight[known[:, 0]] = before[known[:, 1]].to(weight)
+    return len(known)
+
+
+_SHAPES = frozenset(
+    ("dim", "max_length", "guidance", "interests", "blocks", "heads", "hidden", "layers", "timesteps")
+)
+"""Keys of a model's configuration that its weights cannot do without."""
