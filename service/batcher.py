@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
-from service.errors import Closing, DeadlineExceeded, Overloaded
+from service.errors import ClosingError, DeadlineExceededError, OverloadedError
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -83,16 +83,16 @@ class MicroBatcher(Generic[Item, Answer]):
     async def submit(self, item: Item, timeout_s: float) -> Completed[Answer]:
         """Wait for the item's answer.
 
-        Raises Overloaded at once when the queue is full, DeadlineExceeded when no batch took the item within
-        `timeout_s` (a batch that has started is always waited for), Closing after `close`, and whatever
-        exception `compute` gave for this item. Cancelling the caller takes the item out of the queue.
+        Raises OverloadedError at once when the queue is full, DeadlineExceededError when no batch took the
+        item within `timeout_s` (a batch that has started is always waited for), ClosingError after `close`,
+        and whatever `compute` gave for this item. Cancelling the caller takes the item out of the queue.
         """
         if self._closing:
-            raise Closing
+            raise ClosingError
         if timeout_s <= 0:
-            raise DeadlineExceeded(0.0)
+            raise DeadlineExceededError(0.0)
         if len(self._waiting) >= self._max_queue:
-            raise Overloaded(len(self._waiting), self._retry_after_s())
+            raise OverloadedError(len(self._waiting), self._retry_after_s())
         loop = asyncio.get_running_loop()
         now = loop.time()
         entry = _Entry[Item, Answer](item, loop.create_future(), now, now + timeout_s)
@@ -121,7 +121,7 @@ class MicroBatcher(Generic[Item, Answer]):
     def _expire(self, entry: _Entry[Item, Answer]) -> None:
         if entry in self._waiting and not entry.future.done():
             waited_s = asyncio.get_running_loop().time() - entry.since
-            entry.future.set_exception(DeadlineExceeded(1000 * waited_s))
+            entry.future.set_exception(DeadlineExceededError(1000 * waited_s))
 
     def _take(self) -> list[_Entry[Item, Answer]]:
         """The next batch: callers that left or ran out of time are passed over."""

@@ -10,7 +10,7 @@ from bundle import read
 from bundle.errors import BundleError
 from bundle.write import set_current
 from service.engine import Engine
-from service.errors import BundleRootReadOnly, NoEarlierBundle, ServiceError
+from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
 from service.telemetry import Metrics
 
 log = structlog.get_logger("dimerec.bundles")
@@ -61,7 +61,7 @@ class Bundles:
     def _earlier_version(self) -> str:
         older = [version for version in read.versions(self._root) if version < self.engine.version]
         if not older:
-            raise NoEarlierBundle(f"{self.engine.version} is the oldest bundle: publish another one instead")
+            raise NoEarlierBundleError(f"{self.engine.version} is the oldest bundle: publish another instead")
         return older[0]
 
     async def _serve(self, operation: str, version: str | None) -> Swap:
@@ -87,7 +87,7 @@ class Bundles:
         try:
             set_current(self._root, version)
         except OSError as error:
-            raise BundleRootReadOnly(
+            raise BundleRootReadOnlyError(
                 f"CURRENT cannot be written ({error.strerror}): a restart would undo the rollback; "
                 "make the bundle directory writable or publish the version you want"
             ) from error

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Request
 
 from service.bundles import Bundles
-from service.errors import AdminDisabled, AdminRefused, MediaTypeUnsupported
+from service.errors import AdminDisabledError, AdminRefusedError, MediaTypeError
 from service.history.protocol import HistoryStore
 from service.recommender import Arrival, Batcher, Recommender
 from service.settings import Settings
@@ -46,15 +46,15 @@ async def require_json(request: Request) -> None:
     if declared == "application/json" or (declared.startswith("application/") and declared.endswith("+json")):
         return
     if declared or await request.body():
-        raise MediaTypeUnsupported("send the body with the header `content-type: application/json`")
+        raise MediaTypeError("send the body with the header `content-type: application/json`")
 
 
 async def require_admin(request: Request, service: TheService) -> None:
     """Let only holders of the administrative key in: `X-Admin-Key: KEY` or `Authorization: Bearer KEY`."""
     if service.settings.admin_key is None:
-        raise AdminDisabled("set DIMEREC_ADMIN_KEY to allow administrative calls")
+        raise AdminDisabledError("set DIMEREC_ADMIN_KEY to allow administrative calls")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     given = request.headers.get("x-admin-key") or (token.strip() if scheme.lower() == "bearer" else "")
     expected = service.settings.admin_key.get_secret_value()
     if not hmac.compare_digest(given.encode(), expected.encode()):
-        raise AdminRefused("send the key as `X-Admin-Key: KEY` or `Authorization: Bearer KEY`")
+        raise AdminRefusedError("send the key as `X-Admin-Key: KEY` or `Authorization: Bearer KEY`")

@@ -2,22 +2,22 @@
 
 ```
 ServiceError
-├── InvalidRequest        the request cannot be answered as asked; names the fields
-├── ItemUnknown           the catalogue has no such item
-├── RequestRefused        the service protects itself or the caller's deadline
-│   ├── Overloaded            the queue is full; come back after `retry_after_s`
-│   ├── DeadlineExceeded      the caller's deadline passed while the request waited
-│   └── Closing               the service is shutting down
-├── NotReady              the engine cannot take requests now
-├── ClientLeft            the caller hung up before the answer
-├── BodyTooLarge          more bytes than the service reads
-├── MediaTypeUnsupported  the body is not declared as JSON
-├── AdminRefused          an administrative call without the right key
-│   └── AdminDisabled         no key is configured, so nobody may call
-├── UsersNotListed        listing users is switched off
-├── NoEarlierBundle       there is nothing to roll back to
-├── BundleRootReadOnly    the rollback cannot be recorded
-└── StartupError          the service cannot start; the message is one line with the remedy
+├── InvalidRequestError         the request cannot be answered as asked; names the fields
+├── UnknownItemError            the catalogue has no such item
+├── RequestRefusedError         the service protects itself or the caller's deadline
+│   ├── OverloadedError             the queue is full; come back after `retry_after_s`
+│   ├── DeadlineExceededError       the caller's deadline passed while the request waited
+│   └── ClosingError                the service is shutting down
+├── NotReadyError               the engine cannot take requests now
+├── ClientLeftError             the caller hung up before the answer
+├── BodyTooLargeError           more bytes than the service reads
+├── MediaTypeError              the body is not declared as JSON
+├── AdminRefusedError           an administrative call without the right key
+│   └── AdminDisabledError          no key is configured, so nobody may call
+├── UsersNotListedError         listing users is switched off
+├── NoEarlierBundleError        there is nothing to roll back to
+├── BundleRootReadOnlyError     the rollback cannot be recorded
+└── StartupError                the service cannot start; the message is one line with the remedy
 ```
 
 Errors of other rooms that reach a caller keep their own trees: `HistoryUnavailable` and `BundleError`.
@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class FieldError(NamedTuple):
+class FieldFault(NamedTuple):
     """What is wrong with one field of a request."""
 
     field: str
@@ -39,23 +39,23 @@ class ServiceError(Exception):
     """Any expected trouble of the service."""
 
 
-class InvalidRequest(ServiceError):
+class InvalidRequestError(ServiceError):
     """The request is well-formed but cannot be answered as asked."""
 
-    def __init__(self, fields: Sequence[FieldError]) -> None:
+    def __init__(self, fields: Sequence[FieldFault]) -> None:
         self.fields = tuple(fields)
         super().__init__("; ".join(f"{field}: {message}" for field, message in self.fields))
 
 
-class ItemUnknown(ServiceError):
+class UnknownItemError(ServiceError):
     """The catalogue in service has no item of that id."""
 
 
-class RequestRefused(ServiceError):
+class RequestRefusedError(ServiceError):
     """The request was turned away before it cost any computation."""
 
 
-class Overloaded(RequestRefused):
+class OverloadedError(RequestRefusedError):
     """The queue is full."""
 
     def __init__(self, waiting: int, retry_after_s: int) -> None:
@@ -63,7 +63,7 @@ class Overloaded(RequestRefused):
         super().__init__(f"{waiting} requests are waiting already; try again in {retry_after_s} s")
 
 
-class DeadlineExceeded(RequestRefused):
+class DeadlineExceededError(RequestRefusedError):
     """The caller's deadline passed while the request waited."""
 
     def __init__(self, waited_ms: float) -> None:
@@ -73,49 +73,49 @@ class DeadlineExceeded(RequestRefused):
         )
 
 
-class Closing(RequestRefused):
+class ClosingError(RequestRefusedError):
     """The service is shutting down and takes no new work."""
 
     def __init__(self) -> None:
         super().__init__("the service is shutting down: send the request to another replica")
 
 
-class NotReady(ServiceError):
+class NotReadyError(ServiceError):
     """The engine is stuck or shutting down."""
 
 
-class ClientLeft(ServiceError):
+class ClientLeftError(ServiceError):
     """The caller closed the connection before the answer was ready."""
 
 
-class BodyTooLarge(ServiceError):
+class BodyTooLargeError(ServiceError):
     """The request body is larger than the service reads."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the body is larger than {limit} bytes: split the request")
 
 
-class MediaTypeUnsupported(ServiceError):
+class MediaTypeError(ServiceError):
     """The request body is not declared as JSON."""
 
 
-class AdminRefused(ServiceError):
+class AdminRefusedError(ServiceError):
     """The administrative key is missing or wrong."""
 
 
-class AdminDisabled(AdminRefused):
+class AdminDisabledError(AdminRefusedError):
     """No administrative key is configured."""
 
 
-class UsersNotListed(ServiceError):
+class UsersNotListedError(ServiceError):
     """The settings do not allow users to be listed."""
 
 
-class NoEarlierBundle(ServiceError):
+class NoEarlierBundleError(ServiceError):
     """There is no earlier bundle to roll back to."""
 
 
-class BundleRootReadOnly(ServiceError):
+class BundleRootReadOnlyError(ServiceError):
     """CURRENT cannot be written, so a rollback would not survive a restart."""
 
 

@@ -10,7 +10,7 @@ import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLargeError
 from service.problems import response_to
 from service.telemetry import Metrics
 
@@ -121,7 +121,7 @@ class BodyLimit:
         async def send_unfinished(message: Message) -> None:
             await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-        response = response_to(BodyTooLarge(self._limit), scope, {"connection": "close"})
+        response = response_to(BodyTooLargeError(self._limit), scope, {"connection": "close"})
         await response(scope, receive, send_unfinished)
         await _discard(receive)
         await send({"type": "http.response.body", "body": b"", "more_body": False})

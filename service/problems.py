@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from bundle.errors import BundleError
 from service import errors
-from service.errors import FieldError
+from service.errors import FieldFault
 from service.history.errors import HistoryUnavailable
 from service.schemas import FieldProblem, Problem
 
@@ -30,20 +30,20 @@ class _Kind(NamedTuple):
 
 
 _KINDS: dict[type[Exception], _Kind] = {
-    errors.InvalidRequest: _Kind(422, "invalid-request", "The request is invalid"),
-    errors.ItemUnknown: _Kind(404, "item-unknown", "No such item"),
-    errors.Overloaded: _Kind(503, "overloaded", "Too many requests are waiting"),
-    errors.DeadlineExceeded: _Kind(504, "deadline-exceeded", "The deadline passed"),
-    errors.Closing: _Kind(503, "closing", "The service is shutting down"),
-    errors.NotReady: _Kind(503, "not-ready", "The service cannot take requests"),
-    errors.ClientLeft: _Kind(499, "client-left", "The caller left"),
-    errors.BodyTooLarge: _Kind(413, "body-too-large", "The body is too large"),
-    errors.MediaTypeUnsupported: _Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
-    errors.AdminRefused: _Kind(401, "admin-refused", "The administrative key is missing or wrong"),
-    errors.AdminDisabled: _Kind(403, "admin-disabled", "Administrative calls are switched off"),
-    errors.UsersNotListed: _Kind(403, "users-not-listed", "Listing users is switched off"),
-    errors.NoEarlierBundle: _Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
-    errors.BundleRootReadOnly: _Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
+    errors.InvalidRequestError: _Kind(422, "invalid-request", "The request is invalid"),
+    errors.UnknownItemError: _Kind(404, "item-unknown", "No such item"),
+    errors.OverloadedError: _Kind(503, "overloaded", "Too many requests are waiting"),
+    errors.DeadlineExceededError: _Kind(504, "deadline-exceeded", "The deadline passed"),
+    errors.ClosingError: _Kind(503, "closing", "The service is shutting down"),
+    errors.NotReadyError: _Kind(503, "not-ready", "The service cannot take requests"),
+    errors.ClientLeftError: _Kind(499, "client-left", "The caller left"),
+    errors.BodyTooLargeError: _Kind(413, "body-too-large", "The body is too large"),
+    errors.MediaTypeError: _Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
+    errors.AdminRefusedError: _Kind(401, "admin-refused", "The administrative key is missing or wrong"),
+    errors.AdminDisabledError: _Kind(403, "admin-disabled", "Administrative calls are switched off"),
+    errors.UsersNotListedError: _Kind(403, "users-not-listed", "Listing users is switched off"),
+    errors.NoEarlierBundleError: _Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
+    errors.BundleRootReadOnlyError: _Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
     BundleError: _Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
     HistoryUnavailable: _Kind(503, "history-unavailable", "The history store does not answer"),
 }
@@ -59,7 +59,7 @@ _RESPONSES = {
     413: "The body is larger than the service reads",
     415: "The body is not declared as `application/json`",
     422: "A field is missing or out of bounds; `errors` names it",
-    503: "Overloaded, shutting down, or without its history store; `Retry-After` says when to come back",
+    503: "OverloadedError, shutting down, or without its history store; `Retry-After` says when to come back",
     504: "`deadline_ms` passed before the work began",
 }
 
@@ -120,7 +120,7 @@ def _kind_of(error: Exception) -> _Kind:
     if isinstance(error, RequestValidationError) and _is_malformed(error):
         return _MALFORMED
     if isinstance(error, RequestValidationError | ValidationError):
-        return _KINDS[errors.InvalidRequest]
+        return _KINDS[errors.InvalidRequestError]
     return next((_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS), _UNEXPECTED)
 
 
@@ -141,9 +141,9 @@ def _detail_of(error: Exception) -> str:
 def _headers_of(error: Exception) -> dict[str, str]:
     if isinstance(error, HTTPException):
         return dict(error.headers or {})
-    if isinstance(error, errors.AdminRefused) and not isinstance(error, errors.AdminDisabled):
+    if isinstance(error, errors.AdminRefusedError) and not isinstance(error, errors.AdminDisabledError):
         return {"www-authenticate": "Bearer"}
-    if isinstance(error, errors.Overloaded):
+    if isinstance(error, errors.OverloadedError):
         return {"retry-after": str(error.retry_after_s)}
     kind = _kind_of(error)
     if kind is _UNEXPECTED:
@@ -155,8 +155,8 @@ def _is_malformed(error: RequestValidationError) -> bool:
     return any(fault["type"] == "json_invalid" for fault in error.errors())
 
 
-def _fields_of(error: Exception) -> Sequence[FieldError]:
-    if isinstance(error, errors.InvalidRequest):
+def _fields_of(error: Exception) -> Sequence[FieldFault]:
+    if isinstance(error, errors.InvalidRequestError):
         return error.fields
     if isinstance(error, RequestValidationError):
         return [field for fault in error.errors() for field in _fields_of_fault(fault, prefixed=True)]
@@ -166,15 +166,15 @@ def _fields_of(error: Exception) -> Sequence[FieldError]:
     return []
 
 
-def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldError]:
+def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldFault]:
     """Name the field(s) of one pydantic fault; `prefixed`: its place starts with body, query or path."""
     context = fault.get("ctx", {})
     if fault["type"] == "json_invalid":
-        return [FieldError("body", f"{context['error']} at character {fault['loc'][-1]}")]
+        return [FieldFault("body", f"{context['error']} at character {fault['loc'][-1]}")]
     place = fault["loc"][1:] if prefixed else fault["loc"]
     field = _path(place) or "body"
     named = context.get("fields", [field])
-    return [FieldError(name, fault["msg"]) for name in named]
+    return [FieldFault(name, fault["msg"]) for name in named]
 
 
 def _path(place: Sequence[str | int]) -> str:

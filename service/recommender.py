@@ -8,7 +8,13 @@ import numpy as np
 from service.batcher import Completed, MicroBatcher
 from service.bundles import Bundles
 from service.engine import Engine, EngineAnswer, EngineRequest, Job
-from service.errors import DeadlineExceeded, FieldError, InvalidRequest, Overloaded, RequestRefused
+from service.errors import (
+    DeadlineExceededError,
+    FieldFault,
+    InvalidRequestError,
+    OverloadedError,
+    RequestRefusedError,
+)
 from service.history.errors import HistoryUnavailable
 from service.history.protocol import HistoryStore
 from service.schemas import Interest, RecommendAnswer, RecommendedItem, RecommendRequest, Timings
@@ -52,20 +58,20 @@ class Recommender:
     async def recommend(self, wish: RecommendRequest, arrival: Arrival) -> RecommendAnswer:
         """Answer one request.
 
-        Raises InvalidRequest when the bundle in service cannot do what is asked, and RequestRefused. A
-        history store that fails only weakens the answer.
+        Raises InvalidRequestError when the bundle in service cannot do what is asked, and RequestRefusedError.
+        A history store that fails only weakens the answer.
         """
         engine = self._bundles.engine
         if wish.steps is not None and wish.steps > engine.most_steps:
             fault = f"the model in service takes at most {engine.most_steps} steps"
-            raise InvalidRequest([FieldError("steps", fault)])
+            raise InvalidRequestError([FieldFault("steps", fault)])
         known = await self._known(wish)
         job = Job(engine, _resolve(wish, known, engine))
         deadline_ms = wish.deadline_ms or self._settings.default_deadline_ms
         left_s = deadline_ms / 1000 - (time.perf_counter() - arrival.at)
         try:
             completed = await self._batcher.submit(job, left_s)
-        except RequestRefused as refusal:
+        except RequestRefusedError as refusal:
             self._metrics.refused.labels(_reason(refusal)).inc()
             raise
         answer = _answer(completed, engine, known, arrival)
@@ -153,7 +159,7 @@ def _answer(
     )
 
 
-def _reason(refusal: RequestRefused) -> str:
-    if isinstance(refusal, Overloaded):
+def _reason(refusal: RequestRefusedError) -> str:
+    if isinstance(refusal, OverloadedError):
         return "overloaded"
-    return "deadline" if isinstance(refusal, DeadlineExceeded) else "closing"
+    return "deadline" if isinstance(refusal, DeadlineExceededError) else "closing"

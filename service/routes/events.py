@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Depends
 
 from service.dependencies import TheService, require_json
-from service.errors import FieldError, InvalidRequest
+from service.errors import FieldFault, InvalidRequestError
 from service.history.protocol import Event
 from service.problems import documented
 from service.schemas import EventsAnswer, EventsRequest, WatchEvents
@@ -25,7 +25,7 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
     events = body.events if isinstance(body, WatchEvents) else [body]
     latest = int(time.time() * 1000) + FURTHEST_AHEAD_MS
     faults = [
-        FieldError(
+        FieldFault(
             f"events[{place}].timestamp" if many else "timestamp",
             "more than 24 h ahead of the server's clock; it is in ms since the epoch",
         )
@@ -33,7 +33,7 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
         if event.timestamp > latest
     ]
     if faults:
-        raise InvalidRequest(faults)
+        raise InvalidRequestError(faults)
     catalogue = service.bundles.engine.catalogue
     with service.metrics.counting_history_errors("append"):
         result = await service.history.append_many(

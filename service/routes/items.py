@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service.dependencies import TheService
-from service.errors import ItemUnknown
+from service.errors import UnknownItemError
 from service.problems import documented
 from service.schemas import MOST_ITEMS, SimilarAnswer, SimilarItem, Text
 
@@ -23,7 +23,7 @@ def similar_items(  # not async: FastAPI runs the search in a thread
     catalogue = engine.catalogue
     row = catalogue.row(item_id)
     if row is None:
-        raise ItemUnknown("the catalogue in service has no item of this id")
+        raise UnknownItemError("the catalogue in service has no item of this id")
     return SimilarAnswer(
         item_id=item_id,
         title=catalogue.title(row),

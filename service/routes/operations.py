@@ -7,7 +7,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.bundles import Swap
 from service.dependencies import TheService, require_admin
-from service.errors import NotReady
+from service.errors import NotReadyError
 from service.problems import documented
 from service.schemas import Defaults, HealthAnswer, SwapAnswer, VersionAnswer
 
@@ -30,7 +30,7 @@ async def ready(service: TheService) -> HealthAnswer:
     A history store that is gone does not count: answers are then degraded, not missing.
     """
     if not service.batcher.alive(STALLED_AFTER_S):
-        raise NotReady("the engine is stuck or shutting down: send requests to another replica")
+        raise NotReadyError("the engine is stuck or shutting down: send requests to another replica")
     return HealthAnswer(status="ready")
 
 

@@ -9,7 +9,7 @@ import structlog
 from fastapi import APIRouter, Depends, Request
 
 from service.dependencies import Service, TheArrival, TheService, require_json
-from service.errors import ClientLeft
+from service.errors import ClientLeftError
 from service.problems import documented, problem_of
 from service.recommender import Arrival
 from service.schemas import (
@@ -68,7 +68,7 @@ async def _unless_caller_leaves(request: Request, work: Coroutine[Any, Any, Resu
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
-            raise ClientLeft("the caller closed the connection")
+            raise ClientLeftError("the caller closed the connection")
         return working.result()
     finally:
         working.cancel()

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query
 
 from service.dependencies import TheService
-from service.errors import UsersNotListed
+from service.errors import UsersNotListedError
 from service.problems import documented
 from service.schemas import ForgetAnswer, HistoryAnswer, HistoryEvent, Text, UsersAnswer
 
@@ -24,7 +24,7 @@ async def list_users(
     if allowed is None:
         allowed = service.history_kind == "in-process"
     if not allowed:
-        raise UsersNotListed("set DIMEREC_LIST_USERS=true to offer it")
+        raise UsersNotListedError("set DIMEREC_LIST_USERS=true to offer it")
     with service.metrics.counting_history_errors("users"):
         return UsersAnswer(users=await service.history.users(limit))
 

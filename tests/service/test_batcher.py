@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from service.batcher import MicroBatcher
-from service.errors import Closing, DeadlineExceeded, Overloaded
+from service.errors import ClosingError, DeadlineExceededError, OverloadedError
 
 
 class Gate:
@@ -99,7 +99,7 @@ async def test_a_full_queue_refuses_at_once_and_says_when_to_come_back() -> None
         await gate.until_entered()
         waiting = submit(batcher, 2, 3)
         await asyncio.sleep(0)
-        with pytest.raises(Overloaded) as refused:
+        with pytest.raises(OverloadedError) as refused:
             await batcher.submit(4, 20)
         assert refused.value.retry_after_s >= 1
         gate.open.set()
@@ -112,7 +112,7 @@ async def test_an_expired_request_is_refused_while_the_worker_is_still_busy_and_
     async with batching(gate) as batcher:
         running = submit(batcher, 1)
         await gate.until_entered()
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceededError):
             await batcher.submit(2, 0.01)
         assert batcher.depth == 0
         gate.open.set()
@@ -123,7 +123,7 @@ async def test_an_expired_request_is_refused_while_the_worker_is_still_busy_and_
 async def test_no_time_left_is_refused_before_queueing() -> None:
     gate = Gate()
     async with batching(gate) as batcher:
-        with pytest.raises(DeadlineExceeded):
+        with pytest.raises(DeadlineExceededError):
             await batcher.submit(1, 0.0)
     assert gate.batches == []
 
@@ -162,7 +162,7 @@ async def test_close_finishes_what_waits_and_refuses_what_comes_later() -> None:
         await gate.until_entered()
         closing = asyncio.create_task(batcher.close())
         await asyncio.sleep(0)
-        with pytest.raises(Closing):
+        with pytest.raises(ClosingError):
             await batcher.submit(4, 20)
         assert not batcher.alive(60)
         gate.open.set()
