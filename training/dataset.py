@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -52,7 +53,7 @@ class Dataset:
         """All item rows of the user with this index, oldest first (a view)."""
         return self.items[self.offsets[user] : self.offsets[user + 1]]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the content: the same events and items give the same, in whatever row order."""
         digest = hashlib.sha256(f"{_FORMAT} {self.timestamp_unit}".encode())

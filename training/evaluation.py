@@ -3,7 +3,6 @@
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +21,8 @@ from training.scoring import Scorer
 from training.splits import Histories, Positions, Targets
 
 DEFAULT_KS = (5, 10, 20, 50)
+METRICS = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
+"""Measures of accuracy by name: (ranks `(rows,)`, k) → `(rows,)`."""
 
 _SCORES_IN_MEMORY = 2**24
 """Scores of a block of users with all items (float32: 64 MiB)."""
@@ -85,8 +86,7 @@ def evaluate(
 
 
 def _accuracy(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    named = (("hr", metrics.hit_rate), ("ndcg", metrics.ndcg))
-    return {f"{name}@{k}": float(of(ranks, k).mean()) for name, of in named for k in ks}
+    return {f"{name}@{k}": float(of(ranks, k).mean()) for name, of in METRICS.items() for k in ks}
 
 
 class DimeRecScorer:
@@ -171,20 +171,20 @@ class Difference:
 def paired_bootstrap(
     first: Evaluation,
     second: Evaluation,
-    metric: Literal["hr", "ndcg"],
+    metric: str,
     k: int,
     *,
     generator: np.random.Generator,
     resamples: int = 2000,
 ) -> Difference:
-    """Difference of `metric`@k, first − second, on the same targets, users resampled with replacement.
+    """Difference of a metric of `METRICS` at k, first − second, users resampled with replacement.
 
     A user's targets stay together, since they are not independent of each other. Raises ValueError where the
     two were not measured on the same targets.
     """
     if not np.array_equal(first.users, second.users):
         raise ValueError("the two evaluations are of different targets")
-    of = metrics.hit_rate if metric == "hr" else metrics.ndcg
+    of = METRICS[metric]
     _, user = np.unique(first.users, return_inverse=True)
     total = np.bincount(user, weights=of(first.ranks, k) - of(second.ranks, k))
     count = np.bincount(user)

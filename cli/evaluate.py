@@ -1,0 +1,225 @@
+"""`dimerec evaluate`: a model next to Popularity and ItemKNN, on events that none of them learned from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bundle.manifest import ServingDefaults
+from bundle.read import load
+from model.checkpoint import load_checkpoint
+from model.dimerec import DimeRec
+from training.baselines.item_knn import NEIGHBOURS, ItemKNN
+from training.baselines.popularity import Popularity
+from training.dataset import Dataset, load_dataset
+from training.errors import ConfigError
+from training.evaluation import DEFAULT_KS, DimeRecScorer
+from training.report import COMPARED_KS, Contestant, Part, Report, compare, write_report
+from training.run import BEST_FILE, read_run_config
+from training.splits import SPLITS, Split
+from training.trainer import choose_device
+
+SERVING = "How the model is asked (default: as the run or the bundle says)"
+
+
+class _Rows(NamedTuple):
+    """Metrics that stand together in a table: what a row is called → the metric's name; and for which k."""
+
+    names: dict[str, str]
+    ks: Sequence[int]
+
+
+ACCURACY = _Rows({"HR": "hr", "NDCG": "ndcg"}, DEFAULT_KS)
+DIVERSITY = _Rows(
+    {
+        "distinct categories": "distinct_categories",
+        "intra-list distance": "intra_list_distance",
+        "catalogue coverage": "coverage",
+    },
+    COMPARED_KS,
+)
+
+SplitName = Literal["leave-one-out", "time", "window"]
+
+
+class _Trained(NamedTuple):
+    """A model and what is known of how it was trained."""
+
+    model: DimeRec
+    serving: ServingDefaults
+    split: str | None
+    data_fingerprint: str
+
+
+def command(
+    data: Annotated[Path, typer.Option(help="Directory that `dimerec prepare` wrote.")] = Path("data"),
+    run: Annotated[Path | None, typer.Option(help="A training run: its best model is measured.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Directory of bundles: the one in service is measured.")
+    ] = None,
+    version: Annotated[str | None, typer.Option(help="Another version of --bundle.")] = None,
+    split: Annotated[
+        SplitName | None,
+        typer.Option(help="What was held out. [default: as the run was trained, else leave-one-out]"),
+    ] = None,
+    part: Annotated[
+        Part, typer.Option("--on", help="Choose settings on validation, report on test.")
+    ] = "test",
+    steps: Annotated[int | None, typer.Option(min=1, rich_help_panel=SERVING)] = None,
+    draws: Annotated[int | None, typer.Option(min=1, max=64, rich_help_panel=SERVING)] = None,
+    interest_mode: Annotated[
+        Literal["generated", "guidance", "both"] | None, typer.Option(rich_help_panel=SERVING)
+    ] = None,
+    merge: Annotated[Literal["mean", "max"] | None, typer.Option(rich_help_panel=SERVING)] = None,
+    temperature: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
+    device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Write the report here as JSON. [default: evaluation-<part>.json in the run]"),
+    ] = None,
+) -> None:
+    """Measure a model next to Popularity and ItemKNN: full ranking over all items, never sampled.
+
+    HR@k and NDCG@k for k = 5, 10, 20, 50, with seen items removed (as when serving) and kept, diversity, and
+    95 % bootstrap intervals of the differences over users. ItemKNN's decay is chosen on validation.
+
+    - `dimerec evaluate --run runs/latest --data data`
+
+    - `dimerec evaluate --bundle bundles --data data --steps 1 --draws 4`
+
+    - `dimerec evaluate --run runs/latest --data data --on validation --interest-mode both`
+
+    - `dimerec evaluate --data data --split time` (the baselines alone)
+    """
+    dataset = load_dataset(data)
+    trained = _trained(run, bundle, version, device)
+    if trained is not None:
+        _check_fit(trained, dataset, split)
+    held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
+    asked = {
+        "steps": steps,
+        "draws": draws,
+        "interest_mode": interest_mode,
+        "merge": merge,
+        "temperature": temperature,
+    }
+    contestants = {} if trained is None else {"DimeRec": _contestant(trained, asked, seed)}
+    report = measure({**contestants, **_baselines(held_out, dataset)}, dataset, held_out, part, seed)
+    show_report(report, Console())
+    if out is None and run is not None:
+        out = run / f"evaluation-{part}.json"
+    if out is not None:
+        write_report(report, out)
+        typer.echo(f"Written to {out}")
+
+
+def measure(
+    contestants: dict[str, Contestant], dataset: Dataset, split: Split, part: Part, seed: int
+) -> Report:
+    """Compare recommenders behind a progress bar."""
+    columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        total = 2 * len(getattr(split, part))
+        tasks = {name: progress.add_task(name, total=total) for name in contestants}
+        return compare(
+            contestants,
+            dataset,
+            split,
+            part,
+            generator=np.random.default_rng(seed),
+            on_progress=lambda name, targets: progress.advance(tasks[name], targets),
+        )
+
+
+def show_report(report: Report, console: Console) -> None:
+    """Print a report: accuracy, diversity, and differences that the data can or cannot tell from none."""
+    console.print(
+        f"{report.split} split, {report.part}: {report.targets:,} targets of {report.users:,} users,"
+        " every item a candidate"
+    )
+    removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
+    console.print(_table("seen items removed, as when serving", removed, [ACCURACY, DIVERSITY]))
+    kept = {name: measured.seen_kept for name, measured in report.recommenders.items()}
+    console.print(_table("seen items kept", kept, [ACCURACY]))
+    for found in report.comparisons:
+        if found.low <= 0 <= found.high:
+            verdict = "no difference that these users show"
+        else:
+            verdict = f"{found.first if found.mean > 0 else found.second} is better"
+        console.print(
+            f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
+            f" \\[{found.low:+.4f}, {found.high:+.4f}] {verdict}",
+            highlight=False,
+        )
+
+
+def _trained(run: Path | None, bundle: Path | None, version: str | None, device: str) -> _Trained | None:
+    if run is not None and bundle is not None:
+        raise ConfigError("--run and --bundle name two models; give one of them")
+    chosen = choose_device(device)
+    if run is not None:
+        config = read_run_config(run)
+        model = load_checkpoint(run / BEST_FILE, chosen)
+        return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint)
+    if bundle is not None:
+        loaded = load(bundle, version, str(chosen))
+        return _Trained(loaded.model, loaded.manifest.serving, None, loaded.manifest.data_fingerprint)
+    return None
+
+
+def _check_fit(trained: _Trained, dataset: Dataset, split: SplitName | None) -> None:
+    """Refuse a model that was trained on other data, or on what it would have to predict."""
+    if trained.data_fingerprint != dataset.fingerprint:
+        raise ConfigError(
+            f"the model was trained on other data ({trained.data_fingerprint[:16]}) than --data holds"
+            f" ({dataset.fingerprint[:16]}); name the directory that it was trained on"
+        )
+    if split is not None and trained.split is not None and split != trained.split:
+        raise ConfigError(
+            f"the run was trained on the split {trained.split} and may know what {split} holds out;"
+            f" leave out --split, or train with --set split={split}"
+        )
+
+
+def _contestant(trained: _Trained, asked: dict[str, Any], seed: int) -> Contestant:
+    given = {key: value for key, value in asked.items() if value is not None}
+    try:
+        serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ConfigError(f"{option}: {first['msg']}") from error
+    if serving.steps > trained.model.config.timesteps:
+        raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
+    return Contestant(DimeRecScorer(trained.model, serving, seed), {**serving.model_dump(), "seed": seed})
+
+
+def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:
+    items = len(dataset.catalogue)
+    neighbours = ItemKNN.tuned(split, items)
+    settings = {"neighbours": NEIGHBOURS, "decay": neighbours.decay}
+    return {
+        "ItemKNN": Contestant(neighbours, settings),
+        "Popularity": Contestant(Popularity(split.train, items), {}),
+    }
+
+
+def _table(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> Table:
+    """A row a metric, a column a recommender; – where a metric is undefined."""
+    table = Table("", title=title, title_justify="left")
+    for recommender in measured:
+        table.add_column(recommender, justify="right")
+    for section in sections:
+        for shown, name in section.names.items():
+            for k in section.ks:
+                values = (metrics.get(f"{name}@{k}") for metrics in measured.values())
+                cells = ("–" if value is None else f"{value:.4f}" for value in values)
+                table.add_row(f"{shown}@{k}", *cells, end_section=k == section.ks[-1])
+    return table

@@ -1,0 +1,120 @@
+"""Several recommenders measured side by side on the same held-out events."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from index.atomic import replacing
+from training.dataset import Dataset
+from training.evaluation import METRICS, Evaluation, evaluate, paired_bootstrap
+from training.scoring import Scorer
+from training.splits import Split
+
+Part = Literal["test", "validation"]
+"""The part of a split that is predicted."""
+
+COMPARED_KS = (10, 20)
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Measured(_Entry):
+    """One recommender: how it was set and what it reached; a metric that is undefined here is absent."""
+
+    settings: dict[str, Any]
+    seen_removed: dict[str, float]
+    """Items of the history are not in the ranking, as when serving."""
+    seen_kept: dict[str, float]
+
+
+class Compared(_Entry):
+    """First − second on one metric, seen items removed, with a 95 % bootstrap interval over users."""
+
+    first: str
+    second: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+
+
+class Report(_Entry):
+    """What `dimerec evaluate` found; written as JSON."""
+
+    data_fingerprint: str
+    split: str
+    part: Part
+    targets: int
+    users: int
+    recommenders: dict[str, Measured]
+    comparisons: list[Compared]
+
+
+class Contestant(NamedTuple):
+    """A recommender to be measured, and how it was set."""
+
+    scorer: Scorer
+    settings: dict[str, Any]
+
+
+def compare(
+    contestants: Mapping[str, Contestant],
+    dataset: Dataset,
+    split: Split,
+    part: Part,
+    *,
+    generator: np.random.Generator,
+    on_progress: Callable[[str, int], object] | None = None,
+) -> Report:
+    """Measure each recommender with and without seen items, and compare the first with each of the others.
+
+    `generator` draws the bootstrap's users. `on_progress` is called with a recommender's name and the number
+    of targets just ranked; each recommender ranks every target twice. Raises DataError where the split holds
+    no target.
+    """
+    targets = getattr(split, part)
+    measured, removed = {}, {}
+    for name, contestant in contestants.items():
+        step = None if on_progress is None else partial(on_progress, name)
+        removed[name], kept = (
+            evaluate(contestant.scorer, targets, dataset.catalogue, filter_seen=filter_seen, on_progress=step)
+            for filter_seen in (True, False)
+        )
+        measured[name] = Measured(
+            settings=contestant.settings, seen_removed=removed[name].metrics, seen_kept=kept.metrics
+        )
+    first, *others = contestants
+    return Report(
+        data_fingerprint=dataset.fingerprint,
+        split=split.name,
+        part=part,
+        targets=len(targets),
+        users=len(np.unique(targets.users)),
+        recommenders=measured,
+        comparisons=[
+            comparison for second in others for comparison in _compared(first, second, removed, generator)
+        ],
+    )
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the report as JSON, atomically."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _compared(
+    first: str, second: str, evaluations: Mapping[str, Evaluation], generator: np.random.Generator
+) -> Iterator[Compared]:
+    for k in COMPARED_KS:
+        for metric in METRICS:
+            found = paired_bootstrap(evaluations[first], evaluations[second], metric, k, generator=generator)
+            yield Compared(first=first, second=second, metric=f"{metric}@{k}", **asdict(found))
