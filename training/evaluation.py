@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -63,30 +64,69 @@ def evaluate(
     `on_progress` is called with the number of targets of each finished batch. Raises DataError where there
     is no target.
     """
+    tally = _Tally(filter_seen, catalogue, ks)
+    _rank([tally], scorer, targets, batch_size, on_progress)
+    return tally.evaluation(targets)
+
+
+def evaluate_both(
+    scorer: Scorer,
+    targets: Targets,
+    catalogue: Catalogue | None = None,
+    *,
+    ks: Sequence[int] = DEFAULT_KS,
+    batch_size: int | None = None,
+    on_progress: Callable[[int], object] | None = None,
+) -> tuple[Evaluation, Evaluation]:
+    """As `evaluate` with seen items removed and, from the same scores, with seen items kept."""
+    removed, kept = _Tally(True, catalogue, ks), _Tally(False, catalogue, ks)
+    _rank([removed, kept], scorer, targets, batch_size, on_progress)
+    return removed.evaluation(targets), kept.evaluation(targets)
+
+
+def _rank(
+    tallies: Sequence["_Tally"],
+    scorer: Scorer,
+    targets: Targets,
+    batch_size: int | None,
+    on_progress: Callable[[int], object] | None,
+) -> None:
     if not len(targets):
         raise DataError("the split holds no event out to predict; prepare data with longer histories")
     size = batch_size or min(_LARGEST_BATCH, max(1, _SCORES_IN_MEMORY // scorer.items))
-    diversity = None if catalogue is None else DiversityTally(catalogue, ks)
-    ranks = []
     for first in range(0, len(targets), size):
         histories = targets.histories.batch(first, size)
         scores = scorer.score(histories)
-        if filter_seen:
-            scores = _without_seen(scores, histories)
-        ranks.append(metrics.ranks(scores, targets.items[first : first + size]))
-        if diversity is not None:
-            diversity.add(scores)
+        for tally in tallies:
+            tally.add(scores, histories, targets.items[first : first + size])
         if on_progress is not None:
             on_progress(len(histories))
-    all_ranks = np.concatenate(ranks)
-    measured = _accuracy(all_ranks, ks)
-    if diversity is not None:
-        measured |= diversity.metrics()
-    return Evaluation(measured, all_ranks, targets.users)
 
 
-def _accuracy(ranks: Ranks, ks: Sequence[int]) -> dict[str, float]:
-    return {f"{name}@{k}": float(of(ranks, k).mean()) for name, of in METRICS.items() for k in ks}
+class _Tally:
+    """One way of ranking, added up batch by batch."""
+
+    def __init__(self, filter_seen: bool, catalogue: Catalogue | None, ks: Sequence[int]) -> None:
+        self._filter_seen = filter_seen
+        self._ks = ks
+        self._diversity = None if catalogue is None else DiversityTally(catalogue, ks)
+        self._ranks: list[Ranks] = []
+
+    def add(self, scores: Scores, histories: Histories, items: npt.NDArray[np.int32]) -> None:
+        if self._filter_seen:
+            scores = _without_seen(scores, histories)
+        self._ranks.append(metrics.ranks(scores, items))
+        if self._diversity is not None:
+            self._diversity.add(scores)
+
+    def evaluation(self, targets: Targets) -> Evaluation:
+        ranks = np.concatenate(self._ranks)
+        measured = {
+            f"{name}@{k}": float(of(ranks, k).mean()) for name, of in METRICS.items() for k in self._ks
+        }
+        if self._diversity is not None:
+            measured |= self._diversity.metrics()
+        return Evaluation(measured, ranks, targets.users)
 
 
 class DimeRecScorer:
