@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleMissingError
+from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleError, BundleMissingError
 from bundle.manifest import (
     CURRENT_FILE,
     INDEX_FILE,
@@ -93,10 +93,21 @@ def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
 
     Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
     """
-    if version is None:
-        version = current_version(root)
-    if version is None:
-        raise BundleMissingError(f"nothing is published under {root}: run `dimerec publish` first")
+    if version is not None:
+        return _load(root, version, device)
+    while True:
+        current = current_version(root)
+        if current is None:
+            raise BundleMissingError(f"nothing is published under {root}: run `dimerec publish` first")
+        try:
+            return _load(root, current, device)
+        except BundleError:
+            if current_version(root) == current:
+                raise
+            # It was replaced in the meantime, and perhaps removed: the new one is as good.
+
+
+def _load(root: Path, version: str, device: str) -> Bundle:
     manifest = verify(root, version)
     directory = root / version
     config = manifest.model
@@ -150,7 +161,10 @@ def _opened(path: Path) -> Iterator[BufferedReader]:
         raise BundleDamagedError(
             f"{path.parent.name}/{path.name} {reason}: a bundle holds its own files"
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise BundleDamagedError(f"{path.parent.name}/{path.name} is no regular file: publish it again")
-        yield file
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,244 @@
+"""Nothing that was cut short, altered, swapped or pointed elsewhere is ever loaded."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.errors import (
+    BundleDamagedError,
+    BundleError,
+    BundleIncompatibleError,
+    BundleMissingError,
+    BundleRequestError,
+)
+from bundle.manifest import CONTENT_FILES, FileEntry, new_manifest
+from bundle.read import current_version, load, previous_version, verify, versions
+from bundle.write import set_current
+from index.faiss_index import build_index
+from model.checkpoint import save_checkpoint
+from tests.factories import make_catalogue, make_index, make_model, make_unit_vectors, publish_tiny_bundle
+
+FILES = ("manifest.json", *CONTENT_FILES)
+
+
+def refusal(root: Path, version: str | None = None) -> str:
+    """The one line with which the bundle is refused, the same whether it is loaded or verified."""
+    with pytest.raises(BundleError) as raised:
+        load(root, version)
+    message = str(raised.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(root: Path, version: str, name: str) -> None:
+    (root / version / name).unlink()
+    assert f"{version}/{name} is missing" in refusal(root)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_a_file_cut_short_is_named(root: Path, version: str, name: str, share: float) -> None:
+    path = root / version / name
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    assert f"{version}/{name}" in refusal(root)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_with_more_at_its_end_is_named(root: Path, version: str, name: str) -> None:
+    with (root / version / name).open("ab") as file:
+        file.write(b"x")
+    assert f"{version}/{name}" in refusal(root)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_flipped_bit_is_noticed(root: Path, version: str, name: str) -> None:
+    path = root / version / name
+    content = path.read_bytes()
+    generator = np.random.default_rng(0)
+    for position in generator.choice(len(content), size=60, replace=False):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(generator.integers(8))
+        path.write_bytes(damaged)
+        with pytest.raises(BundleError):
+            verify(root, version)
+    path.write_bytes(content)
+    verify(root, version)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_links_and_pipes_are_refused(root: Path, version: str, name: str, tmp_path: Path) -> None:
+    path = root / version / name
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert f"{version}/{name} is a symbolic link" in refusal(root)
+    path.unlink()
+    os.mkfifo(path)
+    assert f"{version}/{name} is no regular file" in refusal(root)
+    path.unlink()
+    path.mkdir()
+    assert f"{version}/{name} is no regular file" in refusal(root)
+
+
+def test_a_version_that_is_a_link_is_refused_and_not_listed(root: Path, version: str, tmp_path: Path) -> None:
+    (root / version).rename(tmp_path / version)
+    (root / version).symlink_to(tmp_path / version)
+    assert "is a symbolic link" in refusal(root)
+    assert version not in versions(root)
+
+
+def test_current_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> None:
+    (root / "CURRENT").rename(tmp_path / "CURRENT")
+    (root / "CURRENT").symlink_to(tmp_path / "CURRENT")
+    assert "CURRENT is a symbolic link" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "..", "../bundles", "/etc", "20250101T000000.000000Z-0000000g", "a\nb", "\x00", "ü", "x" * 200],
+)
+def test_names_that_are_no_versions_never_become_paths(root: Path, name: str) -> None:
+    for use in (load, verify, set_current):
+        with pytest.raises(BundleRequestError, match="is no bundle version"):
+            use(root, name)
+    (root / "CURRENT").write_text(name)
+    with pytest.raises(BundleRequestError, match="is no bundle version"):
+        load(root)
+    with pytest.raises(BundleRequestError, match="is no bundle version"):
+        previous_version(root)
+
+
+def test_a_current_that_never_ends_is_refused(root: Path) -> None:
+    (root / "CURRENT").write_text("2" * 10_000)
+    assert "CURRENT is larger than 256 bytes" in refusal(root)
+
+
+def test_a_version_that_is_not_there_is_missing(root: Path, version: str) -> None:
+    shutil.rmtree(root / version)
+    assert current_version(root) == version
+    with pytest.raises(BundleMissingError, match=f"{version} is not published"):
+        load(root)
+
+
+def test_nothing_published_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(BundleMissingError, match="run `dimerec publish` first"):
+        load(tmp_path)
+
+
+def test_a_bundle_under_another_name_is_refused(root: Path, version: str) -> None:
+    other = version[:-1] + ("0" if version[-1] != "0" else "1")
+    (root / version).rename(root / other)
+    assert "is another bundle's" in refusal(root, other)
+
+
+def edit_manifest(root: Path, version: str, edit: Callable[[dict], object]) -> None:
+    path = root / version / "manifest.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda content: content["metrics"].update(ndcg=0.9), "was altered"),
+        (lambda content: content["serving"].update(steps=1), "was altered"),
+        (lambda content: content.update(created="2025-01-01T00:00:00Z"), "was altered"),
+        (lambda content: content.update(surprise=1), "unusable surprise"),
+        (lambda content: content.pop("data_fingerprint"), "unusable data_fingerprint"),
+        (lambda content: content["files"].pop("index.faiss"), "files must be"),
+        (lambda content: content["files"].update({"../x": content["files"]["index.faiss"]}), "files must be"),
+        (lambda content: content["model"].update(dim=3), "unusable model.dim"),
+        (lambda content: content.update(created="2025-01-01T00:00:00"), "unusable created"),
+    ],
+)
+def test_an_edited_manifest_is_refused(root: Path, version: str, edit: Callable, message: str) -> None:
+    edit_manifest(root, version, edit)
+    assert message in refusal(root)
+
+
+@pytest.mark.parametrize("found", [2, 0, None, "1", [1], "x" * 1000])
+def test_another_format_says_what_to_do(root: Path, version: str, found: object) -> None:
+    edit_manifest(root, version, lambda content: content.update(format_version=found, unheard_of=True))
+    with pytest.raises(BundleIncompatibleError, match="this program reads 1") as raised:
+        load(root)
+    assert len(str(raised.value)) < 250
+
+
+@pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"format_version": NaN}', "\udcff"])
+def test_a_manifest_that_is_no_object_is_refused(root: Path, version: str, text: str) -> None:
+    (root / version / "manifest.json").write_bytes(text.encode(errors="surrogateescape"))
+    assert "manifest" in refusal(root) or "bundle format" in refusal(root)
+
+
+def test_a_manifest_that_never_ends_is_refused(root: Path, version: str) -> None:
+    (root / version / "manifest.json").write_bytes(b" " * (1 << 20) + b" ")
+    assert "manifest.json is larger than" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("model", "model.safetensors is not the model of its manifest"),
+        ("weights", "model.safetensors"),
+        ("items", "items.parquet has 41 items, the model 40"),
+        ("count", "index.faiss has the count 41, expected 40"),
+        ("dim", "index.faiss has the dim 8, expected 16"),
+    ],
+)
+def test_parts_of_another_bundle_are_refused(root: Path, version: str, part: str, message: str) -> None:
+    """Somebody put together what does not belong together, with a manifest that is right about every file."""
+    manifest = verify(root, version)
+    mixed = root / "mixed"
+    (root / version).rename(mixed)
+    if part == "model":
+        save_checkpoint(mixed / "model.safetensors", make_model(40, interests=2))
+    elif part == "weights":
+        (mixed / "model.safetensors").write_bytes(b"not tensors")
+    elif part == "items":
+        make_catalogue(41).write(mixed / "items.parquet")
+    elif part == "count":
+        make_index(make_model(41)).save(mixed / "index.faiss")
+    else:
+        build_index(make_unit_vectors(40, 8)).save(mixed / "index.faiss")
+    entries = {
+        name: FileEntry(
+            sha256=hashlib.sha256((mixed / name).read_bytes()).hexdigest(), size=(mixed / name).stat().st_size
+        )
+        for name in CONTENT_FILES
+    }
+    facts = {name: getattr(manifest, name) for name in ("model", "serving", "metrics", "data_fingerprint")}
+    forged = new_manifest({**facts, "files": entries})
+    (mixed / "manifest.json").write_text(forged.model_dump_json())
+    mixed.rename(root / forged.version)
+    verify(root, forged.version)
+    with pytest.raises(BundleIncompatibleError, match=message):
+        load(root, forged.version)
+
+
+def test_what_is_no_version_is_not_listed(root: Path) -> None:
+    before = versions(root)
+    (root / "20250101T000000.000000Z-00000000").write_text("a file")
+    (root / "notes").mkdir()
+    (root / ".publishing-00ff").mkdir()
+    assert versions(root) == before
+
+
+def test_a_root_that_is_a_link_is_as_good_as_any(root: Path, version: str, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(root)
+    assert load(tmp_path / "link").version == version
+    newest = publish_tiny_bundle(tmp_path / "link", items=40)
+    assert load(root).version == newest
+
+
+def test_damage_tells_from_other_trouble(root: Path, version: str) -> None:
+    (root / version / "index.faiss").write_bytes(b"")
+    with pytest.raises(BundleDamagedError, match="has 0 bytes instead of"):
+        load(root)
