@@ -126,7 +126,7 @@ def measure(
     """Compare recommenders behind a progress bar."""
     columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        total = 2 * len(getattr(split, part))
+        total = len(getattr(split, part))
         tasks = {name: progress.add_task(name, total=total) for name in contestants}
         return compare(
             contestants,
@@ -198,7 +198,10 @@ def _contestant(trained: _Trained, asked: dict[str, Any], seed: int) -> Contesta
         raise ConfigError(f"{option}: {first['msg']}") from error
     if serving.steps > trained.model.config.timesteps:
         raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
-    return Contestant(DimeRecScorer(trained.model, serving, seed), {**serving.model_dump(), "seed": seed})
+    return Contestant(
+        DimeRecScorer(trained.model, serving, seed),
+        {**serving.model_dump(exclude={"diversity"}), "seed": seed},
+    )
 
 
 def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from index.atomic import replacing
 from training.dataset import Dataset
-from training.evaluation import METRICS, Evaluation, evaluate, paired_bootstrap
+from training.evaluation import METRICS, Evaluation, evaluate_both, paired_bootstrap
 from training.scoring import Scorer
 from training.splits import Split
 
@@ -76,17 +76,13 @@ def compare(
     """Measure each recommender with and without seen items, and compare the first with each of the others.
 
     `generator` draws the bootstrap's users. `on_progress` is called with a recommender's name and the number
-    of targets just ranked; each recommender ranks every target twice. Raises DataError where the split holds
-    no target.
+    of targets just ranked. Raises DataError where the split holds no target.
     """
     targets = getattr(split, part)
     measured, removed = {}, {}
     for name, contestant in contestants.items():
         step = None if on_progress is None else partial(on_progress, name)
-        removed[name], kept = (
-            evaluate(contestant.scorer, targets, dataset.catalogue, filter_seen=filter_seen, on_progress=step)
-            for filter_seen in (True, False)
-        )
+        removed[name], kept = evaluate_both(contestant.scorer, targets, dataset.catalogue, on_progress=step)
         measured[name] = Measured(
             settings=contestant.settings, seen_removed=removed[name].metrics, seen_kept=kept.metrics
         )
