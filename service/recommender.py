@@ -58,7 +58,7 @@ class Recommender:
     async def recommend(self, wish: RecommendRequest, arrival: Arrival) -> RecommendAnswer:
         """Answer one request.
 
-        Raises InvalidRequestError when the bundle in service cannot do what is asked, and RequestRefusedError.
+        Raises InvalidRequestError when the bundle cannot do what is asked, and RequestRefusedError.
         A history store that fails only weakens the answer.
         """
         engine = self._bundles.engine

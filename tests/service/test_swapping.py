@@ -1,0 +1,188 @@
+"""Reload and rollback: under traffic, with broken bundles, and only with the key."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import pytest
+
+from bundle import read
+from bundle.write import set_current
+from tests.factories import publish_tiny_bundle
+from tests.service.conftest import Serve
+from tests.service.serving import ADMIN_KEY, Running
+
+KEY = {"x-admin-key": ADMIN_KEY}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    publish_tiny_bundle(tmp_path, seed=1)
+    return tmp_path
+
+
+def admin(server: Running, operation: str, **headers: str) -> httpx.Response:
+    return server.client.post(f"/admin/{operation}", headers=headers or KEY)
+
+
+def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, root: Path) -> None:
+    first = read.current_version(root)
+    server = serve(bundle=root)
+    assert admin(server, "reload").json() == {
+        "previous_version": first,
+        "model_version": first,
+        "changed": False,
+    }
+    second = publish_tiny_bundle(root, seed=2)
+    assert server.answer(history=["1001"])["model_version"] == first
+    assert admin(server, "reload").json() == {
+        "previous_version": first,
+        "model_version": second,
+        "changed": True,
+    }
+    assert server.answer(history=["1001"])["model_version"] == second
+    assert server.client.get("/version").json()["data_fingerprint"] == "tiny-200-2"
+    assert admin(server, "rollback").json() == {
+        "previous_version": second,
+        "model_version": first,
+        "changed": True,
+    }
+    assert server.answer(history=["1001"])["model_version"] == first
+    assert read.current_version(root) == first
+    assert admin(server, "reload").json()["changed"] is False
+    oldest = admin(server, "rollback")
+    assert oldest.status_code == 409
+    assert oldest.json()["type"] == "urn:dimerec:problem:no-earlier-bundle"
+    assert server.metric("dimerec_bundle_info", version=str(first)) == 1
+    assert server.metric("dimerec_bundle_info", version=second) == 0
+    assert server.metric("dimerec_bundle_swaps_total", operation="reload", outcome="done") == 1
+
+
+def test_a_swap_changes_the_answers(serve: Serve, root: Path) -> None:
+    server = serve(bundle=root)
+    before = server.answer(history=["1001"], seed=1)["items"]
+    publish_tiny_bundle(root, seed=2)
+    admin(server, "reload")
+    after = server.answer(history=["1001"], seed=1)["items"]
+    assert before != after
+    admin(server, "rollback")
+    assert server.answer(history=["1001"], seed=1)["items"] == before
+
+
+def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Path) -> None:
+    server = serve(bundle=root)
+    first = read.current_version(root)
+    second = publish_tiny_bundle(root, items=150, seed=2)
+    finished = threading.Event()
+
+    def ask(_: int) -> list[tuple[int, str, int]]:
+        answers = []
+        with httpx.Client(base_url=server.url, timeout=30) as client:
+            while not finished.is_set():
+                response = client.post("/recommend", json={"history": ["1001", "1002"], "k": 500})
+                content = response.json()
+                answers.append((response.status_code, content["model_version"], len(content["items"])))
+        return answers
+
+    with ThreadPoolExecutor(4) as callers:
+        asking = [callers.submit(ask, number) for number in range(4)]
+        for _ in range(5):
+            assert admin(server, "reload").status_code == 200
+            assert admin(server, "rollback").status_code == 200
+            set_current(root, second)
+        finished.set()
+        answers = {answer for caller in asking for answer in caller.result()}
+    assert answers == {(200, first, 198), (200, second, 148)}
+
+
+def damage_file(root: Path, version: str) -> None:
+    with (root / version / "model.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff" if file.read(1) != b"\xff" else b"\x00")
+
+
+def remove_file(root: Path, version: str) -> None:
+    (root / version / "index.faiss").unlink()
+
+
+def scramble_current(root: Path, version: str) -> None:
+    (root / "CURRENT").write_text("../../etc")
+
+
+def remove_current(root: Path, version: str) -> None:
+    (root / "CURRENT").unlink()
+
+
+@pytest.mark.parametrize("damage", [damage_file, remove_file, scramble_current, remove_current])
+def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_in_service(
+    serve: Serve, root: Path, damage: Callable[[Path, str], None]
+) -> None:
+    server = serve(bundle=root)
+    first = read.current_version(root)
+    second = publish_tiny_bundle(root, seed=2)
+    damage(root, second)
+    refused = admin(server, "reload")
+    assert refused.status_code == 409
+    assert refused.json()["type"] == "urn:dimerec:problem:bundle-unusable"
+    assert server.answer(history=["1001"])["model_version"] == first
+    assert server.client.get("/health/ready").status_code == 200
+    assert server.metric("dimerec_bundle_swaps_total", operation="reload", outcome="failed") == 1
+
+
+def test_a_rollback_that_cannot_be_recorded_is_refused(serve: Serve, root: Path) -> None:
+    second = publish_tiny_bundle(root, seed=2)
+    server = serve(bundle=root)
+    (root / "CURRENT").unlink()
+    (root / "CURRENT").mkdir()
+    refused = admin(server, "rollback")
+    assert refused.status_code == 409
+    assert refused.json()["type"] == "urn:dimerec:problem:bundle-root-read-only"
+    assert server.answer(history=["1001"])["model_version"] == second
+
+
+def test_swaps_asked_for_at_once_happen_one_after_the_other(serve: Serve, root: Path) -> None:
+    server = serve(bundle=root)
+    second = publish_tiny_bundle(root, seed=2)
+    with ThreadPoolExecutor(6) as callers:
+        reloads = [
+            callers.submit(httpx.post, f"{server.url}/admin/reload", headers=KEY, timeout=30)
+            for _ in range(6)
+        ]
+        told = [future.result().json() for future in reloads]
+    assert sorted(answer["changed"] for answer in told) == [False] * 5 + [True]
+    assert {answer["model_version"] for answer in told} == {second}
+
+
+def wrong_keys() -> Iterator[dict[str, str]]:
+    yield {"x-nothing": "1"}
+    yield {"x-admin-key": ADMIN_KEY[:-1]}
+    yield {"x-admin-key": ADMIN_KEY + "x"}
+    yield {"x-admin-key": ""}
+    yield {"authorization": "Bearer"}
+    yield {"authorization": f"Basic {ADMIN_KEY}"}
+    yield {"authorization": "Bearer not-the-key-at-all"}
+
+
+@pytest.mark.parametrize("operation", ["reload", "rollback"])
+@pytest.mark.parametrize("headers", list(wrong_keys()))
+def test_without_the_key_nothing_happens(server: Running, operation: str, headers: dict[str, str]) -> None:
+    refused = admin(server, operation, **headers)
+    assert refused.status_code == 401
+    assert refused.headers["www-authenticate"] == "Bearer"
+    assert ADMIN_KEY not in refused.text
+
+
+def test_either_header_carries_the_key(server: Running) -> None:
+    assert admin(server, "reload", **{"x-admin-key": ADMIN_KEY}).status_code == 200
+    assert admin(server, "reload", authorization=f"Bearer {ADMIN_KEY}").status_code == 200
+
+
+def test_without_a_configured_key_admin_calls_are_off(serve: Serve) -> None:
+    server = serve(admin_key=None)
+    for headers in ({"x-admin-key": ""}, {"x-admin-key": "None"}, {"authorization": "Bearer x"}):
+        refused = admin(server, "reload", **headers)
+        assert refused.status_code == 403
+        assert "DIMEREC_ADMIN_KEY" in refused.json()["detail"]
