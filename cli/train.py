@@ -120,8 +120,9 @@ class TrainingProgress:
     def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
         """Move the bar; show the losses where they are given."""
         if self.task is not None:
-            fields = {"loss": _losses(losses)} if losses else {}
-            self.progress.update(self.task, advance=examples, **fields)
+            self.progress.advance(self.task, examples)
+            if losses is not None:
+                self.progress.update(self.task, loss=_losses(losses))
 
     def epoch_done(self, record: EpochRecord, improved: bool) -> None:
         """Replace the bar by a line."""

@@ -6,7 +6,8 @@ prints it as it is.
     TrainingError
     ├── DataError      an event log, items file or prepared directory that cannot be used
     ├── ConfigError    a training configuration that cannot be used
-    └── DownloadError  demo data that could not be fetched or is not what it should be
+    ├── DownloadError  demo data that could not be fetched or is not what it should be
+    └── QualityError   a model that is worse than the one in service
 """
 
 
@@ -24,3 +25,7 @@ class ConfigError(TrainingError):
 
 class DownloadError(TrainingError):
     """Demo data that could not be fetched or is not what it should be."""
+
+
+class QualityError(TrainingError):
+    """A model that is worse than the one in service."""

@@ -1,0 +1,52 @@
+"""`dimerec publish`: put a trained model into service."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from training.dataset import load_dataset
+from training.publishing import publish_run
+
+
+def command(
+    run: Annotated[Path, typer.Option(help="Training run whose best model is published.")] = Path(
+        "runs/latest"
+    ),
+    data: Annotated[Path, typer.Option(help="The prepared data that the run was trained on.")] = Path("data"),
+    root: Annotated[Path, typer.Option(help="Directory of bundles; made where it is missing.")] = Path(
+        "bundles"
+    ),
+    index: Annotated[
+        Literal["auto", "flat", "hnsw", "ivf"], typer.Option(help="Kind of index; auto: by catalogue size.")
+    ] = "auto",
+    margin: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest relative fall of the validation metric.")
+    ] = 0.05,
+    force: Annotated[bool, typer.Option("--force", help="Publish however the metric fell.")] = False,
+    revision: Annotated[
+        str | None,
+        typer.Option(envvar="DIMEREC_SOURCE_REVISION", help="Source revision to note in the manifest."),
+    ] = None,
+) -> None:
+    """Publish a run's best model, its items and their index as one bundle, and make it CURRENT.
+
+    A bundle appears whole or not at all, whenever this is interrupted. A model whose validation metric fell
+    by more than the margin against the bundle in service is refused.
+
+    - `dimerec publish --run runs/latest --data data --root bundles`
+
+    - `dimerec publish --run runs/latest --margin 0.01`
+
+    A running service takes it up with `POST /admin/reload`.
+    """
+    version = publish_run(
+        run,
+        load_dataset(data),
+        root,
+        index_kind=None if index == "auto" else index,
+        margin=margin,
+        force=force,
+        source_revision=revision,
+    )
+    typer.echo(f"Published {version} under {root}; it is CURRENT.")

@@ -1,0 +1,171 @@
+"""`dimerec recommend`: the service's answers without the service, for one user or for a whole log."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from bundle.read import load
+from index.atomic import replacing
+from service.engine import Engine, EngineAnswer, EngineRequest
+from training.errors import ConfigError, DataError
+from training.event_log import read_event_log
+from training.prepare_options import PrepareOptions
+
+_USERS_AT_ONCE = 256
+
+_SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("rank", pa.int32()),
+        ("item_id", pa.string()),
+        ("score", pa.float64()),
+        ("interest", pa.int32()),
+        ("source", pa.string()),
+    ]
+)
+
+
+class _User(NamedTuple):
+    user_id: str
+    history: list[str]
+    """Item ids, oldest first."""
+
+
+def command(
+    bundle: Annotated[Path, typer.Option(help="Directory of bundles; the one in service answers.")] = Path(
+        "bundles"
+    ),
+    events: Annotated[Path | None, typer.Option(help="Event log with the users' histories.")] = None,
+    user: Annotated[str | None, typer.Option(help="One user of --events.")] = None,
+    history: Annotated[
+        str | None, typer.Option(help="Item ids instead, oldest first, separated by commas.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Answer for every user of --events into this Parquet file.")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=500, help="Items per user.")] = 10,
+    diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the noise. [default: from the user id]")] = None,
+    device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
+    """Recommend from the shell: a table for one user, or a Parquet file for all users of a log.
+
+    Seen items are left out, as the service does; with equal seeds the answers are the service's.
+
+    - `dimerec recommend --bundle bundles --history 50,181,172`
+
+    - `dimerec recommend --bundle bundles --events events.parquet --user 196 -k 20`
+
+    - `dimerec recommend --bundle bundles --events events.parquet --out recommendations.parquet`
+    """
+    if (history is None) == (events is None):
+        raise ConfigError("give either --history or --events")
+    if history is None and (user is None) == (out is None):
+        raise ConfigError("with --events give either --user (a table) or --out (a file for all users)")
+    engine = Engine(load(bundle, device=device))
+    asked = _Asked(engine, k, diversity, seed)
+    if history is not None:
+        _print(engine, asked.answers([_User("", history.split(","))])[0])
+    elif events is not None and out is None:
+        found = list(_users(events, user))
+        if not found:
+            raise DataError(f"{events} has no event of user {user!r}")
+        _print(engine, asked.answers(found)[0])
+    elif events is not None and out is not None:
+        _write(engine, asked, events, out)
+
+
+class _Asked:
+    """The settings of one call, turned into engine requests."""
+
+    def __init__(self, engine: Engine, k: int, diversity: float | None, seed: int | None) -> None:
+        self._engine = engine
+        self._k = k
+        self._diversity = engine.defaults.diversity if diversity is None else diversity
+        self._seed = seed
+
+    def answers(self, users: list[_User]) -> list[EngineAnswer]:
+        return self._engine.recommend([self._request(user) for user in users])
+
+    def _request(self, user: _User) -> EngineRequest:
+        engine, rows = self._engine, self._engine.catalogue.rows(user.history)
+        derived = ("user", user.user_id) if user.user_id else ("history", *user.history)
+        return EngineRequest(
+            history=rows,
+            k=self._k,
+            excluded=np.unique(rows),
+            categories=None,
+            diversity=self._diversity,
+            draws=engine.defaults.draws,
+            interest_mode=engine.defaults.interest_mode,
+            steps=engine.defaults.steps,
+            seed=engine.seed_for(*derived) if self._seed is None else self._seed,
+        )
+
+
+def _users(events: Path, only: str | None = None) -> Iterator[_User]:
+    """The users of a log by id, each with the items of their events in the order of time."""
+    log = read_event_log(events, PrepareOptions()).events
+    if only is not None:
+        log = log.filter(pl.col("user_id") == only)
+    histories = log.sort("user_id", "timestamp", "item_id").group_by("user_id", maintain_order=True)
+    for user_id, items in histories.agg("item_id").iter_rows():
+        yield _User(user_id, items)
+
+
+def _write(engine: Engine, asked: _Asked, events: Path, out: Path) -> None:
+    users = list(_users(events))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    rows = 0
+    with (
+        replacing(out) as temporary,
+        pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
+        Progress(*columns, console=Console(stderr=True)) as progress,
+    ):
+        task = progress.add_task("users", total=len(users))
+        for first in range(0, len(users), _USERS_AT_ONCE):
+            some = users[first : first + _USERS_AT_ONCE]
+            table = _table(engine, some, asked.answers(some))
+            writer.write_table(table)
+            rows += table.num_rows
+            progress.advance(task, len(some))
+    typer.echo(f"{rows:,} recommendations for {len(users):,} users → {out}")
+
+
+def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> pa.Table:
+    rows = [
+        {
+            "user_id": user.user_id,
+            "rank": rank,
+            "item_id": engine.catalogue.item_id(item.row),
+            "score": item.score,
+            "interest": item.interest,
+            "source": _source(answer),
+        }
+        for user, answer in zip(users, answers, strict=True)
+        for rank, item in enumerate(answer.items, start=1)
+    ]
+    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+
+
+def _print(engine: Engine, answer: EngineAnswer) -> None:
+    catalogue = engine.catalogue
+    table = Table("#", "item", "title", "category", "score", "interest", title=f"source: {_source(answer)}")
+    for rank, item in enumerate(answer.items, start=1):
+        interest = "" if item.interest is None else str(item.interest)
+        title, category = catalogue.title(item.row) or "", ", ".join(catalogue.category(item.row))
+        table.add_row(str(rank), catalogue.item_id(item.row), title, category, f"{item.score:.4f}", interest)
+    Console().print(table)
+
+
+def _source(answer: EngineAnswer) -> str:
+    return "personal" if answer.interests else "popularity"

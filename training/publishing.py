@@ -1,0 +1,73 @@
+"""From a finished run to a bundle in service, unless that would make the service worse."""
+
+from pathlib import Path
+
+from bundle.read import current_version, verify
+from bundle.write import publish
+from index.faiss_index import build_index
+from index.tuning import IndexKind
+from model.checkpoint import load_checkpoint
+from training.dataset import Dataset
+from training.errors import ConfigError, QualityError, TrainingError
+from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
+
+VALIDATION = "validation/"
+"""Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""
+
+
+def publish_run(
+    run: Path,
+    dataset: Dataset,
+    root: Path,
+    *,
+    index_kind: IndexKind | None = None,
+    margin: float = 0.05,
+    force: bool = False,
+    source_revision: str | None = None,
+) -> str:
+    """Publish a run's best model with the index of its items and put it in service; returns the version.
+
+    `margin` is the relative fall (0 … 1) of the run's monitored metric, against the bundle in service, up to
+    which a model may replace it; `force` publishes whatever its metric. Raises QualityError beyond the
+    margin, ConfigError if the run was trained on other data, BundleError as `bundle.write.publish` does.
+    """
+    config = read_run_config(run)
+    if config.data_fingerprint != dataset.fingerprint:
+        raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
+    best = _best(run, config)
+    if not force:
+        _check_quality(root, config.training.monitor, best, margin)
+    model = load_checkpoint(run / BEST_FILE)
+    return publish(
+        root,
+        model,
+        dataset.catalogue,
+        build_index(model.item_vectors().detach().numpy(), index_kind or "auto"),
+        serving=config.training.serving,
+        metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
+        data_fingerprint=config.data_fingerprint,
+        source_revision=source_revision,
+    )
+
+
+def _best(run: Path, config: RunConfig) -> EpochRecord:
+    records = read_records(run)
+    if not records:
+        raise TrainingError(f"{run} has not finished an epoch; let `dimerec train` go on")
+    return max(records, key=lambda record: record.validation[config.training.monitor])
+
+
+def _check_quality(root: Path, monitor: str, best: EpochRecord, margin: float) -> None:
+    version = current_version(root)
+    if version is None:
+        return
+    metrics = verify(root, version).metrics
+    name = f"{VALIDATION}{monitor}"
+    if name not in metrics:
+        raise QualityError(f"{version}, in service, does not tell its {name}; publish with --force")
+    before, after = metrics[name], best.validation[monitor]
+    if after < before * (1 - margin):
+        raise QualityError(
+            f"{monitor} on validation is {after:.4f}, {version} in service has {before:.4f}: "
+            f"it fell by more than {margin:.0%}; train further, or publish with --force"
+        )
