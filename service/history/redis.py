@@ -5,9 +5,10 @@ Keys and lifetimes, all of them:
 | key                          | value                   | lifetime                          |
 |------------------------------|-------------------------|-----------------------------------|
 | `dimerec:history:1:{<user>}` | events, see encoding.py | `ttl_s` from the latest append    |
+| `dimerec:import:1:{<job>}`   | users imported          | a week from the latest step       |
 
 The user id is percent-encoded, so that nothing a caller sends can leave the hash tag `{…}`, which places the
-key in a cluster. The 1 is the version of the encoding.
+key in a cluster. The 1 is the version of the value's form.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ DEFAULT_TIMEOUT_S = 0.25
 DEFAULT_MAX_CONNECTIONS = 64
 
 _KEY_PREFIX = "dimerec:history:1:"
+_IMPORT_PREFIX = "dimerec:import:1:"
+_IMPORT_TTL_S = 7 * 24 * 3600
 _SCRIPT = files("service.history").joinpath("append.lua").read_text()
 _SCRIPT_SHA1 = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _SCAN_KEYS = 1_000
@@ -146,6 +149,19 @@ class RedisHistory:
                 found.add(_user(key))
         return sorted(found)
 
+    async def import_progress(self, job: str) -> int:
+        """How many users of an import are done; 0 for one that is new or complete."""
+        async with self._bounded():
+            return int(await self._client.get(_key(job, _IMPORT_PREFIX)) or 0)
+
+    async def note_import_progress(self, job: str, users: int | None) -> None:
+        """Note how many users of an import are done; None: it is complete."""
+        async with self._bounded():
+            if users is None:
+                await self._client.delete(_key(job, _IMPORT_PREFIX))
+            else:
+                await self._client.set(_key(job, _IMPORT_PREFIX), users, ex=_IMPORT_TTL_S)
+
     async def ping(self) -> None:
         """Return if Redis answers."""
         async with self._bounded():
@@ -187,8 +203,8 @@ class RedisHistory:
             raise HistoryUnavailable(f"Redis is gone: {error}") from error
 
 
-def _key(user_id: str) -> str:
-    return f"{_KEY_PREFIX}{{{quote(user_id, safe='')}}}"
+def _key(user_or_job: str, prefix: str = _KEY_PREFIX) -> str:
+    return f"{prefix}{{{quote(user_or_job, safe='')}}}"
 
 
 def _user(key: bytes) -> str:
