@@ -6,15 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 
-from service.app import create_app
 from service.errors import StartupError
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.settings import Settings, read_settings
-from service.telemetry import configure_logging
-from training.dataset import load_dataset
 
 _BACKLOG = 2048
 
@@ -74,26 +70,36 @@ def command(
     )
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
-    configure_logging(settings.log_level, settings.log_format)
     with _bound_socket(settings) as listener:
-        app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
-        listener.listen(_BACKLOG)
-        version = app.state.service.bundles.engine.version
-        typer.echo(f"DimeRec Serve: {_url(listener)} (bundle {version}; console at /, Ctrl-C ends)", err=True)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app,
-                loop="uvloop",
-                http="httptools",
-                lifespan="on",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                backlog=_BACKLOG,
-                timeout_graceful_shutdown=settings.shutdown_grace_s,
-            )
-        )
-        server.run(sockets=[listener])
+        _serve(settings, history, listener)
+
+
+def _serve(settings: Settings, history: Path | None, listener: socket.socket) -> None:
+    """Load the bundle and answer on `listener` until a signal ends it."""
+    # Imported here because torch takes seconds: help and refused settings need none of it.
+    import uvicorn
+
+    from service.app import create_app
+    from service.telemetry import configure_logging
+
+    configure_logging(settings.log_level, settings.log_format)
+    app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
+    listener.listen(_BACKLOG)
+    version = app.state.service.bundles.engine.version
+    typer.echo(f"DimeRec Serve: {_url(listener)} (bundle {version}; console at /, Ctrl-C ends)", err=True)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_graceful_shutdown=settings.shutdown_grace_s,
+    )
+    uvicorn.Server(config).run(sockets=[listener])
 
 
 def _bound_socket(settings: Settings) -> socket.socket:
@@ -126,6 +132,8 @@ def _url(listener: socket.socket) -> str:
 
 def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
     """An in-process store with every user's newest events of the prepared data."""
+    from training.dataset import load_dataset
+
     dataset = load_dataset(prepared)
     item_ids = dataset.catalogue.item_ids
 

@@ -71,8 +71,8 @@ def create_app(settings: Settings, *, history: HistoryStore | None = None) -> Fa
 
 def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     metrics = Metrics()
-    bundles = Bundles(settings.bundle, settings.device, metrics)
     store = history if history is not None else _open_history(settings)
+    bundles = Bundles(settings.bundle, settings.device, metrics)
     in_process = isinstance(store, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, EngineAnswer](

@@ -63,7 +63,7 @@ class RequestContext:
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-        route = getattr(scope.get("route"), "path", "unmatched")
+        route = getattr(scope.get("route"), "path_format", "unmatched")
         self._metrics.requests.labels(method, route, status).inc()
         self._metrics.latency.labels(method, route).observe(seconds)
         log.info(

@@ -1,0 +1,123 @@
+"""Probes, metrics, versions, the console's files and security headers."""
+
+import re
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from bundle.read import load
+from service.engine import Engine, EngineAnswer, EngineRequest
+from service.routes import operations
+from tests.service.conftest import Serve
+from tests.service.serving import Running
+
+
+def test_probes_say_live_and_ready(server: Running) -> None:
+    assert server.client.get("/health/live").json() == {"status": "live"}
+    assert server.client.get("/health/ready").json() == {"status": "ready"}
+
+
+def test_a_stuck_engine_is_live_but_not_ready(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    unstick, stuck = threading.Event(), threading.Event()
+
+    class StuckEngine(Engine):
+        def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
+            stuck.set()
+            assert unstick.wait(30)
+            return super().recommend(requests)
+
+    monkeypatch.setattr(operations, "STALLED_AFTER_S", 0.0)
+    server = serve()
+    assert server.client.get("/health/ready").status_code == 200
+    server.service.bundles.engine = StuckEngine(load(server.service.settings.bundle))
+    with ThreadPoolExecutor(1) as caller:
+        waiting = caller.submit(server.recommend, history=["1001"])
+        assert stuck.wait(30)
+        refused = server.client.get("/health/ready")
+        assert refused.status_code == 503
+        assert refused.json()["type"] == "urn:dimerec:problem:not-ready"
+        assert server.client.get("/health/live").status_code == 200
+        unstick.set()
+        assert waiting.result().status_code == 200
+    assert server.client.get("/health/ready").status_code == 200
+
+
+def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None:
+    version = server.client.get("/version").json()
+    engine = server.service.bundles.engine
+    assert version["model_version"] == engine.version
+    assert version["items"] == 200
+    assert version["most_steps"] == 8
+    assert version["metrics"] == {"hit_rate@20": 0.1}
+    assert version["defaults"] == {
+        "interests": 4,
+        "steps": 2,
+        "interest_mode": "generated",
+        "diversity": 0.0,
+    }
+    assert version["history_store"] == "in-process"
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version["service"])
+
+
+def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
+    server = serve()
+    server.watch("4711", "1001")
+    server.answer(user_id="4711")
+    server.answer(user_id="nobody")
+    server.client.get("/users/4711/history")
+    server.client.get("/nowhere/4711")
+    server.client.post("/admin/reload")
+    server.recommend(k=0)
+    response = server.client.get("/metrics")
+    assert response.headers["content-type"].startswith("text/plain")
+    samples = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+    assert samples["dimerec_requests_total", "POST", "/recommend", "200"] == 2
+    assert samples["dimerec_requests_total", "POST", "/recommend", "422"] == 1
+    assert samples["dimerec_requests_total", "GET", "/users/{user_id}/history", "200"] == 1
+    assert samples["dimerec_requests_total", "GET", "unmatched", "404"] == 1
+    assert samples["dimerec_requests_total", "POST", "/admin/reload", "401"] == 1
+    assert samples["dimerec_request_seconds_count", "POST", "/recommend"] == 3
+    assert samples["dimerec_answers_total", "personal"] == 1
+    assert samples["dimerec_answers_total", "popularity"] == 1
+    assert samples["dimerec_batch_size_count",] == 2
+    assert samples["dimerec_queue_depth",] == 0
+    assert samples["dimerec_bundle_info", server.service.bundles.engine.version] == 1
+    for stage in ("history", "queue", "model", "search"):
+        assert samples["dimerec_stage_seconds_count", stage] == 2
+    assert "4711" not in response.text
+
+
+def test_apps_in_one_process_count_separately(serve: Serve) -> None:
+    first, second = serve(), serve()
+    first.answer(history=["1001"])
+    assert first.metric("dimerec_answers_total", source="personal") == 1
+    assert second.metric("dimerec_answers_total", source="personal") == 0
+
+
+def test_every_answer_carries_a_request_id_and_is_not_sniffed(server: Running) -> None:
+    for path in ("/", "/health/live", "/metrics", "/nowhere", "/openapi.json"):
+        headers = server.client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-request-id"]
+
+
+def test_the_console_needs_no_other_host(server: Running) -> None:
+    page = server.client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    linked = re.findall(r'(?:src|href)="([^"#]+)"', page.text)
+    assert linked
+    for link in linked:
+        assert not re.match(r"(https?:)?//", link), link
+        assert server.client.get(link).status_code == 200, link

@@ -1,0 +1,228 @@
+"""`dimerec serve` as a process: what it prints, how it fails, what it logs, and how it ends."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from bundle.errors import BundleError
+from service.app import create_app
+from service.history.errors import HistoryUrlError
+from tests.factories import make_catalogue, publish_tiny_bundle
+from tests.service.serving import settings_for
+from training.dataset import Dataset, write_dataset
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@dataclass
+class Process:
+    """A running `dimerec serve` and what it wrote to stderr so far."""
+
+    popen: subprocess.Popen[str]
+    url: str
+    lines: list[str]
+
+    def stop(self) -> list[str]:
+        self.popen.send_signal(signal.SIGTERM)
+        self.popen.wait(30)
+        return self.lines
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "cli.main", "serve", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DIMEREC_")}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+@contextmanager
+def process(cwd: Path, *arguments: object, **variables: str) -> Iterator[Process]:
+    popen = subprocess.Popen(
+        command("--port", 0, *arguments),
+        cwd=cwd,
+        env=environment() | variables,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert popen.stderr is not None
+    assert popen.stdout is not None
+    lines: list[str] = []
+    reader = threading.Thread(target=lambda: lines.extend(popen.stderr or ()), daemon=True)
+    try:
+        first = popen.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", first)
+        assert found, first + popen.stderr.read()
+        reader.start()
+        yield Process(popen, found[0], lines)
+    finally:
+        popen.kill()
+        popen.wait()
+        if reader.ident is not None:
+            reader.join()
+        popen.stderr.close()
+        popen.stdout.close()
+
+
+def failure(cwd: Path, *arguments: object, **variables: str) -> str:
+    """The one line that a start which must fail leaves."""
+    done = subprocess.run(
+        command(*arguments),
+        cwd=cwd,
+        env=environment() | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_it_answers_where_it_says_and_logs_json_without_user_data(bundle_root: Path, tmp_path: Path) -> None:
+    secret = "somebody-4711"
+    with process(tmp_path, "--bundle", bundle_root) as served, httpx.Client(base_url=served.url) as client:
+        headers = {"x-request-id": "seen-in-the-log"}
+        answer = client.post("/recommend", json={"user_id": secret, "k": 3}, headers=headers)
+        assert len(answer.json()["items"]) == 3
+        client.post("/recommend", json={"user_id": secret, "k": 0, secret: 1})
+        client.post("/events", json={"user_id": secret, "item_id": secret, "timestamp": 1})
+        client.get(f"/users/{secret}/history?limit=5")
+        client.get(f"/items/{secret}/similar")
+        client.get(f"/{secret}")
+        lines = served.stop()
+    entries = [json.loads(line) for line in lines]
+    requests = [entry for entry in entries if entry["event"] == "request"]
+    assert len(requests) == 6
+    assert requests[0]["request_id"] == "seen-in-the-log"
+    assert (requests[0]["route"], requests[0]["status"]) == ("/recommend", 200)
+    assert all(entry["duration_ms"] > 0 for entry in requests)
+    assert secret not in "".join(lines)
+
+
+def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    publish_tiny_bundle(root, hidden=64)
+    wish = {"history": ["1001", "1002"], "interests": 32, "steps": 8, "k": 100}
+    with (
+        process(tmp_path, "--bundle", root, DIMEREC_MAX_BATCH="1") as served,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        posted = caller.submit(
+            httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * 100}, timeout=60
+        )
+        deadline = time.monotonic() + 30
+        while "dimerec_queue_depth 0.0" in httpx.get(f"{served.url}/metrics").text:
+            assert time.monotonic() < deadline
+        served.popen.send_signal(signal.SIGTERM)
+        response = posted.result()
+        assert response.status_code == 200
+        assert [len(answer["items"]) for answer in response.json()["answers"]] == [100] * 100
+        served.popen.wait(30)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{served.url}/health/live")
+
+
+def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    dataset = Dataset(
+        user_ids=["196", "7"],
+        items=np.array([1, 2, 3, 9], dtype=np.int32),
+        timestamps=np.array([10, 20, 30, 5], dtype=np.int64),
+        offsets=np.array([0, 3, 4], dtype=np.int64),
+        catalogue=make_catalogue(200),
+        timestamp_unit="ms",
+    )
+    write_dataset(dataset, data)
+    with process(tmp_path, "--bundle", bundle_root, "--history", data) as served:
+        events = httpx.get(f"{served.url}/users/196/history").json()["events"]
+        assert [(event["item_id"], event["timestamp"]) for event in events] == [
+            ("1001", 10),
+            ("1002", 20),
+            ("1003", 30),
+        ]
+        assert sorted(httpx.get(f"{served.url}/users").json()["users"]) == ["196", "7"]
+
+
+def test_help_teaches() -> None:
+    done = subprocess.run(
+        command("--help"), cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True
+    )
+    for part in (
+        "--bundle",
+        "--redis",
+        "--history",
+        "--host",
+        "--port",
+        "curl",
+        "/recommend",
+        "DIMEREC_",
+        "reload",
+    ):
+        assert part in done.stdout, part
+
+
+def test_a_missing_bundle_is_one_line_with_the_remedy(tmp_path: Path) -> None:
+    line = failure(tmp_path, "--bundle", tmp_path / "nothing", "--port", 0)
+    assert "nothing" in line
+    assert "dimerec publish" in line
+
+
+def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(tmp_path: Path) -> None:
+    version = publish_tiny_bundle(tmp_path)
+    with (tmp_path / version / "items.parquet").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(BundleError, match=r"items\.parquet"):
+        create_app(settings_for(tmp_path))
+
+
+def test_a_bad_redis_address_is_refused_without_being_shown(bundle_root: Path) -> None:
+    with pytest.raises(HistoryUrlError) as refused:
+        create_app(settings_for(bundle_root, redis_url="http://:hunter2@cache"))
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_taken_port_is_one_line_with_the_remedy(bundle_root: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        line = failure(tmp_path, "--bundle", bundle_root, "--port", taken.getsockname()[1])
+    assert str(taken) not in line
+    assert "--port" in line
+    assert "in use" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "says"),
+    [
+        (["--history", ".", "--redis", "redis://localhost"], {}, "import-history"),
+        (["--host", "no.such.host.invalid"], {}, "--host"),
+        (["--port", "99999"], {}, "DIMEREC_PORT"),
+        ([], {"DIMEREC_ADMIN_KEY": "hunter2"}, "DIMEREC_ADMIN_KEY"),
+        ([], {"DIMEREC_MAX_BATCH": "many"}, "DIMEREC_MAX_BATCH"),
+    ],
+)
+def test_bad_settings_are_one_line_that_names_them(
+    bundle_root: Path, tmp_path: Path, arguments: list[str], variables: dict[str, str], says: str
+) -> None:
+    line = failure(tmp_path, "--bundle", bundle_root, *arguments, **variables)
+    assert says in line
+    assert "hunter2" not in line
