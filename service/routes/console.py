@@ -1,6 +1,7 @@
 """The console: one page and its files, from this package, so that it works without any other host."""
 
 from importlib.resources import files
+from pathlib import PurePosixPath
 
 from fastapi import APIRouter, Response
 from starlette.exceptions import HTTPException
@@ -8,9 +9,10 @@ from starlette.exceptions import HTTPException
 router = APIRouter(include_in_schema=False)
 
 _MEDIA_TYPES = {
-    "console.css": "text/css; charset=utf-8",
-    "console.js": "text/javascript; charset=utf-8",
-    "favicon.svg": "image/svg+xml",
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 _HEADERS = {
     "cache-control": "no-cache",
@@ -25,18 +27,19 @@ _HEADERS = {
 @router.get("/")
 def page() -> Response:
     """The console's page."""
-    return _file("index.html", "text/html; charset=utf-8")
+    return _file("index.html")
 
 
 @router.get("/console/{name}")
 def static(name: str) -> Response:
     """A file of the console's page."""
-    media_type = _MEDIA_TYPES.get(name)
-    if media_type is None:
+    return _file(name)
+
+
+def _file(name: str) -> Response:
+    media_type = _MEDIA_TYPES.get(PurePosixPath(name).suffix)
+    # Looked for by name: what a caller sends never becomes a path.
+    file = next((entry for entry in files("service.console").iterdir() if entry.name == name), None)
+    if media_type is None or file is None:
         raise HTTPException(404)
-    return _file(name, media_type)
-
-
-def _file(name: str, media_type: str) -> Response:
-    content = files("service.console").joinpath(name).read_bytes()
-    return Response(content, media_type=media_type, headers=_HEADERS)
+    return Response(file.read_bytes(), media_type=media_type, headers=_HEADERS)

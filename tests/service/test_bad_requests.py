@@ -222,6 +222,8 @@ def test_unknown_routes_and_methods_are_problems(server: Running) -> None:
     refused(server.client.get("/console/../settings.py"), 404)
     refused(server.client.get("/console/%2e%2e%2fsettings.py"), 404)
     refused(server.client.get("/console/__init__.py"), 404)
+    refused(server.client.get(f"/console/{'x' * 5000}.js"), 404)
+    refused(server.client.get("/console/%00.js"), 404)
 
 
 @pytest.mark.parametrize(
