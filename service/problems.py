@@ -23,32 +23,34 @@ MOST_ERRORS = 20
 LONGEST_FIELD = 200
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
+    """A kind of problem: HTTP status, stable name, and title for people."""
+
     status: int
     name: str
     title: str
 
 
-_KINDS: dict[type[Exception], _Kind] = {
-    errors.InvalidRequestError: _Kind(422, "invalid-request", "The request is invalid"),
-    errors.UnknownItemError: _Kind(404, "item-unknown", "No such item"),
-    errors.OverloadedError: _Kind(503, "overloaded", "Too many requests are waiting"),
-    errors.DeadlineExceededError: _Kind(504, "deadline-exceeded", "The deadline passed"),
-    errors.ClosingError: _Kind(503, "closing", "The service is shutting down"),
-    errors.NotReadyError: _Kind(503, "not-ready", "The service cannot take requests"),
-    errors.ClientLeftError: _Kind(499, "client-left", "The caller left"),
-    errors.BodyTooLargeError: _Kind(413, "body-too-large", "The body is too large"),
-    errors.MediaTypeError: _Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
-    errors.AdminRefusedError: _Kind(401, "admin-refused", "The administrative key is missing or wrong"),
-    errors.AdminDisabledError: _Kind(403, "admin-disabled", "Administrative calls are switched off"),
-    errors.UsersNotListedError: _Kind(403, "users-not-listed", "Listing users is switched off"),
-    errors.NoEarlierBundleError: _Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
-    errors.BundleRootReadOnlyError: _Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
-    BundleError: _Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
-    HistoryUnavailable: _Kind(503, "history-unavailable", "The history store does not answer"),
+KINDS: dict[type[Exception], Kind] = {
+    errors.InvalidRequestError: Kind(422, "invalid-request", "The request is invalid"),
+    errors.UnknownItemError: Kind(404, "item-unknown", "No such item"),
+    errors.OverloadedError: Kind(503, "overloaded", "Too many requests are waiting"),
+    errors.DeadlineExceededError: Kind(504, "deadline-exceeded", "The deadline passed"),
+    errors.ClosingError: Kind(503, "closing", "The service is shutting down"),
+    errors.NotReadyError: Kind(503, "not-ready", "The service cannot take requests"),
+    errors.ClientLeftError: Kind(499, "client-left", "The caller left"),
+    errors.BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
+    errors.MediaTypeError: Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
+    errors.AdminRefusedError: Kind(401, "admin-refused", "The administrative key is missing or wrong"),
+    errors.AdminDisabledError: Kind(403, "admin-disabled", "Administrative calls are switched off"),
+    errors.UsersNotListedError: Kind(403, "users-not-listed", "Listing users is switched off"),
+    errors.NoEarlierBundleError: Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
+    errors.BundleRootReadOnlyError: Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
+    BundleError: Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
+    HistoryUnavailable: Kind(503, "history-unavailable", "The history store does not answer"),
 }
-_UNEXPECTED = _Kind(500, "internal", "The service failed")
-_MALFORMED = _Kind(400, "malformed-json", "The body is not JSON")
+UNEXPECTED = Kind(500, "internal", "The service failed")
+MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 
 _RESPONSES = {
     400: "The body is not JSON, or nested too deeply",
@@ -75,7 +77,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def install(app: FastAPI) -> None:
     """Answer every error of `app` with a problem."""
-    for error in (*_KINDS, RequestValidationError, HTTPException, Exception):
+    for error in (*KINDS, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(error, _handle)
 
 
@@ -112,28 +114,28 @@ async def _handle(request: Request, error: Exception) -> Response:
     return response_to(error, request.scope)
 
 
-def _kind_of(error: Exception) -> _Kind:
+def _kind_of(error: Exception) -> Kind:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
-        known = _MALFORMED if error.status_code == _MALFORMED.status else None
-        return known or _Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
+        known = MALFORMED if error.status_code == MALFORMED.status else None
+        return known or Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
     if isinstance(error, RequestValidationError) and _is_malformed(error):
-        return _MALFORMED
+        return MALFORMED
     if isinstance(error, RequestValidationError | ValidationError):
-        return _KINDS[errors.InvalidRequestError]
-    return next((_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS), _UNEXPECTED)
+        return KINDS[errors.InvalidRequestError]
+    return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), UNEXPECTED)
 
 
 def _detail_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
-        if error.status_code != _MALFORMED.status:
+        if error.status_code != MALFORMED.status:
             return error.detail
         if isinstance(error.__cause__, RecursionError):
             return "the body is nested too deeply"
         return "the body cannot be read as JSON: send UTF-8 text with numbers of reasonable length"
     if isinstance(error, HistoryUnavailable):
         return "try again in a moment"  # its own words may name hosts
-    if _kind_of(error) is _UNEXPECTED:
+    if _kind_of(error) is UNEXPECTED:
         return "the log has the details under this request_id"
     return str(error)
 
@@ -146,7 +148,7 @@ def _headers_of(error: Exception) -> dict[str, str]:
     if isinstance(error, errors.OverloadedError):
         return {"retry-after": str(error.retry_after_s)}
     kind = _kind_of(error)
-    if kind is _UNEXPECTED:
+    if kind is UNEXPECTED:
         return {"connection": "close"}  # the server closes it after an exception; callers must not reuse it
     return {"retry-after": "1"} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
