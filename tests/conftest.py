@@ -1,11 +1,16 @@
 """Fixtures shared by all rooms."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.redis_server import RedisServer, claimed_database
+from training.movielens import fetch_movielens_100k
+
+_PUBLIC_FILES = ("amazon-beauty.parquet", "kuairand-pure.parquet", "kuairand-pure-items.parquet")
+_PUBLIC_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +40,25 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with claimed_database(server.url) as url:
         yield url
         server.restore()
+
+
+@pytest.fixture(scope="session")
+def movielens_100k(pytestconfig: pytest.Config) -> tuple[Path, Path]:
+    """The events file and the items file of MovieLens-100K; fetched once and kept in pytest's cache."""
+    return fetch_movielens_100k(pytestconfig.cache.mkdir("movielens-100k"))
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Callable[[str], Path]:
+    """Finds a Parquet file of public interaction data by name; skips the test where it is not there."""
+
+    def find(name: str) -> Path:
+        directory = Path(os.environ.get("DIMEREC_PUBLIC_DATA", _PUBLIC_DATA))
+        if not (path := directory / name).exists():
+            pytest.skip(
+                f"{name} is not there: lay {', '.join(_PUBLIC_FILES)} (columns user_id, item_id, timestamp)"
+                f" into {directory}, or name their directory in DIMEREC_PUBLIC_DATA"
+            )
+        return path
+
+    return find

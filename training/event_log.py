@@ -94,30 +94,9 @@ def read_event_log(path: Path, options: PrepareOptions) -> EventLog:
 
 def _columns(options: PrepareOptions) -> list[_Column]:
     columns = [
-        _Column(
-            "user_id",
-            options.user_column,
-            "--user-column",
-            text_expression,
-            _id_problems("user_id", options.user_column),
-        ),
-        _Column(
-            "item_id",
-            options.item_column,
-            "--item-column",
-            text_expression,
-            _id_problems("item_id", options.item_column),
-        ),
-        _Column(
-            "timestamp",
-            options.timestamp_column,
-            "--timestamp-column",
-            time_expression,
-            {
-                f"{options.timestamp_column} is not a number": _no_number("timestamp"),
-                f"{options.timestamp_column} is out of range": pl.col("timestamp").abs() > _LARGEST_TIMESTAMP,
-            },
-        ),
+        _id_column("user_id", options.user_column, "--user-column"),
+        _id_column("item_id", options.item_column, "--item-column"),
+        _time_column(options.timestamp_column),
     ]
     if options.event_types:
         source, types = options.event_type_column, options.event_types
@@ -137,11 +116,20 @@ def _columns(options: PrepareOptions) -> list[_Column]:
     return columns
 
 
-def _id_problems(name: str, source: str) -> dict[str, pl.Expr]:
-    return {
+def _id_column(name: str, source: str, option: str) -> _Column:
+    problems = {
         f"{source} is missing": pl.col(name).is_null(),
         f"{source} is longer than {MAX_ID_LENGTH} characters": pl.col(name).str.len_chars() > MAX_ID_LENGTH,
     }
+    return _Column(name, source, option, text_expression, problems)
+
+
+def _time_column(source: str) -> _Column:
+    problems = {
+        f"{source} is not a number of s or ms, nor an order": _no_number("timestamp"),
+        f"{source} is out of range": pl.col("timestamp").abs() > _LARGEST_TIMESTAMP,
+    }
+    return _Column("timestamp", source, "--timestamp-column", time_expression, problems)
 
 
 def _no_number(name: str) -> pl.Expr:

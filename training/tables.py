@@ -12,6 +12,8 @@ from polars.exceptions import PanicException, PolarsError
 from training.errors import DataError
 
 _TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
+_LISTED_COLUMNS = 12
+"""Most columns that an error message names."""
 _HEADER_BYTES = 65_536
 _PARQUET_MAGIC = b"PAR1"
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -29,7 +31,7 @@ def scan_table(path: Path) -> pl.LazyFrame:
         with path.open("rb") as file:
             magic = file.read(4)
         if not magic:
-            raise DataError(f"{path} is empty; it needs a header line and events")
+            raise DataError(f"{path} is empty; it needs a header line and rows")
         if magic == _PARQUET_MAGIC:
             return pl.scan_parquet(path)
         if path.suffix == ".parquet":
@@ -59,7 +61,7 @@ def require_columns(path: Path, schema: pl.Schema, columns: dict[str, str]) -> N
     """Raise DataError unless every wanted column is in `schema`; `columns` maps each to its option's name."""
     for column, option in columns.items():
         if column not in schema:
-            there = ", ".join(repr(name) for name in schema)
+            there = ", ".join(repr(name) for name in schema.names()[:_LISTED_COLUMNS])
             raise DataError(
                 f"{path} has no column {column!r}, only {there}; name the right one with {option}"
             )
@@ -109,7 +111,7 @@ def _remedy(message: str) -> str:
     if "could not parse" in message:
         return "a quote is opened and never closed; double the quotes inside of fields"
     if "empty CSV" in message:
-        return "the file is empty; it needs a header line and events"
+        return "the file is empty; it needs a header line and rows"
     if "parquet" in message.lower():
         return f"damaged Parquet file ({' '.join(message.split())}); write it again"
     return " ".join(message.split())

@@ -1,0 +1,192 @@
+"""Files that cannot be used: one line that names the column or the file, and the remedy."""
+
+import gzip
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from training.dataset import load_dataset
+from training.errors import DataError
+from training.events import prepare
+from training.prepare_options import PrepareOptions
+
+HEADER = b"user_id,item_id,timestamp\n"
+ROWS = b"a,x,1\na,y,2\na,z,3\n"
+
+
+def refusal(path: Path, items: Path | None = None, **options: object) -> str:
+    with pytest.raises(DataError) as caught:
+        prepare(path, items, path.parent / "out", PrepareOptions.model_validate(options))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 400
+    assert not (path.parent / "out").exists()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "is empty"),
+        (HEADER, "no usable event: it has a header but no rows"),
+        (
+            b"user,item,timestamp\na,x,1\n",
+            "has no column 'user_id', only 'user', 'item', 'timestamp'; name.*--user-c",
+        ),
+        (b"user_id,video,timestamp\na,x,1\n", "has no column 'item_id'.*--item-column"),
+        (b"user_id,item_id\na,x\n", "has no column 'timestamp'.*--timestamp-column"),
+        (
+            HEADER + b"a,x,2020-01-01\na,y,soon\n",
+            "in 2 of 2 rows timestamp is not a number of s or ms, nor an order; correct the column",
+        ),
+        (HEADER + b",x,1\n,,2\n", "in 2 of 2 rows user_id is missing"),
+        (HEADER + b"a,x,1\na,y,2\n", "no user has 3 events left after cleaning.*--min-events"),
+        (
+            HEADER + "a,café,1\n".encode("latin1") + ROWS,
+            "is not UTF-8 text|not UTF-8 text; convert it, e.g. iconv",
+        ),
+        ("user_id,café,timestamp\n".encode("latin1") + ROWS, "is not UTF-8 text; convert it, e.g. iconv"),
+        ((HEADER + ROWS).decode().encode("utf-16"), "is not UTF-8 text"),
+        (HEADER + b"a,x,1,extra\n" + ROWS, "a row has more fields than the header"),
+        (HEADER + b'a,"x,1\n' + ROWS, "a quote is opened and never closed"),
+        (
+            HEADER + b"a,x,1.7e15\na,y,1.7e15\na,z,1.7e15\n",
+            "'timestamp' looks like micro- or nanoseconds.*--timestamp-u",
+        ),
+        (
+            HEADER + b"a,x,1.5\na,y,2\na,z,3\n",
+            "'timestamp' has fractions, so it is no order; say --timestamp-unit",
+        ),
+        (gzip.compress(HEADER + ROWS * 2000)[:60], "damaged gzip file"),
+        (b"\x1f\x8b" + b"no gzip at all", "damaged gzip file|cannot be read"),
+        (b"PAR1 and then nothing", "damaged Parquet file"),
+        (bytes(range(128, 256)) * 9, "is not UTF-8 text"),
+    ],
+)
+def test_text_and_binary(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(content)
+    said = refusal(path)
+    assert "log.csv" in said
+    assert re.search(message, said), said
+
+
+def test_a_name_that_promises_parquet_must_keep_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.parquet"
+    path.write_bytes(HEADER + ROWS)
+    assert "log.parquet is not a Parquet file; write it as Parquet or name a CSV file" in refusal(path)
+
+
+def test_no_file_and_a_directory(tmp_path: Path) -> None:
+    assert "no such file; check the path" in refusal(tmp_path / "nothing.csv")
+    (tmp_path / "folder").mkdir()
+    assert "is a directory; name one file" in refusal(tmp_path / "folder")
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("user_id", [1.0, 2.0, 3.0], "'user_id' is Float64; it must hold strings or integers, cast it"),
+        ("item_id", [["x"], ["y"], ["z"]], r"'item_id' is List\(String\); it must hold strings or integers"),
+        ("timestamp", [[1], [2], [3]], r"'timestamp' is List\(Int64\); it must hold numbers, cast it"),
+        ("timestamp", [True, False, True], "'timestamp' is Boolean; it must hold numbers"),
+    ],
+)
+def test_types(tmp_path: Path, column: str, values: list[object], message: str) -> None:
+    columns = {"user_id": ["a"] * 3, "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3], column: values}
+    pl.DataFrame(columns).write_parquet(tmp_path / "log")
+    assert re.search(message, refusal(tmp_path / "log"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"event_types": ("click",)}, "has no column 'event_type'.*--event-type-column"),
+        ({"min_weight": 1}, "has no column 'weight'.*--weight-column"),
+        ({"window_column": "part"}, "has no column 'part'.*--window-column"),
+    ],
+)
+def test_a_filter_needs_its_column(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(HEADER + ROWS)
+    assert re.search(message, refusal(path, **options))
+
+
+def test_a_filter_that_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(b"user_id,item_id,timestamp,event_type\na,x,1,view\n")
+    said = refusal(path, event_types=("click", "like"))
+    assert "in 1 of 1 rows event_type is not click or like" in said
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (
+            b"id,title\nx,Ex\n",
+            {},
+            "has no column 'item_id', only 'id', 'title'; name the right one with --item-column",
+        ),
+        (b"item_id\nx\n", {"title_column": "name"}, "has no column 'name'.*--title-column"),
+        (b"item_id\nx\n", {"category_column": "genres"}, "has no column 'genres'.*--category-column"),
+        (b"", {}, "items.csv is empty"),
+        ("item_id,title\nx,Café\n".encode("latin1"), {}, "not UTF-8 text; convert it"),
+    ],
+)
+def test_items_files(tmp_path: Path, content: bytes, options: dict[str, object], message: str) -> None:
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_bytes(HEADER + ROWS)
+    items.write_bytes(content)
+    assert re.search(message, refusal(log, items, **options))
+
+
+def test_a_category_column_of_fractions(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(HEADER + ROWS)
+    pl.DataFrame({"item_id": ["x"], "category": [1.5]}).write_parquet(tmp_path / "items")
+    assert "'category' is Float64" in refusal(tmp_path / "log.csv", tmp_path / "items")
+
+
+class TestPreparedData:
+    @pytest.fixture
+    def directory(self, tmp_path: Path) -> Path:
+        log = tmp_path / "log.csv"
+        log.write_bytes(HEADER + ROWS)
+        prepare(log, None, tmp_path / "data")
+        return tmp_path / "data"
+
+    def unreadable(self, directory: Path) -> str:
+        with pytest.raises(DataError) as caught:
+            load_dataset(directory)
+        assert "\n" not in str(caught.value)
+        return str(caught.value)
+
+    def test_of_another_directory(self, tmp_path: Path) -> None:
+        assert "is not a prepared data set" in self.unreadable(tmp_path)
+        assert "dimerec prepare" in self.unreadable(tmp_path / "nowhere")
+
+    @pytest.mark.parametrize("name", ["sequences.parquet", "items.parquet"])
+    def test_with_a_damaged_or_missing_file(self, directory: Path, name: str) -> None:
+        path = directory / name
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        assert "cannot be read" in self.unreadable(directory)
+        path.write_bytes(b"")
+        assert "cannot be read" in self.unreadable(directory)
+        path.unlink()
+        assert "dimerec prepare" in self.unreadable(directory)
+
+    def test_whose_files_do_not_belong_together(self, directory: Path) -> None:
+        log = directory.with_name("other.csv")
+        log.write_bytes(HEADER + ROWS.replace(b"z", b"w"))
+        prepare(log, None, directory.with_name("other"))
+        (directory / "items.parquet").write_bytes(
+            (directory.with_name("other") / "items.parquet").read_bytes()
+        )
+        assert "do not belong together" in self.unreadable(directory)
+
+    def test_that_another_program_wrote(self, directory: Path) -> None:
+        pl.DataFrame({"user_id": ["a"]}).write_parquet(directory / "sequences.parquet")
+        assert "is not of the format" in self.unreadable(directory)
