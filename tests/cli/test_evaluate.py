@@ -1,0 +1,154 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bundle.write import publish
+from model.checkpoint import save_checkpoint
+from tests.cli.conftest import Run
+from tests.factories import make_index, make_model, make_serving
+from tests.training.random_logs import random_dataset
+from training.baselines.item_knn import ItemKNN
+from training.baselines.popularity import Popularity
+from training.config import TrainingConfig
+from training.dataset import Dataset, write_dataset
+from training.evaluation import DimeRecScorer, evaluate
+from training.run import BEST_FILE, RunConfig, open_run
+from training.splits import by_time, leave_one_out
+
+ITEMS = 30
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return random_dataset(np.random.default_rng(0), np.full(40, 7), ITEMS)
+
+
+@pytest.fixture(scope="module")
+def data(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("data")
+    write_dataset(dataset, directory)
+    return directory
+
+
+@pytest.fixture
+def run_directory(dataset: Dataset, tmp_path: Path) -> Path:
+    config = TrainingConfig.model_validate({"serving": make_serving(), "split": "leave-one-out"})
+    open_run(tmp_path / "run", RunConfig(training=config, data_fingerprint=dataset.fingerprint))
+    save_checkpoint(tmp_path / "run" / BEST_FILE, make_model(ITEMS))
+    return tmp_path / "run"
+
+
+def published(root: Path, dataset: Dataset, fingerprint: str) -> str:
+    model = make_model(ITEMS)
+    return publish(
+        *(root, model, dataset.catalogue, make_index(model)),
+        serving=make_serving(),
+        metrics={},
+        data_fingerprint=fingerprint,
+    )
+
+
+def test_a_run_is_measured_next_to_the_baselines(
+    dimerec: Run, dataset: Dataset, data: Path, run_directory: Path
+) -> None:
+    done = dimerec("evaluate", "--run", run_directory, "--data", data)
+    assert (done.code, done.err) == (0, "")
+    for shown in ("DimeRec", "ItemKNN", "Popularity", "HR@20", "NDCG@20", "catalogue coverage@10"):
+        assert shown in done.out
+
+    report = json.loads((run_directory / "evaluation-test.json").read_text())
+    split = leave_one_out(dataset)
+    scorers = {
+        "DimeRec": DimeRecScorer(make_model(ITEMS), make_serving()),
+        "ItemKNN": ItemKNN.tuned(split, ITEMS),
+        "Popularity": Popularity(split.train, ITEMS),
+    }
+    assert list(report["recommenders"]) == list(scorers)
+    for name, scorer in scorers.items():
+        for key, filter_seen in (("seen_removed", True), ("seen_kept", False)):
+            expected = evaluate(scorer, split.test, dataset.catalogue, filter_seen=filter_seen).metrics
+            assert report["recommenders"][name][key] == pytest.approx(expected)
+    assert (report["split"], report["part"], report["targets"]) == ("leave-one-out", "test", 40)
+    assert report["data_fingerprint"] == dataset.fingerprint
+    assert len(report["comparisons"]) == 8
+    first = report["comparisons"][0]
+    difference = [report["recommenders"][name]["seen_removed"]["hr@10"] for name in ("DimeRec", "ItemKNN")]
+    assert first["mean"] == pytest.approx(difference[0] - difference[1])
+    assert first["low"] <= first["mean"] <= first["high"]
+
+
+def test_how_the_model_is_asked_can_be_changed(
+    dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path
+) -> None:
+    published(tmp_path / "bundles", dataset, dataset.fingerprint)
+    done = dimerec(
+        *("evaluate", "--bundle", tmp_path / "bundles", "--data", data, "--on", "validation", "--seed", 3),
+        *(
+            "--steps",
+            1,
+            "--draws",
+            2,
+            "--interest-mode",
+            "both",
+            "--merge",
+            "max",
+            "--out",
+            tmp_path / "r.json",
+        ),
+    )
+    assert done.code == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    serving = make_serving(steps=1, draws=2, interest_mode="both", merge="max")
+    scorer = DimeRecScorer(make_model(ITEMS), serving, seed=3)
+    expected = evaluate(scorer, leave_one_out(dataset).validation, dataset.catalogue, filter_seen=True)
+    assert report["recommenders"]["DimeRec"]["seen_removed"] == pytest.approx(expected.metrics)
+    assert report["recommenders"]["DimeRec"]["settings"]["merge"] == "max"
+    assert report["part"] == "validation"
+
+
+def test_the_baselines_alone_on_another_split(
+    dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path
+) -> None:
+    done = dimerec("evaluate", "--data", data, "--split", "time", "--out", tmp_path / "report.json")
+    assert done.code == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert list(report["recommenders"]) == ["ItemKNN", "Popularity"]
+    assert report["targets"] == len(by_time(dataset).test)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--split", "time"), "trained on the split leave-one-out and may know what time holds out"),
+        (("--bundle", "bundles"), "--run and --bundle name two models"),
+        (("--steps", "9"), "--steps is 9, the model has 8"),
+        (("--temperature", "0"), "--temperature: Input should be greater than or equal to 0.001"),
+        (("--device", "cuda:7"), "cuda:7"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(
+    dimerec: Run, data: Path, run_directory: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    done = dimerec("evaluate", "--run", run_directory, "--data", data, *arguments)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+
+
+def test_a_model_of_other_data_is_refused(dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path) -> None:
+    published(tmp_path / "bundles", dataset, "0123456789abcdef")
+    done = dimerec("evaluate", "--bundle", tmp_path / "bundles", "--data", data)
+    assert done.code == 1
+    assert "trained on other data (0123456789abcdef)" in done.err
+
+
+def test_what_is_not_there_is_said(dimerec: Run, data: Path, run_directory: Path, tmp_path: Path) -> None:
+    assert "is not a prepared data set" in dimerec("evaluate", "--data", tmp_path).err
+    assert "holds no training run" in dimerec("evaluate", "--run", tmp_path, "--data", data).err
+    assert "nothing is published" in dimerec("evaluate", "--bundle", tmp_path, "--data", data).err
+    (run_directory / BEST_FILE).unlink()
+    done = dimerec("evaluate", "--run", run_directory, "--data", data)
+    assert done.code == 1
+    assert "best.safetensors" in done.err

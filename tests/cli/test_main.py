@@ -1,0 +1,100 @@
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from cli.main import COMMANDS, DOMAIN_ERRORS
+from tests.cli.conftest import Run
+
+ROOMS = ("bundle", "cli", "index", "model", "service", "training")
+
+
+def test_help_lists_every_command_and_loads_no_heavy_library() -> None:
+    script = (
+        "import sys\n"
+        "from cli.main import main\n"
+        "try:\n    main(['--help'])\n"
+        "finally:\n    print('LOADED', *sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    shown, _, loaded = done.stdout.partition("LOADED")
+    assert not {"torch", "numpy", "polars", "pyarrow", "faiss", "scipy", "fastapi"} & set(loaded.split())
+    for name, subcommand in COMMANDS.items():
+        assert name in shown
+        assert subcommand.summary in " ".join(shown.replace("│", "").split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(dimerec: Run, name: str) -> None:
+    done = dimerec(name, "--help")
+    assert done.code == 0
+    assert f"dimerec {name}" in done.out
+    assert done.out.count(f"dimerec {name}") > 1, "the help shows no example"
+
+
+def test_no_command_is_a_usage_error_that_teaches(dimerec: Run) -> None:
+    done = dimerec("prepre")
+    assert done.code == 2
+    assert "Did you mean 'prepare'?" in done.err
+
+
+def test_version(dimerec: Run) -> None:
+    assert dimerec("--version").out.strip() == version("dimerec-serve")
+
+
+def test_trouble_is_one_line_and_no_trace(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cli.main", "prepare", "--events", str(tmp_path / "no.csv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"dimerec: {tmp_path}/no.csv: no such file; check the path\n"
+
+
+def test_a_name_cannot_break_the_line(dimerec: Run, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb\x1b[31m.csv"
+    done = dimerec("prepare", "--events", path)
+    assert done.code == 1
+    assert done.err.count("\n") == 1
+    assert "\x1b" not in done.err
+
+
+def test_a_full_or_unwritable_disk_is_one_line(dimerec: Run, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("user_id,item_id,timestamp\na,x,1\na,y,2\na,z,3\n")
+    done = dimerec("prepare", "--events", log, "--out", log / "out")
+    assert done.code == 1
+    assert done.err == f"dimerec: {log}/out: Not a directory\n"
+
+
+def test_a_bug_is_not_dressed_up_as_trouble(
+    dimerec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("cli.prepare.prepare", broken)
+    with pytest.raises(ZeroDivisionError):
+        dimerec("prepare", "--events", tmp_path)
+
+
+def test_every_error_of_the_rooms_is_known() -> None:
+    unknown = []
+    for room in ROOMS:
+        package = importlib.import_module(room)
+        for module in pkgutil.walk_packages(package.__path__, f"{room}."):
+            for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+                ours = kind.__module__.partition(".")[0] in ROOMS
+                names = {f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__}
+                if ours and issubclass(kind, Exception) and not names & DOMAIN_ERRORS:
+                    unknown.append(f"{kind.__module__}.{kind.__qualname__}")
+    assert unknown == []
+
+
+@pytest.mark.parametrize("name", sorted(DOMAIN_ERRORS))
+def test_every_known_error_exists(name: str) -> None:
+    module, _, kind = name.rpartition(".")
+    assert issubclass(getattr(importlib.import_module(module), kind), Exception)

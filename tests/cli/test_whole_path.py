@@ -1,0 +1,162 @@
+"""A new user's commands, one after the other, each as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+USERS, ITEMS, LENGTH = 60, 30, 10
+
+
+def dimerec(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def done(*arguments: str | Path) -> str:
+    result = dimerec(*arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def refused(*arguments: str | Path) -> str:
+    """The one line that a command which cannot be carried out leaves on stderr."""
+    result = dimerec(*arguments)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory after prepare, train, evaluate and publish."""
+    place = tmp_path_factory.mktemp("path")
+    events = [
+        {"user_id": f"u{user}", "item_id": f"v{(user * 7 + step) % ITEMS}", "timestamp": 1_700_000_000 + step}
+        for user in range(USERS)
+        for step in range(LENGTH)
+    ]
+    items = [
+        {"item_id": f"v{item}", "title": f"Video {item}", "category": f"c{item % 3}|all"}
+        for item in range(ITEMS)
+    ]
+    pl.DataFrame(events).write_csv(place / "events.csv")
+    pl.DataFrame(items).write_csv(place / "items.csv")
+    card = done(
+        "prepare", "--events", place / "events.csv", "--items", place / "items.csv", "--out", place / "data"
+    )
+    assert "600" in card
+    small = [
+        "--set",
+        "model.dim=16",
+        "--set",
+        "model.hidden=64",
+        "--set",
+        "epochs=3",
+        "--set",
+        "batch_size=64",
+    ]
+    trained = done("train", "--data", place / "data", "--out", place / "run", *small)
+    assert "Stopped after epoch 3: all 3 epochs done" in trained
+    measured = done("evaluate", "--run", place / "run", "--data", place / "data")
+    assert all(name in measured for name in ("DimeRec", "Popularity", "ItemKNN"))
+    published = done("publish", "--run", place / "run", "--data", place / "data", "--root", place / "bundles")
+    assert published.startswith("Published ")
+    return place
+
+
+def test_the_evaluation_is_written_as_json(place: Path) -> None:
+    report = json.loads((place / "run" / "evaluation-test.json").read_text())
+    assert report["targets"] == USERS
+
+
+def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    for _ in range(3):
+        done("publish", "--run", place / "run", "--data", place / "data", "--root", root)
+    listed = done("bundles", "list", "--root", root)
+    assert listed.count("whole") == 3
+    assert listed.count("→") == 1
+    newest = (root / "CURRENT").read_text().strip()
+    assert done("bundles", "verify", "--root", root).count("is whole") == 3
+    done("bundles", "use", "--root", root)
+    older = (root / "CURRENT").read_text().strip()
+    assert older < newest
+    assert "removed" in done("bundles", "prune", "--keep", "1", "--root", root)
+    assert sorted(path.name for path in root.iterdir() if path.is_dir()) == sorted([older, newest])
+    model = root / newest / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:-1])
+    assert "model.safetensors" in refused("bundles", "verify", newest, "--root", root)
+    assert "bundles/" not in refused("bundles", "verify", "../../etc", "--root", root)
+
+
+def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) -> None:
+    table = done(
+        "recommend",
+        "--bundle",
+        place / "bundles",
+        "--events",
+        place / "events.csv",
+        "--user",
+        "u3",
+        "-k",
+        "5",
+    )
+    seen = {f"v{(3 * 7 + step) % ITEMS}" for step in range(LENGTH)}
+    rows = [line.split("│") for line in table.splitlines() if "Video" in line]
+    ids = [row[2].strip() for row in rows]
+    assert len(ids) == len(set(ids)) == 5
+    assert not seen & set(ids)
+    assert [row[3].strip() for row in rows] == [f"Video {item.removeprefix('v')}" for item in ids]
+
+
+def test_recommendations_for_a_history_of_unknown_items_are_popular_ones(place: Path) -> None:
+    assert "source: popularity" in done(
+        "recommend", "--bundle", place / "bundles", "--history", "nothing,known"
+    )
+
+
+def test_recommendations_for_all_users_of_a_file_are_those_for_each(place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "recommendations.parquet"
+    common = ["recommend", "--bundle", place / "bundles", "--events", place / "events.csv", "-k", "4"]
+    done(*common, "--out", out)
+    table = pl.read_parquet(out)
+    assert table.height == 4 * USERS
+    assert table.group_by("user_id").len()["len"].to_list() == [4] * USERS
+    mine = table.filter(pl.col("user_id") == "u9").sort("rank")["item_id"].to_list()
+    alone = [
+        line.split("│")[2].strip() for line in done(*common, "--user", "u9").splitlines() if "Video" in line
+    ]
+    assert mine == alone
+
+
+def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_path: Path) -> None:
+    assert "dimerec prepare" in refused("train", "--data", tmp_path / "absent")
+    assert "model.dims" in refused("train", "--data", place / "data", "--set", "model.dims=3")
+    assert "dimerec publish" in refused("recommend", "--bundle", tmp_path, "--history", "v1")
+    assert "--history or --events" in refused("recommend", "--bundle", place / "bundles")
+    missing = ["--events", place / "events.csv", "--user", "nobody"]
+    assert "nobody" in refused("recommend", "--bundle", place / "bundles", *missing)
+    assert "dimerec publish" in refused("bundles", "list", "--root", tmp_path / "none")
+    assert "holds no training run" in refused("publish", "--run", tmp_path, "--data", place / "data")
+
+
+def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    publish = ["publish", "--run", place / "run", "--data", place / "data", "--root", root]
+    done(*publish)
+    current = (root / "CURRENT").read_text()
+    command = [sys.executable, "-m", "cli.main", *map(str, publish)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while process.poll() is None and not list(root.glob(".publishing-*")):
+        pass
+    process.kill()
+    process.wait()
+    assert (root / "CURRENT").read_text() == current or process.returncode == 0
+    done("recommend", "--bundle", root, "--history", "v1")

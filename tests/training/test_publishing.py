@@ -1,0 +1,81 @@
+"""From a run to a bundle, and the gate between a worse model and the service."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.read import current_version, load, versions
+from index.catalogue import Catalogue
+from tests.training.logs import cyclic_dataset
+from tests.training.test_trainer import Watcher, config
+from training.dataset import Dataset
+from training.errors import ConfigError, QualityError, TrainingError
+from training.publishing import publish_run
+from training.run import RunConfig, open_run
+from training.trainer import train
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return cyclic_dataset()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
+    """A run that learned and one that hardly did."""
+    root = tmp_path_factory.mktemp("runs")
+    train(dataset, config(epochs=25, patience=25), root / "good", Watcher())
+    train(dataset, config(epochs=1, learning_rate=1e-8), root / "poor", Watcher())
+    return root
+
+
+def test_a_published_run_is_current_and_whole(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    version = publish_run(runs / "good", dataset, tmp_path, source_revision="abc123")
+    bundle = load(tmp_path)
+    assert bundle.version == version
+    assert bundle.manifest.serving == config().serving
+    assert bundle.manifest.data_fingerprint == dataset.fingerprint
+    assert bundle.manifest.source_revision == "abc123"
+    assert 0 < bundle.manifest.metrics["validation/ndcg@10"] <= 1
+    assert list(bundle.catalogue.item_ids) == list(dataset.catalogue.item_ids)
+    assert bundle.index.kind == "flat"
+
+
+def test_a_model_that_fell_by_more_than_the_margin_is_refused_unless_forced(
+    tmp_path: Path, runs: Path, dataset: Dataset
+) -> None:
+    good = publish_run(runs / "good", dataset, tmp_path)
+    with pytest.raises(QualityError, match=r"ndcg@10 .* it fell by more than 5%; .*--force"):
+        publish_run(runs / "poor", dataset, tmp_path)
+    assert current_version(tmp_path) == good
+    assert versions(tmp_path) == [good]
+    assert publish_run(runs / "good", dataset, tmp_path, margin=0.0) > good
+    forced = publish_run(runs / "poor", dataset, tmp_path, force=True)
+    assert current_version(tmp_path) == forced
+    assert publish_run(runs / "poor", dataset, tmp_path, margin=0.0) > forced
+
+
+def test_the_index_is_of_the_kind_asked_for(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    publish_run(runs / "good", dataset, tmp_path, index_kind="hnsw")
+    assert load(tmp_path).index.kind == "hnsw"
+
+
+def test_a_run_on_other_data_is_refused(tmp_path: Path, runs: Path) -> None:
+    with pytest.raises(ConfigError, match="trained on other data"):
+        publish_run(runs / "good", cyclic_dataset(seed=5), tmp_path)
+    assert not versions(tmp_path)
+
+
+def test_a_run_without_an_epoch_is_refused(tmp_path: Path, dataset: Dataset) -> None:
+    open_run(tmp_path / "run", RunConfig(training=config(), data_fingerprint=dataset.fingerprint))
+    with pytest.raises(TrainingError, match="has not finished an epoch"):
+        publish_run(tmp_path / "run", dataset, tmp_path / "bundles")
+    with pytest.raises(TrainingError, match="holds no training run"):
+        publish_run(tmp_path, dataset, tmp_path / "bundles")
+
+
+def test_the_catalogue_in_the_bundle_is_readable_on_its_own(
+    tmp_path: Path, runs: Path, dataset: Dataset
+) -> None:
+    version = publish_run(runs / "good", dataset, tmp_path)
+    assert len(Catalogue.read(tmp_path / version / "items.parquet")) == 40
