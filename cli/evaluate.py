@@ -125,7 +125,8 @@ def measure(
 ) -> Report:
     """Compare recommenders behind a progress bar."""
     columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         total = len(getattr(split, part))
         tasks = {name: progress.add_task(name, total=total) for name in contestants}
         return compare(
