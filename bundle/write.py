@@ -2,7 +2,7 @@
 
 A bundle is written under a name that no reader looks at, brought to disk, and renamed. CURRENT is replaced in
 one rename, after the bundle it names was verified. A lock on the root is held while CURRENT changes and while
-something is removed, never while a bundle is written: publishers do not wait for each other.
+something is removed, never while files are written: publishers do not wait for each other.
 """
 
 import fcntl
@@ -83,22 +83,21 @@ def publish(
             }
         )
         _seal(staging, manifest)
-        staging.rename(root / manifest.version)
+        with _locked(root):  # or a pruner could take it for an old version that is not in service
+            staging.rename(root / manifest.version)
+            sync_directory(root)
+            if make_current:
+                _point_at(root, manifest.version)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)  # the reason for coming here is what the caller must see
         raise
-    sync_directory(root)
-    if make_current:
-        set_current(root, manifest.version)
     return manifest.version
 
 
 def set_current(root: Path, version: str) -> None:
     """Put ``version`` in service, once it was verified; raises BundleError when it is not whole."""
     with _locked(root):
-        read.verify(root, version)
-        with replacing(root / CURRENT_FILE) as temporary:
-            temporary.write_text(f"{version}\n", encoding="ascii")
+        _point_at(root, version)
 
 
 def prune(root: Path, keep: int) -> list[str]:
@@ -116,6 +115,13 @@ def prune(root: Path, keep: int) -> list[str]:
             doomed = (root / version).rename(root / f"{REMOVING_PREFIX}{version}")
             shutil.rmtree(doomed)
     return removed
+
+
+def _point_at(root: Path, version: str) -> None:
+    """Make CURRENT name ``version``, once it was verified; the caller holds the lock."""
+    read.verify(root, version)
+    with replacing(root / CURRENT_FILE) as temporary:
+        temporary.write_text(f"{version}\n", encoding="ascii")
 
 
 def _check_same_items(model: DimeRec, catalogue: Catalogue, index: FaissIndex) -> None:

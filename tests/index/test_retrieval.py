@@ -130,6 +130,15 @@ def test_a_batch_of_mixed_queries_is_one_search() -> None:
     assert counting.searches == [(1 + 2 + 3 + 4, 128)]
 
 
+def test_a_query_that_must_ask_for_more_does_not_deepen_the_search_for_others() -> None:
+    index, catalogue, _ = world(20_000, "flat")
+    counting = CountingIndex(index)
+    interest = make_unit_vectors(1, DIM)
+    asked = [Query(interest, 10), Query(interest, 10, excluded=frozenset(range(1, 500))), Query(interest, 10)]
+    Retriever(counting, catalogue).retrieve(asked)
+    assert counting.searches == [(2, 128), (1, 1024)]
+
+
 @pytest.fixture(scope="module")
 def far_category() -> tuple[CountingIndex, Catalogue, Vectors]:
     """20,000 items of which the half that is nearest to the first axis lacks the category `far`."""
