@@ -1,0 +1,1 @@
+"""Load on a running service. Nothing of the product imports this."""

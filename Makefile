@@ -1,0 +1,65 @@
+# DimeRec Serve: `make demo` shows it, `make test` proves it, `make` lists the rest.
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+EXTRA ?= cpu
+PORT ?= 8000
+REDIS ?=
+DETACH ?=
+WORKERS ?= 2
+
+export PYTHON TORCH_INDEX
+
+bin := .venv/bin
+everything := .venv/installed-cpu,bench,dev
+demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
+ours := model index bundle training service cli benchmarks
+
+.PHONY: help install demo stop test lint types load clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets and the variables
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo '  PYTHON=$(PYTHON)   the interpreter to make .venv with, 3.11 or newer'
+	@echo '  EXTRA=$(EXTRA)        cpu or gpu: which FAISS is installed'
+	@echo '  TORCH_INDEX=$(TORCH_INDEX)     package index that has the wanted build of torch, besides pip'"'"'s own'
+	@echo '  PORT=$(PORT)        where demo serves and load asks'
+	@echo '  REDIS=$(REDIS)           redis://host:port/db, to keep the histories of demo there'
+	@echo '  DETACH=$(DETACH)          1: demo returns when it is ready, and goes on until `make stop`'
+
+# A file per set of extras, so that pip runs again when a requirement changed and only then.
+.venv/installed-%: pyproject.toml constraints.txt docker/install.sh
+	docker/install.sh .venv --editable '.[$*]'
+	@touch '$@'
+
+install: .venv/installed-$(EXTRA) ## make .venv and install into it
+
+demo: .venv/installed-$(EXTRA) ## from real data to POST /recommend on 127.0.0.1:PORT
+ifneq ($(DETACH),)
+	@$(bin)/python docker/detached.py start .demo $(PORT) $(demo)
+else
+	@$(demo)
+endif
+
+stop: ## end what `make demo DETACH=1` started
+	@$(PYTHON) docker/detached.py stop .demo
+
+test: lint types ## everything that proves it: lint, types, tests (with a real Redis and a browser)
+	@sh tests/provide.sh
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS)
+
+lint: $(everything) ## style
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+
+types: $(everything) ## mypy, strict
+	$(bin)/mypy $(addprefix -p ,$(ours))
+	$(bin)/mypy docker
+
+load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is running
+	$(bin)/locust -f benchmarks/locustfile.py --config benchmarks/locust.conf --host http://127.0.0.1:$(PORT)
+
+clean: stop ## remove .venv, .demo and caches
+	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
