@@ -18,6 +18,7 @@ from model.dimerec import DimeRec
 from training.baselines.item_knn import NEIGHBOURS, ItemKNN
 from training.baselines.popularity import Popularity
 from training.dataset import Dataset, load_dataset
+from training.draws import measure_draws
 from training.errors import ConfigError
 from training.evaluation import DEFAULT_KS, DimeRecScorer
 from training.report import COMPARED_KS, Contestant, Part, Report, compare, write_report
@@ -100,8 +101,6 @@ def command(
     """
     dataset = load_dataset(data)
     trained = _trained(run, bundle, version, device)
-    if trained is not None:
-        _check_fit(trained, dataset, split)
     held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
     asked = {
         "steps": steps,
@@ -110,8 +109,16 @@ def command(
         "merge": merge,
         "temperature": temperature,
     }
-    contestants = {} if trained is None else {"DimeRec": _contestant(trained, asked, seed)}
-    report = measure({**contestants, **_baselines(held_out, dataset)}, dataset, held_out, part, seed)
+    contestants = _baselines(held_out, dataset)
+    found = None
+    if trained is not None:
+        _check_fit(trained, dataset, split)
+        serving = _serving(trained, asked)
+        scorer = DimeRecScorer(trained.model, serving, seed)
+        settings = {**serving.model_dump(exclude={"diversity"}), "seed": seed}
+        contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
+        found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
+    report = measure(contestants, dataset, held_out, part, seed).model_copy(update={"draws": found})
     show_report(report, Console())
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"
@@ -149,6 +156,13 @@ def show_report(report: Report, console: Console) -> None:
     console.print(_table("seen items removed, as when serving", removed, [ACCURACY, DIVERSITY]))
     kept = {name: measured.seen_kept for name, measured in report.recommenders.items()}
     console.print(_table("seen items kept", kept, [ACCURACY]))
+    if report.draws is not None:
+        best = ", ".join(f"{count}: {rate:.4f}" for count, rate in report.draws.best_of.items())
+        console.print(
+            f"DimeRec's draws: mean pairwise cosine {report.draws.pairwise_cosine:.4f};"
+            f" HR@20 of the luckiest\nof {best}",
+            highlight=False,
+        )
     for found in report.comparisons:
         if found.low <= 0 <= found.high:
             verdict = "no difference that these users show"
@@ -189,7 +203,8 @@ def _check_fit(trained: _Trained, dataset: Dataset, split: SplitName | None) -> 
         )
 
 
-def _contestant(trained: _Trained, asked: dict[str, Any], seed: int) -> Contestant:
+def _serving(trained: _Trained, asked: dict[str, Any]) -> ServingDefaults:
+    """How the model is asked: as it says, but for what the caller asked otherwise."""
     given = {key: value for key, value in asked.items() if value is not None}
     try:
         serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
@@ -199,10 +214,7 @@ def _contestant(trained: _Trained, asked: dict[str, Any], seed: int) -> Contesta
         raise ConfigError(f"{option}: {first['msg']}") from error
     if serving.steps > trained.model.config.timesteps:
         raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
-    return Contestant(
-        DimeRecScorer(trained.model, serving, seed),
-        {**serving.model_dump(exclude={"diversity"}), "seed": seed},
-    )
+    return serving
 
 
 def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:

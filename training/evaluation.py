@@ -114,7 +114,7 @@ class _Tally:
 
     def add(self, scores: Scores, histories: Histories, items: npt.NDArray[np.int32]) -> None:
         if self._filter_seen:
-            scores = _without_seen(scores, histories)
+            scores = without_seen(scores, histories)
         self._ranks.append(metrics.ranks(scores, items))
         if self._diversity is not None:
             self._diversity.add(scores)
@@ -150,33 +150,37 @@ class DimeRecScorer:
 
     @torch.inference_mode()
     def score(self, histories: Histories) -> Scores:
-        """Scores of all items for each history `(rows, items)`, with the model in evaluation mode."""
-        training = self._model.training
-        self._model.eval()
+        """Scores of all items for each history `(rows, items)`."""
         vectors = self._model.item_vectors()
         size = max(1, _COSINES_IN_MEMORY // (self._interests_per_row * self.items))
         parts = [
             self._merged(self.interests(histories.batch(first, size)), vectors)
             for first in range(0, len(histories), size)
         ]
-        self._model.train(training)
         scores: Scores = torch.cat(parts).numpy()
         return scores
 
     def interests(self, histories: Histories) -> Tensor:
-        """Unit interest embeddings `(rows, interests, dim)`: generated ones first, then the guidance."""
-        serving, config = self._serving, self._model.config
-        history = windows(histories.items, histories.starts, histories.ends, config.max_length)
+        """Unit interest embeddings `(rows, interests, dim)`: generated ones first, then the guidance.
+
+        The model is put into evaluation mode for it.
+        """
+        training = self._model.training
+        self._model.eval()
+        history = windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
         guidance = self._model.guide(history.to(self._device))
-        if serving.interest_mode == "guidance":
-            return guidance
-        start = torch.cat([starting_noise(seed, serving.draws, config.dim) for seed in self._seeds(history)])
-        repeated = guidance.repeat_interleave(serving.draws, dim=0)
-        drawn = self._model.generate(repeated, start.to(self._device), serving.steps)
-        generated = drawn.view(len(histories), serving.draws, config.dim)
-        if serving.interest_mode == "generated":
-            return generated
-        return torch.cat([generated, guidance], dim=1)
+        parts = [] if self._serving.interest_mode == "guidance" else [self._generated(history, guidance)]
+        if self._serving.interest_mode != "generated":
+            parts.append(guidance)
+        self._model.train(training)
+        return torch.cat(parts, dim=1)
+
+    def _generated(self, history: HistoryBatch, guidance: Tensor) -> Tensor:
+        draws, dim = self._serving.draws, self._model.config.dim
+        start = torch.cat([starting_noise(seed, draws, dim) for seed in self._seeds(history)])
+        repeated = guidance.repeat_interleave(draws, dim=0)
+        drawn = self._model.generate(repeated, start.to(self._device), self._serving.steps)
+        return drawn.view(len(guidance), draws, dim)
 
     def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
         cosines = (interests @ vectors.T).float()
@@ -237,7 +241,7 @@ def paired_bootstrap(
     return Difference(float(total.sum() / count.sum()), float(low), float(high))
 
 
-def _without_seen(scores: Scores, histories: Histories) -> Scores:
+def without_seen(scores: Scores, histories: Histories) -> Scores:
     """A copy of the scores in which the items of each history are -inf."""
     rows, positions = histories.flattened()
     remaining = scores.copy()

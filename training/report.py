@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from index.atomic import replacing
 from training.dataset import Dataset
+from training.draws import Draws
 from training.evaluation import METRICS, Evaluation, evaluate_both, paired_bootstrap
 from training.scoring import Scorer
 from training.splits import Split
@@ -55,6 +56,8 @@ class Report(_Entry):
     users: int
     recommenders: dict[str, Measured]
     comparisons: list[Compared]
+    draws: Draws | None = None
+    """Of the DimeRec model, where there is one that draws."""
 
 
 class Contestant(NamedTuple):

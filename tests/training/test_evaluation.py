@@ -13,6 +13,7 @@ from model.dimerec import DimeRec
 from tests.factories import make_model, make_serving
 from tests.training.random_logs import datasets, random_dataset
 from training.dataset import Dataset
+from training.draws import measure_draws
 from training.errors import DataError
 from training.evaluation import (
     DimeRecScorer,
@@ -205,3 +206,28 @@ def test_the_bootstrap_is_a_function_of_its_generator_and_of_the_same_targets() 
         paired_bootstrap(
             first, replace(second, users=second.users[::-1]), "hr", 5, generator=np.random.default_rng(0)
         )
+
+
+def test_the_draws_are_measured_as_by_hand() -> None:
+    dataset = random_dataset(np.random.default_rng(5), np.full(50, 6), items=90)
+    model, serving, targets = make_model(90), make_serving(draws=6), leave_one_out(dataset).test
+    with torch.inference_mode():
+        interests = DimeRecScorer(model, serving, seed=2).interests(targets.histories).numpy()
+        vectors = model.item_vectors().numpy()
+    cosines, hits = [], []
+    for row, item in enumerate(targets.items):
+        seen = set(targets.histories[row].tolist())
+        products = interests[row] @ interests[row].T
+        cosines += [products[i, j] for i in range(6) for j in range(6) if i != j]
+        ranks = [brute_force_rank((vectors @ draw).tolist(), int(item), seen) for draw in interests[row]]
+        hits.append([min(ranks[:count]) <= 20 for count in (1, 2, 4, 6)])
+    found = measure_draws(model, serving, targets, seed=2)
+    assert found.pairwise_cosine == pytest.approx(np.mean(cosines), abs=1e-5)
+    assert found.best_of == pytest.approx(dict(zip((1, 2, 4, 6), np.mean(hits, axis=0), strict=True)))
+    assert found.best_of[1] < found.best_of[6]
+
+
+def test_a_single_draw_is_like_itself() -> None:
+    dataset = random_dataset(np.random.default_rng(5), np.full(9, 6), items=40)
+    found = measure_draws(make_model(40), make_serving(draws=1), leave_one_out(dataset).test)
+    assert (found.pairwise_cosine, list(found.best_of)) == (1.0, [1])
