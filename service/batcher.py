@@ -90,7 +90,7 @@ class MicroBatcher(Generic[Item, Answer]):
         if self._closing:
             raise ClosingError
         if timeout_s <= 0:
-            raise DeadlineExceededError(0.0)
+            raise DeadlineExceededError
         if len(self._waiting) >= self._max_queue:
             raise OverloadedError(len(self._waiting), self._retry_after_s())
         loop = asyncio.get_running_loop()
@@ -120,8 +120,7 @@ class MicroBatcher(Generic[Item, Answer]):
 
     def _expire(self, entry: _Entry[Item, Answer]) -> None:
         if entry in self._waiting and not entry.future.done():
-            waited_s = asyncio.get_running_loop().time() - entry.since
-            entry.future.set_exception(DeadlineExceededError(1000 * waited_s))
+            entry.future.set_exception(DeadlineExceededError())
 
     def _take(self) -> list[_Entry[Item, Answer]]:
         """The next batch: callers that left or ran out of time are passed over."""

@@ -4,7 +4,8 @@ import hmac
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.bundles import Bundles
 from service.errors import AdminDisabledError, AdminRefusedError, MediaTypeError
@@ -49,12 +50,19 @@ async def require_json(request: Request) -> None:
         raise MediaTypeError("send the body with the header `content-type: application/json`")
 
 
-async def require_admin(request: Request, service: TheService) -> None:
+_ADMIN_KEY = APIKeyHeader(name="X-Admin-Key", auto_error=False, description="value of DIMEREC_ADMIN_KEY")
+_ADMIN_BEARER = HTTPBearer(auto_error=False, description="value of DIMEREC_ADMIN_KEY")
+
+
+async def require_admin(
+    service: TheService,
+    key: Annotated[str | None, Security(_ADMIN_KEY)],
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_ADMIN_BEARER)],
+) -> None:
     """Let only holders of the administrative key in: `X-Admin-Key: KEY` or `Authorization: Bearer KEY`."""
     if service.settings.admin_key is None:
         raise AdminDisabledError("set DIMEREC_ADMIN_KEY to allow administrative calls")
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    given = request.headers.get("x-admin-key") or (token.strip() if scheme.lower() == "bearer" else "")
+    given = key or (bearer.credentials if bearer else "")
     expected = service.settings.admin_key.get_secret_value()
     if not hmac.compare_digest(given.encode(), expected.encode()):
         raise AdminRefusedError("send the key as `X-Admin-Key: KEY` or `Authorization: Bearer KEY`")

@@ -66,9 +66,9 @@ class OverloadedError(RequestRefusedError):
 class DeadlineExceededError(RequestRefusedError):
     """The caller's deadline passed while the request waited."""
 
-    def __init__(self, waited_ms: float) -> None:
+    def __init__(self) -> None:
         super().__init__(
-            f"deadline_ms passed after {waited_ms:.0f} ms of waiting; nothing was computed: "
+            "deadline_ms passed before the work began and nothing was computed: "
             "allow more time or send fewer requests at once"
         )
 

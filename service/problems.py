@@ -14,9 +14,9 @@ from starlette.types import Scope
 
 from bundle.errors import BundleError
 from service import errors
+from service.answers import FieldProblem, Problem
 from service.errors import FieldFault
 from service.history.errors import HistoryUnavailable
-from service.schemas import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 20
@@ -56,7 +56,7 @@ _RESPONSES = {
     400: "The body is not JSON, or nested too deeply",
     401: "The administrative key is missing or wrong",
     403: "Switched off in this service",
-    404: "No such thing",
+    404: "No such item, or no such path",
     409: "The bundles on disk do not allow it; the service keeps the one it has",
     413: "The body is larger than the service reads",
     415: "The body is not declared as `application/json`",

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from service.answers import Interest, RecommendAnswer, RecommendedItem, Timings
 from service.batcher import Completed, MicroBatcher
 from service.bundles import Bundles
 from service.engine import Engine, EngineAnswer, EngineRequest, Job
@@ -17,7 +18,7 @@ from service.errors import (
 )
 from service.history.errors import HistoryUnavailable
 from service.history.protocol import HistoryStore
-from service.schemas import Interest, RecommendAnswer, RecommendedItem, RecommendRequest, Timings
+from service.schemas import RecommendRequest
 from service.settings import Settings
 from service.telemetry import Metrics
 

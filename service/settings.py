@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         description="longest wait for Redis; then the answer is degraded, s",
     )
     history_max_users: int = Field(
-        1_000_000, ge=1, le=100_000_000, description="users kept by the in-process store"
+        100_000, ge=1, le=100_000_000, description="users kept by the in-process store"
     )
     list_users: bool | None = Field(
         None, description="offer GET /users; unset: only with the in-process store"

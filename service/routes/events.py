@@ -4,11 +4,12 @@ import time
 
 from fastapi import APIRouter, Depends
 
+from service.answers import EventsAnswer
 from service.dependencies import TheService, require_json
 from service.errors import FieldFault, InvalidRequestError
 from service.history.protocol import Event
 from service.problems import documented
-from service.schemas import EventsAnswer, EventsRequest, WatchEvents
+from service.schemas import EventsRequest, WatchEvents
 
 router = APIRouter(tags=["history"], dependencies=[Depends(require_json)])
 

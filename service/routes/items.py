@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from service.answers import SimilarAnswer, SimilarItem
 from service.dependencies import TheService
 from service.errors import UnknownItemError
 from service.problems import documented
-from service.schemas import MOST_ITEMS, SimilarAnswer, SimilarItem, Text
+from service.schemas import MOST_ITEMS, Text
 
 router = APIRouter(tags=["items"])
 

@@ -1,15 +1,13 @@
 """For operators: probes, metrics, versions, and swapping bundles."""
 
-from importlib.metadata import version as installed_version
-
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from service.answers import Defaults, HealthAnswer, SwapAnswer, VersionAnswer
 from service.bundles import Swap
 from service.dependencies import TheService, require_admin
 from service.errors import NotReadyError
 from service.problems import documented
-from service.schemas import Defaults, HealthAnswer, SwapAnswer, VersionAnswer
 
 router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(require_admin)])
@@ -50,12 +48,12 @@ async def metrics(service: TheService) -> Response:
 
 
 @router.get("/version")
-async def version(service: TheService) -> VersionAnswer:
+async def version(request: Request, service: TheService) -> VersionAnswer:
     """What is running: the service, the bundle, and what a request gets that leaves fields out."""
     engine = service.bundles.engine
     manifest, defaults = engine.manifest, engine.defaults
     return VersionAnswer(
-        service=installed_version("dimerec-serve"),
+        service=request.app.version,
         model_version=engine.version,
         created=manifest.created.isoformat(),
         source_revision=manifest.source_revision,

@@ -8,17 +8,12 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import APIRouter, Depends, Request
 
+from service.answers import Problem, RecommendAnswer, RecommendBatchAnswer
 from service.dependencies import Service, TheArrival, TheService, require_json
 from service.errors import ClientLeftError
 from service.problems import documented, problem_of
 from service.recommender import Arrival
-from service.schemas import (
-    Problem,
-    RecommendAnswer,
-    RecommendBatchAnswer,
-    RecommendBatchRequest,
-    RecommendRequest,
-)
+from service.schemas import RecommendBatchRequest, RecommendRequest
 
 log = structlog.get_logger("dimerec.recommend")
 router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)])

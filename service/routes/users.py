@@ -4,10 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from service.answers import ForgetAnswer, HistoryAnswer, HistoryEvent, UsersAnswer
 from service.dependencies import TheService
 from service.errors import UsersNotListedError
 from service.problems import documented
-from service.schemas import ForgetAnswer, HistoryAnswer, HistoryEvent, Text, UsersAnswer
+from service.schemas import Text
 
 router = APIRouter(tags=["history"])
 
@@ -29,7 +30,7 @@ async def list_users(
         return UsersAnswer(users=await service.history.users(limit))
 
 
-@router.get("/users/{user_id:path}/history", responses=documented(422, 503))
+@router.get("/users/{user_id:path}/history", responses=documented(404, 422, 503))
 async def read_history(
     user_id: UserId,
     service: TheService,
@@ -54,7 +55,7 @@ async def read_history(
     return HistoryAnswer(user_id=user_id, events=described)
 
 
-@router.delete("/users/{user_id:path}/history", responses=documented(422, 503))
+@router.delete("/users/{user_id:path}/history", responses=documented(404, 422, 503))
 async def forget_history(user_id: UserId, service: TheService) -> ForgetAnswer:
     """Delete all that is kept of a user; fine to repeat."""
     with service.metrics.counting_history_errors("forget"):

@@ -130,9 +130,10 @@ def test_modes_steps_and_interests_have_their_effect(server: Running) -> None:
     assert one["items"] != many["items"]
 
 
-def test_integer_ids_are_their_decimal_digits(server: Running) -> None:
-    server.client.post("/events", json={"user_id": 777, "item_id": 1001, "timestamp": 1})
-    by_integer: Any = server.answer(user_id=777, k=500)
+def test_integers_are_integers_however_written_and_integer_ids_their_digits(server: Running) -> None:
+    event = {"user_id": 777, "item_id": 1001.0, "timestamp": 1.0}
+    assert server.client.post("/events", json=event).json()["added"] == 1
+    by_integer: Any = server.answer(user_id=777, k=500.0)
     by_text: Any = server.answer(user_id="777", k=500)
     assert by_integer["items"] == by_text["items"]
     assert "1001" not in ids(by_integer)

@@ -1,7 +1,9 @@
 """Reload and rollback: under traffic, with broken bundles, and only with the key."""
 
+import gc
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -96,6 +98,17 @@ def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Pa
         finished.set()
         answers = {answer for caller in asking for answer in caller.result()}
     assert answers == {(200, first, 198), (200, second, 148)}
+
+
+def test_an_engine_that_went_out_of_service_is_freed(serve: Serve, root: Path) -> None:
+    server = serve(bundle=root)
+    server.answer(history=["1001"])
+    retired = weakref.ref(server.service.bundles.engine)
+    publish_tiny_bundle(root, seed=2)
+    admin(server, "reload")
+    server.answer(history=["1001"])
+    gc.collect()
+    assert retired() is None
 
 
 def damage_file(root: Path, version: str) -> None:

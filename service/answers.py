@@ -1,0 +1,176 @@
+"""What callers receive."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.schemas import InterestMode
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class RecommendedItem(_Answer):
+    """One recommended item."""
+
+    item_id: str = Field(examples=["204"])
+    score: float = Field(description="share of the user's interest, or of all events", examples=[0.041])
+    interest: int | None = Field(
+        description="place in `interests` of the one that brought it; null for popularity", examples=[2]
+    )
+    category: list[str] = Field(examples=[["Comedy", "Sci-Fi"]])
+    title: str | None = Field(examples=["Back to the Future (1985)"])
+
+
+class Interest(_Answer):
+    """One interest that the model found in the user."""
+
+    weight: float = Field(description="its share of the answer; the weights sum to 1", examples=[0.31])
+    top_categories: list[str] = Field(description="what it is about, best first", examples=[["Sci-Fi"]])
+
+
+class Timings(_Answer):
+    """Where the time went, ms. `model` and `search` are those of the whole batch."""
+
+    queue: float = Field(examples=[0.2])
+    model: float = Field(examples=[3.1])
+    search: float = Field(examples=[0.6])
+    total: float = Field(examples=[4.8])
+
+
+class RecommendAnswer(_Answer):
+    """The recommended items, best first, and why."""
+
+    items: list[RecommendedItem] = Field(description="best first")
+    interests: list[Interest] = Field(description="empty for popularity")
+    source: Literal["personal", "popularity"] = Field(
+        description="popularity: nothing is known of the user, or only items that are not in the catalogue"
+    )
+    model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
+    request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
+    degraded: Literal["history_unavailable"] | None = Field(description="the fault that weakened the answer")
+    timings_ms: Timings
+
+
+class FieldProblem(_Answer):
+    """What is wrong with one field."""
+
+    field: str = Field(examples=["k"])
+    message: str = Field(examples=["Input should be less than or equal to 500"])
+
+
+class Problem(_Answer):
+    """Why a call failed (RFC 9457)."""
+
+    type: str = Field(
+        description="stable name of the problem", examples=["urn:dimerec:problem:invalid-request"]
+    )
+    title: str = Field(examples=["The request is invalid"])
+    status: int = Field(examples=[422])
+    detail: str = Field(examples=["k: Input should be less than or equal to 500"])
+    errors: list[FieldProblem] = Field(description="the fields at fault, at most 20")
+    request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
+
+
+class RecommendBatchAnswer(_Answer):
+    """One answer or problem for each request, in order."""
+
+    answers: list[RecommendAnswer | Problem] = Field(description="in the order of the requests")
+
+
+class EventsAnswer(_Answer):
+    """What became of the events."""
+
+    added: int = Field(description="kept in a history", examples=[1])
+    repeated: int = Field(description="known already, nothing changed", examples=[0])
+    outdated: int = Field(description="older than everything in a full history, not kept", examples=[0])
+    unknown_items: list[str] = Field(description="kept, but not in the catalogue in service", examples=[[]])
+
+
+class HistoryEvent(_Answer):
+    """One event of a history."""
+
+    item_id: str = Field(examples=["50"])
+    timestamp: int = Field(description="ms since the epoch", examples=[1_795_000_000_000])
+    title: str | None = Field(examples=["Star Wars (1977)"])
+    category: list[str] = Field(examples=[["Action", "Sci-Fi"]])
+    known: bool = Field(description="whether the catalogue in service has the item")
+
+
+class HistoryAnswer(_Answer):
+    """The newest events of a user, oldest first."""
+
+    user_id: str = Field(examples=["196"])
+    events: list[HistoryEvent] = Field(description="oldest first")
+
+
+class ForgetAnswer(_Answer):
+    """What was deleted."""
+
+    user_id: str = Field(examples=["196"])
+    removed: int = Field(description="events deleted", examples=[39])
+
+
+class UsersAnswer(_Answer):
+    """Some users who have a history, for a picker."""
+
+    users: list[str] = Field(examples=[["196", "186"]])
+
+
+class SimilarItem(_Answer):
+    """One neighbour."""
+
+    item_id: str = Field(examples=["181"])
+    score: float = Field(description="cosine of the item vectors", examples=[0.87])
+    category: list[str] = Field(examples=[["Action", "Sci-Fi"]])
+    title: str | None = Field(examples=["Return of the Jedi (1983)"])
+
+
+class SimilarAnswer(_Answer):
+    """Neighbours of an item, nearest first."""
+
+    item_id: str = Field(examples=["50"])
+    title: str | None = Field(examples=["Star Wars (1977)"])
+    items: list[SimilarItem] = Field(description="nearest first")
+    model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
+
+
+class HealthAnswer(_Answer):
+    """A probe's answer."""
+
+    status: Literal["live", "ready"] = Field(examples=["ready"])
+
+
+class Defaults(_Answer):
+    """What a request that leaves a field out gets."""
+
+    interests: int = Field(examples=[8])
+    steps: int = Field(examples=[4])
+    interest_mode: InterestMode = Field(examples=["generated"])
+    diversity: float = Field(examples=[0.0])
+
+
+class VersionAnswer(_Answer):
+    """What is running."""
+
+    service: str = Field(description="version of the service", examples=["0.1.0"])
+    model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
+    created: str = Field(description="when the bundle was published", examples=["2026-11-23T18:15:00Z"])
+    source_revision: str | None = Field(description="revision of the code that trained it")
+    data_fingerprint: str = Field(description="of the data it was trained on")
+    metrics: dict[str, float] = Field(
+        description="as measured before publishing", examples=[{"ndcg@20": 0.17}]
+    )
+    items: int = Field(description="catalogue size", examples=[1682])
+    most_steps: int = Field(description="largest `steps` this model takes", examples=[32])
+    defaults: Defaults
+    history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
+
+
+class SwapAnswer(_Answer):
+    """Which bundle was in service and which is now."""
+
+    previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])
+    model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
+    changed: bool = Field(description="false: it was in service already")

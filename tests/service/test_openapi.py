@@ -1,0 +1,112 @@
+"""The OpenAPI document is complete, and the service keeps to it whatever is generated from it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import Case, CheckFunction, GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from service.schemas import MOST_STEPS
+from tests.factories import publish_tiny_bundle
+from tests.service.serving import ADMIN_KEY, Running, running, settings_for
+
+METHODS = ("get", "post", "put", "delete", "patch")
+
+
+OPERATIONS = (
+    "POST /recommend",
+    "POST /recommend/batch",
+    "POST /events",
+    "GET /users",
+    "GET /users/{user_id}/history",
+    "DELETE /users/{user_id}/history",
+    "GET /items/{item_id}/similar",
+    "GET /health/live",
+    "GET /health/ready",
+    "GET /metrics",
+    "GET /version",
+    "POST /admin/reload",
+    "POST /admin/rollback",
+)
+
+
+NOT_IN_THE_SCHEMA: dict[str, list[CheckFunction]] = {
+    "POST /recommend/batch": [negative_data_rejection],  # a bad entry does not fail the batch
+    "POST /events": [positive_data_acceptance],  # the latest timestamp depends on the clock
+}
+
+
+@pytest.fixture(scope="module")
+def capable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server whose model takes as many steps as the contract allows."""
+    root = tmp_path_factory.mktemp("capable")
+    publish_tiny_bundle(root, timesteps=MOST_STEPS)
+    with running(settings_for(root)) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("label", "mode"),
+    [
+        *((label, GenerationMode.POSITIVE) for label in OPERATIONS),
+        *((label, GenerationMode.NEGATIVE) for label in OPERATIONS[: OPERATIONS.index("GET /health/live")]),
+    ],
+)
+def test_whatever_is_generated_from_the_document_is_answered_as_it_says(
+    capable: Running, label: str, mode: GenerationMode
+) -> None:
+    schema = schemathesis.openapi.from_url(f"{capable.url}/openapi.json")
+    assert {found.ok().label for found in schema.get_all_operations()} == set(OPERATIONS)
+    operation = schema.find_operation_by_label(label)
+    assert operation is not None
+    headers = {"X-Admin-Key": ADMIN_KEY} if "/admin" in label else {}
+    unwanted = NOT_IN_THE_SCHEMA.get(label, [])
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def keeps_to_the_document(case: Case) -> None:
+        if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
+            case.body.pop("deadline_ms", None)  # a short one may rightly be refused
+        case.call_and_validate(headers=headers, timeout=30, excluded_checks=unwanted)
+
+    keeps_to_the_document()
+
+
+def test_every_operation_describes_its_errors_as_problems(server: Running) -> None:
+    document: dict[str, Any] = server.client.get("/openapi.json").json()
+    for path, operations in document["paths"].items():
+        for method in METHODS:
+            operation = operations.get(method)
+            if operation is None:
+                continue
+            assert operation["summary"], path
+            assert operation["description"], path
+            for status, response in operation["responses"].items():
+                assert response["description"], (path, status)
+                if int(status) >= 400:
+                    assert list(response["content"]) == ["application/problem+json"], (path, status)
+            if "requestBody" in operation:
+                assert {"400", "413", "415", "422"} <= set(operation["responses"]), path
+
+
+def test_every_field_that_callers_see_has_an_example_or_a_description(server: Running) -> None:
+    schemas: dict[str, Any] = server.client.get("/openapi.json").json()["components"]["schemas"]
+    for name, schema in schemas.items():
+        assert schema["description"], name
+        for field, described in schema["properties"].items():
+            assert {"description", "examples", "$ref"} & set(described), (name, field)
+
+
+def test_nothing_in_the_document_is_fetched_from_elsewhere(server: Running) -> None:
+    for path in ("/docs", "/redoc"):
+        assert server.client.get(path).status_code == 404
