@@ -1,0 +1,471 @@
+"""The console in a real Chromium, on a real service."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+
+from bundle.write import publish
+from index.catalogue import Catalogue
+from service.history.in_process import InProcessHistory
+from service.history.protocol import Event
+from service.history.redis import RedisHistory
+from tests.factories import make_index, make_model, make_serving
+from tests.service.conftest import Serve
+from tests.service.serving import Running
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 30_000
+HOSTILE = """<img src=x onerror="document.title='hacked'"><b>'O&#39;Brien"</b>"""
+LONG = "A very long title " * 6 + "Donaudampfschifffahrtsgesellschaftskapitänswitwe" * 3
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
+]
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def hostile_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose first titles and categories try to be markup, or to be wider than any screen."""
+    root = tmp_path_factory.mktemp("bundles")
+    model = make_model(60)
+    rows = range(1, 61)
+    catalogue = Catalogue(
+        item_ids=[f"{HOSTILE}{row}" if row == 1 else str(row) for row in rows],
+        titles=[{1: HOSTILE, 2: LONG, 3: None}.get(row, f"Video {row}") for row in rows],
+        categories=[(HOSTILE,) if row == 1 else ("Drama", f"Category {row % 7}") for row in rows],
+        popularity=list(rows),
+    )
+    publish(
+        root, model, catalogue, make_index(model), serving=make_serving(), metrics={}, data_fingerprint="x"
+    )
+    return root
+
+
+@pytest.fixture
+def open_console(browser: Browser) -> Iterator[Open]:
+    """Open the console; whatever the test does, nothing may fail in the page or be asked of another host."""
+    troubles: list[str] = []
+    pages: list[Page] = []
+
+    def open_page(
+        server: Running, user: str = "", scheme: str = "light", width: int = 1440, trouble: bool = False
+    ) -> Page:
+        context = browser.new_context(
+            color_scheme="dark" if scheme == "dark" else "light",
+            viewport=ViewportSize(width=width, height=900),
+            locale="en-GB",
+        )
+        context.set_default_timeout(PATIENCE_MS)
+        page = context.new_page()
+        pages.append(page)
+        if not trouble:
+            page.on(
+                "console", lambda message: troubles.append(message.text) if message.type == "error" else None
+            )
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on(
+            "request",
+            lambda request: None if request.url.startswith(server.url) else troubles.append(request.url),
+        )
+        page.goto(f"{server.url}/#{quote(user, safe='')}")
+        return page
+
+    expect.set_options(timeout=PATIENCE_MS)
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert troubles == []
+
+
+@pytest.fixture
+def viewer(server: Running, request: pytest.FixtureRequest) -> str:
+    """A user with a history of three videos, the newest last."""
+    user = f"viewer of {request.node.name}"
+    server.watch(user, "1005", "1017", "1123")
+    return user
+
+
+def shown(page: Page) -> list[str]:
+    """The ids of the items in the list, once the list answers what was asked last."""
+    expect(page.locator("#recommendations")).to_have_attribute("aria-busy", "false")
+    return [str(row.get_attribute("data-item")) for row in page.locator(".item").all()]
+
+
+def asked(page: Page) -> dict[str, object]:
+    """The body of the request that the console shows."""
+    body: dict[str, object] = json.loads(shell_words(page.locator("#curl").inner_text())[-1])
+    return body
+
+
+def shell_words(command: str) -> list[str]:
+    """The arguments that a real shell hands to curl."""
+    tell = """curl() { for word; do printf '%s\\0' "$word"; done; }\n"""
+    told = subprocess.run(["sh", "-c", tell + command], capture_output=True, text=True, check=True)
+    return told.stdout.split("\0")[:-1]
+
+
+def answered(server: Running, **wish: object) -> list[str]:
+    answer = server.answer(**wish)
+    return [item["item_id"] for item in answer["items"]]  # type: ignore[index, attr-defined]
+
+
+def settle(page: Page, act: Callable[[], object]) -> None:
+    """Do something that asks the service anew, and wait for the answer to be shown."""
+    with page.expect_response(lambda response: response.url.endswith("/recommend")):
+        act()
+    shown(page)
+
+
+def test_the_page_stands_on_its_own(server: Running, open_console: Open) -> None:
+    page = open_console(server)
+    expect(page).to_have_title("DimeRec console")
+    version = server.client.get("/version").json()["model_version"]
+    expect(page.locator("#model")).to_have_attribute("title", version)
+    for name in ("console.js", "view.js", "theme.js", "console.css", "favicon.svg"):
+        assert server.client.get(f"/console/{name}").status_code == 200
+    policy = page.evaluate("fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_its_files_name_no_other_host_and_parse_no_markup() -> None:
+    for file in files("service.console").iterdir():
+        if Path(file.name).suffix in {".html", ".css", ".js", ".svg"}:
+            text = file.read_text().replace("http://www.w3.org/2000/svg", "")
+            assert not re.search(r"https?://|//cdn|@import|url\(\s*['\"]?//", text), file.name
+            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(", text), (
+                file.name
+            )
+            assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", text), file.name
+
+
+def test_a_user_who_is_typed_in_gets_history_and_recommendations(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server)
+    page.get_by_label("User id").fill(viewer)
+    settle(page, lambda: page.get_by_role("button", name="Show").click())
+    expect(page.locator("#history-count")).to_have_text("3 events")
+    assert page.locator(".event-title").all_inner_texts() == ["Video 123", "Video 17", "Video 5"]
+    assert shown(page) == answered(server, user_id=viewer, k=10)
+    expect(page.locator("#badges")).to_have_text("personal")
+    expect(page.locator("#status")).to_have_text(f"10 recommendations for {viewer}, personal")
+    first = server.answer(user_id=viewer, k=10)["items"][0]  # type: ignore[index]
+    row = page.locator(".item").first
+    expect(row.locator(".title")).to_contain_text(first["title"] or f"Untitled {first['item_id']}")
+    assert row.locator(".category").all_inner_texts() == first["category"]
+    expect(row.locator(".dot")).to_have_text(str(first["interest"] + 1))
+    expect(row.locator(".score-value")).to_have_text(f"{100 * first['score']:.1f}%")
+    for part in ("queue", "model", "search", "other"):
+        expect(page.locator("#timings dt", has_text=part)).to_be_visible()
+
+
+def test_a_user_is_picked_from_the_suggestions(open_console: Open, serve: Serve) -> None:
+    history = InProcessHistory()
+    history.load((f"user {number}", Event("1001", number)) for number in (10, 9, 2))
+    page = open_console(serve(history))
+    assert page.locator(".suggestion").all_inner_texts() == ["user 2", "user 9", "user 10"]
+    expect(page.get_by_label("User id")).to_have_value("user 2")
+    settle(page, lambda: page.get_by_role("button", name="user 9", exact=True).click())
+    expect(page.get_by_label("User id")).to_have_value("user 9")
+    expect(page.locator(".suggestion[aria-pressed=true]")).to_have_text("user 9")
+
+
+@pytest.mark.parametrize(
+    ("control", "key", "field", "value"),
+    [
+        ("Denoising steps", "Home", "steps", 1),
+        ("Interests drawn", "Home", "interests", 1),
+        ("Diversity", "End", "diversity", 1),
+    ],
+)
+def test_a_slider_asks_again_and_changes_the_list(
+    server: Running, viewer: str, open_console: Open, control: str, key: str, field: str, value: int
+) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    before = shown(page)
+    settle(page, lambda: page.get_by_label(control).press(key))
+    assert asked(page)[field] == value
+    assert shown(page) == answered(server, user_id=viewer, **{field: value}) != before
+    expect(page.locator(".moved").first).to_be_visible()
+    settle(page, lambda: page.get_by_role("button", name="Reset").click())
+    assert shown(page) == before
+
+
+def test_mode_size_and_another_draw_ask_again(server: Running, viewer: str, open_console: Open) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    before = shown(page)
+    settle(page, lambda: page.get_by_role("button", name="Draw again").click())
+    assert shown(page) == answered(server, user_id=viewer, seed=asked(page)["seed"]) != before
+    settle(page, lambda: page.get_by_label("Show", exact=True).select_option("20"))
+    assert len(shown(page)) == 20
+    settle(page, lambda: page.get_by_label("Mode").select_option("guidance"))
+    assert shown(page) == answered(server, user_id=viewer, interest_mode="guidance", k=20)
+    expect(page.get_by_label("Denoising steps")).to_be_disabled()
+
+
+MOVED_SIX_TIMES = """(slider) => {
+  for (const value of [0.05, 0.1, 0.15, 0.2, 0.25, 0.3]) {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+}"""
+
+
+def test_only_the_last_of_many_moves_counts(server: Running, viewer: str, open_console: Open) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    shown(page)
+    held: list[Route] = []
+    dropped: list[str] = []
+    page.on("requestfailed", lambda request: dropped.append(request.post_data or ""))
+    page.route("**/recommend", lambda route: held.append(route) if len(held) < 1 else route.continue_())
+    page.get_by_label("Diversity").evaluate(MOVED_SIX_TIMES)
+    expect(page.locator("#recommendations")).to_have_attribute("aria-busy", "true")
+    assert asked(page)["diversity"] == 0.3
+    settle(page, lambda: page.get_by_label("Diversity").press("End"))
+    assert [json.loads(body)["diversity"] for body in dropped] == [0.3]
+    assert shown(page) == answered(server, user_id=viewer, diversity=1)
+
+
+def test_pointing_at_an_interest_shows_what_it_brought(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    answer = server.answer(user_id=viewer, k=10)
+    buttons = page.locator(".interest")
+    expect(buttons).to_have_count(len(answer["interests"]))  # type: ignore[arg-type]
+    brought = answer["items"][0]["interest"]  # type: ignore[index]
+    expected = [item["item_id"] for item in answer["items"] if item["interest"] == brought]  # type: ignore[attr-defined, index]
+    button = buttons.filter(has=page.locator(".dot", has_text=re.compile(rf"^{brought + 1}$")))
+    lit = page.locator(".item.lit")
+    for point in (button.hover, button.focus):
+        point()
+        assert [row.get_attribute("data-item") for row in lit.all()] == expected
+        page.get_by_label("User id").focus()
+        page.mouse.move(0, 0)
+        expect(lit).to_have_count(0)
+    button.press("Enter")
+    page.get_by_label("User id").focus()
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(lit).to_have_count(len(expected))
+    tones = {row.evaluate("(row) => getComputedStyle(row).getPropertyValue('--tone')") for row in lit.all()}
+    assert tones == {button.evaluate("(row) => getComputedStyle(row).getPropertyValue('--tone')")}
+
+
+def test_a_watched_item_enters_the_history_and_leaves_the_answers(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    item_id = shown(page)[0]
+    title = page.locator(".item .title").first.inner_text()
+    settle(page, lambda: page.get_by_role("button", name=f"Watch {title}", exact=True).press("Enter"))
+    expect(page.locator("#toast")).to_have_text(f"Watched {title}")
+    expect(page.locator("#history-count")).to_have_text("4 events")
+    expect(page.locator(".event-title").first).to_have_text(title)
+    assert item_id not in shown(page)
+    assert len(shown(page)) == 10
+    stored = server.client.get(f"/users/{quote(viewer)}/history").json()["events"]
+    assert stored[-1]["item_id"] == item_id
+
+
+def test_a_cold_user_sees_what_is_popular_until_the_first_watch(server: Running, open_console: Open) -> None:
+    page = open_console(server, "nobody before")
+    page.locator(".item").first.wait_for()
+    expect(page.locator("#badges")).to_have_text("popularity")
+    expect(page.locator("#notice")).to_contain_text("Nothing is known of this viewer yet")
+    expect(page.locator("#history")).to_have_text("Nothing watched yet.")
+    expect(page.locator("#interest-list")).to_contain_text("None")
+    settle(page, lambda: page.locator(".watch").first.click())
+    expect(page.locator("#badges")).to_have_text("personal")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_lost_history_store_is_told(serve: Serve, open_console: Open) -> None:
+    page = open_console(serve(RedisHistory.from_url("redis://127.0.0.1:1/0")), "u", trouble=True)
+    page.locator(".item").first.wait_for()
+    expect(page.locator(".badge.degraded")).to_have_text("degraded: history unavailable")
+    expect(page.locator("#notice")).to_contain_text("The history store does not answer")
+    page.locator(".watch").first.click()
+    expect(page.locator("#toast")).to_contain_text("Not noted.")
+
+
+def test_without_a_list_of_users_one_is_typed_in(serve: Serve, open_console: Open) -> None:
+    page = open_console(serve(list_users=False), trouble=True)
+    expect(page.locator("#empty")).to_contain_text("Type a user id")
+    expect(page.get_by_label("User id")).to_be_focused()
+    expect(page.locator("#suggestions")).to_be_hidden()
+
+
+def test_trouble_is_told_and_mended(server: Running, viewer: str, open_console: Open) -> None:
+    page = open_console(server, viewer, trouble=True)
+    page.locator(".item").first.wait_for()
+    before = shown(page)
+    page.context.set_offline(True)
+    page.get_by_label("Diversity").press("End")
+    expect(page.get_by_role("alert").filter(has_text="The service does not answer")).to_be_visible()
+    page.context.set_offline(False)
+    settle(page, lambda: page.get_by_role("button", name="Try again").click())
+    expect(page.locator("#problem")).to_be_hidden()
+    assert shown(page) != before
+    page.get_by_label("User id").fill("x\x01y")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("#problem")).to_contain_text("user_id")
+    expect(page.locator(".item")).to_have_count(0)
+
+
+def test_the_curl_command_is_the_request(server: Running, open_console: Open) -> None:
+    user = """O'Brien "$(id)" \\ `id`"""
+    page = open_console(server, user)
+    page.locator(".item").first.wait_for()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator("#toast")).to_have_text("Copied")
+    command = shell_words(page.evaluate("navigator.clipboard.readText()"))
+    header = "content-type: application/json"
+    assert command[:-1] == ["-s", f"{server.url}/recommend", "-H", header, "-d"]
+    assert json.loads(command[-1])["user_id"] == user
+    response = server.client.post("/recommend", content=command[-1], headers=dict([header.split(": ")]))
+    assert [item["item_id"] for item in response.json()["items"]] == shown(page)
+
+
+def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path, open_console: Open) -> None:
+    history = InProcessHistory()
+    history.load([(HOSTILE, Event(f"{HOSTILE}1", 1)), (HOSTILE, Event(f"{HOSTILE}?", 2))])
+    server = serve(history, bundle=hostile_bundle)
+    page = open_console(server, HOSTILE)
+    page.locator(".item").first.wait_for()
+    expect(page.get_by_label("User id")).to_have_value(HOSTILE)
+    assert page.locator(".event-title").all_inner_texts() == [f"{HOSTILE}?", HOSTILE]
+    assert page.locator(".suggestion").all_inner_texts() == [HOSTILE]
+    page.get_by_label("User id").fill("cold")
+    page.get_by_label("Show", exact=True).select_option("50")
+    settle(page, lambda: page.get_by_role("button", name="Show").click())
+    settle(page, lambda: page.get_by_label("User id").press("Enter"))
+    settle(page, lambda: page.locator(".item", has_text="Video 60").get_by_role("button").click())
+    everything = page.locator("body")
+    assert everything.locator("img:not([src='/console/favicon.svg']), b").count() == 0
+    expect(page).to_have_title("DimeRec console")
+
+
+CONTRASTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const over = (colors) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const color of colors) {
+      canvas.fillStyle = color;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const linear = (part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const luminance = (rgb) => {
+    const [red, green, blue] = rgb.map((part) => linear(part / 255));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const contrasts = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const [text, element] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
+    const unseen = element.closest(".visually-hidden, .skip, noscript, option, :disabled");
+    if (!text || unseen || !element.checkVisibility()) continue;
+    const grounds = [];
+    for (let at = element; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+    const ink = luminance(over([...grounds, getComputedStyle(element).color]));
+    const ground = luminance(over(grounds));
+    contrasts.push([(Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05), text]);
+  }
+  return contrasts;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_is_readable_in_both_themes(
+    server: Running, viewer: str, open_console: Open, scheme: str
+) -> None:
+    server.watch(viewer, "not in the catalogue")
+    page = open_console(server, viewer, scheme)
+    page.locator(".item").first.wait_for()
+    settle(page, lambda: page.get_by_label("Interests drawn").press("End"))
+    page.locator(".interest").first.press("Enter")
+    page.locator(".interest").first.press("Enter")
+    page.wait_for_timeout(500)
+    grounds = {"light": [245, 244, 240], "dark": [18, 17, 23]}
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb({}, {}, {})".format(
+        *grounds[scheme]
+    )
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 100
+    assert [(round(ratio, 2), text) for ratio, text in contrasts if ratio < 4.5] == []
+
+
+def test_the_theme_can_be_chosen_and_is_remembered(server: Running, open_console: Open) -> None:
+    page = open_console(server, "u", "light")
+    toggle = page.get_by_role("button", name="Dark theme")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(ground)
+    expect(toggle).to_have_attribute("aria-pressed", "false")
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    dark = page.evaluate(ground)
+    assert dark != light
+    page.reload()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(ground) == dark
+    toggle.click()
+    assert page.evaluate(ground) == light
+
+
+@pytest.mark.parametrize("width", [320, 390, 700, 1000])
+def test_no_width_needs_scrolling_sideways(
+    serve: Serve, hostile_bundle: Path, open_console: Open, width: int
+) -> None:
+    history = InProcessHistory()
+    history.load([("W" * 128, Event("2", 1)), ("u", Event("2", 1)), ("u", Event("W" * 128, 2))])
+    page = open_console(serve(history, bundle=hostile_bundle), "u", width=width)
+    page.locator(".item").first.wait_for()
+    settle(page, lambda: page.get_by_label("Show", exact=True).select_option("50"))
+    page.wait_for_timeout(400)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    overflowing = """() => [...document.querySelectorAll("main *")].filter((node) => node.checkVisibility()
+        && node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.className)"""
+    assert page.evaluate(overflowing) == []
+
+
+def test_everything_that_can_be_operated_has_a_name(server: Running, viewer: str, open_console: Open) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    snapshot = page.locator("body").aria_snapshot()
+    assert 'button "Watch' in snapshot
+    assert not re.search(r"- (button|slider|combobox|textbox|list)(?! \")(:| \[|$)", snapshot, re.MULTILINE)
