@@ -5,6 +5,7 @@ A subcommand lives in a module of its own whose `command` is a function with typ
 `dimerec --help` starts fast and never loads torch; the summaries shown there stand in `COMMANDS`.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -57,6 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
     Exit codes: 0 done, 1 a domain error (one line on stderr), 2 a usage error, 130 interrupted.
     """
+    # torch's threads spin while they wait for each other; where another process wants the core, that made a
+    # training epoch ten times slower. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         application(given)(given, prog_name="dimerec")
