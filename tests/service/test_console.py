@@ -173,7 +173,7 @@ def test_a_user_who_is_typed_in_gets_history_and_recommendations(
     page.get_by_label("User id").fill(viewer)
     settle(page, lambda: page.get_by_role("button", name="Show").click())
     expect(page.locator("#history-count")).to_have_text("3 events")
-    assert page.locator(".event-title").all_inner_texts() == ["Video 123", "Video 17", "Video 5"]
+    expect(page.locator(".event-title")).to_have_text(["Video 123", "Video 17", "Video 5"])
     assert shown(page) == answered(server, user_id=viewer, k=10)
     expect(page.locator("#badges")).to_have_text("personal")
     expect(page.locator("#status")).to_have_text(f"10 recommendations for {viewer}, personal")
@@ -191,7 +191,7 @@ def test_a_user_is_picked_from_the_suggestions(open_console: Open, serve: Serve)
     history = InProcessHistory()
     history.load((f"user {number}", Event("1001", number)) for number in (10, 9, 2))
     page = open_console(serve(history))
-    assert page.locator(".suggestion").all_inner_texts() == ["user 2", "user 9", "user 10"]
+    expect(page.locator(".suggestion")).to_have_text(["user 2", "user 9", "user 10"])
     expect(page.get_by_label("User id")).to_have_value("user 2")
     settle(page, lambda: page.get_by_role("button", name="user 9", exact=True).click())
     expect(page.get_by_label("User id")).to_have_value("user 9")
@@ -367,8 +367,8 @@ def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path,
     page = open_console(server, HOSTILE)
     page.locator(".item").first.wait_for()
     expect(page.get_by_label("User id")).to_have_value(HOSTILE)
-    assert page.locator(".event-title").all_inner_texts() == [f"{HOSTILE}?", HOSTILE]
-    assert page.locator(".suggestion").all_inner_texts() == [HOSTILE]
+    expect(page.locator(".event-title")).to_have_text([f"{HOSTILE}?", HOSTILE])
+    expect(page.locator(".suggestion")).to_have_text([HOSTILE])
     page.get_by_label("User id").fill("cold")
     page.get_by_label("Show", exact=True).select_option("50")
     settle(page, lambda: page.get_by_role("button", name="Show").click())
