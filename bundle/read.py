@@ -24,7 +24,7 @@ from bundle.manifest import (
 )
 from index.catalogue import Catalogue
 from index.errors import IndexingError
-from index.faiss_index import FaissIndex
+from index.faiss_index import FaissIndex, gpu_available
 from model.checkpoint import CheckpointError, load_checkpoint
 from model.dimerec import DimeRec
 
@@ -91,6 +91,7 @@ def verify(root: Path, version: str) -> Manifest:
 def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
     """Return the bundle ``version`` (by default the one in service), verified, its model on ``device``.
 
+    On a CUDA device the index goes there too, where FAISS was built for it and the index is no graph (hnsw).
     Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
     """
     if version is not None:
@@ -115,6 +116,9 @@ def _load(root: Path, version: str, device: str) -> Bundle:
         model = load_checkpoint(directory / MODEL_FILE, device)
         catalogue = Catalogue.read(directory / ITEMS_FILE)
         index = FaissIndex.load(directory / INDEX_FILE, dim=config.dim, count=config.items)
+        placed = next(model.parameters()).device
+        if placed.type == "cuda" and index.kind != "hnsw" and gpu_available():
+            index = index.on_gpu(placed.index or 0)
     except (CheckpointError, IndexingError) as error:
         raise BundleIncompatibleError(f"{version}: {error}") from error
     if model.config != config:

@@ -15,7 +15,7 @@ from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleErr
 from bundle.manifest import CONTENT_FILES
 from bundle.read import current_version, load, previous_version, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
-from index.faiss_index import build_index
+from index.faiss_index import build_index, gpu_available
 from tests.factories import (
     make_catalogue,
     make_index,
@@ -202,3 +202,11 @@ def test_a_new_bundle_of_the_same_content_has_another_name(tmp_path: Path) -> No
     first, second = publish_tiny_bundle(tmp_path, items=10), publish_tiny_bundle(tmp_path, items=10)
     assert first != second
     assert verify(tmp_path, first).files["items.parquet"] == verify(tmp_path, second).files["items.parquet"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpu_available(), reason="needs faiss-gpu and a CUDA device")
+def test_on_a_gpu_the_index_finds_the_same(root: Path) -> None:
+    queries = make_unit_vectors(5, 16)
+    _, rows = load(root, device="cuda").index.search(queries, 10)
+    np.testing.assert_array_equal(rows, load(root).index.search(queries, 10)[1])

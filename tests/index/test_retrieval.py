@@ -4,7 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index.catalogue import Catalogue
@@ -17,6 +17,9 @@ from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
 from tests.index.reference import assert_answers, eligible_rows
 
 DIM = 8
+
+# How long a busy machine takes says nothing about the code.
+PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 
 
 @cache
@@ -82,7 +85,7 @@ def assert_same(found: Retrieval, other: Retrieval) -> None:
 # one in thousands, and must not come and go.
 @pytest.mark.parametrize("kind", ["exact", "flat"])
 @pytest.mark.parametrize("items", [1, 7, 120, 2500])
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=25, derandomize=True, **PATIENT)
 @given(data=st.data())
 def test_exact_indexes_answer_as_the_plain_loops_do(kind: str, items: int, data: st.DataObject) -> None:
     index, catalogue, vectors = world(items, kind)
@@ -92,7 +95,7 @@ def test_exact_indexes_answer_as_the_plain_loops_do(kind: str, items: int, data:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, **PATIENT)
 @given(asked=st.lists(queries(3000), max_size=4))
 def test_the_promises_hold_over_every_index(kind: str, asked: list[Query]) -> None:
     index, catalogue, _ = world(3000, kind)
@@ -110,7 +113,7 @@ def test_the_promises_hold_over_every_index(kind: str, asked: list[Query]) -> No
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=15, derandomize=True, **PATIENT)
 @given(asked=st.lists(queries(3000), min_size=2, max_size=4))
 def test_an_answer_does_not_depend_on_its_company(kind: str, asked: list[Query]) -> None:
     retriever = Retriever(*world(3000, kind)[:2])
