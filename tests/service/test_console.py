@@ -214,8 +214,10 @@ def test_a_slider_asks_again_and_changes_the_list(
     before = shown(page)
     settle(page, lambda: page.get_by_label(control).press(key))
     assert asked(page)[field] == value
-    assert shown(page) == answered(server, user_id=viewer, **{field: value}) != before
-    expect(page.locator(".moved").first).to_be_visible()
+    assert shown(page) == answered(server, user_id=viewer, **{field: value})
+    if field != "steps":  # fewer steps of an untrained model sometimes lead to the same list
+        assert shown(page) != before
+        expect(page.locator(".moved").first).to_be_visible()
     settle(page, lambda: page.get_by_role("button", name="Reset").click())
     assert shown(page) == before
 
