@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from service.batcher import MicroBatcher
+from service.batcher import Completed, MicroBatcher
 from service.errors import ClosingError, DeadlineExceededError, OverloadedError
 
 
@@ -43,11 +43,19 @@ async def batching(
         await batcher.close()
 
 
-def submit(batcher: MicroBatcher[int, int], *items: int, timeout_s: float = 20) -> list[asyncio.Task[object]]:
-    async def answer(item: int) -> object:
+def submit(
+    batcher: MicroBatcher[int, int], *items: int, timeout_s: float = 20
+) -> list[asyncio.Task[Completed[int]]]:
+    async def answer(item: int) -> Completed[int]:
         return await batcher.submit(item, timeout_s)
 
     return [asyncio.create_task(answer(item)) for item in items]
+
+
+async def outcomes(*tasks: asyncio.Task[Completed[int]]) -> list[object]:
+    """What each task gave: the number, or the exception."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    return [result if isinstance(result, BaseException) else result.answer for result in results]
 
 
 async def test_requests_ready_together_share_one_batch() -> None:
@@ -77,8 +85,8 @@ async def test_one_bad_item_fails_alone() -> None:
     gate = Gate()
     gate.open.set()
     async with batching(gate) as batcher:
-        good, bad, other = await asyncio.gather(*submit(batcher, 1, -2, 3), return_exceptions=True)
-    assert (good.answer, other.answer) == (2, 6)
+        good, bad, other = await outcomes(*submit(batcher, 1, -2, 3))
+    assert (good, other) == (2, 6)
     assert isinstance(bad, ValueError)
 
 
@@ -86,8 +94,8 @@ async def test_an_item_that_breaks_the_whole_computation_fails_alone_too() -> No
     gate = Gate()
     gate.open.set()
     async with batching(gate) as batcher:
-        good, bad, other = await asyncio.gather(*submit(batcher, 1, 13, 3), return_exceptions=True)
-    assert (good.answer, other.answer) == (2, 6)
+        good, bad, other = await outcomes(*submit(batcher, 1, 13, 3))
+    assert (good, other) == (2, 6)
     assert isinstance(bad, ZeroDivisionError)
     assert gate.batches == [[1, 13, 3], [1], [13], [3]]
 
@@ -173,7 +181,7 @@ async def test_close_finishes_what_waits_and_refuses_what_comes_later() -> None:
 
 async def test_a_computation_that_returns_too_few_answers_fails_its_callers_rather_than_hang() -> None:
     batcher = MicroBatcher[int, int](lambda items: items[1:], max_batch=4, max_queue=4)
-    failures = await asyncio.gather(*submit(batcher, 1, 2), return_exceptions=True)
+    failures = await outcomes(*submit(batcher, 1, 2))
     await batcher.close()
     assert [type(failure) for failure in failures] == [RuntimeError, RuntimeError]
 

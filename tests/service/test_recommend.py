@@ -68,7 +68,8 @@ def test_seen_items_stay_in_when_asked_for_and_exclude_still_holds(server: Runni
 
 
 def test_a_cold_user_gets_what_is_popular(server: Running) -> None:
-    for wish in ({"user_id": "nobody"}, {"history": []}, {"history": ["not", "in", "catalogue"]}):
+    cold: list[Any] = [{"user_id": "nobody"}, {"history": []}, {"history": ["not", "in", "catalogue"]}]
+    for wish in cold:
         answer: Any = server.answer(**wish, k=5)
         assert answer["source"] == "popularity"
         assert answer["degraded"] is None
