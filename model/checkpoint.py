@@ -22,10 +22,22 @@ def save_checkpoint(path: Path, model: DimeRec) -> None:
     """Write the model to `path`; a reader sees the old file or the new one, whole."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
-    with temporary.open("rb") as written:
-        os.fsync(written.fileno())
-    temporary.replace(path)
+    try:
+        save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
+        _sync(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file's content, or a directory's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:

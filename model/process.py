@@ -21,19 +21,18 @@ class GeodesicWalk(nn.Module):
     (One tangent step alone cannot do that: its angle spreads 11 % wider than a uniform point's.)
     """
 
-    angles: Tensor
-
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        quantiles = walk_angle_quantiles(config.timesteps, config.first_cosine, config.dim)
-        self.register_buffer("angles", quantiles.float(), persistent=False)
+        self.config = config
 
     def forward(self, x0: Tensor, t: Tensor, generator: Generator | None = None) -> Tensor:
         """Noise x0 `(batch, dim)` to levels t `(batch,)` in 1 … T."""
-        last = self.angles.shape[1] - 1
+        config = self.config
+        angles = walk_angle_quantiles(config.timesteps, config.first_cosine, config.dim, x0.device)
+        last = angles.shape[1] - 1
         position = torch.rand(t.shape, generator=generator, device=x0.device) * last
         below = position.long().clamp_max(last - 1)
-        angle = torch.lerp(self.angles[t - 1, below], self.angles[t - 1, below + 1], position - below)
+        angle = torch.lerp(angles[t - 1, below], angles[t - 1, below + 1], position - below)
         return geodesic_step(x0, angle[:, None].to(x0.dtype), generator)
 
 

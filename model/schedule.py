@@ -60,8 +60,10 @@ def step_deviations(cosines: Tensor, dim: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def walk_angle_quantiles(timesteps: int, first_cosine: float, dim: int) -> Tensor:
+def walk_angle_quantiles(timesteps: int, first_cosine: float, dim: int, device: torch.device) -> Tensor:
     """Quantiles of the angle between x_0 and x_t of the geodesic random walk, `(timesteps, quantiles)`.
+
+    Float32 on `device`; computed (in half a second) when a process first trains with them.
 
     The angle is a Markov chain of its own: from cosine c, a step of θ = ‖v‖ radians in a uniform
     tangent direction leads to c cos θ + √(1 − c²) sin θ · u, with u one coordinate of a uniform point
@@ -79,4 +81,4 @@ def walk_angle_quantiles(timesteps: int, first_cosine: float, dim: int) -> Tenso
         sine = np.sqrt(np.maximum(1 - cosine**2, 0))
         cosine = np.clip(cosine * np.cos(angle) + sine * np.sin(angle) * first / length, -1, 1)
         rows.append(np.quantile(np.arccos(cosine), levels))
-    return torch.from_numpy(np.stack(rows))
+    return torch.from_numpy(np.stack(rows)).float().to(device)
