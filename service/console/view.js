@@ -145,7 +145,7 @@ export function showInterests(list, count, answer, onPoint) {
     }),
   );
   if (!order.length) {
-    list.append(element("li", { className: "nothing", textContent: "None: nobody's history was read for this answer." }));
+    list.append(element("li", { className: "nothing", textContent: "None: this answer is the same for everyone." }));
   }
 }
 
