@@ -1,6 +1,7 @@
 """From an event log to prepared data: `dimerec prepare`."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 from index.atomic import replacing
 from index.catalogue import Catalogue
 from training.data_card import DataCard, Dropped, ItemsFileCard
-from training.dataset import WINDOWS, Dataset, write_dataset
+from training.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset
 from training.errors import DataError
 from training.event_log import EventLog, read_event_log
 from training.items_file import ItemsFile, read_items_file
@@ -31,77 +32,108 @@ def prepare(events: Path, items: Path | None, out: Path, options: PrepareOptions
     options = options or PrepareOptions()
     log = read_event_log(events, options)
     listed = None if items is None else read_items_file(items, options)
-    kept, dropped = _dense_core(log.events, options)
-    if kept.is_empty():
+    coded = _coded(log.events)
+    kept, dropped = _dense_core(coded, options)
+    if not len(kept):
         raise DataError(
             f"{events}: no user has {options.min_events} events left after cleaning; "
             "give a longer log or lower --min-events and --min-item-events"
         )
-    catalogue = _catalogue(kept, listed)
-    dataset = _arranged(kept, catalogue, log)
+    dataset = _arranged(coded, kept, listed, log.timestamp_unit)
     write_dataset(dataset, out)
-    card = _card(dataset, events, log, dropped, _items_file_card(items, listed, log, catalogue))
+    card = _card(dataset, events, log, dropped, _items_file_card(items, listed, coded, dataset.catalogue))
     with replacing(out / CARD_FILE) as temporary:
         temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return card
 
 
-def _dense_core(events: pl.DataFrame, options: PrepareOptions) -> tuple[pl.DataFrame, list[Dropped]]:
-    """Leave out short users and rare items until neither is left (the k-core of users and items)."""
-    limits = {"user_id": options.min_events, "item_id": options.min_item_events}
+@dataclass(frozen=True)
+class _Coded:
+    """Events with numbers for ids, in no particular order; all arrays `(events,)`."""
+
+    user_ids: pl.Series
+    """Sorted; a user's number is its place here."""
+    item_ids: pl.Series
+    users: npt.NDArray[np.uint32]
+    items: npt.NDArray[np.uint32]
+    timestamps: npt.NDArray[np.int64]
+    windows: npt.NDArray[np.int8] | None
+
+
+def _coded(events: pl.DataFrame) -> _Coded:
+    columns, ids = [pl.col("timestamp")], {}
+    if "window" in events.columns:
+        code = {name: place for place, name in enumerate(WINDOWS)}
+        columns.append(pl.col("window").replace_strict(code, return_dtype=pl.Int8))
+    for name in ("user_id", "item_id"):
+        ids[name] = events.select(pl.col(name).unique().sort())
+        numbered = ids[name].with_row_index(f"{name}_number")
+        events = events.join(numbered, on=name, maintain_order="left")
+    numbers = events.select(*columns, "user_id_number", "item_id_number")
+    return _Coded(
+        user_ids=ids["user_id"]["user_id"],
+        item_ids=ids["item_id"]["item_id"],
+        users=numbers["user_id_number"].to_numpy(),
+        items=numbers["item_id_number"].to_numpy(),
+        timestamps=numbers["timestamp"].to_numpy(),
+        windows=numbers["window"].to_numpy() if "window" in numbers.columns else None,
+    )
+
+
+def _dense_core(coded: _Coded, options: PrepareOptions) -> tuple[npt.NDArray[np.int64], list[Dropped]]:
+    """Places of the events that are left once short users and rare items are out (the k-core of both)."""
+    kept = np.arange(len(coded.users))
+    limits = {"users": (coded.users, options.min_events), "items": (coded.items, options.min_item_events)}
     lost_events, lost_ids = Counter[str](), Counter[str]()
     before = None
-    while events.height != before:
-        before = events.height
-        for column, least in limits.items():
-            kept = events.filter(pl.len().over(column) >= least)
-            lost_events[column] += events.height - kept.height
-            lost_ids[column] += events[column].n_unique() - kept[column].n_unique()
-            events = kept
+    while len(kept) != before:
+        before = len(kept)
+        for name, (numbers, least) in limits.items():
+            counts = np.bincount(numbers[kept])
+            enough = counts[numbers[kept]] >= least
+            lost_events[name] += int(len(kept) - np.count_nonzero(enough))
+            lost_ids[name] += int(np.count_nonzero((counts > 0) & (counts < least)))
+            kept = kept[enough]
     dropped = [
         Dropped(
-            reason=f"{counted[:-1]} has fewer than {limits[column]} events",
-            events=lost_events[column],
-            **{counted: lost_ids[column]},
+            reason=f"{name[:-1]} has fewer than {least} events",
+            events=lost_events[name],
+            **{name: lost_ids[name]},
         )
-        for column, counted in (("user_id", "users"), ("item_id", "items"))
-        if lost_events[column]
+        for name, (_, least) in limits.items()
+        if lost_events[name]
     ]
-    return events, dropped
+    return kept, dropped
 
 
-def _catalogue(events: pl.DataFrame, listed: ItemsFile | None) -> Catalogue:
-    """The items with events, the most popular first, equally popular ones by id."""
-    items = events.group_by("item_id").len().sort(["len", "item_id"], descending=[True, False])
-    item_ids, popularity = items["item_id"].to_list(), items["len"].to_numpy()
-    if listed is None:
-        return Catalogue(item_ids, [None] * len(item_ids), [()] * len(item_ids), popularity)
-    items = items.join(listed.items, on="item_id", how="left", maintain_order="left")
-    return Catalogue(
-        item_ids, items["title"].to_list(), items["categories"].fill_null([]).to_list(), popularity
-    )
-
-
-def _arranged(events: pl.DataFrame, catalogue: Catalogue, log: EventLog) -> Dataset:
-    """Sort the events by user and time; a user's events of the same instant take a fixed arbitrary order."""
-    users = events.select(pl.col("user_id").unique().sort()).with_row_index("user")
-    rows = pl.DataFrame({"item_id": catalogue.item_ids, "row": np.arange(1, len(catalogue) + 1)})
-    coded = events.join(users, on="user_id").join(rows, on="item_id")
-    user, row, timestamp = (coded[column].to_numpy() for column in ("user", "row", "timestamp"))
-    order = np.lexsort((_tie_breakers(user, row), timestamp, user))
-    windows = None
-    if "window" in coded.columns:
-        code = {name: place for place, name in enumerate(WINDOWS)}
-        windows = coded["window"].replace_strict(code, return_dtype=pl.Int8).to_numpy()[order]
+def _arranged(
+    coded: _Coded, kept: npt.NDArray[np.int64], listed: ItemsFile | None, unit: TimestampUnit
+) -> Dataset:
+    """The kept events by user and time; items by descending popularity, equally popular ones by id."""
+    popularity, lengths = np.bincount(coded.items[kept]), np.bincount(coded.users[kept])
+    by_popularity = np.lexsort((np.arange(len(popularity)), -popularity))[: np.count_nonzero(popularity)]
+    row_of = np.zeros(len(popularity), np.int32)
+    row_of[by_popularity] = np.arange(1, len(by_popularity) + 1)
+    user, row = coded.users[kept], row_of[coded.items[kept]]
+    order = np.lexsort((_tie_breakers(user, row), coded.timestamps[kept], user))
+    present = np.flatnonzero(lengths)
     return Dataset(
-        user_ids=users["user_id"].to_list(),
-        items=row[order].astype(np.int32),
-        timestamps=timestamp[order],
-        offsets=np.searchsorted(user[order], np.arange(len(users) + 1)).astype(np.int64),
-        catalogue=catalogue,
-        timestamp_unit=log.timestamp_unit,
-        windows=windows,
+        user_ids=coded.user_ids.gather(present).to_list(),
+        items=row[order],
+        timestamps=coded.timestamps[kept][order],
+        offsets=np.concatenate([[0], np.cumsum(lengths[present])]),
+        catalogue=_catalogue(coded.item_ids.gather(by_popularity), popularity[by_popularity], listed),
+        timestamp_unit=unit,
+        windows=None if coded.windows is None else coded.windows[kept][order],
     )
+
+
+def _catalogue(item_ids: pl.Series, popularity: npt.NDArray[np.int64], listed: ItemsFile | None) -> Catalogue:
+    if listed is None:
+        return Catalogue(item_ids.to_list(), [None] * len(item_ids), [()] * len(item_ids), popularity)
+    items = item_ids.to_frame().join(listed.items, on="item_id", how="left", maintain_order="left")
+    titles, categories = items["title"].to_list(), items["categories"].fill_null([]).to_list()
+    return Catalogue(item_ids.to_list(), titles, categories, popularity)
 
 
 def _tie_breakers(users: npt.NDArray[np.integer], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
@@ -122,14 +154,14 @@ def _card(
 ) -> DataCard:
     catalogue = dataset.catalogue
     users = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
-    pairs = np.unique(users * (len(catalogue) + 1) + dataset.items)
+    pairs = np.sort(users * (len(catalogue) + 1) + dataset.items)
     return DataCard(
         events_file=events.name,
         rows=log.rows,
         users=len(dataset),
         items=len(catalogue),
         events=len(dataset.items),
-        repeats=len(dataset.items) - len(pairs),
+        repeats=int(np.count_nonzero(pairs[1:] == pairs[:-1])),
         lengths=_quantiles(np.diff(dataset.offsets)),
         popularity=_quantiles(catalogue.popularity),
         timestamp_unit=dataset.timestamp_unit,
@@ -146,7 +178,7 @@ def _card(
 
 
 def _items_file_card(
-    path: Path | None, listed: ItemsFile | None, log: EventLog, catalogue: Catalogue
+    path: Path | None, listed: ItemsFile | None, coded: _Coded, catalogue: Catalogue
 ) -> ItemsFileCard | None:
     if path is None or listed is None:
         return None
@@ -156,7 +188,7 @@ def _items_file_card(
         listed=len(known),
         repeated=listed.repeated,
         without_id=listed.without_id,
-        without_events=len(known - set(log.events["item_id"])),
+        without_events=len(known.difference(coded.item_ids)),
         unlisted=sum(item_id not in known for item_id in catalogue.item_ids),
         ignored_columns=listed.ignored_columns,
     )
