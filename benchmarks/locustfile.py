@@ -6,7 +6,6 @@
 loopback hosts are asked unless `--any-host` is given, and no run is longer than ten minutes.
 """
 
-import logging
 import sys
 import time
 from ipaddress import ip_address
@@ -17,6 +16,7 @@ from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
 from locust.stats import StatsEntry
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -99,11 +99,14 @@ def meet_the_users(environment: Environment, **_: object) -> None:
 def print_summary(environment: Environment, **_: object) -> None:
     """Print the figures as one table, and the failures with their reasons."""
     stats = environment.stats
-    table = Table("", *("requests", "failures", "requests/s", "p50 ms", "p95 ms", "p99 ms", "longest ms"))
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for entry in (*stats.entries.values(), stats.total):
-        table.add_row(*_figures(entry), end_section=True)
+    table = Table(box=box.SIMPLE_HEAD, caption="RPS: requests a second; times in ms")
+    table.add_column("")
+    for heading in ("requests", "failures", "RPS", "p50", "p95", "p99", "longest"):
+        table.add_column(heading, justify="right")
+    for entry in stats.entries.values():
+        table.add_row(entry.name, *_figures(entry))
+    table.add_section()
+    table.add_row("all", *_figures(stats.total))
     console = Console()
     console.print(table)
     for error in stats.errors.values():
@@ -113,7 +116,7 @@ def print_summary(environment: Environment, **_: object) -> None:
 def _figures(entry: StatsEntry) -> list[str]:
     percentiles = [f"{entry.get_response_time_percentile(share):.0f}" for share in (0.5, 0.95, 0.99)]
     counts = [f"{entry.num_requests:,}", f"{entry.num_failures:,}", f"{entry.total_rps:.1f}"]
-    return [entry.name, *counts, *percentiles, f"{entry.max_response_time:.0f}"]
+    return [*counts, *percentiles, f"{entry.max_response_time:.0f}"]
 
 
 def _is_loopback(host: str) -> bool:
@@ -122,6 +125,3 @@ def _is_loopback(host: str) -> bool:
         return name == "localhost" or ip_address(name).is_loopback
     except ValueError:
         return False
-
-
-logging.getLogger("locust").setLevel(logging.WARNING)
