@@ -182,11 +182,12 @@ async def test_every_call_is_one_round_trip(redis_url: str) -> None:
     await server.wait_closed()
 
 
-async def test_more_calls_than_connections_wait_their_turn(redis_url: str, raw: redis.Redis) -> None:
-    store = RedisHistory.from_url(redis_url, timeout_s=PATIENCE_S, max_connections=2)
-    before = raw.info("stats")["total_connections_received"]
-    await asyncio.gather(*(store.append("u", [Event(str(n), n)]) for n in range(100)))
-    assert raw.info("stats")["total_connections_received"] - before <= 2
+async def test_more_calls_than_connections_wait_their_turn(redis_server: RedisServer) -> None:
+    store = RedisHistory.from_url(redis_server.url, timeout_s=PATIENCE_S, max_connections=2)
+    with redis.Redis.from_url(redis_server.url) as raw:
+        before = raw.info("stats")["total_connections_received"]
+        await asyncio.gather(*(store.append("u", [Event(str(n), n)]) for n in range(100)))
+        assert raw.info("stats")["total_connections_received"] - before <= 2
     assert len(await store.read("u", 1_000)) == 100
     await store.close()
 
