@@ -37,14 +37,14 @@ class Viewer(FastHttpUser):
     def recommend_by_user(self) -> None:
         """For a user whose history the service keeps."""
         user = population.users.draw()
-        self._recommend("recommend by user", {"user_id": user}, set(population.histories[user]))
+        self._recommend("stored history", {"user_id": user}, set(population.histories[user]))
 
     @task(20)
     def recommend_by_history(self) -> None:
         """For somebody unknown, with the history in the request."""
         length = population.generator.randint(1, LONGEST_GIVEN_HISTORY)
         history = list(population.histories[population.users.draw()])[-length:]
-        self._recommend("recommend by history", {"history": history}, set(history))
+        self._recommend("given history", {"history": history}, set(history))
 
     @task(10)
     def watch(self) -> None:

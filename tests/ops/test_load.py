@@ -99,7 +99,7 @@ def test_a_short_run_has_all_three_kinds_of_requests_and_no_failure(serve: Serve
     ran = locust(report, "--run-time", "3s", "--host", server.url)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     counted = {entry["name"]: entry["num_requests"] for entry in json.loads(report.read_text())}
-    assert set(counted) == {"recommend by user", "recommend by history", "events"}
+    assert set(counted) == {"stored history", "given history", "events"}
     assert all(counted.values())
     for word in ("RPS", "p50", "p95", "p99", "failures"):
         assert word in ran.stdout
@@ -113,7 +113,7 @@ def test_wrong_answers_are_failures_with_their_reason(serve: Serve, tmp_path: Pa
     forgetful = serve(history_max_events=1)  # leaves out the last item watched, not the four before it
     ran = locust(tmp_path / "load.json", "--run-time", "3s", "--host", forgetful.url)
     assert ran.returncode == 1
-    assert "recommend by user: " in ran.stdout
+    assert "stored history: " in ran.stdout
     assert "an item that was seen" in ran.stdout
 
 
