@@ -5,33 +5,38 @@
 --
 -- A history is a string of columns (service/history/encoding.py writes the same):
 --   count (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
--- so that a repeat is found by one search of the identities and a place in time by bisection of the timestamps.
+-- so that a repeat is found by one search of the identities and a place in time by bisection of the timestamps. A
+-- full history is long: it's cut and joined once, and never copied for less.
 --
 -- Returns {events added, events older than a full history}.
 
-local EMPTY = '\0\0\0\0'
-
+-- Where the columns of a history are.
 local function columns(history)
     local count = struct.unpack('>I4', history)
-    local identities = 5 + 8 * count
-    local items = identities + 8 * count
-    return count, history:sub(5, identities - 1), history:sub(identities, items - 1), history:sub(items)
+    return {bytes = history, count = count, timestamps = 5, identities = 5 + 8 * count, items = 5 + 16 * count}
 end
 
-local function holds(identities, identity)
-    local at = identities:find(identity, 1, true)
-    while at and at % 8 ~= 1 do  -- bytes of two neighbours, not an identity
-        at = identities:find(identity, at + 1, true)
+local function holds(history, identity)
+    local at = history.bytes:find(identity, history.identities, true)
+    while at and at < history.items do
+        if (at - history.identities) % 8 == 0 then
+            return true
+        end
+        at = history.bytes:find(identity, at + 1, true)  -- it was bytes of two neighbours
     end
-    return at ~= nil
+    return false
 end
 
--- How many of the timestamps are at most `timestamp`.
-local function not_after(timestamps, count, timestamp)
-    local low, high = 0, count
+local function timestamp_at(history, event)
+    return (struct.unpack('>i8', history.bytes, history.timestamps + 8 * event))
+end
+
+-- How many events of a history are not after `timestamp`.
+local function not_after(history, timestamp)
+    local low, high = 0, history.count
     while low < high do
         local middle = math.floor((low + high) / 2)
-        if struct.unpack('>i8', timestamps, 8 * middle + 1) <= timestamp then
+        if timestamp_at(history, middle) <= timestamp then
             low = middle + 1
         else
             high = middle
@@ -41,67 +46,67 @@ local function not_after(timestamps, count, timestamp)
 end
 
 -- Where the item stands that comes `count` items after the one at `from`.
-local function skip(items, from, count)
+local function skip(history, from, count)
     for _ = 1, count do
-        from = items:find('\0', from, true) + 1
+        from = history.bytes:find('\0', from, true) + 1
     end
     return from
 end
 
-local limit = tonumber(ARGV[1])
-local stored = redis.call('GET', KEYS[1]) or EMPTY
+local stored = redis.call('GET', KEYS[1]) or '\0\0\0\0'
 if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) or stored:byte(-1) ~= 0 then
     return redis.error_reply('UNREADABLE not a history')
 end
-local kept, timestamps, identities, items = columns(stored)
-local given, new_timestamps, new_identities, new_items = columns(ARGV[3])
+local kept, given = columns(stored), columns(ARGV[3])
 
-local merged_timestamps, merged_identities, merged_items = {}, {}, {}
-local function take(timestamp, identity, item)
-    table.insert(merged_timestamps, timestamp)
-    table.insert(merged_identities, identity)
-    table.insert(merged_items, item)
-end
-
-local taken, item_at, places = 0, 1, {}
-local function take_kept(upto)  -- the kept events before position `upto`
-    if upto > taken then
-        local next_item = upto == kept and #items + 1 or skip(items, item_at, upto - taken)
-        take(timestamps:sub(8 * taken + 1, 8 * upto), identities:sub(8 * taken + 1, 8 * upto),
-            items:sub(item_at, next_item - 1))
-        taken, item_at = upto, next_item
+local new = {}
+for event = 0, given.count - 1 do
+    local at = given.identities + 8 * event
+    if not holds(kept, given.bytes:sub(at, at + 7)) then
+        table.insert(new, event)
     end
 end
-
-local new_item_at = 1
-for event = 0, given - 1 do
-    local timestamp, identity = new_timestamps:sub(8 * event + 1, 8 * event + 8), new_identities:sub(8 * event + 1, 8 * event + 8)
-    local next_new_item = skip(new_items, new_item_at, 1)
-    if not holds(identities, identity) then
-        take_kept(not_after(timestamps, kept, struct.unpack('>i8', timestamp)))
-        table.insert(places, taken + #places)
-        take(timestamp, identity, new_items:sub(new_item_at, next_new_item - 1))
-    end
-    new_item_at = next_new_item
-end
-
-if #places == 0 then
+if #new == 0 then
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
     return {0, 0}
 end
-take_kept(kept)
 
-local excess = math.max(0, kept + #places - limit)
-local outdated = 0
-for _, place in ipairs(places) do
-    if place < excess then
-        outdated = outdated + 1
+local excess = math.max(0, kept.count + #new - ARGV[1])
+local timestamps, identities, items = {}, {}, {}
+local function take(history, from, upto, item_from, item_upto)  -- events from … upto − 1
+    table.insert(timestamps, history.bytes:sub(history.timestamps + 8 * from, history.timestamps + 8 * upto - 1))
+    table.insert(identities, history.bytes:sub(history.identities + 8 * from, history.identities + 8 * upto - 1))
+    table.insert(items, history.bytes:sub(item_from, item_upto - 1))
+end
+
+local to_drop = excess
+local next_kept, kept_item = 0, kept.items
+local function take_kept(upto)
+    local dropped = math.min(to_drop, upto - next_kept)
+    to_drop = to_drop - dropped
+    next_kept, kept_item = next_kept + dropped, skip(kept, kept_item, dropped)
+    if next_kept < upto then
+        local item_upto = upto == kept.count and #stored + 1 or skip(kept, kept_item, upto - next_kept)
+        take(kept, next_kept, upto, kept_item, item_upto)
+        next_kept, kept_item = upto, item_upto
     end
 end
-timestamps = table.concat(merged_timestamps):sub(8 * excess + 1)
-identities = table.concat(merged_identities):sub(8 * excess + 1)
-items = table.concat(merged_items)
-items = items:sub(skip(items, 1, excess))
-local count = struct.pack('>I4', kept + #places - excess)
-redis.call('SET', KEYS[1], count .. timestamps .. identities .. items, 'PX', ARGV[2])
-return {#places - outdated, outdated}
+
+local outdated = 0
+local given_event, given_item = 0, given.items
+for _, event in ipairs(new) do
+    take_kept(not_after(kept, timestamp_at(given, event)))
+    given_item = skip(given, given_item, event - given_event)
+    given_event = event
+    if to_drop > 0 then
+        to_drop, outdated = to_drop - 1, outdated + 1
+    else
+        take(given, event, event + 1, given_item, skip(given, given_item, 1))
+    end
+end
+take_kept(kept.count)
+
+local count = struct.pack('>I4', kept.count + #new - excess)
+local merged = count .. table.concat(timestamps) .. table.concat(identities) .. table.concat(items)
+redis.call('SET', KEYS[1], merged, 'PX', ARGV[2])
+return {#new - outdated, outdated}

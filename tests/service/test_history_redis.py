@@ -118,13 +118,24 @@ async def test_a_server_that_forgot_the_script_is_taught_again(store: RedisHisto
     assert len(await store.read("u", 50)) == 6
 
 
-async def test_bytes_of_two_neighbours_are_no_repeat(store: RedisHistory, raw: redis.Redis) -> None:
-    digest = identity(Event("b", 3))
-    astride = b"\1" * 4 + digest + b"\2" * 4
-    raw.set(USER_KEY, struct.pack(">Iqq", 2, 1, 2) + astride + b"a\0a\0")
-    assert await store.append("u", [Event("b", 3)]) == AppendResult(added=1)
-    assert await store.append("u", [Event("b", 3)]) == AppendResult(repeated=1)
-    assert await store.read("u", 9) == [Event("a", 1), Event("a", 2), Event("b", 3)]
+@pytest.mark.parametrize("place", ["astride two identities", "in an item id"])
+async def test_bytes_that_look_like_an_identity_are_no_repeat(
+    store: RedisHistory, raw: redis.Redis, place: str
+) -> None:
+    late = next(event for n in range(10_000) if looks_like_text(identity(event := Event("b", 3 + n))))
+    digest = identity(late)
+    if place == "in an item id":
+        identities, item = b"\1" * 16, digest.decode()
+    else:
+        identities, item = b"\1" * 4 + digest + b"\2" * 4, "a"
+    raw.set(USER_KEY, struct.pack(">Iqq", 2, 1, 2) + identities + f"{item}\0a\0".encode())
+    assert await store.append("u", [late]) == AppendResult(added=1)
+    assert await store.append("u", [late]) == AppendResult(repeated=1)
+    assert await store.read("u", 9) == [Event(item, 1), Event("a", 2), late]
+
+
+def looks_like_text(digest: bytes) -> bool:
+    return all(0 < byte < 128 for byte in digest)
 
 
 class Proxy:
@@ -280,7 +291,8 @@ async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) ->
 
 
 @pytest.mark.parametrize(
-    "value", [b"", b"abc", b"\0\0\0\2" + b"x" * 20, b"\xff" * 40, b"\0\0\0\1" + b"x" * 16 + b"not ended"]
+    "value",
+    [b"", b"abc", b"\0\0\0\2" + b"x" * 19 + b"\0", b"\xff" * 40, b"\0\0\0\1" + b"x" * 16 + b"not ended"],
 )
 async def test_a_foreign_value_is_unreadable(store: RedisHistory, raw: redis.Redis, value: bytes) -> None:
     raw.set(USER_KEY, value)
