@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-GuidanceKind = Literal["self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"]
+GuidanceKind = Literal["recency_attentive", "self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"]
 ProcessKind = Literal["geodesic", "gaussian", "euclidean"]
 
 
@@ -16,7 +16,7 @@ class Architecture(BaseModel):
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
 
-    guidance: GuidanceKind = Field("self_attentive", description="guidance extraction module (paper §4.2)")
+    guidance: GuidanceKind = Field("recency_attentive", description="guidance extraction module (paper §4.2)")
     interests: int = Field(4, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
     blocks: int = Field(2, ge=1, le=12, description="sasrec: transformer blocks")

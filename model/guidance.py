@@ -1,8 +1,11 @@
-"""GEM, the guidance extraction module (paper §4.2): g = GEM(S) ∈ R^{K×d}, five extractors behind one call.
+"""GEM, the guidance extraction module (paper §4.2): g = GEM(S) ∈ R^{K×d}.
 
+The paper's five extractors, and one that knows how old an event is, behind one call.
 Each takes the item vectors of histories `(batch, length, dim)`, newest last and zero where padded on the
 left, with their mask `(batch, length)`.
 """
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +16,7 @@ from model.embeddings import PositionTable
 
 
 class Extractor(nn.Module):
-    """What the five have in common: guidance of a whole history, and of each of its prefixes."""
+    """What all of them have in common: guidance of a whole history, and of each of its prefixes."""
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Guidance of each history, `(batch, interests, dim)`."""
@@ -57,20 +60,44 @@ class SelfAttentive(Extractor):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
         vectors = self.dropout(vectors)
-        logits = self._logits(vectors, mask).masked_fill(~mask[:, None], -torch.inf)
-        return logits.softmax(-1) @ vectors
+        ages = torch.arange(mask.shape[1] - 1, -1, -1, device=mask.device)
+        logits = self._logits(vectors, mask) - self._penalty(ages)
+        return logits.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ vectors
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """One pass: an event's logit is the same in every prefix, only the softmax runs over fewer."""
+        """One pass: an event's logit is the same in every prefix, up to what its age takes off."""
         vectors = self.dropout(vectors)
+        slots = torch.arange(mask.shape[1], device=mask.device)
+        ages = (slots[:, None] - slots).clamp_min(0)
+        logits = self._logits(vectors, mask)[:, :, None] - self._penalty(ages)
         visible = _visible_from_each_position(mask)[:, None]
-        logits = self._logits(vectors, mask)[:, :, None].masked_fill(~visible, -torch.inf)
-        return (logits.softmax(-1) @ vectors[:, None]).transpose(1, 2)
+        attention = logits.masked_fill(~visible, -torch.inf).softmax(-1)
+        return (attention @ vectors[:, None]).transpose(1, 2)
+
+    def _penalty(self, ages: Tensor) -> Tensor:
+        """What each interest takes off the logits of events by their age, `(interests, …)`."""
+        return torch.zeros((1,) * (ages.ndim + 1), device=ages.device)
 
     def _logits(self, vectors: Tensor, mask: Tensor) -> Tensor:
         hidden = torch.tanh(self.hidden(vectors + self.positions(mask)))
         logits: Tensor = self.interests(hidden)
         return logits.transpose(1, 2)
+
+
+class RecencyAttentive(SelfAttentive):
+    """Self-attentive pooling in which an event's logit falls by ρ_k with every event after it.
+
+    Not in the paper: each interest learns how fast it forgets. The rates start spread from 0.02 (the whole
+    window counts) to 1.28 (the newest two or three events), as ALiBi's slopes do.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__(config)
+        rates = torch.logspace(math.log10(0.02), math.log10(1.28), config.interests)
+        self.log_rates = nn.Parameter(rates.log())
+
+    def _penalty(self, ages: Tensor) -> Tensor:
+        return self.log_rates.exp().view(-1, *(1,) * ages.ndim) * ages
 
 
 class DynamicRouting(Extractor):
@@ -195,6 +222,8 @@ class Recent(Extractor):
 def build_guidance(config: ModelConfig) -> Extractor:
     """The extractor that `config.guidance` names."""
     match config.guidance:
+        case "recency_attentive":
+            return RecencyAttentive(config)
         case "self_attentive":
             return SelfAttentive(config)
         case "dynamic_routing":

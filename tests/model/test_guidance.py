@@ -13,7 +13,14 @@ from model.dimerec import DimeRec
 from model.sphere import unit
 from tests.factories import make_model
 
-KINDS: list[GuidanceKind] = ["self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"]
+KINDS: list[GuidanceKind] = [
+    "recency_attentive",
+    "self_attentive",
+    "dynamic_routing",
+    "sasrec",
+    "mlp",
+    "recent",
+]
 HISTORIES = [[3, 1, 4, 1, 5, 9, 2, 6], [5], [3, 5, 8, 9, 7], [2, 7, 1]]
 
 Matrix = npt.NDArray[np.float64]
@@ -33,8 +40,12 @@ def parameter(network: DimeRec, name: str) -> Matrix:
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-def test_self_attentive_is_comirec_sa(history: list[int]) -> None:
-    network = model("self_attentive")
+@pytest.mark.parametrize("kind", ["self_attentive", "recency_attentive"])
+def test_self_attentive_is_comirec_sa_and_recency_attentive_takes_ages_off(
+    kind: GuidanceKind, history: list[int]
+) -> None:
+    network = model(kind)
+    rates = np.exp(parameter(network, "log_rates")) if kind == "recency_attentive" else np.zeros(3)
     vectors = item_vectors(network, history)
     positions, w1, w2 = (
         parameter(network, name) for name in ("positions.table.weight", "hidden.weight", "interests.weight")
@@ -43,6 +54,7 @@ def test_self_attentive_is_comirec_sa(history: list[int]) -> None:
     for k in range(3):
         logits = [
             sum(w2[k][j] * math.tanh(w1[j] @ (vector + positions[n])) for j in range(len(w1)))
+            - rates[k] * (len(history) - 1 - n)
             for n, vector in enumerate(vectors)
         ]
         weights = [math.exp(logit) for logit in logits]
@@ -114,7 +126,7 @@ def test_one_pass_over_a_history_gives_the_guidance_of_every_prefix(kind: Guidan
             assert torch.allclose(one_pass[row, position], alone, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["self_attentive", "sasrec", "mlp", "recent"])
+@pytest.mark.parametrize("kind", ["recency_attentive", "self_attentive", "sasrec", "mlp", "recent"])
 def test_the_order_of_a_history_matters(kind: GuidanceKind) -> None:
     network = model(kind)
     forwards, backwards = (network.guide(collate([history], 8)) for history in ([1, 2, 3, 4], [4, 3, 2, 1]))
