@@ -1,10 +1,11 @@
 """Pure computation: resolved requests in, answers out. One forward pass and one index search for a batch."""
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -80,6 +81,8 @@ class Engine:
         self.retriever = Retriever(bundle.index, bundle.catalogue)
         self._index = bundle.index
         self._popularity = Popularity(bundle.catalogue)
+        of_category = Counter(chain.from_iterable(bundle.catalogue.categories))
+        self._rarity = {name: count**-0.5 for name, count in of_category.items()}
 
     @property
     def most_steps(self) -> int:
@@ -187,7 +190,10 @@ class Engine:
         return [Recommended(row, score, None) for row, score in best], []
 
     def _top_categories(self, interests: Vectors, rows: Rows) -> list[tuple[str, ...]]:
-        """Each interest's categories: those of the answered items, weighted by softmax(cosine / τ)."""
+        """Each interest's categories: those of the answered items, weighted by softmax(cosine / τ).
+
+        A category that the whole catalogue is full of says less of an interest, so it counts by 1 / √items.
+        """
         categories = [self.catalogue.category(int(row)) for row in rows]
         column_of: dict[str, int] = {}
         for names in categories:
@@ -197,7 +203,7 @@ class Engine:
             return [()] * len(interests)
         membership = np.zeros((len(rows), len(column_of)), dtype=np.float32)
         for line, names in enumerate(categories):
-            membership[line, [column_of[name] for name in names]] = 1.0
+            membership[line, [column_of[name] for name in names]] = [self._rarity[name] for name in names]
         cosines = interests @ self._index.vectors(rows).T
         weights = np.exp(
             (cosines - cosines.max(axis=1, keepdims=True)) / np.float32(self.defaults.temperature)
