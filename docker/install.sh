@@ -19,8 +19,13 @@ fail() {
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$python is not a Python 3.11 or newer; name one, as in PYTHON=python3.12"
-[ -x "$venv/bin/pip" ] || "$python" -m venv "$venv" ||
-    fail "$python cannot make virtual environments; on Debian: apt-get install python3-venv"
+quiet=
+if [ -x "$venv/bin/pip" ]; then
+    quiet=--quiet # most is there already, and pip would say so of each
+else
+    "$python" -m venv "$venv" ||
+        fail "$python cannot make virtual environments; on Debian: apt-get install python3-venv"
+fi
 
-"$venv/bin/pip" install --disable-pip-version-check --constraint "$here/../constraints.txt" \
+"$venv/bin/pip" install $quiet --disable-pip-version-check --constraint "$here/../constraints.txt" \
     ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"} "$@"
