@@ -282,9 +282,9 @@ async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) ->
         async with impatient(redis_server) as store:
             await store.append("u", [Event("a", 1)])
             raw.config_set("maxmemory", 1)
-            with pytest.raises(HistoryUnavailable, match="OOM"):
+            with pytest.raises(HistoryUnavailable, match="maxmemory"):
                 await store.append("u", [Event("b", 2)])
-            with pytest.raises(HistoryUnavailable, match="OOM"):
+            with pytest.raises(HistoryUnavailable, match="maxmemory"):
                 await store.append_many([("u", Event("b", 2))])
             raw.config_set("maxmemory", 0)
             assert await store.read("u", 50) == [Event("a", 1)]

@@ -64,11 +64,11 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
 
 def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
     server = serve()
-    server.watch("4711", "1001")
-    server.answer(user_id="4711")
+    server.watch("somebody", "1001")
+    server.answer(user_id="somebody")
     server.answer(user_id="nobody")
-    server.client.get("/users/4711/history")
-    server.client.get("/nowhere/4711")
+    server.client.get("/users/somebody/history")
+    server.client.get("/nowhere/somebody")
     server.client.post("/admin/reload")
     server.recommend(k=0)
     response = server.client.get("/metrics")
@@ -91,7 +91,7 @@ def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
     assert samples["dimerec_bundle_info", server.service.bundles.engine.version] == 1
     for stage in ("history", "queue", "model", "search"):
         assert samples["dimerec_stage_seconds_count", stage] == 2
-    assert "4711" not in response.text
+    assert "somebody" not in response.text
 
 
 def test_apps_in_one_process_count_separately(serve: Serve) -> None:
