@@ -59,7 +59,7 @@ def test_it_is_built_in_two_stages_of_one_base() -> None:
 def test_cpu_is_the_default_and_the_rest_is_by_argument() -> None:
     arguments = dict(value.partition("=")[::2] for value in values("ARG"))
     assert arguments["EXTRA"] == "cpu"
-    assert arguments["TORCH_INDEX"].endswith("/cpu")
+    assert arguments["TORCH_INDEX"] == ""
 
 
 def test_it_ends_as_a_user_with_no_rights() -> None:
