@@ -53,7 +53,7 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
                 raise CheckpointError(f"{path} is no {_FORMAT} file ({found}); train or publish it anew")
             config = ModelConfig.model_validate_json(metadata.get("config", ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch maps the file
         raise CheckpointError(f"cannot read the model {path}: {error}") from error
     except ValidationError as error:
         first = error.errors()[0]
