@@ -174,9 +174,8 @@ class Trainer:
 
     def _step(self, batch: PrefixBatch) -> Losses:
         self.steps += 1
-        rate = self.config.learning_rate * min(1.0, self.steps / max(self.config.warmup_steps, 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._learning_rate()
         with self._autocast():
             losses = self.model.loss(batch, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
@@ -184,6 +183,14 @@ class Trainer:
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
         return losses
+
+    def _learning_rate(self) -> float:
+        config = self.config
+        rate = config.learning_rate * min(1.0, self.steps / max(config.warmup_steps, 1))
+        if config.learning_rate_decay == "none":
+            return rate
+        all_steps = config.epochs * self.batches.examples / config.batch_size
+        return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
 
     def _autocast(self) -> AbstractContextManager[object]:
         wanted = self.config.precision

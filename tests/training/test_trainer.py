@@ -173,6 +173,27 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_clear_message(tmp_path: P
     assert load_checkpoint(tmp_path / BEST_FILE).item_vectors().isfinite().all()
 
 
+def test_the_learning_rate_warms_up_and_falls_to_nothing_over_the_epochs(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Reader(Watcher):
+        def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
+            super().batch_done(examples, losses)
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    dataset, settings = cyclic_dataset(), config(epochs=5, learning_rate=0.01, warmup_steps=4)
+    open_run(tmp_path, RunConfig(training=settings, data_fingerprint=dataset.fingerprint))
+    trainer = Trainer(settings, leave_one_out(dataset), dataset.catalogue, tmp_path)
+    trainer.run(Reader())
+    steps = 5 * 450 / 64  # epochs · examples / batch size
+    expected = [
+        0.01 * min(1, step / 4) * (1 + np.cos(np.pi * min(1, step / steps))) / 2
+        for step in range(1, len(rates) + 1)
+    ]
+    assert rates == pytest.approx(expected, rel=1e-9)
+    assert rates[-1] < 1e-4 < max(rates)
+
+
 def test_a_damaged_progress_file_is_told_in_one_line(tmp_path: Path) -> None:
     train(cyclic_dataset(), config(epochs=1), tmp_path, Watcher())
     path = tmp_path / LAST_FILE
