@@ -75,6 +75,8 @@ class Manifest(_Part):
     model: ModelConfig
     serving: ServingDefaults
     metrics: dict[str, FiniteFloat]
+    split: Annotated[str, Field(max_length=64)] | None = None
+    """Name of the split that the model was trained on: what it may be evaluated with."""
     data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
     source_revision: Annotated[str, Field(max_length=256)] | None = None
     files: dict[str, FileEntry]

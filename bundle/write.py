@@ -54,6 +54,7 @@ def publish(
     serving: ServingDefaults,
     metrics: dict[str, float],
     data_fingerprint: str,
+    split: str | None = None,
     source_revision: str | None = None,
     make_current: bool = True,
 ) -> str:
@@ -78,6 +79,7 @@ def publish(
                 "serving": serving,
                 "metrics": metrics,
                 "data_fingerprint": data_fingerprint,
+                "split": split,
                 "source_revision": source_revision,
                 "files": {name: _entry(staging / name) for name in CONTENT_FILES},
             }

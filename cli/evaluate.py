@@ -185,7 +185,8 @@ def _trained(run: Path | None, bundle: Path | None, version: str | None, device:
         return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint)
     if bundle is not None:
         loaded = load(bundle, version, str(chosen))
-        return _Trained(loaded.model, loaded.manifest.serving, None, loaded.manifest.data_fingerprint)
+        manifest = loaded.manifest
+        return _Trained(loaded.model, manifest.serving, manifest.split, manifest.data_fingerprint)
     return None
 
 

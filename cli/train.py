@@ -50,7 +50,7 @@ def command(
     initial = None
     if init is not None:
         bundle = load(init)
-        initial = Initial(bundle.model, bundle.catalogue)
+        initial = Initial(bundle.model, bundle.catalogue, bundle.version)
     with TrainingProgress(Console(), settings) as observer:
         outcome = train(dataset, settings, out, observer, initial)
     report(outcome, settings, out, Console())

@@ -1,5 +1,6 @@
 """What a DimeRec model is made of; saved inside every checkpoint and bundle."""
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -25,8 +26,8 @@ class Architecture(BaseModel):
 
     process: ProcessKind = Field("geodesic", description="forward noise process (paper §4.3)")
     timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
-    first_cosine: float = Field(
-        0.2, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); about 1.6/√dim"
+    first_cosine: float | None = Field(
+        None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 1.6/√dim"
     )
     hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
     layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
@@ -45,6 +46,11 @@ class Architecture(BaseModel):
         if self.guidance == "sasrec" and self.dim % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
         return self
+
+    @property
+    def signal(self) -> float:
+        """c_1: `first_cosine`, or where it is unset what leaves x_1 about 2.6 nats of x_0."""
+        return min(1.6 / math.sqrt(self.dim), 0.9) if self.first_cosine is None else self.first_cosine
 
     @property
     def guidance_vectors(self) -> int:

@@ -34,7 +34,7 @@ class DimeRec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        cosines = mean_cosines(config.timesteps, config.first_cosine)
+        cosines = mean_cosines(config.timesteps, config.signal)
         self.register_buffer("cosines", cosines.float(), persistent=False)
         self.items = ItemTable(config.items, config.dim)
         self.guidance = build_guidance(config)

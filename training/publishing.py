@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+from bundle.errors import BundleError
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.faiss_index import build_index
 from index.tuning import IndexKind
 from model.checkpoint import load_checkpoint
+from training.config import TrainingConfig
 from training.dataset import Dataset
 from training.errors import ConfigError, QualityError, TrainingError
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
@@ -36,7 +38,7 @@ def publish_run(
         raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
     best = _best(run, config)
     if not force:
-        _check_quality(root, config.training.monitor, best, margin)
+        _check_quality(root, config.training, best, margin)
     model = load_checkpoint(run / BEST_FILE)
     return publish(
         root,
@@ -46,6 +48,7 @@ def publish_run(
         serving=config.training.serving,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
         data_fingerprint=config.data_fingerprint,
+        split=config.training.split,
         source_revision=source_revision,
     )
 
@@ -57,14 +60,20 @@ def _best(run: Path, config: RunConfig) -> EpochRecord:
     return max(records, key=lambda record: record.validation[config.training.monitor])
 
 
-def _check_quality(root: Path, monitor: str, best: EpochRecord, margin: float) -> None:
-    version = current_version(root)
-    if version is None:
-        return
-    metrics = verify(root, version).metrics
-    name = f"{VALIDATION}{monitor}"
-    if name not in metrics:
-        raise QualityError(f"{version}, in service, does not tell its {name}; publish with --force")
+def _check_quality(root: Path, config: TrainingConfig, best: EpochRecord, margin: float) -> None:
+    monitor, split = config.monitor, config.split
+    try:
+        version = current_version(root)
+        if version is None:
+            return
+        manifest = verify(root, version)
+    except BundleError as error:
+        raise QualityError(f"{error}; it cannot be compared with, so publish with --force") from error
+    metrics, name = manifest.metrics, f"{VALIDATION}{monitor}"
+    if manifest.split != split or name not in metrics:
+        raise QualityError(
+            f"{version}, in service, does not tell its {name} on the split {split}; publish with --force"
+        )
     before, after = metrics[name], best.validation[monitor]
     if after < before * (1 - margin):
         raise QualityError(

@@ -42,6 +42,8 @@ class RunConfig(BaseModel):
 
     training: TrainingConfig
     data_fingerprint: str
+    initial_version: str | None = None
+    """The bundle that a warm start began from."""
 
 
 class EpochRecord(BaseModel):
@@ -97,11 +99,13 @@ def read_run_config(directory: Path) -> RunConfig:
 
 
 def read_records(directory: Path) -> list[EpochRecord]:
-    """The epochs of a run so far, oldest first; none if it has not finished its first."""
-    path = directory / METRICS_FILE
-    if not path.exists():
-        return []
-    return [EpochRecord.model_validate_json(line) for line in path.read_text().splitlines()]
+    """The epochs of a run so far, oldest first; none if it has not finished its first.
+
+    Read from `last.safetensors`, which a kill cannot part from the model. Raises TrainingError
+    if it is damaged.
+    """
+    path = directory / LAST_FILE
+    return _read_last(path, tensors=False)[1] if path.exists() else []
 
 
 def save_progress(directory: Path, progress: Progress) -> None:
@@ -116,7 +120,7 @@ def save_progress(directory: Path, progress: Progress) -> None:
         save_file(
             {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, metadata
         )
-    _write_text(directory / METRICS_FILE, "".join(f"{record}\n" for record in records))
+    write_records(directory, progress.records)
 
 
 def load_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progress:
@@ -124,18 +128,7 @@ def load_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progre
 
     Raises TrainingError if the file is damaged.
     """
-    path = directory / LAST_FILE
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if metadata.get("format") != _FORMAT:
-            raise TrainingError(f"{path} is no {_FORMAT} file; remove the run and train anew")
-        records = [EpochRecord.model_validate_json(line) for line in json.loads(metadata["records"])]
-    except (OSError, SafetensorError, ValidationError, KeyError, ValueError) as error:
-        raise TrainingError(
-            f"{path} cannot be resumed from ({error}); remove the run and train anew"
-        ) from error
+    tensors, records = _read_last(directory / LAST_FILE)
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith(_OPTIMIZER):
@@ -145,10 +138,32 @@ def load_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progre
     return Progress(model, {"state": state, "param_groups": param_groups}, records)
 
 
+def write_records(directory: Path, records: list[EpochRecord]) -> None:
+    """Write `metrics.jsonl`, for people and plots; the run itself does not read it."""
+    _write_text(directory / METRICS_FILE, "".join(f"{record.model_dump_json()}\n" for record in records))
+
+
+def _read_last(path: Path, *, tensors: bool = True) -> tuple[dict[str, Tensor], list[EpochRecord]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            values = {name: file.get_tensor(name) for name in (file.keys() if tensors else ())}
+        if metadata.get("format") != _FORMAT:
+            raise TrainingError(f"{path} is no {_FORMAT} file; remove the run and train anew")
+        records = [EpochRecord.model_validate_json(line) for line in json.loads(metadata["records"])]
+    except (OSError, SafetensorError, ValidationError, KeyError, ValueError) as error:
+        raise TrainingError(
+            f"{path} cannot be resumed from ({error}); remove the run and train anew"
+        ) from error
+    return values, records
+
+
 def _difference(existing: RunConfig, asked: RunConfig) -> str:
     """Name the first setting in which two runs differ."""
     if existing.data_fingerprint != asked.data_fingerprint:
         return "data set"
+    if existing.initial_version != asked.initial_version:
+        return f"--init ({existing.initial_version}, not {asked.initial_version})"
     before, after = (_flat(run.training.model_dump()) for run in (existing, asked))
     key = next(key for key in before if before[key] != after[key])
     return f"{key} ({before[key]}, not {after[key]})"

@@ -29,6 +29,7 @@ from training.run import (
     load_progress,
     open_run,
     save_progress,
+    write_records,
 )
 from training.splits import SPLITS, Split
 from training.warm_start import Initial, copy_weights
@@ -74,7 +75,19 @@ def train(
     split = SPLITS[config.split](dataset)
     if not len(split.validation):
         raise TrainingError(f"the split {config.split} leaves nothing to validate on: give more events")
-    resumed = open_run(out, RunConfig(training=config, data_fingerprint=dataset.fingerprint))
+    if not PrefixBatches(split.train, 1, 1).examples:
+        raise TrainingError(
+            f"the split {config.split} leaves no user two events to learn from: prepare longer histories"
+            " (with leave-one-out at least four events)"
+        )
+    resumed = open_run(
+        out,
+        RunConfig(
+            training=config,
+            data_fingerprint=dataset.fingerprint,
+            initial_version=None if initial is None else initial.version,
+        ),
+    )
     trainer = Trainer(config, split, dataset.catalogue, out)
     if resumed:
         trainer.resume()
@@ -110,6 +123,7 @@ class Trainer:
         self.model.load_state_dict(progress.model)
         self.optimizer.load_state_dict(progress.optimizer)
         self.records = progress.records
+        write_records(self.out, self.records)  # a kill may have come between the two files
         steps = [int(entry["step"]) for entry in progress.optimizer["state"].values()]
         self.steps = max(steps, default=0)
 

@@ -15,6 +15,7 @@ class Initial:
 
     model: DimeRec
     catalogue: Catalogue
+    version: str
 
 
 def copy_weights(initial: Initial, model: DimeRec, catalogue: Catalogue) -> int:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bundle.read import current_version, load, versions
+from bundle.write import publish
 from index.catalogue import Catalogue
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
@@ -53,6 +54,35 @@ def test_a_model_that_fell_by_more_than_the_margin_is_refused_unless_forced(
     forced = publish_run(runs / "poor", dataset, tmp_path, force=True)
     assert current_version(tmp_path) == forced
     assert publish_run(runs / "poor", dataset, tmp_path, margin=0.0) > forced
+
+
+@pytest.mark.parametrize("damaged", ["CURRENT", "model.safetensors"])
+def test_a_damaged_bundle_in_service_is_replaced_by_force(
+    tmp_path: Path, runs: Path, dataset: Dataset, damaged: str
+) -> None:
+    version = publish_run(runs / "good", dataset, tmp_path)
+    path = tmp_path / damaged if damaged == "CURRENT" else tmp_path / version / damaged
+    path.write_text("nonsense")
+    with pytest.raises(QualityError, match="--force"):
+        publish_run(runs / "good", dataset, tmp_path)
+    assert load(tmp_path, publish_run(runs / "good", dataset, tmp_path, force=True))
+
+
+def test_metrics_of_different_splits_are_not_compared(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    bundle = load(tmp_path, publish_run(runs / "good", dataset, tmp_path))
+    assert bundle.manifest.split == "leave-one-out"
+    publish(
+        tmp_path,
+        bundle.model,
+        bundle.catalogue,
+        bundle.index,
+        serving=bundle.manifest.serving,
+        metrics=bundle.manifest.metrics,
+        data_fingerprint=dataset.fingerprint,
+        split="time",
+    )
+    with pytest.raises(QualityError, match="on the split leave-one-out"):
+        publish_run(runs / "good", dataset, tmp_path)
 
 
 def test_the_index_is_of_the_kind_asked_for(tmp_path: Path, runs: Path, dataset: Dataset) -> None:

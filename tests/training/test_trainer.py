@@ -20,7 +20,7 @@ from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig
 from training.dataset import Dataset, write_dataset
 from training.errors import ConfigError, TrainingError
-from training.run import BEST_FILE, LAST_FILE, EpochRecord, RunConfig, open_run, read_records
+from training.run import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRecord, RunConfig, open_run, read_records
 from training.splits import leave_one_out
 from training.trainer import Outcome, Trainer, train
 from training.warm_start import Initial
@@ -194,6 +194,29 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing_over_the_epochs(tmp_pat
     assert rates[-1] < 1e-4 < max(rates)
 
 
+def test_a_kill_between_the_two_files_of_an_epoch_loses_no_record(tmp_path: Path) -> None:
+    train(cyclic_dataset(), config(epochs=2), tmp_path, Watcher())
+    (tmp_path / METRICS_FILE).unlink()
+    assert [record.epoch for record in read_records(tmp_path)] == [1, 2]
+    outcome = train(cyclic_dataset(), config(epochs=2), tmp_path, Watcher())
+    assert outcome.reason == "all 2 epochs done"
+    assert len((tmp_path / METRICS_FILE).read_text().splitlines()) == 2
+
+
+def test_a_log_without_anything_to_learn_from_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="at least four events"):
+        train(cyclic_dataset(length=3), config(epochs=1), tmp_path, Watcher())
+
+
+def test_a_run_is_resumed_only_from_the_start_that_it_had(tmp_path: Path) -> None:
+    dataset = cyclic_dataset()
+    train(dataset, config(epochs=1), tmp_path / "old", Watcher())
+    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
+    train(dataset, config(epochs=1), tmp_path / "warm", Watcher(), initial)
+    with pytest.raises(ConfigError, match=r"another --init \(v1, not None\)"):
+        train(dataset, config(epochs=1), tmp_path / "warm", Watcher())
+
+
 def test_a_damaged_progress_file_is_told_in_one_line(tmp_path: Path) -> None:
     train(cyclic_dataset(), config(epochs=1), tmp_path, Watcher())
     path = tmp_path / LAST_FILE
@@ -205,7 +228,7 @@ def test_a_damaged_progress_file_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     train(dataset, config(epochs=60, patience=60), tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue)
+    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     shifted = renamed(cyclic_dataset(items=42))
     fresh = first_epoch(train(shifted, config(epochs=1, seed=5), tmp_path / "fresh", Watcher()))
     warm = first_epoch(train(shifted, config(epochs=1, seed=5), tmp_path / "warm", Watcher(), initial))
@@ -215,7 +238,7 @@ def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path
 def test_a_warm_start_from_another_architecture_names_the_key(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     train(dataset, config(epochs=1), tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue)
+    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     wider = config(epochs=1, model=config().model.model_copy(update={"dim": 32}))
     with pytest.raises(ConfigError, match=r"model\.dim is 32.*has 16"):
         train(dataset, wider, tmp_path / "new", Watcher(), initial)
