@@ -1,5 +1,6 @@
 """`dimerec demo`: the whole path on public data, each stage the command that a user would give."""
 
+import socket
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -11,6 +12,7 @@ from rich.console import Console
 import training.configs
 from bundle.read import current_version
 from cli import evaluate, import_history, prepare, publish, serve, train
+from service.errors import StartupError
 from training.dataset import SEQUENCES_FILE
 from training.movielens import fetch_movielens_100k
 
@@ -33,6 +35,8 @@ def command(
     Takes a few minutes on two cores; finished stages are not repeated, so a second call serves at once.
     (Data: GroupLens, for research use, not to be redistributed.)
     """
+    if not prepare_only:
+        _check_port(host, port)
     console = Console()
     data, run, bundles = directory / "data", directory / "run", directory / "bundles"
 
@@ -79,6 +83,18 @@ class _Stages:
         self._console.rule(f"{self._number}/{_STAGES} {title}{' (done before)' if done else ''}")
         if not done:
             run()
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that is taken now, not after minutes of training."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartupError(
+                f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
+            ) from error
 
 
 def _explain(console: Console, host: str, port: int) -> None:

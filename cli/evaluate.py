@@ -199,7 +199,7 @@ def _check_fit(trained: _Trained, dataset: Dataset, split: SplitName | None) -> 
         )
     if split is not None and trained.split is not None and split != trained.split:
         raise ConfigError(
-            f"the run was trained on the split {trained.split} and may know what {split} holds out;"
+            f"the model was trained on the split {trained.split} and may know what {split} holds out;"
             f" leave out --split, or train with --set split={split}"
         )
 

@@ -40,13 +40,14 @@ def run_directory(dataset: Dataset, tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
-def published(root: Path, dataset: Dataset, fingerprint: str) -> str:
+def published(root: Path, dataset: Dataset, fingerprint: str, split: str | None = None) -> str:
     model = make_model(ITEMS)
     return publish(
         *(root, model, dataset.catalogue, make_index(model)),
         serving=make_serving(),
         metrics={},
         data_fingerprint=fingerprint,
+        split=split,
     )
 
 
@@ -142,6 +143,17 @@ def test_a_model_of_other_data_is_refused(dimerec: Run, dataset: Dataset, data: 
     done = dimerec("evaluate", "--bundle", tmp_path / "bundles", "--data", data)
     assert done.code == 1
     assert "trained on other data (0123456789abcdef)" in done.err
+
+
+def test_a_bundle_is_measured_on_the_split_that_it_was_trained_on(
+    dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path
+) -> None:
+    published(tmp_path / "bundles", dataset, dataset.fingerprint, split="leave-one-out")
+    asked = ("evaluate", "--bundle", tmp_path / "bundles", "--data", data)
+    assert "leave-one-out split" in dimerec(*asked).out
+    refused = dimerec(*asked, "--split", "time")
+    assert refused.code == 1
+    assert "was trained on the split leave-one-out" in refused.err
 
 
 def test_what_is_not_there_is_said(dimerec: Run, data: Path, run_directory: Path, tmp_path: Path) -> None:
