@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from index.catalogue import MAX_ID_LENGTH
 from training.data_card import DataCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare
@@ -137,7 +138,7 @@ def _add_items_file(table: Table, card: ItemsFileCard) -> None:
         "without events, left out of the catalogue": card.without_events,
         "with events but not listed, kept without title": card.unlisted,
         "rows repeat an id and were left out": card.repeated,
-        "rows without a usable id were left out": card.without_id,
+        f"rows without an id of 1–{MAX_ID_LENGTH} printable characters were left out": card.without_id,
     }
     for note, count in notes.items():
         if count:

@@ -1,5 +1,6 @@
 """The catalogue: the caller's item ids and the rows they have here, with titles, categories, popularity."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +13,13 @@ from index.atomic import replacing
 from index.errors import CatalogueError
 from index.vector_index import Rows
 
-MAX_ID_LENGTH = 256
+MAX_ID_LENGTH = 128
+"""Characters that a user, item or event id has at most, at least 1."""
+
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
+"""What an id matches besides: no control characters; read alike by Python, Polars, pydantic, JSON Schema."""
+
+_ID = re.compile(PRINTABLE)
 
 _SCHEMA = pa.schema(
     [
@@ -27,8 +34,8 @@ _SCHEMA = pa.schema(
 class Catalogue:
     """Items in row order: line i of every column describes row i + 1; row 0 is padding and is no item.
 
-    ``item_ids``: unique, 1 … 256 characters; ``titles``: None where unknown; ``categories``: none, one or
-    several an item; ``popularity``: events counted in the training log, int64 (items,).
+    ``item_ids``: unique, each as :func:`is_id` asks; ``titles``: None where unknown; ``categories``: none,
+    one or several an item; ``popularity``: events counted in the training log, int64 (items,).
     Raises :class:`CatalogueError` when the columns do not fit together.
     """
 
@@ -137,9 +144,10 @@ class Catalogue:
                 f"{count - len(self._row_of)} item ids appear more than once: give each item one row"
             )
         for row, item_id in enumerate(self.item_ids, start=1):
-            if not 1 <= len(item_id) <= MAX_ID_LENGTH:
+            if not is_id(item_id):
                 raise CatalogueError(
-                    f"the id of row {row} must have 1 … {MAX_ID_LENGTH} characters, not {len(item_id)}"
+                    f"the id of row {row} must have 1 … {MAX_ID_LENGTH} characters, none of them a control"
+                    " character: give the item another id"
                 )
 
     def _index_categories(self) -> None:
@@ -156,6 +164,11 @@ class Catalogue:
         owners = np.repeat(np.arange(1, len(self) + 1), counts)[order]
         ends = np.cumsum(np.bincount(self._codes, minlength=len(self._code_of)))
         self._rows_by_code = np.split(owners, ends[:-1])
+
+
+def is_id(text: str) -> bool:
+    """Return whether ``text`` may be an id: 1 … 128 characters, none of them a control character."""
+    return len(text) <= MAX_ID_LENGTH and _ID.fullmatch(text) is not None
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:

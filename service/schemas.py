@@ -18,14 +18,14 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from index.catalogue import MAX_ID_LENGTH, PRINTABLE
+
 MOST_ITEMS = 500
 LONGEST_HISTORY = 1_000
-LONGEST_ID = 128
 MOST_DRAWS = 32
 MOST_STEPS = 50
 MOST_REQUESTS = 256
 MOST_EVENTS = 1_000
-_PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 
 
 def _integral(value: object) -> object:
@@ -43,12 +43,12 @@ def _not_null(field: str) -> dict[str, Any]:
 
 _ID_SCHEMA = {
     "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": LONGEST_ID, "pattern": _PRINTABLE},
+        {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": PRINTABLE},
         {"type": "integer"},
     ],
     "description": "a string without control characters, or an integer that stands for its decimal digits",
 }
-Text = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID, pattern=_PRINTABLE)]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=PRINTABLE)]
 Id = Annotated[Text, BeforeValidator(_integer_as_text), WithJsonSchema(_ID_SCHEMA, mode="validation")]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS), BeforeValidator(_integral)]
 Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS), BeforeValidator(_integral)]

@@ -29,7 +29,7 @@ class ItemsFileCard(BaseModel):
     repeated: int
     """Rows left out because an earlier row has the same id."""
     without_id: int
-    """Rows left out because they have no id, or one that is too long."""
+    """Rows left out because they have no id, or one that is too long or has control characters."""
     without_events: int
     """Listed items that are not in the catalogue: nothing is known of them that a model could learn."""
     unlisted: int

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from index.catalogue import MAX_ID_LENGTH
+from index.catalogue import MAX_ID_LENGTH, PRINTABLE
 from training.data_card import Dropped
 from training.dataset import WINDOWS, TimestampUnit
 from training.errors import DataError
@@ -120,6 +120,7 @@ def _id_column(name: str, source: str, option: str) -> _Column:
     problems = {
         f"{source} is missing": pl.col(name).is_null(),
         f"{source} is longer than {MAX_ID_LENGTH} characters": pl.col(name).str.len_chars() > MAX_ID_LENGTH,
+        f"{source} has control characters": ~pl.col(name).str.contains(PRINTABLE),
     }
     return _Column(name, source, option, text_expression, problems)
 

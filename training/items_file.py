@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from index.catalogue import MAX_ID_LENGTH
+from index.catalogue import MAX_ID_LENGTH, PRINTABLE
 from training.prepare_options import PrepareOptions
 from training.tables import explaining, require_columns, scan_table, text_expression
 
@@ -43,7 +43,8 @@ def read_items_file(path: Path, options: PrepareOptions) -> ItemsFile:
             title=title.str.replace_all(r"\s+", " ").str.strip_chars().replace("", None),
             categories=categories.fill_null([]),
         ).collect(engine="streaming")
-    with_id = rows.filter(pl.col("item_id").str.len_chars() <= MAX_ID_LENGTH)
+    item_id = pl.col("item_id").str
+    with_id = rows.filter(item_id.len_chars() <= MAX_ID_LENGTH, item_id.contains(PRINTABLE))
     items = with_id.sort("item_id", "title", pl.col("categories").list.join("\x1f"), nulls_last=True)
     items = items.unique("item_id", keep="first", maintain_order=True)
     known = {options.item_column, options.title_column, options.category_column}

@@ -99,8 +99,10 @@ def test_others_can_read_the_file(tmp_path: Path) -> None:
         ((["a", "b"], [None, None], [[]], [1, 1]), "categories"),
         ((["a", "b"], [None, None], [[], []], [1]), "popularity"),
         ((["a", "b"], [None, None], [[], []], [1, -1]), "popularity"),
-        ((["a", ""], [None, None], [[], []], [1, 1]), "row 2 must have 1 … 256 characters"),
-        ((["a", "b" * 257], [None, None], [[], []], [1, 1]), "row 2 must have 1 … 256 characters"),
+        ((["a", ""], [None, None], [[], []], [1, 1]), "row 2 must have 1 … 128 characters"),
+        ((["a", "b" * 129], [None, None], [[], []], [1, 1]), "row 2 must have 1 … 128 characters"),
+        ((["a", "b\n"], [None, None], [[], []], [1, 1]), "row 2 must have .* none of them a control"),
+        ((["a", "\x9fb"], [None, None], [[], []], [1, 1]), "row 2 must have .* none of them a control"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(columns: tuple, message: str) -> None:

@@ -143,8 +143,11 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
         ("a", "x", "yesterday"),
         ("a", "x", "nan"),
         ("a", "x", "1e30"),
-        ("a" * 257, "x", 5),
-        ("a", "y" * 257, 5),
+        ("a" * 129, "x", 5),
+        ("a", "y" * 129, 5),
+        ("a\x01b", "x", 5),
+        ("a", "y\x9f", 5),
+        ("a", "y\t" * 65, 5),
         ("a", "y", 10),
         ("a", "y", 10),
     ]
@@ -153,8 +156,10 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
     assert dropped(card) == {
         "user_id is missing": 1,
         "item_id is missing": 1,
-        "user_id is longer than 256 characters": 1,
-        "item_id is longer than 256 characters": 1,
+        "user_id is longer than 128 characters": 1,
+        "item_id is longer than 128 characters": 2,
+        "user_id has control characters": 1,
+        "item_id has control characters": 1,
         "timestamp is not a number of s or ms, nor an order": 3,
         "timestamp is out of range": 1,
         "repeats an event (same user, item and timestamp)": 2,
@@ -276,7 +281,8 @@ class TestItemsFile:
         items = log.with_name("items.csv")
         items.write_text(
             'item_id,title,category,year\nz,"Zed, part  2",Drama|War|Drama\nx,,\ncold,Never seen,War\n'
-            ",No id,War\nx,Ex,Comedy\nx,Another,Drama\n"
+            ",No id,War\nx,Ex,Comedy\nx,Another,Drama\nx\x01,Control character,War\n"
+            f"{'x' * 129},Too long,War\n"
         )
         card, dataset = prepared(log, items)
         catalogue = dataset.catalogue
@@ -287,7 +293,7 @@ class TestItemsFile:
             "file": "items.csv",
             "listed": 3,
             "repeated": 2,
-            "without_id": 1,
+            "without_id": 3,
             "without_events": 1,
             "unlisted": 1,
             "ignored_columns": ["year"],
