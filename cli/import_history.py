@@ -77,7 +77,7 @@ async def _import(store: RedisHistory, path: Path, options: PrepareOptions, most
     try:
         await store.ping()
         log = read_event_log(path, options)
-        newest, job = _newest(log.events, most), _job(path, options, most)
+        newest, job = log.newest(most), _job(path, options, most)
         done = await store.import_progress(job)
         with _Report(newest.height, done) as report:
             for drop in log.dropped:
@@ -89,19 +89,6 @@ async def _import(store: RedisHistory, path: Path, options: PrepareOptions, most
         raise HistoryUnavailable(f"{error}; give the same command again to go on from here") from error
     finally:
         await store.close()
-
-
-def _newest(events: pl.DataFrame, most: int) -> pl.DataFrame:
-    """A row a user, by id: the items and timestamps of the newest `most` events, oldest first.
-
-    Events of one instant come in an order of their own for every user, as in prepared data.
-    """
-    return (
-        events.sort("timestamp", pl.struct("user_id", "item_id").hash())
-        .group_by("user_id")
-        .agg(pl.col("item_id", "timestamp").tail(most))
-        .sort("user_id")
-    )
 
 
 def _job(events: Path, options: PrepareOptions, most: int) -> str:

@@ -1,6 +1,7 @@
 """`dimerec recommend`: the service's answers without the service, for one user or for a whole log."""
 
-from collections.abc import Iterator
+from dataclasses import replace
+from itertools import starmap
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -16,6 +17,7 @@ from rich.table import Table
 from bundle.read import load
 from index.atomic import replacing
 from service.engine import Engine, EngineAnswer, EngineRequest
+from service.settings import read_settings
 from training.errors import ConfigError, DataError
 from training.event_log import read_event_log
 from training.prepare_options import PrepareOptions
@@ -75,11 +77,8 @@ def command(
     asked = _Asked(engine, k, diversity, seed)
     if history is not None:
         _print(engine, asked.answers([_User("", history.split(","))])[0])
-    elif events is not None and out is None:
-        found = list(_users(events, user))
-        if not found:
-            raise DataError(f"{events} has no event of user {user!r}")
-        _print(engine, asked.answers(found)[0])
+    elif events is not None and user is not None:
+        _print(engine, asked.answers([_of_user(events, user)])[0])
     elif events is not None and out is not None:
         _write(engine, asked, events, out)
 
@@ -112,18 +111,23 @@ class _Asked:
         )
 
 
-def _users(events: Path, only: str | None = None) -> Iterator[_User]:
-    """The users of a log by id, each with the items of their events in the order of time."""
-    log = read_event_log(events, PrepareOptions()).events
+def _histories(events: Path, only: str | None = None) -> pl.DataFrame:
+    """A row a user, by id: the id and the items of the newest events, as many as the service keeps."""
+    log = read_event_log(events, PrepareOptions())
     if only is not None:
-        log = log.filter(pl.col("user_id") == only)
-    histories = log.sort("user_id", "timestamp", "item_id").group_by("user_id", maintain_order=True)
-    for user_id, items in histories.agg("item_id").iter_rows():
-        yield _User(user_id, items)
+        log = replace(log, events=log.events.filter(user_id=only))
+    return log.newest(read_settings().history_max_events).select("user_id", "item_id")
+
+
+def _of_user(events: Path, user: str) -> _User:
+    found = _histories(events, user)
+    if found.is_empty():
+        raise DataError(f"{events} has no event of user {user!r}")
+    return _User(*found.row(0))
 
 
 def _write(engine: Engine, asked: _Asked, events: Path, out: Path) -> None:
-    users = list(_users(events))
+    histories = _histories(events)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     rows = 0
     with (
@@ -131,14 +135,14 @@ def _write(engine: Engine, asked: _Asked, events: Path, out: Path) -> None:
         pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
         Progress(*columns, console=Console(stderr=True)) as progress,
     ):
-        task = progress.add_task("users", total=len(users))
-        for first in range(0, len(users), _USERS_AT_ONCE):
-            some = users[first : first + _USERS_AT_ONCE]
-            table = _table(engine, some, asked.answers(some))
+        task = progress.add_task("users", total=histories.height)
+        for some in histories.iter_slices(_USERS_AT_ONCE):
+            users = list(starmap(_User, some.iter_rows()))
+            table = _table(engine, users, asked.answers(users))
             writer.write_table(table)
             rows += table.num_rows
-            progress.advance(task, len(some))
-    typer.echo(f"{rows:,} recommendations for {len(users):,} users → {out}")
+            progress.advance(task, len(users))
+    typer.echo(f"{rows:,} recommendations for {histories.height:,} users → {out}")
 
 
 def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> pa.Table:

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from index.catalogue import MAX_ID_LENGTH, PRINTABLE
@@ -34,11 +36,20 @@ class EventLog:
 
     events: pl.DataFrame
     """`user_id` string, `item_id` string, `timestamp` int64 (ms or order), `window` string where asked for;
-    each (user, item, timestamp) once, in no particular order."""
+    each (user, item, timestamp) once, oldest first.
+
+    Events of one instant come in an order given by a hash of user and item. The order of rows in the file
+    cannot, or whatever is made of the log would depend on it; nor can the item's id or popularity, which
+    would teach a model that within an instant some items come first.
+    """
     rows: int
     timestamp_unit: TimestampUnit
     dropped: list[Dropped]
     ignored_columns: list[str]
+
+    def newest(self, most: int) -> pl.DataFrame:
+        """A row a user, by id: lists `item_id` and `timestamp` of the newest `most` events, oldest first."""
+        return self.events.group_by("user_id").agg(pl.col("item_id", "timestamp").tail(most)).sort("user_id")
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def read_event_log(path: Path, options: PrepareOptions) -> EventLog:
     if once.height < events.height:
         repeats = events.height - once.height
         dropped.append(Dropped(reason="repeats an event (same user, item and timestamp)", events=repeats))
-    return EventLog(once, rows, unit, dropped, sorted(set(schema) - _known_columns(options)))
+    return EventLog(_oldest_first(once), rows, unit, dropped, sorted(set(schema) - _known_columns(options)))
 
 
 def _columns(options: PrepareOptions) -> list[_Column]:
@@ -149,6 +160,27 @@ def _first_of(problems: dict[str, pl.Expr]) -> pl.Expr:
         reversed(problems.items()),
         none,
     )
+
+
+def _oldest_first(events: pl.DataFrame) -> pl.DataFrame:
+    """The events by time, those of one instant by a hash that depends on nothing but the two ids."""
+    ties = _mixed(_mixed(_digests(events["user_id"])) ^ _digests(events["item_id"]))
+    return events.with_columns(tie=ties).sort("timestamp", "tie").drop("tie")
+
+
+def _digests(ids: pl.Series) -> npt.NDArray[np.uint64]:
+    """A 64-bit digest `(ids,)` of each id; polars' own hash differs between its versions."""
+    distinct = ids.unique()
+    digests = b"".join(blake2b(id_.encode(), digest_size=8).digest() for id_ in distinct)
+    numbers = pl.Series(np.frombuffer(digests, "<u8").astype(np.uint64))
+    return ids.replace_strict(distinct, numbers).to_numpy()
+
+
+def _mixed(keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014): every bit depends on every other."""
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
+    return keys ^ (keys >> np.uint64(31))
 
 
 def _why_empty(rows: int, dropped: list[Dropped]) -> str:

@@ -49,7 +49,7 @@ def prepare(events: Path, items: Path | None, out: Path, options: PrepareOptions
 
 @dataclass(frozen=True)
 class _Coded:
-    """Events with numbers for ids, in no particular order; all arrays `(events,)`."""
+    """Events with numbers for ids, in the order of the log; all arrays `(events,)`."""
 
     user_ids: pl.Series
     """Sorted; a user's number is its place here."""
@@ -115,7 +115,7 @@ def _arranged(
     row_of = np.zeros(len(popularity), np.int32)
     row_of[by_popularity] = np.arange(1, len(by_popularity) + 1)
     user, row = coded.users[kept], row_of[coded.items[kept]]
-    order = np.lexsort((_tie_breakers(user, row), coded.timestamps[kept], user))
+    order = np.argsort(user, kind="stable")
     present = np.flatnonzero(lengths)
     return Dataset(
         user_ids=coded.user_ids.gather(present).to_list(),
@@ -134,19 +134,6 @@ def _catalogue(item_ids: pl.Series, popularity: npt.NDArray[np.int64], listed: I
     items = item_ids.to_frame().join(listed.items, on="item_id", how="left", maintain_order="left")
     titles, categories = items["title"].to_list(), items["categories"].fill_null([]).to_list()
     return Catalogue(item_ids.to_list(), titles, categories, popularity)
-
-
-def _tie_breakers(users: npt.NDArray[np.integer], rows: npt.NDArray[np.integer]) -> npt.NDArray[np.uint64]:
-    """A hash of user and item, which orders events of one user at one instant.
-
-    The order of rows in the file cannot, or the result would depend on it; nor can the item's row or id,
-    which would teach a model that within an instant popular items come first.
-    """
-    keys = users.astype(np.uint64) << np.uint64(32) | rows.astype(np.uint64)
-    # The finaliser of SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        keys = (keys ^ (keys >> np.uint64(shift))) * np.uint64(factor)
-    return keys ^ (keys >> np.uint64(31))
 
 
 def _card(
