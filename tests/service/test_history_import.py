@@ -167,7 +167,7 @@ def test_trouble_is_one_line_with_a_remedy(
         ("--events", log, "--redis", "ftp://u:secret@h"): "the scheme must be redis://",
         ("--events", str(tmp_path / "none.csv"), "--redis", redis_url): "no such file",
         ("--events", str(tmp_path / "other.csv"), "--redis", redis_url): "has no column 'user_id'",
-        ("--events", str(tmp_path / "nul.csv"), "--redis", redis_url): "item_id: must be valid Unicode",
+        ("--events", str(tmp_path / "nul.csv"), "--redis", redis_url): "item_id has control characters",
     }.items():
         code, out, err = run(capsys, *arguments)
         assert (code, out) == (1, "")
