@@ -61,7 +61,7 @@ _RESPONSES = {
     413: "The body is larger than the service reads",
     415: "The body is not declared as `application/json`",
     422: "A field is missing or out of bounds; `errors` names it",
-    503: "OverloadedError, shutting down, or without its history store; `Retry-After` says when to come back",
+    503: "Overloaded, shutting down, or without its history store; `Retry-After` says when to come back",
     504: "`deadline_ms` passed before the work began",
 }
 

@@ -93,6 +93,7 @@ def test_every_operation_describes_its_errors_as_problems(server: Running) -> No
             assert operation["description"], path
             for status, response in operation["responses"].items():
                 assert response["description"], (path, status)
+                assert "Error" not in response["description"], (path, status)
                 if int(status) >= 400:
                     assert list(response["content"]) == ["application/problem+json"], (path, status)
             if "requestBody" in operation:
