@@ -1,7 +1,7 @@
 """Everything that can be wrong with a bundle, as one tree.
 
 BundleError
-├── BundleRequestError       what was asked for makes no sense: a version name, a number to keep
+├── BundleRequestError       what was asked for makes no sense: a version name, a number to keep, a device
 ├── BundleMissingError       nothing is published there, or not that version
 ├── BundleDamagedError       a file is missing, cut short, altered or a link
 └── BundleIncompatibleError  whole, but of another format, or its parts do not belong together
@@ -15,7 +15,7 @@ class BundleError(Exception):
 
 
 class BundleRequestError(BundleError):
-    """What was asked for makes no sense: a version name, a number of versions to keep."""
+    """What was asked for makes no sense: a version name, a number of versions to keep, a device."""
 
 
 class BundleMissingError(BundleError):

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleError, BundleMissingError
+from bundle.errors import (
+    BundleDamagedError,
+    BundleError,
+    BundleIncompatibleError,
+    BundleMissingError,
+    BundleRequestError,
+)
 from bundle.manifest import (
     CURRENT_FILE,
     INDEX_FILE,
@@ -26,6 +32,7 @@ from index.catalogue import Catalogue
 from index.errors import IndexingError
 from index.faiss_index import FaissIndex, gpu_available
 from model.checkpoint import CheckpointError, load_checkpoint
+from model.device import find_device
 from model.dimerec import DimeRec
 
 _MOST_MANIFEST_BYTES = 1 << 20
@@ -92,8 +99,13 @@ def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
     """Return the bundle ``version`` (by default the one in service), verified, its model on ``device``.
 
     On a CUDA device the index goes there too, where FAISS was built for it and the index is no graph (hnsw).
-    Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
+    Raises BundleRequestError for a device that is not there; BundleMissingError, BundleDamagedError or
+    BundleIncompatibleError, naming the file and the remedy.
     """
+    try:
+        find_device(device)
+    except ValueError as error:
+        raise BundleRequestError(str(error)) from error
     if version is not None:
         return _load(root, version, device)
     while True:

@@ -15,6 +15,7 @@ from index.catalogue import Catalogue
 from model.batch import PrefixBatch
 from model.checkpoint import save_checkpoint
 from model.config import ModelConfig
+from model.device import find_device
 from model.dimerec import DimeRec, Losses
 from training.batches import PrefixBatches
 from training.config import TrainingConfig
@@ -231,12 +232,12 @@ def choose_device(wanted: str) -> torch.device:
 
     Raises ConfigError where the device is not there.
     """
-    available = torch.cuda.is_available()
     if wanted == "auto":
-        return torch.device("cuda" if available else "cpu")
-    if wanted.startswith("cuda") and not available:
-        raise ConfigError(f"device is {wanted!r}, but torch finds no CUDA device; use device=auto or cpu")
-    return torch.device(wanted)
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return find_device(wanted)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _parameter_groups(model: DimeRec, weight_decay: float) -> list[dict[str, object]]:

@@ -242,3 +242,10 @@ def test_damage_tells_from_other_trouble(root: Path, version: str) -> None:
     (root / version / "index.faiss").write_bytes(b"")
     with pytest.raises(BundleDamagedError, match="has 0 bytes instead of"):
         load(root)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "meta", "garbage"])
+def test_a_device_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path, device: str) -> None:
+    with pytest.raises(BundleRequestError, match=f"^device '{device}' .*: say cpu") as raised:
+        load(tmp_path / "nothing", device=device)
+    assert "\n" not in str(raised.value)

@@ -126,7 +126,8 @@ def test_the_baselines_alone_on_another_split(
         (("--bundle", "bundles"), "--run and --bundle name two models"),
         (("--steps", "9"), "--steps is 9, the model has 8"),
         (("--temperature", "0"), "--temperature: Input should be greater than or equal to 0.001"),
-        (("--device", "cuda:7"), "cuda:7"),
+        (("--device", "cuda:99"), "device 'cuda:99' is not there"),
+        (("--device", "garbage"), "device 'garbage' is none: say cpu"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(
