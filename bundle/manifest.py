@@ -26,9 +26,12 @@ from pydantic import (
 )
 
 from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
+from index.merging import DEFAULT_TEMPERATURE
 from model.config import ModelConfig
 
 FORMAT_VERSION = 1
+MOST_DRAWS = 32
+"""Interests drawn for one request at most, whoever asks."""
 
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
@@ -55,7 +58,7 @@ class ServingDefaults(_Part):
     """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
-    draws: int = Field(8, ge=1, le=64, description="interests drawn per user")
+    draws: int = Field(8, ge=1, le=MOST_DRAWS, description="interests drawn per user")
     interest_mode: Literal["generated", "guidance", "both"] = Field(
         "generated", description="search with the draws, with the guidance vectors, or with both"
     )
@@ -63,7 +66,9 @@ class ServingDefaults(_Part):
         "mean", description="score of an item: mean of the interests' softmaxes, or its best cosine"
     )
     diversity: float = Field(0.0, ge=0, le=1, description="weight of category overlap when re-ranking")
-    temperature: float = Field(0.1, ge=0.001, le=1000, description="τ of the softmax over hits when merging")
+    temperature: float = Field(
+        DEFAULT_TEMPERATURE, ge=0.001, le=1000, description="τ of the softmax over hits when merging"
+    )
 
 
 class Manifest(_Part):

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bundle.manifest import ServingDefaults
+from bundle.manifest import MOST_DRAWS, ServingDefaults
 from bundle.read import load
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
@@ -73,7 +73,7 @@ def command(
         Part, typer.Option("--on", help="Choose settings on validation, report on test.")
     ] = "test",
     steps: Annotated[int | None, typer.Option(min=1, rich_help_panel=SERVING)] = None,
-    draws: Annotated[int | None, typer.Option(min=1, max=64, rich_help_panel=SERVING)] = None,
+    draws: Annotated[int | None, typer.Option(min=1, max=MOST_DRAWS, rich_help_panel=SERVING)] = None,
     interest_mode: Annotated[
         Literal["generated", "guidance", "both"] | None, typer.Option(rich_help_panel=SERVING)
     ] = None,

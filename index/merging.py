@@ -12,6 +12,9 @@ from index.vector_index import Rows, Vectors
 
 Merge = Literal["mean", "max"]
 
+DEFAULT_TEMPERATURE = 0.1
+"""τ of the softmax over hits where nobody chose another; a bundle says its own."""
+
 
 class Merged(NamedTuple):
     """Items scored over all interests.

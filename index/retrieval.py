@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.errors import QueryError
 from index.exact import ExactIndex, best_positions
-from index.merging import Merge, diversify, merge_interests
+from index.merging import DEFAULT_TEMPERATURE, Merge, diversify, merge_interests
 from index.vector_index import Rows, VectorIndex, Vectors, checked_unit_vectors
 
 MAX_K = 1_000
@@ -62,7 +62,7 @@ class Query:
     categories: frozenset[str] | None = None
     diversity: float = 0.0
     merge: Merge = "mean"
-    temperature: float = 0.07
+    temperature: float = DEFAULT_TEMPERATURE
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))

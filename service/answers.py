@@ -163,7 +163,7 @@ class VersionAnswer(_Answer):
         description="as measured before publishing", examples=[{"ndcg@20": 0.17}]
     )
     items: int = Field(description="catalogue size", examples=[1682])
-    most_steps: int = Field(description="largest `steps` this model takes", examples=[32])
+    most_steps: int = Field(description="largest `steps` a request may ask for", examples=[32])
     defaults: Defaults
     history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
 

@@ -19,6 +19,7 @@ from index.vector_index import Rows, Vectors
 from model.batch import collate
 from model.sampler import starting_noise
 from service.popularity import Popularity
+from service.schemas import MOST_STEPS
 
 InterestMode = Literal["generated", "guidance", "both"]
 MOST_TOP_CATEGORIES = 3
@@ -86,8 +87,8 @@ class Engine:
 
     @property
     def most_steps(self) -> int:
-        """The largest number of denoising steps that the model takes."""
-        return self._model.config.timesteps
+        """The largest number of denoising steps that a request may ask for."""
+        return min(MOST_STEPS, self._model.config.timesteps)
 
     def seed_for(self, *identity: str) -> int:
         """A seed in 0 … 2⁶³ − 1 that follows from who asks and from the model, and from nothing else."""

@@ -18,11 +18,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from bundle.manifest import MOST_DRAWS
 from index.catalogue import MAX_ID_LENGTH, PRINTABLE
 
 MOST_ITEMS = 500
 LONGEST_HISTORY = 1_000
-MOST_DRAWS = 32
 MOST_STEPS = 50
 MOST_REQUESTS = 256
 MOST_EVENTS = 1_000

@@ -10,12 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleError, BundleRequestError
-from bundle.manifest import CONTENT_FILES
+from bundle.manifest import CONTENT_FILES, ServingDefaults
 from bundle.read import current_version, load, previous_version, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
 from index.faiss_index import build_index, gpu_available
+from index.retrieval import Query
+from service.schemas import RecommendRequest
 from tests.factories import (
     make_catalogue,
     make_index,
@@ -26,6 +29,14 @@ from tests.factories import (
 )
 
 FACTS = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_fingerprint": "abc"}
+
+
+def test_defaults_stay_within_what_is_served() -> None:
+    assert Query(make_unit_vectors(1, 4), 1).temperature == ServingDefaults().temperature
+    assert RecommendRequest(history=["1"], interests=ServingDefaults(draws=32).draws).interests == 32
+    for asked in (lambda: ServingDefaults(draws=33), lambda: RecommendRequest(history=["1"], interests=33)):
+        with pytest.raises(ValidationError, match="less than or equal to 32"):
+            asked()
 
 
 def names_in(root: Path) -> set[str]:

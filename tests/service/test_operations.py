@@ -4,6 +4,7 @@ import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from bundle.read import load
 from service.engine import Engine, EngineAnswer, EngineRequest
 from service.routes import operations
+from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
 from tests.service.serving import Running
 
@@ -60,6 +62,14 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
     }
     assert version["history_store"] == "in-process"
     assert re.fullmatch(r"\d+\.\d+\.\d+", version["service"])
+
+
+def test_no_more_steps_are_offered_than_the_contract_takes(serve: Serve, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, items=20, timesteps=100)
+    server = serve(bundle=tmp_path)
+    most = server.client.get("/version").json()["most_steps"]
+    assert server.recommend(history=["1001"], steps=most).status_code == 200
+    assert server.recommend(history=["1001"], steps=most + 1).status_code == 422
 
 
 def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
