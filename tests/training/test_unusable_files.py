@@ -60,7 +60,7 @@ def refusal(path: Path, items: Path | None = None, **options: object) -> str:
             HEADER + b"a,x,1.5\na,y,2\na,z,3\n",
             "'timestamp' has fractions, so it is no order; say --timestamp-unit",
         ),
-        (gzip.compress(HEADER + ROWS * 2000)[:60], "damaged gzip file"),
+        (gzip.compress(HEADER + ROWS * 2000, mtime=0)[:60], "damaged gzip file"),
         (b"\x1f\x8b" + b"no gzip at all", "damaged gzip file|cannot be read"),
         (b"PAR1 and then nothing", "damaged Parquet file"),
         (bytes(range(128, 256)) * 9, "is not UTF-8 text"),
