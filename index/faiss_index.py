@@ -6,7 +6,9 @@ after its seal was checked, from the very bytes that were checked.
 """
 
 import hashlib
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal, cast
 
 import faiss
@@ -30,11 +32,14 @@ _SEAL_SIZE = len(_SEAL) + hashlib.sha256().digest_size
 class FaissIndex:
     """Nearest neighbours among rows 1 … n by a FAISS index, made by :func:`build_index` or :meth:`load`.
 
-    Searches may run from several threads at once on the CPU, from one at a time on a GPU.
+    Any thread may search at any time: together on the CPU; on a GPU, where FAISS wants them so, in turn.
     """
 
-    def __init__(self, searcher: Any, kind: IndexKind, vectors: Vectors) -> None:
+    def __init__(
+        self, searcher: Any, kind: IndexKind, vectors: Vectors, *, one_at_a_time: bool = False
+    ) -> None:
         self._searcher = searcher
+        self._turn: AbstractContextManager[object] = Lock() if one_at_a_time else nullcontext()
         self._vectors = vectors
         self.kind: IndexKind = kind
         self.dim = int(searcher.d)
@@ -45,7 +50,9 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
         """Return cosines (q, k) and rows (q, k), best first; −inf and −1 where fewer than ``k`` are found."""
         queries = checked_unit_vectors(queries, "queries", self.dim)
-        cosines, rows = self._searcher.search(queries, checked_depth(k))
+        depth = checked_depth(k)
+        with self._turn:
+            cosines, rows = self._searcher.search(queries, depth)
         cosines[rows < 0] = -np.inf
         return cosines, rows
 
@@ -68,7 +75,8 @@ class FaissIndex:
         if self.kind == "hnsw":
             raise GpuUnavailableError("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
         resources = faiss.StandardGpuResources()
-        return FaissIndex(faiss.index_cpu_to_gpu(resources, device, self._searcher), self.kind, self._vectors)
+        searcher = faiss.index_cpu_to_gpu(resources, device, self._searcher)
+        return FaissIndex(searcher, self.kind, self._vectors, one_at_a_time=True)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""

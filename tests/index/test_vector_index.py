@@ -1,5 +1,7 @@
 """One suite over every index: the NumPy reference and FAISS's three kinds."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -161,6 +163,17 @@ def test_a_gpu_index_finds_what_the_cpu_finds(kind: str) -> None:
     gpu_cosines, gpu_rows = index.on_gpu().search(QUERIES, 20)
     np.testing.assert_allclose(gpu_cosines, cosines, atol=1e-4)
     assert np.mean(gpu_rows == rows) > 0.99
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not gpu_available(), reason="needs faiss-gpu and a CUDA device")
+@pytest.mark.parametrize("kind", ["flat", "ivf"])
+def test_a_gpu_index_answers_threads_in_turn(kind: str) -> None:
+    index = build_index(VECTORS, kind).on_gpu()
+    alone = index.search(QUERIES, 20)[1]
+    with ThreadPoolExecutor(8) as threads:
+        for _, rows in threads.map(lambda _: index.search(QUERIES, 20), range(200)):
+            np.testing.assert_array_equal(rows, alone)
 
 
 @pytest.mark.gpu
