@@ -5,13 +5,26 @@ import hashlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.log_options import (
+    DEFAULTS,
+    EventsFile,
+    EventTypeColumn,
+    EventTypes,
+    ItemColumn,
+    MinWeight,
+    TimestampColumn,
+    TimeUnit,
+    UserColumn,
+    WeightColumn,
+    prepare_options,
+)
 from service.errors import StartupError
 from service.history.errors import HistoryUnavailable
 from service.history.importing import History, Imported, import_histories
@@ -21,14 +34,11 @@ from service.settings import read_settings
 from training.event_log import read_event_log
 from training.prepare_options import PrepareOptions
 
-COLUMNS = "Column names"
-
-_DEFAULTS = PrepareOptions()
 _STEP_TIMEOUT_S = 30.0
 
 
 def command(
-    events: Annotated[Path, typer.Option(help="The event log: Parquet, CSV or TSV, gzip allowed.")],
+    events: EventsFile,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -37,12 +47,14 @@ def command(
             "with a password: others can see this line]",
         ),
     ] = None,
-    user_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.user_column,
-    item_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.item_column,
-    timestamp_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.timestamp_column,
-    timestamp_unit: Annotated[
-        Literal["auto", "s", "ms", "order"], typer.Option(help="As for `dimerec prepare`.")
-    ] = "auto",
+    user_column: UserColumn = DEFAULTS.user_column,
+    item_column: ItemColumn = DEFAULTS.item_column,
+    timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
+    event_type_column: EventTypeColumn = DEFAULTS.event_type_column,
+    weight_column: WeightColumn = DEFAULTS.weight_column,
+    timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
+    event_types: EventTypes = None,
+    min_weight: MinWeight = None,
 ) -> None:
     """Load an event log into Redis, so that the service knows everybody's history from the start.
 
@@ -57,11 +69,15 @@ def command(
     settings = read_settings(redis_url=redis)
     if settings.redis_url is None:
         raise StartupError("import-history needs a Redis: give --redis URL or set DIMEREC_REDIS_URL")
-    options = PrepareOptions(
+    options = prepare_options(
         user_column=user_column,
         item_column=item_column,
         timestamp_column=timestamp_column,
+        event_type_column=event_type_column,
+        weight_column=weight_column,
         timestamp_unit=timestamp_unit,
+        event_types=event_types,
+        min_weight=min_weight,
     )
     store = RedisHistory.from_url(
         settings.redis_url.get_secret_value(),

@@ -2,38 +2,49 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.log_options import (
+    COLUMNS,
+    DEFAULTS,
+    FILTERS,
+    EventsFile,
+    EventTypeColumn,
+    EventTypes,
+    ItemColumn,
+    MinWeight,
+    TimestampColumn,
+    TimeUnit,
+    UserColumn,
+    WeightColumn,
+    prepare_options,
+)
 from index.catalogue import MAX_ID_LENGTH
 from training.data_card import DataCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare
-from training.prepare_options import CategorySeparator, PrepareOptions
-
-COLUMNS = "Column names"
-FILTERS = "What counts as an event"
-
-_DEFAULTS = PrepareOptions()
+from training.prepare_options import CategorySeparator
 
 
 def command(
-    events: Annotated[Path, typer.Option(help="The event log: Parquet, CSV or TSV, gzip allowed.")],
+    events: EventsFile,
     out: Annotated[Path, typer.Option(help="Directory to write to; made if need be.")] = Path("data"),
     items: Annotated[
-        Path | None, typer.Option(help="The items file, of the same formats: titles and categories.")
+        Path | None,
+        typer.Option(
+            help="The items file, of the same formats and with the same item column: titles and categories."
+        ),
     ] = None,
-    user_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.user_column,
-    item_column: Annotated[
-        str, typer.Option(help="In the events and in the items file.", rich_help_panel=COLUMNS)
-    ] = _DEFAULTS.item_column,
-    timestamp_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.timestamp_column,
-    event_type_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.event_type_column,
-    weight_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.weight_column,
+    user_column: UserColumn = DEFAULTS.user_column,
+    item_column: ItemColumn = DEFAULTS.item_column,
+    timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
+    event_type_column: EventTypeColumn = DEFAULTS.event_type_column,
+    weight_column: WeightColumn = DEFAULTS.weight_column,
     window_column: Annotated[
         str | None,
         typer.Option(
@@ -41,35 +52,23 @@ def command(
             rich_help_panel=COLUMNS,
         ),
     ] = None,
-    title_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = _DEFAULTS.title_column,
+    title_column: Annotated[str, typer.Option(rich_help_panel=COLUMNS)] = DEFAULTS.title_column,
     category_column: Annotated[
         str, typer.Option(help="A list, or text that holds several.", rich_help_panel=COLUMNS)
-    ] = _DEFAULTS.category_column,
+    ] = DEFAULTS.category_column,
     category_separator: Annotated[
         CategorySeparator,
         typer.Option(help="Between categories in text; auto: | or else , where there is one."),
     ] = "auto",
-    timestamp_unit: Annotated[
-        Literal["auto", "s", "ms", "order"],
-        typer.Option(
-            help="Seconds or milliseconds since the epoch, or just an order. auto: by the median, an order "
-            "below 10^8, seconds below 10^11, else milliseconds. Date-times need none."
-        ),
-    ] = "auto",
-    event_type: Annotated[
-        list[str] | None,
-        typer.Option(help="Keep only events of this type; repeatable.", rich_help_panel=FILTERS),
-    ] = None,
-    min_weight: Annotated[
-        float | None,
-        typer.Option(help="Keep only events of at least this weight.", rich_help_panel=FILTERS),
-    ] = None,
+    timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
+    event_types: EventTypes = None,
+    min_weight: MinWeight = None,
     min_events: Annotated[
         int, typer.Option(min=3, help="Leave out users with fewer events.", rich_help_panel=FILTERS)
-    ] = _DEFAULTS.min_events,
+    ] = DEFAULTS.min_events,
     min_item_events: Annotated[
         int, typer.Option(min=1, help="Leave out items with fewer events.", rich_help_panel=FILTERS)
-    ] = _DEFAULTS.min_item_events,
+    ] = DEFAULTS.min_item_events,
 ) -> None:
     """Turn an event log into sequences, an item table and a data card.
 
@@ -90,13 +89,13 @@ def command(
         events,
         items,
         out,
-        PrepareOptions(
+        prepare_options(
             user_column=user_column,
             item_column=item_column,
             timestamp_column=timestamp_column,
             timestamp_unit=timestamp_unit,
             event_type_column=event_type_column,
-            event_types=tuple(event_type or ()),
+            event_types=event_types,
             weight_column=weight_column,
             min_weight=min_weight,
             window_column=window_column,

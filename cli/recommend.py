@@ -15,6 +15,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from bundle.read import load
+from cli.log_options import (
+    DEFAULTS,
+    EventTypeColumn,
+    EventTypes,
+    ItemColumn,
+    MinWeight,
+    TimestampColumn,
+    TimeUnit,
+    UserColumn,
+    WeightColumn,
+    prepare_options,
+)
 from index.atomic import replacing
 from service.engine import Engine, EngineAnswer, EngineRequest
 from service.settings import read_settings
@@ -58,6 +70,14 @@ def command(
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise. [default: from the user id]")] = None,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
+    user_column: UserColumn = DEFAULTS.user_column,
+    item_column: ItemColumn = DEFAULTS.item_column,
+    timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
+    event_type_column: EventTypeColumn = DEFAULTS.event_type_column,
+    weight_column: WeightColumn = DEFAULTS.weight_column,
+    timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
+    event_types: EventTypes = None,
+    min_weight: MinWeight = None,
 ) -> None:
     """Recommend from the shell: a table for one user, or a Parquet file for all users of a log.
 
@@ -73,14 +93,24 @@ def command(
         raise ConfigError("give either --history or --events")
     if history is None and (user is None) == (out is None):
         raise ConfigError("with --events give either --user (a table) or --out (a file for all users)")
+    options = prepare_options(
+        user_column=user_column,
+        item_column=item_column,
+        timestamp_column=timestamp_column,
+        event_type_column=event_type_column,
+        weight_column=weight_column,
+        timestamp_unit=timestamp_unit,
+        event_types=event_types,
+        min_weight=min_weight,
+    )
     engine = Engine(load(bundle, device=device))
     asked = _Asked(engine, k, diversity, seed)
     if history is not None:
         _print(engine, asked.answers([_User("", history.split(","))])[0])
     elif events is not None and user is not None:
-        _print(engine, asked.answers([_of_user(events, user)])[0])
+        _print(engine, asked.answers([_of_user(events, options, user)])[0])
     elif events is not None and out is not None:
-        _write(engine, asked, events, out)
+        _write(engine, asked, _histories(events, options), out)
 
 
 class _Asked:
@@ -111,23 +141,22 @@ class _Asked:
         )
 
 
-def _histories(events: Path, only: str | None = None) -> pl.DataFrame:
+def _histories(events: Path, options: PrepareOptions, only: str | None = None) -> pl.DataFrame:
     """A row a user, by id: the id and the items of the newest events, as many as the service keeps."""
-    log = read_event_log(events, PrepareOptions())
+    log = read_event_log(events, options)
     if only is not None:
         log = replace(log, events=log.events.filter(user_id=only))
     return log.newest(read_settings().history_max_events).select("user_id", "item_id")
 
 
-def _of_user(events: Path, user: str) -> _User:
-    found = _histories(events, user)
+def _of_user(events: Path, options: PrepareOptions, user: str) -> _User:
+    found = _histories(events, options, user)
     if found.is_empty():
         raise DataError(f"{events} has no event of user {user!r}")
     return _User(*found.row(0))
 
 
-def _write(engine: Engine, asked: _Asked, events: Path, out: Path) -> None:
-    histories = _histories(events)
+def _write(engine: Engine, asked: _Asked, histories: pl.DataFrame, out: Path) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     rows = 0
     with (

@@ -1,4 +1,4 @@
-"""Whichever way a log's histories reach the model, the answers are the same."""
+"""Whichever command reads a log, it reads the same histories."""
 
 import random
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
 from tests.service.serving import running, settings_for
 from tests.service.test_serve_command import process
+from training.dataset import load_dataset
 
 USERS = [f"u{user}" for user in (3, 20, 100, 7, 11, 1)]
 INSTANTS, EVENTS_AN_INSTANT = 3, 12
@@ -81,3 +82,38 @@ def test_the_log_prepared_data_and_redis_give_the_same_answers(
     table = pl.read_parquet(out).sort("rank")
     offline = {user: table.filter(user_id=user)["item_id"].to_list() for user in USERS}
     assert offline == {user: recommended for user, (_, recommended) in prepared.items()}
+
+
+def test_every_command_that_reads_a_log_takes_the_same_options(
+    dimerec: Run, tied_log: Path, tmp_path: Path, redis_url: str
+) -> None:
+    root, plain, dirty = tmp_path / "bundles", tmp_path / "plain.parquet", tmp_path / "dirty.parquet"
+    publish_tiny_bundle(root)
+    wanted = pl.read_csv(tied_log).select(
+        pl.lit("watch").alias("kind"),
+        pl.lit(4).alias("stars"),
+        pl.col("user_id").alias("who"),
+        pl.col("item_id").alias("what"),
+        pl.col("timestamp").alias("when"),
+    )
+    unwanted = [wanted.with_columns(kind=pl.lit("skip")), wanted.with_columns(stars=pl.lit(3))]
+    other = tmp_path / "other.csv"
+    pl.concat([*(frame.with_columns(when=pl.col("when") + 1) for frame in unwanted), wanted]).write_csv(other)
+    options = (
+        *("--user-column", "who", "--item-column", "what", "--timestamp-column", "when"),
+        *("--timestamp-unit", "s", "--event-type-column", "kind", "--event-type", "watch"),
+        *("--event-type", "like", "--weight-column", "stars", "--min-weight", 4),
+    )
+    for log, given, out in ((tied_log, (), plain), (other, options, dirty)):
+        done = dimerec("recommend", "--bundle", root, "--events", log, *given, "--out", out)
+        assert done.code == 0, done.err
+        imported = dimerec("import-history", "--events", log, *given, "--redis", redis_url)
+        assert imported.code == 0, imported.err
+        assert dimerec("prepare", "--events", log, *given, "--out", log.with_suffix("")).code == 0
+    assert pl.read_parquet(dirty).equals(pl.read_parquet(plain))
+    events = len(USERS) * INSTANTS * EVENTS_AN_INSTANT
+    assert f"0 events added, {events} known already" in imported.out
+    found, expected = (load_dataset(log.with_suffix("")) for log in (other, tied_log))
+    assert found.fingerprint == expected.fingerprint
+    alone = ("recommend", "--bundle", root, "--user", "u7")
+    assert dimerec(*alone, "--events", other, *options).out == dimerec(*alone, "--events", tied_log).out
