@@ -13,11 +13,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from service.history.errors import HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import AppendResult, Event, HistoryStore
 
 DEFAULT_FAILURES = 5
 DEFAULT_RESET_S = 2.0
+
+_REFUSAL = "the history store failed lately and is tried again in a moment"
 
 Answer = TypeVar("Answer")
 
@@ -34,7 +36,8 @@ class CircuitBreaker:
     """A HistoryStore that gives calls to another one as long as that one answers.
 
     `failures` in a row open the circuit for `reset_s` seconds of `clock`. Only HistoryUnavailable counts;
-    a refused argument or a cancelled call says nothing about the store.
+    a refused argument, a cancelled call, or one that never reached the store (HistoryBusy) says nothing about
+    it, nor does listing users: a scan may be slow where all else is quick.
     """
 
     def __init__(
@@ -78,8 +81,10 @@ class CircuitBreaker:
         return await self._call(lambda: self._store.forget(user_id))
 
     async def users(self, limit: int) -> list[str]:
-        """As the store's, or HistoryUnavailable at once."""
-        return await self._call(lambda: self._store.users(limit))
+        """As the store's, or HistoryUnavailable at once; whatever comes of it does not count."""
+        if self.state is CircuitState.OPEN:
+            raise HistoryUnavailable(_REFUSAL)
+        return await self._store.users(limit)
 
     async def ping(self) -> None:
         """As the store's, or HistoryUnavailable at once."""
@@ -93,10 +98,12 @@ class CircuitBreaker:
         state = self.state
         probe = state is CircuitState.HALF_OPEN
         if state is CircuitState.OPEN or (probe and self._probing):
-            raise HistoryUnavailable("the history store failed lately and is tried again in a moment")
+            raise HistoryUnavailable(_REFUSAL)
         self._probing = self._probing or probe
         try:
             answer = await call()
+        except HistoryBusy:
+            raise
         except HistoryUnreadable:
             self._note_answer(probe)
             raise

@@ -2,6 +2,7 @@
 
 HistoryError
 ├── HistoryUnavailable      the store is slow or gone; ask again later
+│   ├── HistoryBusy         all our own connections are in use; says nothing about the store
 │   └── HistoryUnreadable   the store answers, but this user's history isn't one that we wrote
 ├── HistoryInputError       an id or a timestamp that no store can keep
 └── HistoryUrlError         the address of the store can't be used
@@ -14,6 +15,10 @@ class HistoryError(Exception):
 
 class HistoryUnavailable(HistoryError):  # noqa: N818 (a state of the store, not a mistake)
     """The store is slow or gone; the same call may succeed later."""
+
+
+class HistoryBusy(HistoryUnavailable):
+    """All connections of this process were in use for too long; the store itself was not asked."""
 
 
 class HistoryUnreadable(HistoryUnavailable):

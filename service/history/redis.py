@@ -27,7 +27,7 @@ from redis.exceptions import NoScriptError, RedisClusterException, RedisError, R
 
 from service.history.connection import connect
 from service.history.encoding import decode, encode, encoded_count
-from service.history.errors import HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
@@ -53,9 +53,9 @@ _SCAN_KEYS = 1_000
 class RedisHistory:
     """A HistoryStore in Redis.
 
-    `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call that
-    takes longer than `timeout_s` seconds, waiting for one of `max_connections` included, raises
-    HistoryUnavailable.
+    `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call to Redis
+    that takes longer than `timeout_s` seconds raises HistoryUnavailable; one that waits as long before that,
+    for one of `max_connections`, raises HistoryBusy.
     """
 
     def __init__(
@@ -189,7 +189,14 @@ class RedisHistory:
     async def _bounded(self) -> AsyncIterator[None]:
         """Bound the time of the calls inside, and map what Redis and the network raise to our errors."""
         try:
-            async with asyncio.timeout(self._timeout_s), self._connections:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connections.acquire()
+        except TimeoutError as error:
+            raise HistoryBusy(
+                f"all connections are in use for longer than {self._timeout_s * 1000:.0f} ms"
+            ) from error
+        try:
+            async with asyncio.timeout(self._timeout_s):
                 yield
         except TimeoutError as error:
             raise HistoryUnavailable(
@@ -201,6 +208,8 @@ class RedisHistory:
             raise HistoryUnavailable(f"Redis refuses: {error}") from error
         except (RedisError, RedisClusterException, OSError) as error:
             raise HistoryUnavailable(f"Redis is gone: {error}") from error
+        finally:
+            self._connections.release()
 
 
 def _key(user_or_job: str, prefix: str = _KEY_PREFIX) -> str:

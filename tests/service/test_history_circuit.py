@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 from service.history.circuit import CircuitBreaker, CircuitState
 from service.history.errors import HistoryInputError, HistoryUnavailable, HistoryUnreadable
@@ -44,6 +45,11 @@ class GatedHistory(InProcessHistory):
     async def ping(self) -> None:
         if self.gone:
             raise HistoryUnavailable("gone")
+
+    async def users(self, limit: int) -> list[str]:
+        if self.gone:
+            raise HistoryUnavailable("gone")
+        return await super().users(limit)
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         self.reads += 1
@@ -184,6 +190,18 @@ async def test_a_cancelled_probe_leaves_room_for_the_next(
     assert await breaker.read("u", 9) == HISTORY
 
 
+async def test_listing_users_has_no_say(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+    store.gone = True
+    for _ in range(FAILURES + 1):
+        with pytest.raises(HistoryUnavailable, match="gone"):
+            await breaker.users(9)
+    assert breaker.state == CircuitState.CLOSED
+    await open_circuit(breaker, store)
+    clock.now += RESET_S
+    assert await breaker.users(9) == ["u"]
+    assert breaker.state == CircuitState.HALF_OPEN
+
+
 @pytest.mark.parametrize("late_call_fails", [True, False])
 async def test_a_call_from_before_it_opened_has_no_say(
     breaker: CircuitBreaker, store: GatedHistory, clock: Clock, late_call_fails: bool
@@ -216,6 +234,16 @@ async def test_what_says_nothing_about_the_store_does_not_count(
             await breaker.read("v", 9)
         with pytest.raises(HistoryInputError):
             await breaker.read("", 9)
+    assert breaker.state == CircuitState.CLOSED
+    await breaker.close()
+
+
+async def test_waiting_for_a_connection_of_our_own_does_not_count(
+    redis_server: RedisServer, clock: Clock
+) -> None:
+    store = RedisHistory(redis.asyncio.Redis.from_url(redis_server.url), timeout_s=0.01, max_connections=0)
+    breaker = CircuitBreaker(store, failures=FAILURES, clock=clock)
+    await fail(breaker, FAILURES + 1, "connections are in use")
     assert breaker.state == CircuitState.CLOSED
     await breaker.close()
 
