@@ -81,7 +81,8 @@ def command(
 ) -> None:
     """Recommend from the shell: a table for one user, or a Parquet file for all users of a log.
 
-    Seen items are left out, as the service does; with equal seeds the answers are the service's.
+    Seen items are left out and of a log's users only the newest events are used (DIMEREC_HISTORY_MAX_EVENTS,
+    1,000), as the service does; with equal seeds the answers are the service's.
 
     - `dimerec recommend --bundle bundles --history 50,181,172`
 
@@ -93,6 +94,7 @@ def command(
         raise ConfigError("give either --history or --events")
     if history is None and (user is None) == (out is None):
         raise ConfigError("with --events give either --user (a table) or --out (a file for all users)")
+    listed = None if history is None else _listed(history)
     options = prepare_options(
         user_column=user_column,
         item_column=item_column,
@@ -105,8 +107,8 @@ def command(
     )
     engine = Engine(load(bundle, device=device))
     asked = _Asked(engine, k, diversity, seed)
-    if history is not None:
-        _print(engine, asked.answers([_User("", history.split(","))])[0])
+    if listed is not None:
+        _print(engine, asked.answers([_User("", listed)])[0])
     elif events is not None and user is not None:
         _print(engine, asked.answers([_of_user(events, options, user)])[0])
     elif events is not None and out is not None:
@@ -139,6 +141,14 @@ class _Asked:
             steps=engine.defaults.steps,
             seed=engine.seed_for(*derived) if self._seed is None else self._seed,
         )
+
+
+def _listed(history: str) -> list[str]:
+    item_ids = [item_id.strip() for item_id in history.split(",")]
+    if "" in item_ids:
+        place = item_ids.index("") + 1
+        raise ConfigError(f"--history: id {place} is empty; give item ids separated by single commas")
+    return item_ids
 
 
 def _histories(events: Path, options: PrepareOptions, only: str | None = None) -> pl.DataFrame:
