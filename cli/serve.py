@@ -132,6 +132,8 @@ def _url(listener: socket.socket) -> str:
 
 def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
     """An in-process store with every user's newest events of the prepared data."""
+    import structlog
+
     from training.dataset import load_dataset
 
     dataset = load_dataset(prepared)
@@ -147,4 +149,12 @@ def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
 
     store = InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
     store.load(events())
+    dropped = len(dataset.user_ids) - settings.history_max_users
+    if dropped > 0:
+        structlog.get_logger("dimerec.history").warning(
+            "not all users of --history fit into the store",
+            kept=settings.history_max_users,
+            dropped=dropped,
+            remedy="raise DIMEREC_HISTORY_MAX_USERS, or keep histories in Redis",
+        )
     return store

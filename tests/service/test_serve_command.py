@@ -31,7 +31,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @dataclass
 class Process:
-    """A running `dimerec serve` and what it wrote to stderr so far."""
+    """A running `dimerec serve` and what it wrote to stderr so far, but for the line with its address."""
 
     popen: subprocess.Popen[str]
     url: str
@@ -67,9 +67,13 @@ def process(cwd: Path, *arguments: object, **variables: str) -> Iterator[Process
     lines: list[str] = []
     reader = threading.Thread(target=lambda: lines.extend(popen.stderr or ()), daemon=True)
     try:
-        first = popen.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:\d+", first)
-        assert found, first + popen.stderr.read()
+        found = None
+        while found is None:
+            line = popen.stderr.readline()
+            assert line, "".join(lines)
+            lines.append(line)
+            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+        del lines[-1]
         reader.start()
         yield Process(popen, found[0], lines)
     finally:
@@ -162,6 +166,14 @@ def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Pa
             ("1003", 30),
         ]
         assert sorted(httpx.get(f"{served.url}/users").json()["users"]) == ["196", "7"]
+        assert "warning" not in "".join(served.lines)
+
+    few = {"DIMEREC_HISTORY_MAX_USERS": "1"}
+    with process(tmp_path, "--bundle", bundle_root, "--history", data, **few) as served:
+        assert httpx.get(f"{served.url}/users").json()["users"] == ["7"]
+        warning = json.loads(served.lines[0])
+        assert (warning["level"], warning["kept"], warning["dropped"]) == ("warning", 1, 1)
+        assert "DIMEREC_HISTORY_MAX_USERS" in warning["remedy"]
 
 
 def test_help_teaches() -> None:
