@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,20 @@ import polars as pl
 import pytest
 
 USERS, ITEMS, LENGTH = 60, 30, 10
+
+DIES_BEFORE_RENAMING = """
+import os, signal, sys
+from pathlib import Path
+from cli.main import main
+
+def audit(event, arguments):
+    if event == "os.rename" and Path(arguments[0]).name.startswith(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(audit)
+main(sys.argv[2:])
+"""
+"""Runs `dimerec` with its arguments but the first, and is killed when it renames what starts with that."""
 
 
 def dimerec(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -93,7 +109,24 @@ def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_pat
     model = root / newest / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
     assert "model.safetensors" in refused("bundles", "verify", newest, "--root", root)
-    assert "bundles/" not in refused("bundles", "verify", "../../etc", "--root", root)
+
+
+@pytest.mark.parametrize("action", ["verify", "use"])
+def test_a_version_with_a_path_in_it_is_refused_and_touches_nothing(
+    place: Path, tmp_path: Path, action: str
+) -> None:
+    root, outside = tmp_path / "bundles", tmp_path / "outside"
+    version = (place / "bundles" / "CURRENT").read_text().strip()
+    shutil.copytree(place / "bundles", root)
+    shutil.copytree(root / version, outside / version)  # whole: only its name can be the reason
+    before = everything_in(tmp_path)
+    for name in (f"../outside/{version}", str(outside / version)):
+        assert "is no bundle version" in refused("bundles", action, name, "--root", root)
+        assert everything_in(tmp_path) == before
+
+
+def everything_in(directory: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
 
 
 def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) -> None:
@@ -147,16 +180,21 @@ def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_
     assert "holds no training run" in refused("publish", "--run", tmp_path, "--data", place / "data")
 
 
-def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("renamed", [".publishing-", ".CURRENT."])
+def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path, renamed: str) -> None:
     root = tmp_path / "bundles"
     publish = ["publish", "--run", place / "run", "--data", place / "data", "--root", root]
     done(*publish)
     current = (root / "CURRENT").read_text()
-    command = [sys.executable, "-m", "cli.main", *map(str, publish)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not list(root.glob(".publishing-*")):
-        pass
-    process.kill()
-    process.wait()
-    assert (root / "CURRENT").read_text() == current or process.returncode == 0
+    killed = subprocess.run(
+        [sys.executable, "-c", DIES_BEFORE_RENAMING, renamed, *map(str, publish)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert list(root.glob(f"{renamed}*")), "it was not killed half-way"
+    assert (root / "CURRENT").read_text() == current
     done("recommend", "--bundle", root, "--history", "v1")
+    done(*publish)
+    assert (root / "CURRENT").read_text() > current
