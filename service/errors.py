@@ -92,7 +92,7 @@ class BodyTooLargeError(ServiceError):
     """The request body is larger than the service reads."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"the body is larger than {limit} bytes: split the request")
+        super().__init__(f"larger than {limit} bytes: split the request")
 
 
 class MediaTypeError(ServiceError):

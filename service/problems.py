@@ -128,11 +128,7 @@ def _kind_of(error: Exception) -> Kind:
 
 def _detail_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
-        if error.status_code != MALFORMED.status:
-            return error.detail
-        if isinstance(error.__cause__, RecursionError):
-            return "the body is nested too deeply"
-        return "the body cannot be read as JSON: send UTF-8 text with numbers of reasonable length"
+        return error.detail
     if isinstance(error, HistoryUnavailable):
         return "try again in a moment"  # its own words may name hosts
     if _kind_of(error) is UNEXPECTED:
@@ -160,6 +156,12 @@ def _is_malformed(error: RequestValidationError) -> bool:
 def _fields_of(error: Exception) -> Sequence[FieldFault]:
     if isinstance(error, errors.InvalidRequestError):
         return error.fields
+    if isinstance(error, errors.BodyTooLargeError):
+        return [FieldFault("body", str(error))]
+    if isinstance(error, HTTPException) and error.status_code == MALFORMED.status:
+        if isinstance(error.__cause__, RecursionError):
+            return [FieldFault("body", "nested too deeply")]
+        return [FieldFault("body", "not JSON: send UTF-8 text with numbers of reasonable length")]
     if isinstance(error, RequestValidationError):
         return [field for fault in error.errors() for field in _fields_of_fault(fault, prefixed=True)]
     if isinstance(error, ValidationError):

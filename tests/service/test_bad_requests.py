@@ -134,6 +134,7 @@ def test_malformed_json_is_refused(server: Running, body: bytes, says: str) -> N
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
     assert says in response.json()["detail"]
+    assert [fault["field"] for fault in response.json()["errors"]] == ["body"]
     assert response.json()["type"] == "urn:dimerec:problem:malformed-json"
 
 
@@ -167,11 +168,11 @@ def chunks(count: int) -> Iterator[bytes]:
 
 def test_a_fifty_megabyte_body_is_refused(server: Running) -> None:
     declared = post(server, b" " * 50_000_000)
-    refused(declared, 413)
+    refused(declared, 413, "body")
     chunked = server.client.post(
         "/recommend", content=chunks(50), headers={"content-type": "application/json"}
     )
-    refused(chunked, 413)
+    refused(chunked, 413, "body")
     server.answer(**OK)
 
 
@@ -188,7 +189,7 @@ def test_a_body_of_just_the_limit_is_read(server: Running) -> None:
     limit = server.service.settings.max_body_bytes
     body = json.dumps(OK).encode()
     assert post(server, body + b" " * (limit - len(body))).status_code == 200
-    refused(post(server, body + b" " * (limit - len(body) + 1)), 413)
+    refused(post(server, body + b" " * (limit - len(body) + 1)), 413, "body")
 
 
 @pytest.mark.parametrize(
