@@ -73,19 +73,21 @@ def publish(
         save_checkpoint(staging / MODEL_FILE, model)
         catalogue.write(staging / ITEMS_FILE)
         index.save(staging / INDEX_FILE)
-        manifest = new_manifest(
-            {
-                "model": model.config,
-                "serving": serving,
-                "metrics": metrics,
-                "data_fingerprint": data_fingerprint,
-                "split": split,
-                "source_revision": source_revision,
-                "files": {name: _entry(staging / name) for name in CONTENT_FILES},
-            }
-        )
+        facts = {
+            "model": model.config,
+            "serving": serving,
+            "metrics": metrics,
+            "data_fingerprint": data_fingerprint,
+            "split": split,
+            "source_revision": source_revision,
+            "files": {name: _entry(staging / name) for name in CONTENT_FILES},
+        }
+        manifest = new_manifest(facts)
         _seal(staging, manifest)
         with _locked(root):  # or a pruner could take it for an old version that is not in service
+            while (root / manifest.version).exists():  # an equal bundle of the same microsecond
+                manifest = new_manifest(facts)
+                _seal(staging, manifest)
             staging.rename(root / manifest.version)
             sync_directory(root)
             if make_current:

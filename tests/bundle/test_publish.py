@@ -5,6 +5,7 @@ import json
 import os
 import re
 import stat
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,21 @@ def test_on_a_gpu_the_index_finds_the_same(root: Path) -> None:
     queries = make_unit_vectors(5, 16)
     _, rows = load(root, device="cuda").index.search(queries, 10)
     np.testing.assert_array_equal(rows, load(root).index.search(queries, 10)[1])
+
+
+def test_equal_bundles_published_at_one_instant_get_different_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two orders of a header's keys make two files of one model, so of three equal bundles two are the same.
+    instants = [*[0] * 3, *range(1, 20)]
+
+    class Clock:
+        @staticmethod
+        def now(zone: tzinfo) -> datetime:
+            return datetime(2026, 1, 2, 3, 4, 5, instants.pop(0), tzinfo=zone)
+
+    monkeypatch.setattr("bundle.manifest.datetime", Clock)
+    names = [publish_tiny_bundle(tmp_path, items=20) for _ in range(3)]
+    assert len(set(names)) == 3
+    for name in names:
+        assert load(tmp_path, name).version == name
