@@ -92,6 +92,8 @@ def command(
     """
     if (history is None) == (events is None):
         raise ConfigError("give either --history or --events")
+    if history is not None and (user is not None or out is not None):
+        raise ConfigError("--history is answered by a table; leave out --user and --out")
     if history is None and (user is None) == (out is None):
         raise ConfigError("with --events give either --user (a table) or --out (a file for all users)")
     listed = None if history is None else _listed(history)

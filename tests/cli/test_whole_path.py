@@ -174,6 +174,8 @@ def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_
     assert "model.dims" in refused("train", "--data", place / "data", "--set", "model.dims=3")
     assert "dimerec publish" in refused("recommend", "--bundle", tmp_path, "--history", "v1")
     assert "--history or --events" in refused("recommend", "--bundle", place / "bundles")
+    asked = ["recommend", "--bundle", place / "bundles", "--history", "v1", "--out", tmp_path / "r.parquet"]
+    assert "--history is answered by a table" in refused(*asked)
     missing = ["--events", place / "events.csv", "--user", "nobody"]
     assert "nobody" in refused("recommend", "--bundle", place / "bundles", *missing)
     assert "dimerec publish" in refused("bundles", "list", "--root", tmp_path / "none")
