@@ -1,6 +1,5 @@
 """`dimerec demo`: the whole path on public data, each stage the command that a user would give."""
 
-import socket
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 import training.configs
 from bundle.read import current_version
 from cli import evaluate, import_history, prepare, publish, serve, train
-from service.errors import StartupError
+from service.settings import read_settings
 from training.dataset import SEQUENCES_FILE
 from training.movielens import fetch_movielens_100k
 
@@ -36,7 +35,7 @@ def command(
     (Data: GroupLens, for research use, not to be redistributed.)
     """
     if not prepare_only:
-        _check_port(host, port)
+        serve.bound_socket(read_settings(host=host, port=port)).close()  # now, not after minutes of training
     console = Console()
     data, run, bundles = directory / "data", directory / "run", directory / "bundles"
 
@@ -83,18 +82,6 @@ class _Stages:
         self._console.rule(f"{self._number}/{_STAGES} {title}{' (done before)' if done else ''}")
         if not done:
             run()
-
-
-def _check_port(host: str, port: int) -> None:
-    """Refuse a port that is taken now, not after minutes of training."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise StartupError(
-                f"cannot listen on {host} port {port}: {error.strerror}; choose another with --port"
-            ) from error
 
 
 def _explain(console: Console, host: str, port: int) -> None:

@@ -70,7 +70,7 @@ def command(
     )
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
-    with _bound_socket(settings) as listener:
+    with bound_socket(settings) as listener:
         _serve(settings, history, listener)
 
 
@@ -102,7 +102,7 @@ def _serve(settings: Settings, history: Path | None, listener: socket.socket) ->
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _bound_socket(settings: Settings) -> socket.socket:
+def bound_socket(settings: Settings) -> socket.socket:
     """A socket bound to the settings' address; raises StartupError with the remedy when that cannot be."""
     address = f"{settings.host} port {settings.port}"
     try:
