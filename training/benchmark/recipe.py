@@ -1,0 +1,57 @@
+"""What the benchmark knows of a recommender: how it is set, how it is fitted, and what can be asked of it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from training.dataset import Dataset
+from training.scoring import Scorer
+from training.splits import Split
+from training.trainer import Observer
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One way of asking a fitted recommender; the fields without meaning for it are None."""
+
+    scorer: Scorer
+    steps: int | None = None
+    draws: int | None = None
+    interest_mode: str | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A recommender that has learned."""
+
+    asked: tuple[Asked, ...]
+    """The first is how it is served; the others are what else is worth a row."""
+    train_s: float
+    """Seconds until the kept model was reached, validation included."""
+    epochs: int | None = None
+    """Epochs until the kept model was reached; None where there are none."""
+    chosen: dict[str, Any] | None = None
+    """Hyper-parameters that were chosen on validation."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a fit may use."""
+
+    seed: int
+    minutes: float | None
+    """Training stops after the first epoch that ends later; None: no limit."""
+    directory: Path
+    """Where a fit may keep its run; a killed fit resumes from it."""
+    observer: Observer
+
+
+class Recipe(Protocol):
+    """A recommender with everything that decides what it learns, but for the data and the seed."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """JSON-serialisable; a result is cached under the hash of this, the data and the budget."""
+
+    def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
+        """Learn from the training part, choose on the validation part, never look at the test part."""
