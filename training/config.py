@@ -8,20 +8,16 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.manifest import ServingDefaults
-from model.config import Architecture
+from model.config import Architecture, ModelConfig
+from model.dimerec import DimeRec
 from training.errors import ConfigError
+from training.learner import DimeRecLearner, Learner
 
 
-class TrainingConfig(BaseModel):
-    """Everything that decides what a run learns, except the data; frozen, unknown keys are refused."""
+class Optimisation(BaseModel):
+    """How a network is trained, whatever network it is; frozen, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: Architecture = Field(Architecture(), description="the network and its objective")
-    serving: ServingDefaults = Field(
-        ServingDefaults(),
-        description="how the model is asked: when it is validated, and by default when it is served",
-    )
 
     split: Literal["leave-one-out", "time", "window"] = Field("leave-one-out", description="what is held out")
     monitor: Literal["ndcg@5", "ndcg@10", "ndcg@20", "hr@10", "hr@20"] = Field(
@@ -46,6 +42,20 @@ class TrainingConfig(BaseModel):
         "auto", description="auto: bfloat16 autocast on CUDA where the card has it, float32 elsewhere"
     )
 
+    def learner(self, items: int) -> Learner:
+        """A fresh network for a catalogue of `items`; its weights come from torch's global generator."""
+        raise NotImplementedError
+
+
+class TrainingConfig(Optimisation):
+    """Everything that decides what a run of DimeRec learns, except the data."""
+
+    model: Architecture = Field(Architecture(), description="the network and its objective")
+    serving: ServingDefaults = Field(
+        ServingDefaults(),
+        description="how the model is asked: when it is validated, and by default when it is served",
+    )
+
     @model_validator(mode="after")
     def _steps_fit(self) -> Self:
         if self.serving.steps > self.model.timesteps:
@@ -53,6 +63,11 @@ class TrainingConfig(BaseModel):
                 f"serving.steps ({self.serving.steps}) exceeds model.timesteps ({self.model.timesteps})"
             )
         return self
+
+    def learner(self, items: int) -> DimeRecLearner:
+        """A fresh DimeRec for a catalogue of `items`."""
+        model = DimeRec(ModelConfig(items=items, **self.model.model_dump()))
+        return DimeRecLearner(model, self.serving, self.seed)
 
 
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:

@@ -53,7 +53,7 @@ def publish_run(
     )
 
 
-def _best(run: Path, config: RunConfig) -> EpochRecord:
+def _best(run: Path, config: RunConfig[TrainingConfig]) -> EpochRecord:
     records = read_records(run)
     if not records:
         raise TrainingError(f"{run} has not finished an epoch; let `dimerec train` go on")

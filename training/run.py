@@ -1,7 +1,7 @@
 """A training run's directory: what it was asked to do, how far it got, and its best model.
 
 ```
-<run>/config.json         the TrainingConfig and the data's fingerprint
+<run>/config.json         the configuration and the data's fingerprint
 <run>/best.safetensors    the model with the best validation so far
 <run>/last.safetensors    model, optimiser and history of the last whole epoch, to resume from
 <run>/metrics.jsonl       one line per epoch
@@ -13,7 +13,7 @@ killed and resumed ends where an undisturbed one does.
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from index.atomic import replacing
-from training.config import TrainingConfig
+from training.config import Optimisation, TrainingConfig
 from training.errors import ConfigError, TrainingError
 
 CONFIG_FILE = "config.json"
@@ -34,13 +34,15 @@ _FORMAT = "dimerec-run-1"
 _MODEL = "model."
 _OPTIMIZER = "optimizer."
 
+Config = TypeVar("Config", bound=Optimisation)
 
-class RunConfig(BaseModel):
+
+class RunConfig(BaseModel, Generic[Config]):
     """What a run directory says it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    training: TrainingConfig
+    training: Config
     data_fingerprint: str
     initial_version: str | None = None
     """The bundle that a warm start began from."""
@@ -68,7 +70,7 @@ class Progress:
     records: list[EpochRecord]
 
 
-def open_run(directory: Path, config: RunConfig) -> bool:
+def open_run(directory: Path, config: RunConfig[Config]) -> bool:
     """Make the run's directory, or find it there; True if there is progress to resume from.
 
     Raises ConfigError if the directory belongs to a run with another configuration or other data.
@@ -76,7 +78,7 @@ def open_run(directory: Path, config: RunConfig) -> bool:
     path = directory / CONFIG_FILE
     directory.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        existing = read_run_config(directory)
+        existing = _read_config(path, type(config.training))
         if existing != config:
             what = _difference(existing, config)
             raise ConfigError(f"{directory} holds a run with another {what}; name a new --out or remove it")
@@ -85,13 +87,16 @@ def open_run(directory: Path, config: RunConfig) -> bool:
     return False
 
 
-def read_run_config(directory: Path) -> RunConfig:
-    """Read what a run was asked to do. Raises TrainingError if `directory` holds no run."""
-    path = directory / CONFIG_FILE
+def read_run_config(directory: Path) -> RunConfig[TrainingConfig]:
+    """Read what a run of DimeRec was asked to do. Raises TrainingError if `directory` holds none."""
+    return _read_config(directory / CONFIG_FILE, TrainingConfig)
+
+
+def _read_config(path: Path, kind: type[Config]) -> RunConfig[Config]:
     try:
-        return RunConfig.model_validate_json(path.read_bytes())
+        return RunConfig[kind].model_validate_json(path.read_bytes())  # type: ignore[valid-type]
     except FileNotFoundError as error:
-        raise TrainingError(f"{directory} holds no training run ({CONFIG_FILE} is missing)") from error
+        raise TrainingError(f"{path.parent} holds no training run ({CONFIG_FILE} is missing)") from error
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))
@@ -158,7 +163,7 @@ def _read_last(path: Path, *, tensors: bool = True) -> tuple[dict[str, Tensor], 
     return values, records
 
 
-def _difference(existing: RunConfig, asked: RunConfig) -> str:
+def _difference(existing: RunConfig[Config], asked: RunConfig[Config]) -> str:
     """Name the first setting in which two runs differ."""
     if existing.data_fingerprint != asked.data_fingerprint:
         return "data set"

@@ -13,15 +13,13 @@ from torch import Generator, Tensor, nn
 
 from index.catalogue import Catalogue
 from model.batch import PrefixBatch
-from model.checkpoint import save_checkpoint
-from model.config import ModelConfig
 from model.device import find_device
-from model.dimerec import DimeRec, Losses
 from training.batches import PrefixBatches
-from training.config import TrainingConfig
+from training.config import Optimisation
 from training.dataset import Dataset
 from training.errors import ConfigError, TrainingError
-from training.evaluation import DimeRecScorer, evaluate
+from training.evaluation import evaluate
+from training.learner import Losses
 from training.run import (
     BEST_FILE,
     EpochRecord,
@@ -63,7 +61,7 @@ class Outcome:
 
 def train(
     dataset: Dataset,
-    config: TrainingConfig,
+    config: Optimisation,
     out: Path,
     observer: Observer,
     initial: Initial | None = None,
@@ -100,7 +98,7 @@ def train(
 class Trainer:
     """One run in memory."""
 
-    def __init__(self, config: TrainingConfig, split: Split, catalogue: Catalogue, out: Path) -> None:
+    def __init__(self, config: Optimisation, split: Split, catalogue: Catalogue, out: Path) -> None:
         self.config = config
         self.split = split
         self.catalogue = catalogue
@@ -108,12 +106,12 @@ class Trainer:
         self.device = choose_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            model_config = ModelConfig(items=len(catalogue), **config.model.model_dump())
-            self.model = DimeRec(model_config).to(self.device)
+            self.learner = config.learner(len(catalogue))
+        self.model = self.learner.network.to(self.device)
         self.optimizer = torch.optim.AdamW(
             _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
         )
-        self.batches = PrefixBatches(split.train, config.batch_size, config.model.max_length)
+        self.batches = PrefixBatches(split.train, config.batch_size, self.learner.max_length)
         self.generator = Generator(self.device)
         self.records: list[EpochRecord] = []
         self.steps = 0
@@ -137,7 +135,7 @@ class Trainer:
             improved = self._monitored(record) > max(map(self._monitored, self.records), default=-1.0)
             self.records.append(record)
             if improved:
-                save_checkpoint(self.out / BEST_FILE, self.model)
+                self.learner.save(self.out / BEST_FILE)
             save_progress(
                 self.out, Progress(self.model.state_dict(), self.optimizer.state_dict(), self.records)
             )
@@ -177,22 +175,20 @@ class Trainer:
 
     def _pass(self, epoch: int, random: np.random.Generator, observer: Observer) -> dict[str, float]:
         self.model.train()
-        sums, examples = torch.zeros(len(Losses._fields), device=self.device), 0
+        means = _RunningMeans()
         for number, batch in enumerate(self.batches.epoch(random)):
             losses = self._step(batch.to(self.device))
             size = len(batch.targets)
-            sums += torch.stack([loss.detach() for loss in losses]) * size
-            examples += size
-            shown = _means(sums, examples, epoch) if number % _FINITE_CHECK_STEPS == 0 else None
-            observer.batch_done(size, shown)
-        return _means(sums, examples, epoch)
+            means.add(losses, size)
+            observer.batch_done(size, means.read(epoch) if number % _FINITE_CHECK_STEPS == 0 else None)
+        return means.read(epoch)
 
     def _step(self, batch: PrefixBatch) -> Losses:
         self.steps += 1
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         with self._autocast():
-            losses = self.model.loss(batch, self.generator)
+            losses = self.learner.loss(batch, self.generator)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -216,8 +212,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         self.model.eval()
-        scorer = DimeRecScorer(self.model, self.config.serving, seed=self.config.seed)
-        evaluation = evaluate(scorer, self.split.validation, self.catalogue, filter_seen=True)
+        evaluation = evaluate(self.learner.scorer(), self.split.validation, self.catalogue, filter_seen=True)
         return evaluation.metrics
 
     def _monitored(self, record: EpochRecord) -> float:
@@ -240,19 +235,33 @@ def choose_device(wanted: str) -> torch.device:
         raise ConfigError(str(error)) from error
 
 
-def _parameter_groups(model: DimeRec, weight_decay: float) -> list[dict[str, object]]:
-    """Embedding tables are normalised before use, so decay on them would only raise their learning rate."""
+def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Embedding tables are not decayed: seldom seen rows would wear off or, where normalised, learn faster."""
     tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
     held = {id(weight) for weight in tables}
     others = [weight for weight in model.parameters() if id(weight) not in held]
     return [{"params": tables, "weight_decay": 0.0}, {"params": others, "weight_decay": weight_decay}]
 
 
-def _means(sums: Tensor, examples: int, epoch: int) -> dict[str, float]:
-    means = dict(zip(Losses._fields, (sums / examples).tolist(), strict=True))
-    if not math.isfinite(means["total"]):
-        raise TrainingError(
-            f"the loss is no longer a number in epoch {epoch}; lower learning_rate"
-            f" (the best model so far is kept in {BEST_FILE})"
-        )
-    return means
+class _RunningMeans:
+    """Means of an epoch's losses per example, on the device until they are read."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._examples = 0
+
+    def add(self, losses: Losses, examples: int) -> None:
+        for name, loss in losses._asdict().items():
+            added = loss.detach() * examples
+            self._sums[name] = self._sums[name] + added if name in self._sums else added
+        self._examples += examples
+
+    def read(self, epoch: int) -> dict[str, float]:
+        values = torch.stack(list(self._sums.values())) / self._examples
+        means: dict[str, float] = dict(zip(self._sums, values.tolist(), strict=True))
+        if not math.isfinite(means["total"]):
+            raise TrainingError(
+                f"the loss is no longer a number in epoch {epoch}; lower learning_rate"
+                f" (the best model so far is kept in {BEST_FILE})"
+            )
+        return means

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from index.catalogue import Catalogue
 from model.dimerec import DimeRec
@@ -18,12 +19,14 @@ class Initial:
     version: str
 
 
-def copy_weights(initial: Initial, model: DimeRec, catalogue: Catalogue) -> int:
+def copy_weights(initial: Initial, model: nn.Module, catalogue: Catalogue) -> int:
     """Copy an older model's weights into `model`; returns how many of its items were known before.
 
     Items keep their vectors by id; new ones keep their random start. Raises ConfigError, naming the key,
     if the two models are not of one architecture.
     """
+    if not isinstance(model, DimeRec):
+        raise ConfigError(f"a {type(model).__name__} cannot start from a bundle; leave out --init")
     old, new = (one.config.model_dump(exclude={"items"}) for one in (initial.model, model))
     for key in old:
         if old[key] != new[key] and key in _SHAPES:

@@ -1,0 +1,80 @@
+"""What the trainer knows of what it trains: a network with an objective that can rank and can be kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from torch import Generator, Tensor, nn
+
+from bundle.manifest import ServingDefaults
+from model.batch import PrefixBatch
+from model.checkpoint import load_checkpoint, save_checkpoint
+from model.dimerec import DimeRec
+from training.evaluation import DimeRecScorer
+from training.scoring import Scorer
+
+
+class Losses(Protocol):
+    """Scalars of one batch, a NamedTuple; `total` is the one that is minimised."""
+
+    @property
+    def total(self) -> Tensor:
+        """What the gradient is taken of."""
+
+    def _asdict(self) -> dict[str, Tensor]:
+        """Every scalar by its name."""
+
+
+class Learner(Protocol):
+    """A network that learns from prefix batches."""
+
+    @property
+    def network(self) -> nn.Module:
+        """What is optimised, moved between devices and resumed."""
+
+    @property
+    def max_length(self) -> int:
+        """Newest events that the network reads."""
+
+    def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
+        """Means over the batch's examples; what is random in them comes from `generator`."""
+
+    def scorer(self) -> Scorer:
+        """The network as it is now, as a recommender; for validation and for the benchmark."""
+
+    def save(self, path: Path) -> None:
+        """Write the network to `path`; a reader sees the old file or the new one, whole."""
+
+    def load(self, path: Path) -> None:
+        """Take over the weights that `save` wrote."""
+
+
+@dataclass(frozen=True)
+class DimeRecLearner:
+    """DimeRec, validated as it will be served."""
+
+    network: DimeRec
+    serving: ServingDefaults
+    seed: int
+    """Of the noise that its interests are drawn from."""
+
+    @property
+    def max_length(self) -> int:
+        """Newest events that the model reads."""
+        return self.network.config.max_length
+
+    def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
+        """L_gem, L_recon, L_ssm and their weighted sum."""
+        return self.network.loss(batch, generator)
+
+    def scorer(self) -> DimeRecScorer:
+        """The model, asked as `serving` says."""
+        return DimeRecScorer(self.network, self.serving, self.seed)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint as bundles hold it."""
+        save_checkpoint(path, self.network)
+
+    def load(self, path: Path) -> None:
+        """Read such a checkpoint. Raises CheckpointError if it cannot be read or does not fit."""
+        self.network.load_state_dict(load_checkpoint(path).state_dict())
