@@ -45,6 +45,7 @@ COMMANDS = {
     "prepare": Subcommand("cli.prepare", LEARN, "Turn an event log into sequences and a data card."),
     "train": Subcommand("cli.train", LEARN, "Train a DimeRec model on prepared data."),
     "evaluate": Subcommand("cli.evaluate", LEARN, "Measure a model next to Popularity and ItemKNN."),
+    "benchmark": Subcommand("cli.benchmark", LEARN, "Train and measure many recommenders alike."),
     "publish": Subcommand("cli.publish", PUBLISH, "Publish a trained model as a bundle."),
     "bundles": Subcommand("cli.bundles", PUBLISH, "List, verify and prune published bundles."),
     "recommend": Subcommand("cli.recommend", PUBLISH, "Recommend for one user or a whole file, offline."),

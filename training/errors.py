@@ -7,7 +7,8 @@ prints it as it is.
     ├── DataError      an event log, items file or prepared directory that cannot be used
     ├── ConfigError    a training configuration that cannot be used
     ├── DownloadError  demo data that could not be fetched or is not what it should be
-    └── QualityError   a model that is worse than the one in service
+    ├── QualityError   a model that is worse than the one in service
+    └── BenchmarkError a benchmark of which some fits failed, or results that cannot be used
 """
 
 
@@ -29,3 +30,7 @@ class DownloadError(TrainingError):
 
 class QualityError(TrainingError):
     """A model that is worse than the one in service."""
+
+
+class BenchmarkError(TrainingError):
+    """A benchmark of which some fits failed, or results that cannot be used."""

@@ -16,8 +16,14 @@ class Asked:
 
     scorer: Scorer
     steps: int | None = None
+    """Denoising steps."""
     draws: int | None = None
+    """Interests generated per user."""
     interest_mode: str | None = None
+    merge: str | None = None
+    """How the scores of several interests become one."""
+    temperature: float | None = None
+    """Of the softmaxes that are merged."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,11 @@ class Recipe(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """JSON-serialisable; a result is cached under the hash of this, the data and the budget."""
+        """JSON-serialisable; a result is cached under the hash of this, the data and the budget.
+
+        A key `asked` says only how the fitted recommender is asked: where nothing else changed, the run is
+        not trained again.
+        """
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
         """Learn from the training part, choose on the validation part, never look at the test part."""

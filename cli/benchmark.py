@@ -1,0 +1,209 @@
+"""`dimerec benchmark`: many recommenders, trained and measured alike."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Literal, Self
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from training.benchmark.data import prepare_data, split_data
+from training.benchmark.execute import Job, run
+from training.benchmark.machine import source_revision
+from training.benchmark.roster import ROSTER, find, plan
+from training.benchmark.rows import Row
+from training.benchmark.store import RESULTS_FILE, Store
+from training.benchmark.summary import Line, by_quality, lines
+from training.errors import ConfigError, TrainingError
+from training.run import EpochRecord
+
+SHOWN = {
+    "hr@10": "HR\n@10",
+    "ndcg@10": "NDCG\n@10",
+    "hr@20": "HR\n@20",
+    "ndcg@20": "NDCG\n@20",
+    "categories@20": "cate-\ngories",
+    "ild@20": "distance\nin list",
+    "train_s": "train\ns",
+    "ms_per_user": "ms per\nuser",
+}
+"""Metrics of the printed table, with their headings; results.json has more."""
+DIGITS = {"categories@20": 1, "ild@20": 3, "train_s": 0, "ms_per_user": 2}
+
+
+def command(
+    events: Annotated[Path | None, typer.Option(help="An event log, as `dimerec prepare` reads it.")] = None,
+    items: Annotated[Path | None, typer.Option(help="Its items file: titles and categories.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Instead of --events: a directory that `dimerec prepare` wrote.")
+    ] = None,
+    models: Annotated[str, typer.Option(help="Names of the roster, separated by commas.")] = (
+        "popularity,itemknn,dimerec"
+    ),
+    show_roster: Annotated[bool, typer.Option("--list", help="Show the roster and exit.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Fit each that is random with seeds 0 … N-1.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop each training after the first epoch that ends later.")
+    ] = None,
+    split: Annotated[
+        Literal["leave-one-out", "time", "window"],
+        typer.Option(help="What is held out; window reads the log's column of that name."),
+    ] = "leave-one-out",
+    name: Annotated[
+        str | None, typer.Option(help="What the results call the data set. [default: as its file]")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of every trained model; repeatable."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Directory of results; what is in it is not done again.")] = Path(
+        "runs/benchmark"
+    ),
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            envvar="DIMEREC_SOURCE_REVISION",
+            help="Source revision to note in the results. [default: the checkout's]",
+        ),
+    ] = None,
+) -> None:
+    """Train and measure many recommenders by one protocol: full ranking, the same split, several seeds.
+
+    Each fit is kept under --out by its settings, data and seed, so that a second call repeats nothing, a
+    killed one resumes, and several may work on one directory at the same time. All rows are in results.json.
+
+    - `dimerec benchmark --list`
+
+    - `dimerec benchmark --events watches.parquet --items videos.csv --models popularity,itemknn,dimerec`
+
+    - `dimerec benchmark --data data --models dimerec,sasrec --seeds 3 --minutes 20 --out results`
+
+    - `dimerec benchmark --data data --models dimerec --set model.dim=128 --out results`
+    """
+    console = Console()
+    if show_roster or models == "list":
+        console.print(_roster())
+        return
+    if minutes is not None and minutes <= 0:
+        raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
+    names = [word.strip() for word in models.split(",") if word.strip()]
+    find(names)
+    if data is not None and events is None:
+        held = split_data(name or data.name, data, split)
+    elif events is not None and data is None:
+        held = prepare_data(name or events.name.partition(".")[0], events, items, split, out / "data")
+    else:
+        raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
+    jobs = plan(held, names, seeds=seeds, minutes=minutes, overrides=overrides or [])
+    with BenchmarkProgress(Console(stderr=True)) as watcher:
+        rows = run(jobs, Store(out), watcher, revision or source_revision())
+    show_results(rows, console)
+    typer.echo(f"All rows: {out / RESULTS_FILE}")
+
+
+def show_results(rows: Sequence[Row], console: Console) -> None:
+    """Print a table for each data set: every recommender as it is served, the best first."""
+    served = [row for row in rows if row.part == "test" and row.filtered and row.way == 0]
+    for data, split in sorted({(row.data, row.split) for row in served}):
+        of_data = [row for row in served if (row.data, row.split) == (data, split)]
+        seeds = len({row.seed for row in of_data})
+        console.print(
+            f"{data}, {split} split, {of_data[0].targets:,} targets, seen items removed,"
+            f" {seeds} seed{'s (means)' if seeds > 1 else ''}",
+            highlight=False,
+        )
+        table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for heading in SHOWN.values():
+            table.add_column(heading, justify="right", no_wrap=True)
+        for line in by_quality(lines(of_data)):
+            table.add_row(line.first.model, *(_cell(line, metric) for metric in SHOWN))
+        console.print(table)
+
+
+def _cell(line: Line, metric: str) -> str:
+    mean = line.mean(metric)
+    return "–" if mean is None else f"{mean:.{DIGITS.get(metric, 4)}f}"
+
+
+def _roster() -> Table:
+    table = Table("--models", "what it is", title="The roster", title_justify="left")
+    for name, entry in ROSTER.items():
+        table.add_row(name, entry.summary)
+    return table
+
+
+class BenchmarkProgress:
+    """A bar for the job under way and a line for every one that is over."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress = Progress(
+            *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self.task = self.progress.add_task("")
+        self.label = ""
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.progress.stop()
+
+    def fitting(self, job: Job) -> Self:
+        """Show that a job learns."""
+        self.label = _label(job)
+        self.progress.reset(self.task, description=f"{self.label}: learns", total=None)
+        return self
+
+    def epoch_started(self, epoch: int, examples: int) -> None:
+        """Start the epoch's bar."""
+        self.progress.reset(self.task, description=f"{self.label}: epoch {epoch}", total=examples)
+
+    def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:  # noqa: ARG002
+        """Move the bar."""
+        self.progress.advance(self.task, examples)
+
+    def epoch_done(self, record: EpochRecord, improved: bool) -> None:
+        """Nothing is said of a single epoch: its run directory has it."""
+
+    def measuring(self, job: Job, targets: int) -> None:
+        """Start the measurement's bar."""
+        self.progress.reset(self.task, description=f"{_label(job)}: is measured", total=targets)
+
+    def measured(self, targets: int) -> None:
+        """Move the bar."""
+        self.progress.advance(self.task, targets)
+
+    def finished(self, job: Job, rows: list[Row], *, cached: bool) -> None:
+        """Say in a line what it came to."""
+        served = next(row for row in rows if row.part == "test")
+        self.console.print(
+            f"{_label(job)}: hr@20 {served.hr_20:.4f}  ndcg@20 {served.ndcg_20:.4f}"
+            f"  trained {served.train_s:.0f} s{'  (done before)' if cached else ''}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """Say so at once; a failure that nobody expected with its trace."""
+        self.console.print(f"{_label(job)} failed: {error}", highlight=False, markup=False)
+        if not isinstance(error, TrainingError):
+            self.console.print_exception()
+
+
+def _label(job: Job) -> str:
+    return f"{job.data.name}  {job.model}  seed {job.seed}"

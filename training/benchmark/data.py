@@ -1,0 +1,38 @@
+"""The data sets of a benchmark: logs, prepared as `dimerec prepare` does by default, and split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from training.dataset import Dataset, load_dataset
+from training.events import prepare
+from training.prepare_options import PrepareOptions
+from training.splits import SPLITS, Split
+
+WINDOW_COLUMN = "window"
+"""What the split by window reads from a log."""
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, split."""
+
+    name: str
+    dataset: Dataset
+    split: Split
+
+
+def split_data(name: str, prepared: Path, split: str) -> Data:
+    """Load what `dimerec prepare` wrote."""
+    dataset = load_dataset(prepared)
+    return Data(name, dataset, SPLITS[split](dataset))
+
+
+def prepare_data(name: str, events: Path, items: Path | None, split: str, directory: Path) -> Data:
+    """Prepare a log under `directory`, in a folder of the data set's and the split's names, and load it.
+
+    This is done anew each time, for it is quick and the log may have changed.
+    """
+    prepared = directory / f"{name}-{split}"
+    window = WINDOW_COLUMN if split == "window" else None
+    prepare(events, items, prepared, PrepareOptions(window_column=window))
+    return split_data(name, prepared, split)

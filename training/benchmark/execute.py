@@ -1,0 +1,183 @@
+"""Fitting and measuring every recommender on every data set, each combination once."""
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from training.benchmark.data import Data
+from training.benchmark.machine import hardware
+from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
+from training.benchmark.rows import Found, Identity, Row, make_row
+from training.benchmark.store import Ranks, Store, ranks_name
+from training.errors import BenchmarkError
+from training.evaluation import evaluate, evaluate_both
+from training.metrics import Scores
+from training.scoring import Scorer
+from training.splits import Histories
+from training.trainer import Observer
+
+_FORMAT = 1
+"""Part of every key; a change to what is measured counts it up, and everything is measured again."""
+_KEY_DIGITS = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One recommender to be fitted on one data set with one seed."""
+
+    data: Data
+    model: str
+    recipe: Recipe
+    seed: int
+    minutes: float | None = None
+
+    @cached_property
+    def settings(self) -> str:
+        """Hash of the recipe's settings."""
+        return _hash(self.recipe.settings)
+
+    @cached_property
+    def training(self) -> str:
+        """Key of what is learned: the same for all ways of asking."""
+        settings = {key: value for key, value in self.recipe.settings.items() if key != "asked"}
+        budget = {"seed": self.seed, "minutes": self.minutes}
+        data = {"data": self.data.dataset.fingerprint, "split": self.data.split.name}
+        return _hash({"settings": settings, **budget, **data})
+
+    @cached_property
+    def key(self) -> str:
+        """Key of the result."""
+        return _hash({"training": self.training, "settings": self.settings, "format": _FORMAT})
+
+
+class Watcher(Protocol):
+    """Who watches the benchmark: the command line, or a test."""
+
+    def fitting(self, job: Job) -> Observer:
+        """A job begins; the observer follows its training."""
+
+    def measuring(self, job: Job, targets: int) -> None:
+        """A job has learned; it will be asked for so many rankings."""
+
+    def measured(self, targets: int) -> None:
+        """So many rankings more are done."""
+
+    def finished(self, job: Job, rows: list[Row], *, cached: bool) -> None:
+        """A job is done, now or long ago."""
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """A job has failed; the others go on."""
+
+
+def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None) -> list[Row]:
+    """Do the jobs that are not done yet; the rows of all of them, in the order of the jobs.
+
+    A job that another process is at is left for later and then waited for. Raises BenchmarkError at the end
+    if any job failed.
+    """
+    rows: dict[Job, list[Row]] = {}
+    failures: dict[Job, Exception] = {}
+    waiting = list(jobs)
+    for wait in (False, True):
+        for job in waiting:
+            try:
+                with store.locked(job.training, wait=wait) as ours:
+                    if ours:
+                        rows[job] = _done(job, store, watcher, commit)
+            except Exception as error:  # noqa: BLE001 - whatever one recommender does, the others go on
+                failures[job] = error
+                watcher.failed(job, error)
+        waiting = [job for job in waiting if job not in rows and job not in failures]
+    store.collect()
+    if failures:
+        told = "; ".join(
+            f"{job.model} on {job.data.name}, seed {job.seed}: {type(error).__name__}: {error}"
+            for job, error in failures.items()
+        )
+        raise BenchmarkError(f"{len(failures)} of {len(jobs)} fits failed, the others are kept: {told}")
+    return [row for job in jobs for row in rows[job]]
+
+
+def _done(job: Job, store: Store, watcher: Watcher, commit: str | None) -> list[Row]:
+    cached = store.rows(job.key)
+    if cached is not None:
+        watcher.finished(job, cached, cached=True)
+        return cached
+    budget = Budget(job.seed, job.minutes, store.training(job.training), watcher.fitting(job))
+    fitted = job.recipe.fit(job.data.dataset, job.data.split, budget)
+    rows, ranks = _measure(job, fitted, watcher, commit)
+    store.save(job.key, rows, ranks)
+    watcher.finished(job, rows, cached=False)
+    return rows
+
+
+def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> tuple[list[Row], Ranks]:
+    split = job.data.split
+    watcher.measuring(job, len(fitted.asked) * (len(split.validation) + len(split.test)))
+    identity = Identity(
+        data=job.data.name,
+        data_fingerprint=job.data.dataset.fingerprint,
+        split=split.name,
+        model=job.model,
+        settings=job.settings,
+        minutes=job.minutes,
+        seed=job.seed,
+        run=job.key,
+        commit=commit,
+        hardware=hardware(),
+    )
+    rows: list[Row] = []
+    ranks: Ranks = {"users": split.test.users}
+    for way, asked in enumerate(fitted.asked):
+        for found in _ask(asked, job.data, watcher):
+            rows.append(make_row(identity, way, asked, fitted, found))
+            if found.part == "test":
+                ranks[ranks_name(way, found.filtered)] = found.evaluation.ranks.astype(np.float32)
+    return rows, ranks
+
+
+def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:
+    """What one way of asking comes to on validation, where choices are made, and on test."""
+    catalogue = data.dataset.catalogue
+    timed = _Timed(asked.scorer)
+    chosen = evaluate(timed, data.split.validation, catalogue, filter_seen=True, on_progress=watcher.measured)
+    yield Found("validation", True, chosen, timed.ms_per_user)
+    timed = _Timed(asked.scorer)
+    removed, kept = evaluate_both(timed, data.split.test, catalogue, on_progress=watcher.measured)
+    yield Found("test", True, removed, timed.ms_per_user)
+    yield Found("test", False, kept, timed.ms_per_user)
+
+
+class _Timed:
+    """A scorer with a stopwatch."""
+
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+        self._seconds = 0.0
+        self._users = 0
+
+    @property
+    def items(self) -> int:
+        return self._scorer.items
+
+    @property
+    def ms_per_user(self) -> float:
+        return 1000 * self._seconds / self._users
+
+    def score(self, histories: Histories) -> Scores:
+        started = time.perf_counter()
+        scores = self._scorer.score(histories)
+        self._seconds += time.perf_counter() - started
+        self._users += len(histories)
+        return scores
+
+
+def _hash(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]

@@ -1,0 +1,97 @@
+"""The recommenders that the benchmark knows, by name."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from training.benchmark.data import Data
+from training.benchmark.dimerec import DimeRecRecipe
+from training.benchmark.execute import Job
+from training.benchmark.recipe import Recipe
+from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
+from training.config import load_config
+from training.errors import BenchmarkError
+
+
+class Entry(NamedTuple):
+    """One recommender of the roster."""
+
+    summary: str
+    """One line."""
+    recipe: Callable[[Sequence[str]], Recipe]
+    """Makes it from overrides `KEY=VALUE` of its training configuration."""
+    seeded: bool = True
+    """Whether anything of it is random; one seed is enough for what is not."""
+
+
+_VARIANTS = {
+    "dimerec-self-attentive": ("guidance: self-attention of ComiRec-SA", ["model.guidance=self_attentive"]),
+    "dimerec-dynamic-routing": ("guidance: capsules of ComiRec-DR", ["model.guidance=dynamic_routing"]),
+    "dimerec-sasrec": ("guidance: the last state of a transformer", ["model.guidance=sasrec"]),
+    "dimerec-mlp": ("guidance: a perceptron", ["model.guidance=mlp"]),
+    "dimerec-recent": ("guidance: the newest items themselves", ["model.guidance=recent"]),
+    "dimerec-k1": ("one guidance vector", ["model.interests=1"]),
+    "dimerec-gaussian": ("noise: Gaussian, projected onto the sphere", ["model.process=gaussian"]),
+    "dimerec-euclidean": ("noise: Gaussian, off the sphere", ["model.process=euclidean"]),
+    "dimerec-projected": (
+        "reconstruction of the projected prediction",
+        ["model.project_reconstruction=true"],
+    ),
+    "dimerec-attached": ("gradient into the target's vector", ["model.detach_target=false"]),
+    "dimerec-no-reconstruction": ("without L_recon", ["model.reconstruction_weight=0"]),
+    "dimerec-no-softmax": ("without L_ssm", ["model.softmax_weight=0"]),
+}
+"""DimeRec with one thing changed: name → (what is changed, overrides)."""
+
+
+def _dimerec(changes: Sequence[str], *, sweep: bool = False) -> Callable[[Sequence[str]], Recipe]:
+    def make(overrides: Sequence[str]) -> Recipe:
+        return DimeRecRecipe(load_config(None, [*overrides, *changes]), sweep)
+
+    return make
+
+
+def _fixed(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
+    def without_overrides(_: Sequence[str]) -> Recipe:
+        return make()
+
+    return without_overrides
+
+
+ROSTER: dict[str, Entry] = {
+    "popularity": Entry("what most people watched", _fixed(PopularityRecipe), seeded=False),
+    "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
+    "dimerec": Entry("DimeRec, its defaults; also over steps × draws", _dimerec([], sweep=True)),
+    **{name: Entry(f"DimeRec, {what}", _dimerec(changes)) for name, (what, changes) in _VARIANTS.items()},
+}
+"""Every recommender by the name that `--models` takes."""
+
+
+def plan(
+    data: Data,
+    names: Sequence[str],
+    *,
+    seeds: int,
+    minutes: float | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Job]:
+    """The jobs of named recommenders on one data set: each with its first seed, then each with the next.
+
+    `overrides` change the configuration of all that have one. Raises BenchmarkError for an unknown name,
+    ConfigError for an override that a recommender does not know.
+    """
+    entries = find(names)
+    recipes = {name: entry.recipe(overrides) for name, entry in entries.items()}
+    return [
+        Job(data, name, recipes[name], seed, minutes)
+        for seed in range(seeds)
+        for name, entry in entries.items()
+        if entry.seeded or seed == 0
+    ]
+
+
+def find(names: Sequence[str]) -> dict[str, Entry]:
+    """The named entries. Raises BenchmarkError, listing the names there are, where one is unknown."""
+    for name in names:
+        if name not in ROSTER:
+            raise BenchmarkError(f"--models: {name!r} is not in the roster, which has {', '.join(ROSTER)}")
+    return {name: ROSTER[name] for name in names}

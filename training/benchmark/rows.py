@@ -1,0 +1,137 @@
+"""A row: one recommender, fitted once and asked one way, measured on one part of one data set."""
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from training.benchmark.recipe import Asked, Fitted
+from training.evaluation import Evaluation
+from training.report import Part
+
+_METRIC_DIGITS = 6
+_TIME_DIGITS = 4
+_NAMES = {
+    "distinct_categories@20": "categories@20",
+    "intra_list_distance@20": "ild@20",
+    "coverage@20": "coverage@20",
+}
+"""Names of an evaluation's measures of diversity → their keys in a row."""
+
+
+class Hardware(BaseModel):
+    """What computed; nothing of it says where."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpu: str
+    cores: int
+    """Cores that the process might use."""
+    torch_threads: int
+    gpu: str | None
+    """The card's model, where torch finds one."""
+
+
+class Identity(BaseModel):
+    """What a row is of: the parts that are the same for all rows of one fit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    """Name of the data set."""
+    data_fingerprint: str
+    split: str
+    model: str
+    """Name in the roster."""
+    settings: str
+    """Hash of the recipe's settings."""
+    minutes: float | None
+    """Limit on the training time; None: none."""
+    seed: int
+    run: str
+    """Key of the fit: the name of its files of rows and of ranks."""
+    commit: str | None
+    """Revision of the source, where it is known."""
+    hardware: Hardware
+
+
+class Row(Identity):
+    """One line of the results; metrics are means over the targets.
+
+    The keys in JSON are those of the metrics: `hr@5`, `ndcg@20`.
+    """
+
+    way: int
+    """Place of this way of asking among those of the fit; 0 is how the recommender is served."""
+    steps: int | None
+    draws: int | None
+    interest_mode: str | None
+    merge: str | None
+    temperature: float | None
+    part: Part
+    filtered: bool
+    """Whether items of the history are left out of the ranking, as when serving."""
+    targets: int
+
+    hr_5: float = Field(alias="hr@5")
+    hr_10: float = Field(alias="hr@10")
+    hr_20: float = Field(alias="hr@20")
+    hr_50: float = Field(alias="hr@50")
+    ndcg_5: float = Field(alias="ndcg@5")
+    ndcg_10: float = Field(alias="ndcg@10")
+    ndcg_20: float = Field(alias="ndcg@20")
+    ndcg_50: float = Field(alias="ndcg@50")
+    categories_20: float | None = Field(alias="categories@20")
+    """Distinct categories among the first 20; None where items have none."""
+    ild_20: float | None = Field(alias="ild@20")
+    """Mean Jaccard distance between the categories of two of the first 20; None where items have none."""
+    coverage_20: float = Field(alias="coverage@20")
+    """Part of the catalogue that is among anybody's first 20."""
+
+    train_s: float
+    """Seconds until the kept model was reached, validation included."""
+    ms_per_user: float
+    """Time to score the whole catalogue for one user, in batches of users, without ranking."""
+    epochs: int | None
+    chosen: dict[str, Any] | None
+    """Hyper-parameters that were chosen on validation."""
+
+    def metric(self, name: str) -> float | None:
+        """The value under a key of the JSON, such as `ndcg@20` or `train_s`."""
+        value: float | None = getattr(self, name.replace("@", "_"))
+        return value
+
+
+class Found(NamedTuple):
+    """What one way of asking came to on one part; the fields are those of a row."""
+
+    part: Part
+    filtered: bool
+    evaluation: Evaluation
+    ms_per_user: float
+
+
+def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: Found) -> Row:
+    """A row from what was measured; numbers are rounded to what the data can tell apart."""
+    measured = {name: round(value, _METRIC_DIGITS) for name, value in found.evaluation.metrics.items()}
+    accuracy = {name: value for name, value in measured.items() if name.startswith(("hr@", "ndcg@"))}
+    diversity = {key: measured.get(name) for name, key in _NAMES.items()}
+    return Row.model_validate(
+        {
+            **identity.model_dump(),
+            "way": way,
+            "steps": asked.steps,
+            "draws": asked.draws,
+            "interest_mode": asked.interest_mode,
+            "merge": asked.merge,
+            "temperature": asked.temperature,
+            "part": found.part,
+            "filtered": found.filtered,
+            "targets": len(found.evaluation.ranks),
+            **accuracy,
+            **diversity,
+            "train_s": round(fitted.train_s, _TIME_DIGITS),
+            "ms_per_user": round(found.ms_per_user, _TIME_DIGITS),
+            "epochs": fitted.epochs,
+            "chosen": fitted.chosen,
+        }
+    )

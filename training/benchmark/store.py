@@ -1,0 +1,115 @@
+"""Where results lie, so that no fit is repeated and several processes may work on one directory.
+
+```
+<directory>/rows/<run>.json       the rows of one fit; there when, and only when, it is done
+<directory>/ranks/<run>.npz       the rank of every target, for paired comparisons
+<directory>/runs/<training>/      the training run, to resume from or to be asked otherwise
+<directory>/results.json          all rows
+```
+"""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import TypeAdapter, ValidationError
+
+from index.atomic import replacing
+from training.benchmark.rows import Row
+from training.errors import BenchmarkError
+
+RESULTS_FILE = "results.json"
+
+_ROWS = TypeAdapter(list[Row])
+
+Ranks = dict[str, npt.NDArray[Any]]
+"""`users` `(targets,)` and, named by `ranks_name`, ranks `(targets,)` float32; all of the test part."""
+
+
+class Store:
+    """A directory of results."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        for name in ("rows", "ranks", "runs", "locks"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+
+    def training(self, key: str) -> Path:
+        """The directory of a training run."""
+        return self.directory / "runs" / key
+
+    def rows(self, run: str) -> list[Row] | None:
+        """The rows of a fit, None if it is not done."""
+        path = self._rows_file(run)
+        return read_rows(path) if path.exists() else None
+
+    def save(self, run: str, rows: list[Row], ranks: Ranks) -> None:
+        """Keep what a fit came to, and add its rows to the results."""
+        with replacing(self.directory / "ranks" / f"{run}.npz") as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **ranks)
+        write_rows(self._rows_file(run), rows)
+        self.collect()
+
+    def ranks(self, run: str) -> Ranks:
+        """The ranks of a fit that is done."""
+        with np.load(self.directory / "ranks" / f"{run}.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    def collect(self) -> list[Row]:
+        """Write all rows that are there to the results, and return them."""
+        with self.locked("results"):
+            files = sorted((self.directory / "rows").glob("*.json"))
+            rows = sorted((row for path in files for row in read_rows(path)), key=_place)
+            write_rows(self.directory / RESULTS_FILE, rows)
+        return rows
+
+    @contextmanager
+    def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Keep other processes out of the block; without `wait`, yield False if one is in it."""
+        with (self.directory / "locks" / name).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    def _rows_file(self, run: str) -> Path:
+        return self.directory / "rows" / f"{run}.json"
+
+
+def ranks_name(way: int, filtered: bool) -> str:
+    """What the ranks of a way of asking are called in a file of ranks."""
+    return f"{way}-{'filtered' if filtered else 'unfiltered'}"
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a file of rows. Raises BenchmarkError, naming the row's field, where it cannot be used."""
+    try:
+        return _ROWS.validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BenchmarkError(f"{path} does not exist; `dimerec benchmark` writes it") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise BenchmarkError(f"{path} holds no results: {place}: {first['msg']}; remove it") from error
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write rows as JSON, one a line."""
+    lines = [json.dumps(row.model_dump(mode="json", by_alias=True), ensure_ascii=False) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
+
+
+def _place(row: Row) -> tuple[str, str, str, str, int, str, str, bool, int]:
+    return (
+        *(row.data, row.split, row.model, row.settings, row.seed, row.run),
+        *(row.part, not row.filtered, row.way),
+    )
