@@ -1,6 +1,5 @@
 """Measuring a recommender on held-out events: full ranking, in blocks of users, and paired comparisons."""
 
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +17,7 @@ from training import metrics
 from training.diversity import DiversityTally
 from training.errors import DataError
 from training.metrics import Ranks, Scores
-from training.scoring import Scorer
+from training.scoring import Scorer, noise_seeds
 from training.splits import Histories, Positions, Targets
 
 DEFAULT_KS = (5, 10, 20, 50)
@@ -177,7 +176,7 @@ class DimeRecScorer:
 
     def _generated(self, history: HistoryBatch, guidance: Tensor) -> Tensor:
         draws, dim = self._serving.draws, self._model.config.dim
-        start = torch.cat([starting_noise(seed, draws, dim) for seed in self._seeds(history)])
+        start = torch.cat([starting_noise(seed, draws, dim) for seed in noise_seeds(history, self._seed)])
         repeated = guidance.repeat_interleave(draws, dim=0)
         drawn = self._model.generate(repeated, start.to(self._device), self._serving.steps)
         return drawn.view(len(guidance), draws, dim)
@@ -188,11 +187,6 @@ class DimeRecScorer:
             return cosines.amax(dim=1).cpu()
         of_softmaxes = torch.log_softmax(cosines / self._serving.temperature, dim=2)
         return torch.logsumexp(of_softmaxes, dim=1).cpu()
-
-    def _seeds(self, history: HistoryBatch) -> list[int]:
-        """One seed a row, from the items that the model reads."""
-        rows = zip(history.items.numpy(), history.mask.numpy(), strict=True)
-        return [zlib.crc32(items[mask].tobytes(), self._seed & 0xFFFFFFFF) for items, mask in rows]
 
     @property
     def _interests_per_row(self) -> int:

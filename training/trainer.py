@@ -236,7 +236,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Embedding tables are not decayed: seldom seen rows would wear off or, where normalised, learn faster."""
+    """Embedding tables are not decayed: rare rows would wear off or, where normalised, learn faster."""
     tables = [module.weight for module in model.modules() if isinstance(module, nn.Embedding)]
     held = {id(weight) for weight in tables}
     others = [weight for weight in model.parameters() if id(weight) not in held]

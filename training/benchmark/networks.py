@@ -1,0 +1,47 @@
+"""Recommenders that the trainer fits, as recipes of the benchmark."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from training.baselines.sasrec import SASRecConfig
+from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
+from training.config import Optimisation
+from training.dataset import Dataset
+from training.learner import Learner
+from training.run import BEST_FILE
+from training.splits import Split
+from training.trainer import choose_device, train
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """A network trained as its configuration says, but for the seed, the minutes and the split."""
+
+    config: Optimisation
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration without what the budget and the data decide."""
+        return self.config.model_dump(mode="json", exclude={"seed", "minutes", "split"})
+
+    def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
+        """Train in the budget's directory, or resume there, and take the epoch that validated best."""
+        given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
+        config = type(self.config).model_validate(self.config.model_dump() | given)
+        best = train(dataset, config, budget.directory, budget.observer).best
+        learner = config.learner(len(dataset.catalogue))
+        learner.load(budget.directory / BEST_FILE)
+        learner.network.to(choose_device(config.device)).eval()
+        return Fitted(self.asked(learner), train_s=best.seconds, epochs=best.epoch)
+
+    def asked(self, learner: Learner) -> tuple[Asked, ...]:
+        """The ways in which the trained network is asked."""
+        return (Asked(learner.scorer()),)
+
+
+NETWORKS: dict[str, Callable[[], Recipe]] = {
+    "sasrec": lambda: NetworkRecipe(SASRecConfig()),
+    "sasrec-ce": lambda: NetworkRecipe(SASRecConfig(negatives=None)),
+}
+"""Neural baselines by name."""
