@@ -1,6 +1,6 @@
 """`dimerec benchmark`: many recommenders, trained and measured alike."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Literal, Self
@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import prepare_data, split_data
-from training.benchmark.execute import Job, run
+from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.machine import source_revision
 from training.benchmark.roster import ROSTER, find, plan
 from training.benchmark.rows import Row
@@ -53,6 +54,10 @@ def command(
         Literal["leave-one-out", "time", "window"],
         typer.Option(help="What is held out; window reads the log's column of that name."),
     ] = "leave-one-out",
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", help="Compare this one of --models with the others: paired bootstrap."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What the results call the data set. [default: as its file]")
     ] = None,
@@ -80,7 +85,7 @@ def command(
 
     - `dimerec benchmark --events watches.parquet --items videos.csv --models popularity,itemknn,dimerec`
 
-    - `dimerec benchmark --data data --models dimerec,sasrec --seeds 3 --minutes 20 --out results`
+    - `dimerec benchmark --data data --models dimerec,sasrec --seeds 3 --against dimerec --out results`
 
     - `dimerec benchmark --data data --models dimerec --set model.dim=128 --out results`
     """
@@ -92,6 +97,8 @@ def command(
         raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
     names = [word.strip() for word in models.split(",") if word.strip()]
     find(names)
+    if against is not None and against not in names:
+        raise ConfigError(f"--against: {against!r} is not among --models ({', '.join(names)})")
     if data is not None and events is None:
         held = split_data(name or data.name, data, split)
     elif events is not None and data is None:
@@ -99,17 +106,31 @@ def command(
     else:
         raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
     jobs = plan(held, names, seeds=seeds, minutes=minutes, overrides=overrides or [])
-    with BenchmarkProgress(Console(stderr=True)) as watcher:
-        rows = run(jobs, Store(out), watcher, revision or source_revision())
-    show_results(rows, console)
+    store = Store(out)
+    outcome = measure(jobs, store, revision)
+    show_results(outcome.rows, console)
+    if against is not None:
+        show_comparisons(compare_with(against, lines(served(outcome.rows)), store), console)
     typer.echo(f"All rows: {out / RESULTS_FILE}")
+    outcome.check()
+
+
+def measure(jobs: Sequence[Job], store: Store, revision: str | None) -> Outcome:
+    """Do the jobs behind a progress bar; `revision`: as `--revision`."""
+    with BenchmarkProgress(Console(stderr=True)) as watcher:
+        return run(jobs, store, watcher, revision or source_revision())
+
+
+def served(rows: Sequence[Row]) -> list[Row]:
+    """Of the test part, each recommender as it is served, seen items removed."""
+    return [row for row in rows if row.part == "test" and row.filtered and row.way == 0]
 
 
 def show_results(rows: Sequence[Row], console: Console) -> None:
     """Print a table for each data set: every recommender as it is served, the best first."""
-    served = [row for row in rows if row.part == "test" and row.filtered and row.way == 0]
-    for data, split in sorted({(row.data, row.split) for row in served}):
-        of_data = [row for row in served if (row.data, row.split) == (data, split)]
+    shown = served(rows)
+    for data, split in sorted({(row.data, row.split) for row in shown}):
+        of_data = [row for row in shown if (row.data, row.split) == (data, split)]
         seeds = len({row.seed for row in of_data})
         console.print(
             f"{data}, {split} split, {of_data[0].targets:,} targets, seen items removed,"
@@ -122,6 +143,17 @@ def show_results(rows: Sequence[Row], console: Console) -> None:
         for line in by_quality(lines(of_data)):
             table.add_row(line.first.model, *(_cell(line, metric) for metric in SHOWN))
         console.print(table)
+
+
+def show_comparisons(comparisons: Iterable[Comparison], console: Console) -> None:
+    """Print differences that the data can or cannot tell from none."""
+    for found in comparisons:
+        console.print(
+            f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
+            f" \\[{found.low:+.4f}, {found.high:+.4f}] {found.verdict}",
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _cell(line: Line, metric: str) -> str:
@@ -165,7 +197,7 @@ class BenchmarkProgress:
 
     def fitting(self, job: Job) -> Self:
         """Show that a job learns."""
-        self.label = _label(job)
+        self.label = job.label
         self.progress.reset(self.task, description=f"{self.label}: learns", total=None)
         return self
 
@@ -182,7 +214,7 @@ class BenchmarkProgress:
 
     def measuring(self, job: Job, targets: int) -> None:
         """Start the measurement's bar."""
-        self.progress.reset(self.task, description=f"{_label(job)}: is measured", total=targets)
+        self.progress.reset(self.task, description=f"{job.label}: is measured", total=targets)
 
     def measured(self, targets: int) -> None:
         """Move the bar."""
@@ -192,7 +224,7 @@ class BenchmarkProgress:
         """Say in a line what it came to."""
         served = next(row for row in rows if row.part == "test")
         self.console.print(
-            f"{_label(job)}: hr@20 {served.hr_20:.4f}  ndcg@20 {served.ndcg_20:.4f}"
+            f"{job.label}: hr@20 {served.hr_20:.4f}  ndcg@20 {served.ndcg_20:.4f}"
             f"  trained {served.train_s:.0f} s{'  (done before)' if cached else ''}",
             highlight=False,
             soft_wrap=True,
@@ -200,10 +232,6 @@ class BenchmarkProgress:
 
     def failed(self, job: Job, error: Exception) -> None:
         """Say so at once; a failure that nobody expected with its trace."""
-        self.console.print(f"{_label(job)} failed: {error}", highlight=False, markup=False)
+        self.console.print(f"{job.label} failed: {error}", highlight=False, markup=False)
         if not isinstance(error, TrainingError):
             self.console.print_exception()
-
-
-def _label(job: Job) -> str:
-    return f"{job.data.name}  {job.model}  seed {job.seed}"

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -70,6 +70,9 @@ class TrainingConfig(Optimisation):
         return DimeRecLearner(model, self.serving, self.seed)
 
 
+Configured = TypeVar("Configured", bound=Optimisation)
+
+
 def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read a TOML file (None: all defaults) and apply overrides of the form `model.dim=128`.
 
@@ -83,16 +86,30 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
             raise ConfigError(f"{path} does not exist; leave out --config for the defaults") from error
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
-    for override in overrides:
-        _apply(values, override)
+    return _overridden(TrainingConfig, values, overrides)
+
+
+def override(config: Configured, overrides: Sequence[str]) -> Configured:
+    """The configuration with overrides of the form `learning_rate=0.01` applied.
+
+    Raises ConfigError, naming the key and the remedy.
+    """
+    return _overridden(type(config), config.model_dump(), overrides)
+
+
+def _overridden(kind: type[Configured], values: dict[str, Any], overrides: Sequence[str]) -> Configured:
+    for change in overrides:
+        _apply(values, change)
     try:
-        return TrainingConfig.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"])) or "the configuration"
-        remedy = (
-            "; `dimerec train --show-config` lists the keys" if first["type"] == "extra_forbidden" else ""
-        )
+        remedy = ""
+        if first["type"] == "extra_forbidden":
+            remedy = f"; its keys are {', '.join(kind.model_fields)}"
+            if kind is TrainingConfig:
+                remedy = "; `dimerec train --show-config` lists the keys"
         raise ConfigError(f"{key}: {first['msg']}{remedy}") from error
 
 

@@ -1,20 +1,15 @@
 """DimeRec in the benchmark: trained as `dimerec train` does it, asked as it is served and in other ways."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 from bundle.manifest import ServingDefaults
-from model.checkpoint import load_checkpoint
-from model.dimerec import DimeRec
-from training.benchmark.recipe import Asked, Budget, Fitted
+from training.benchmark.networks import NetworkRecipe
+from training.benchmark.recipe import Asked
 from training.config import TrainingConfig
-from training.dataset import Dataset
-from training.evaluation import DimeRecScorer
-from training.run import BEST_FILE
-from training.splits import Split
-from training.trainer import choose_device, train
+from training.learner import DimeRecLearner, Learner
 
 STEPS = (1, 2, 4, 8, 16)
 DRAWS = (1, 4, 8, 16)
@@ -22,7 +17,7 @@ DRAWS = (1, 4, 8, 16)
 
 
 @dataclass(frozen=True)
-class DimeRecRecipe:
+class DimeRecRecipe(NetworkRecipe):
     """A DimeRec model; split, seed and minutes of its configuration are the benchmark's."""
 
     config: TrainingConfig
@@ -32,22 +27,12 @@ class DimeRecRecipe:
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration, and the ways of asking."""
-        return {
-            "config": self.config.model_dump(mode="json", exclude={"split", "seed", "minutes"}),
-            "asked": [serving.model_dump(mode="json") for serving in self._ways()],
-        }
+        return {**super().settings, "asked": [serving.model_dump(mode="json") for serving in self._ways()]}
 
-    def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
-        """Train, or resume the run in the budget's directory; keep the epoch of the best validation."""
-        given = {"split": split.name, "seed": budget.seed, "minutes": budget.minutes}
-        config = TrainingConfig.model_validate({**self.config.model_dump(), **given})
-        outcome = train(dataset, config, budget.directory, budget.observer)
-        model = load_checkpoint(budget.directory / BEST_FILE, choose_device(config.device))
-        return Fitted(
-            asked=tuple(_asked(model, serving, budget.seed) for serving in self._ways()),
-            train_s=outcome.best.seconds,
-            epochs=outcome.best.epoch,
-        )
+    def asked(self, learner: Learner) -> tuple[Asked, ...]:
+        """As served first; then guidance alone, draws alone, and what the sweep adds."""
+        trained = cast(DimeRecLearner, learner)
+        return tuple(_asked(trained, serving) for serving in self._ways())
 
     def _ways(self) -> list[ServingDefaults]:
         return list(dict.fromkeys([self.config.serving, *self._others()]))
@@ -64,10 +49,10 @@ class DimeRecRecipe:
                 yield generated.model_copy(update={"steps": steps, "draws": draws})
 
 
-def _asked(model: DimeRec, serving: ServingDefaults, seed: int) -> Asked:
+def _asked(learner: DimeRecLearner, serving: ServingDefaults) -> Asked:
     draws = serving.interest_mode != "guidance"
     return Asked(
-        scorer=DimeRecScorer(model, serving, seed),
+        scorer=replace(learner, serving=serving).scorer(),
         steps=serving.steps if draws else None,
         draws=serving.draws if draws else None,
         interest_mode=serving.interest_mode,

@@ -37,6 +37,11 @@ class Job:
     seed: int
     minutes: float | None = None
 
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.data.name} {self.data.split.name}  {self.model}  seed {self.seed}"
+
     @cached_property
     def settings(self) -> str:
         """Hash of the recipe's settings."""
@@ -46,14 +51,22 @@ class Job:
     def training(self) -> str:
         """Key of what is learned: the same for all ways of asking."""
         settings = {key: value for key, value in self.recipe.settings.items() if key != "asked"}
+        recommender = {"model": self.model, "settings": settings}
         budget = {"seed": self.seed, "minutes": self.minutes}
         data = {"data": self.data.dataset.fingerprint, "split": self.data.split.name}
-        return _hash({"settings": settings, **budget, **data})
+        return _hash({**recommender, **budget, **data})
 
     @cached_property
     def key(self) -> str:
         """Key of the result."""
-        return _hash({"training": self.training, "settings": self.settings, "format": _FORMAT})
+        return _hash(
+            {
+                "training": self.training,
+                "settings": self.settings,
+                "data": self.data.name,
+                "format": _FORMAT,
+            }
+        )
 
 
 class Watcher(Protocol):
@@ -75,11 +88,26 @@ class Watcher(Protocol):
         """A job has failed; the others go on."""
 
 
-def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None) -> list[Row]:
-    """Do the jobs that are not done yet; the rows of all of them, in the order of the jobs.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the jobs."""
 
-    A job that another process is at is left for later and then waited for. Raises BenchmarkError at the end
-    if any job failed.
+    rows: list[Row]
+    """Of all that did not fail, in the order of the jobs."""
+    failures: dict[Job, Exception]
+
+    def check(self) -> None:
+        """Raise BenchmarkError, naming each failure, if there was any."""
+        if self.failures:
+            told = "; ".join(f"{job.label}: {error!r}" for job, error in self.failures.items())
+            raise BenchmarkError(f"failed, while all others are kept: {told}")
+
+
+def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None) -> Outcome:
+    """Do the jobs that are not done yet; one that fails does not keep the others from it.
+
+    A job that another process is at is left for later and then waited for. `commit`: the revision of the
+    source, to be noted.
     """
     rows: dict[Job, list[Row]] = {}
     failures: dict[Job, Exception] = {}
@@ -95,13 +123,7 @@ def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None 
                 watcher.failed(job, error)
         waiting = [job for job in waiting if job not in rows and job not in failures]
     store.collect()
-    if failures:
-        told = "; ".join(
-            f"{job.model} on {job.data.name}, seed {job.seed}: {type(error).__name__}: {error}"
-            for job, error in failures.items()
-        )
-        raise BenchmarkError(f"{len(failures)} of {len(jobs)} fits failed, the others are kept: {told}")
-    return [row for job in jobs for row in rows[job]]
+    return Outcome([row for job in jobs if job in rows for row in rows[job]], failures)
 
 
 def _done(job: Job, store: Store, watcher: Watcher, commit: str | None) -> list[Row]:

@@ -1,15 +1,21 @@
 """The recommenders that the benchmark knows, by name."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from training.benchmark.data import Data
 from training.benchmark.dimerec import DimeRecRecipe
 from training.benchmark.execute import Job
+from training.benchmark.networks import NETWORKS, NetworkRecipe
 from training.benchmark.recipe import Recipe
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
-from training.config import load_config
-from training.errors import BenchmarkError
+from training.config import load_config, override
+from training.errors import BenchmarkError, ConfigError
+
+
+_OF_THE_BENCHMARK = {"seed": "--seeds", "minutes": "--minutes", "split": "--split"}
+"""Keys of a configuration that are the same for all, and the options that set them."""
 
 
 class Entry(NamedTuple):
@@ -22,6 +28,17 @@ class Entry(NamedTuple):
     seeded: bool = True
     """Whether anything of it is random; one seed is enough for what is not."""
 
+
+_NETWORKS = {
+    "sasrec": "SASRec (Kang and McAuley, ICDM 2018), sampled softmax",
+    "sasrec-ce": "SASRec with the softmax over all items",
+    "comirec-sa": "ComiRec (Cen et al., KDD 2020), self-attention",
+    "comirec-dr": "ComiRec, dynamic routing",
+    "mind": "MIND (Li et al., CIKM 2019)",
+    "dreamrec": "DreamRec (Yang et al., NeurIPS 2023), diffusion",
+    "diffurec": "DiffuRec (Li et al., TOIS 2023), diffusion",
+}
+"""What the neural baselines are."""
 
 _VARIANTS = {
     "dimerec-self-attentive": ("guidance: self-attention of ComiRec-SA", ["model.guidance=self_attentive"]),
@@ -50,6 +67,16 @@ def _dimerec(changes: Sequence[str], *, sweep: bool = False) -> Callable[[Sequen
     return make
 
 
+def _network(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
+    def overridden(overrides: Sequence[str]) -> Recipe:
+        recipe = make()
+        if not isinstance(recipe, NetworkRecipe):
+            return recipe
+        return replace(recipe, config=override(recipe.config, overrides))
+
+    return overridden
+
+
 def _fixed(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
     def without_overrides(_: Sequence[str]) -> Recipe:
         return make()
@@ -61,6 +88,7 @@ ROSTER: dict[str, Entry] = {
     "popularity": Entry("what most people watched", _fixed(PopularityRecipe), seeded=False),
     "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
     "dimerec": Entry("DimeRec, its defaults; also over steps × draws", _dimerec([], sweep=True)),
+    **{name: Entry(_NETWORKS[name], _network(make)) for name, make in NETWORKS.items()},
     **{name: Entry(f"DimeRec, {what}", _dimerec(changes)) for name, (what, changes) in _VARIANTS.items()},
 }
 """Every recommender by the name that `--models` takes."""
@@ -77,8 +105,11 @@ def plan(
     """The jobs of named recommenders on one data set: each with its first seed, then each with the next.
 
     `overrides` change the configuration of all that have one. Raises BenchmarkError for an unknown name,
-    ConfigError for an override that a recommender does not know.
+    ConfigError for an override that a recommender does not know, or that is the benchmark's own to set.
     """
+    for change in overrides:
+        if (key := change.partition("=")[0]) in _OF_THE_BENCHMARK:
+            raise ConfigError(f"--set {key}: the benchmark sets it; say {_OF_THE_BENCHMARK[key]}")
     entries = find(names)
     recipes = {name: entry.recipe(overrides) for name, entry in entries.items()}
     return [

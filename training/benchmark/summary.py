@@ -1,4 +1,4 @@
-"""Rows of several seeds as one line: the mean, and how far the seeds lie apart."""
+"""Rows of several seeds as one line: what the seeds have in common, and their mean."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +17,15 @@ class Line:
     def first(self) -> Row:
         """The row of the first seed: for what the seeds have in common."""
         return self.rows[0]
+
+    @property
+    def label(self) -> str:
+        """The recommender's name, and how it was asked where that is not how it is served."""
+        row = self.first
+        if row.way == 0:
+            return row.model
+        drawn = "" if row.draws is None else f" {row.draws} × {row.steps} steps"
+        return f"{row.model} ({row.interest_mode} {row.merge}{drawn})"
 
     def values(self, metric: str) -> list[float] | None:
         """The metric for each seed; None where it is undefined."""

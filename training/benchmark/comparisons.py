@@ -1,0 +1,95 @@
+"""Whether one recommender is better than another: paired over users, with all seeds."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from training.benchmark.store import Store, ranks_name
+from training.benchmark.summary import Line
+from training.errors import BenchmarkError
+from training.evaluation import Difference, Evaluation, paired_bootstrap
+
+COMPARED = (("hr", 20), ("ndcg", 20))
+
+
+class Comparison(BaseModel):
+    """First − second on one metric of the test part, with a 95 % bootstrap interval over users."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    split: str
+    first: str
+    second: str
+    metric: str
+    filtered: bool
+    seeds: int
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.low <= 0 <= self.high:
+            return "no difference that these users show"
+        return f"{self.first if self.mean > 0 else self.second} is better"
+
+
+def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int = 20) -> Comparison:
+    """Difference of two recommenders on hit rate or NDCG at k, from the ranks of their targets.
+
+    A user's metric is averaged over the seeds; then users are resampled, with a fixed seed. A recommender
+    with one seed, such as one without randomness, is compared with each seed of the other. Raises
+    BenchmarkError where the two cannot be paired.
+    """
+    seeds = max(len(first.rows), len(second.rows))
+    try:
+        found: Difference = paired_bootstrap(
+            _over_seeds(first, seeds, store),
+            _over_seeds(second, seeds, store),
+            name,
+            k,
+            generator=np.random.default_rng(0),
+        )
+    except ValueError as error:
+        raise BenchmarkError(f"{first.label} and {second.label} cannot be compared: {error}") from error
+    row = first.first
+    return Comparison(
+        data=row.data,
+        split=row.split,
+        first=first.label,
+        second=second.label,
+        metric=f"{name}@{k}",
+        filtered=row.filtered,
+        seeds=seeds,
+        mean=found.mean,
+        low=found.low,
+        high=found.high,
+    )
+
+
+def compare_with(name: str, lines: Sequence[Line], store: Store) -> Iterable[Comparison]:
+    """The recommender called `name` with each other line of the same data, split and ranking."""
+    for first in (line for line in lines if line.label == name):
+        for second in lines:
+            if second is not first and _protocol(second) == _protocol(first):
+                for metric, k in COMPARED:
+                    yield compare(first, second, store, metric, k)
+
+
+def _over_seeds(line: Line, seeds: int, store: Store) -> Evaluation:
+    """All seeds as one evaluation: a user's targets are there once for each seed, and stay together."""
+    rows = line.rows * seeds if len(line.rows) == 1 else line.rows
+    files = [(store.ranks(row.run), ranks_name(row.way, row.filtered)) for row in rows]
+    return Evaluation(
+        metrics={},
+        ranks=np.concatenate([ranks[name].astype(np.float64) for ranks, name in files]),
+        users=np.concatenate([ranks["users"] for ranks, _ in files]),
+    )
+
+
+def _protocol(line: Line) -> tuple[str, str, str, str, bool]:
+    row = line.first
+    return (row.data, row.data_fingerprint, row.split, row.part, row.filtered)
