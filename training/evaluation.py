@@ -12,12 +12,11 @@ from bundle.manifest import ServingDefaults
 from index.catalogue import Catalogue
 from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
-from model.sampler import starting_noise
 from training import metrics
 from training.diversity import DiversityTally
 from training.errors import DataError
 from training.metrics import Ranks, Scores
-from training.scoring import Scorer, noise_seeds
+from training.scoring import Scorer, starting_noises
 from training.splits import Histories, Positions, Targets
 
 DEFAULT_KS = (5, 10, 20, 50)
@@ -176,7 +175,7 @@ class DimeRecScorer:
 
     def _generated(self, history: HistoryBatch, guidance: Tensor) -> Tensor:
         draws, dim = self._serving.draws, self._model.config.dim
-        start = torch.cat([starting_noise(seed, draws, dim) for seed in noise_seeds(history, self._seed)])
+        start = starting_noises(history, draws, dim, self._seed)
         repeated = guidance.repeat_interleave(draws, dim=0)
         drawn = self._model.generate(repeated, start.to(self._device), self._serving.steps)
         return drawn.view(len(guidance), draws, dim)

@@ -1,8 +1,10 @@
 """What the neural baselines share: an item table, a softmax over it, and a ranking by inner product."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from pydantic import Field
 from safetensors import SafetensorError
@@ -12,6 +14,7 @@ from torch.nn import functional
 
 from index.atomic import replacing
 from model.batch import HistoryBatch, PrefixBatch, windows
+from model.config import Architecture, GuidanceKind, ModelConfig
 from model.losses import Choices, sampled_softmax_loss
 from training.config import Optimisation
 from training.errors import TrainingError
@@ -19,8 +22,8 @@ from training.learner import Losses
 from training.metrics import Scores
 from training.splits import Histories
 
-_ITEM_STD = 0.02
-"""Of item vectors at the start: logits begin near 0, so the first gradients are those of popularity."""
+_ROWS_AT_ONCE = 128
+"""Histories of about one length that a network reads at once, so that little is padding."""
 
 
 class BaselineConfig(Optimisation):
@@ -29,9 +32,26 @@ class BaselineConfig(Optimisation):
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the network reads")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the network and of what it reads")
+
+    def parts(self, items: int, guidance: GuidanceKind) -> ModelConfig:
+        """The fields that DimeRec has as well, for the parts that are taken over from it."""
+        shared = self.model_dump(include=set(Architecture.model_fields) - {"negatives"})
+        return ModelConfig(items=items, guidance=guidance, **shared)
+
+
+class SoftmaxConfig(BaselineConfig):
+    """Of those that learn by a softmax over items."""
+
     negatives: int | None = Field(
         1024, ge=1, description="uniform negatives shared by a step; unset or ≥ items: the full softmax"
     )
+
+
+class TransformerConfig(BaselineConfig):
+    """Of those that read a history with a causal transformer."""
+
+    blocks: int = Field(2, ge=1, le=12, description="transformer blocks")
+    heads: int = Field(2, ge=1, le=16, description="attention heads; divides dim")
 
 
 class Total(NamedTuple):
@@ -43,15 +63,14 @@ class Total(NamedTuple):
 class Baseline(nn.Module):
     """A network that turns a history into interest vectors; an item is worth its best inner product.
 
-    Item vectors are not normalised: their length is how popular an item can become.
+    Item vectors are not normalised: their length says how popular an item is.
     """
 
-    def __init__(self, config: BaselineConfig, items: int) -> None:
+    def __init__(self, config: BaselineConfig, items: int, item_std: float = 0.02) -> None:
         super().__init__()
         self.max_length = config.max_length
-        self.negatives = items if config.negatives is None else config.negatives
         self.table = nn.Embedding(items + 1, config.dim, padding_idx=0)
-        nn.init.normal_(self.table.weight, std=_ITEM_STD)
+        nn.init.normal_(self.table.weight, std=item_std)
         with torch.no_grad():
             self.table.weight[0] = 0
 
@@ -67,19 +86,6 @@ class Baseline(nn.Module):
         """`(items, dim)`; line i is item row i + 1."""
         return self.table.weight[1:]
 
-    def softmax_loss(self, query: Tensor, targets: Tensor, generator: Generator | None) -> Tensor:
-        """Mean of −log softmax of q·e over the target and shared negatives, or over every item.
-
-        `query` `(examples, dim)`, `targets` `(examples,)` item rows. Negatives that are a row's target are
-        left out for it.
-        """
-        items = self.table.num_embeddings - 1
-        if self.negatives >= items:
-            return functional.cross_entropy(query @ self.item_vectors().T, targets - 1)
-        rows = torch.randint(1, items + 1, (self.negatives,), generator=generator, device=targets.device)
-        choices = Choices(self.table(rows), targets[:, None] == rows)
-        return sampled_softmax_loss(query, self.table(targets), choices, temperature=1.0)
-
     @property
     def network(self) -> Self:
         """It is its own learner."""
@@ -87,7 +93,7 @@ class Baseline(nn.Module):
 
     def scorer(self) -> "InnerProductScorer":
         """The network as a recommender."""
-        return InnerProductScorer(self)
+        return InnerProductScorer(self, self.interests)
 
     def save(self, path: Path) -> None:
         """Write the weights to `path`, whole; the run's configuration lies next to them."""
@@ -103,11 +109,28 @@ class Baseline(nn.Module):
             raise TrainingError(f"{path} cannot be read ({reason}); remove the run and train anew") from error
 
 
+def softmax_loss(
+    table: nn.Embedding, query: Tensor, targets: Tensor, negatives: int | None, generator: Generator | None
+) -> Tensor:
+    """Mean of −log softmax of q·e over the target and shared uniform negatives, or over every item.
+
+    `query` `(examples, dim)`, `targets` `(examples,)` rows of `table`, whose row 0 is no item. A negative
+    that is a row's target is left out for it. `negatives` None or ≥ items: the full softmax.
+    """
+    items = table.num_embeddings - 1
+    if negatives is None or negatives >= items:
+        return functional.cross_entropy(query @ table.weight[1:].T, targets - 1)
+    rows = torch.randint(1, items + 1, (negatives,), generator=generator, device=targets.device)
+    choices = Choices(table(rows), targets[:, None] == rows)
+    return sampled_softmax_loss(query, table(targets), choices, temperature=1.0)
+
+
 class InnerProductScorer:
     """Ranks by the greatest inner product of an item's vector with a history's interest vectors."""
 
-    def __init__(self, network: Baseline) -> None:
+    def __init__(self, network: Baseline, interests: Callable[[HistoryBatch], Tensor]) -> None:
         self._network = network
+        self._interests = interests
 
     @property
     def items(self) -> int:
@@ -117,11 +140,21 @@ class InnerProductScorer:
     @torch.inference_mode()
     def score(self, histories: Histories) -> Scores:
         """Scores of all items for each history `(rows, items)`; the network is in evaluation mode for it."""
-        network, vectors = self._network, self._network.item_vectors()
-        training = network.training
-        network.eval()
-        history = windows(histories.items, histories.starts, histories.ends, network.max_length)
-        interests = network.interests(history.to(vectors.device))
-        network.train(training)
-        scores: Scores = (interests @ vectors.T).amax(dim=1).float().cpu().numpy()
+        training = self._network.training
+        self._network.eval()
+        scores = np.empty((len(histories), self.items), np.float32)
+        by_length = np.argsort(histories.ends - histories.starts, kind="stable")
+        for first in range(0, len(by_length), _ROWS_AT_ONCE):
+            rows = by_length[first : first + _ROWS_AT_ONCE]
+            scores[rows] = self._score(
+                Histories(histories.items, histories.starts[rows], histories.ends[rows])
+            )
+        self._network.train(training)
+        return scores
+
+    def _score(self, histories: Histories) -> Scores:
+        vectors = self._network.item_vectors()
+        history = windows(histories.items, histories.starts, histories.ends, self._network.max_length)
+        products = self._interests(history.to(vectors.device)) @ vectors.T
+        scores: Scores = products.amax(dim=1).float().cpu().numpy()
         return scores

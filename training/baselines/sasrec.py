@@ -8,21 +8,17 @@ uniform negatives shared by the step, or over every item (Klenitskiy and Vasilev
 
 from typing import Literal
 
-from pydantic import Field
 from torch import Generator, Tensor
 
 from model.batch import HistoryBatch, PrefixBatch
-from model.config import ModelConfig
 from model.guidance import CausalTransformer
-from training.baselines.network import Baseline, BaselineConfig, Total
+from training.baselines.network import Baseline, SoftmaxConfig, Total, TransformerConfig, softmax_loss
 
 
-class SASRecConfig(BaselineConfig):
+class SASRecConfig(SoftmaxConfig, TransformerConfig):
     """SASRec's network and how it is trained."""
 
     kind: Literal["sasrec"] = "sasrec"
-    blocks: int = Field(2, ge=1, le=12, description="transformer blocks")
-    heads: int = Field(2, ge=1, le=16, description="attention heads; divides dim")
 
     def learner(self, items: int) -> "SASRec":
         """A fresh network for a catalogue of `items`."""
@@ -34,13 +30,8 @@ class SASRec(Baseline):
 
     def __init__(self, config: SASRecConfig, items: int) -> None:
         super().__init__(config, items)
-        self.encoder = CausalTransformer(
-            ModelConfig(
-                items=items,
-                guidance="sasrec",
-                **config.model_dump(include={"dim", "max_length", "dropout", "blocks", "heads"}),
-            )
-        )
+        self.negatives = config.negatives
+        self.encoder = CausalTransformer(config.parts(items, "sasrec"))
 
     def interests(self, history: HistoryBatch) -> Tensor:
         """`(rows, 1, dim)`."""
@@ -52,4 +43,4 @@ class SASRec(Baseline):
         history, positions, targets = batch
         states = self.encoder.prefixes(self.table(history.items), history.mask)
         query = states.flatten(0, 2)[positions]
-        return Total(self.softmax_loss(query, targets, generator))
+        return Total(softmax_loss(self.table, query, targets, self.negatives, generator))
