@@ -2,8 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
+from training.baselines.comirec import ComiRecConfig
+from training.baselines.diffurec import DiffuRecConfig
+from training.baselines.diffusion import DiffusionBaseline, DiffusionConfig
+from training.baselines.dreamrec import DreamRecConfig
+from training.baselines.mind import MINDConfig
 from training.baselines.sasrec import SASRecConfig
 from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
 from training.config import Optimisation
@@ -40,8 +45,25 @@ class NetworkRecipe:
         return (Asked(learner.scorer()),)
 
 
+@dataclass(frozen=True)
+class DiffusionRecipe(NetworkRecipe):
+    """A diffusion baseline, measured with more reverse steps than the epochs' validations can afford."""
+
+    config: DiffusionConfig
+
+    def asked(self, learner: Learner) -> tuple[Asked, ...]:
+        """One way, with the configuration's `steps`."""
+        steps = self.config.steps
+        return (Asked(cast(DiffusionBaseline, learner).scorer(steps), steps=steps, draws=1),)
+
+
 NETWORKS: dict[str, Callable[[], Recipe]] = {
     "sasrec": lambda: NetworkRecipe(SASRecConfig()),
     "sasrec-ce": lambda: NetworkRecipe(SASRecConfig(negatives=None)),
+    "comirec-sa": lambda: NetworkRecipe(ComiRecConfig(extractor="self_attentive")),
+    "comirec-dr": lambda: NetworkRecipe(ComiRecConfig(extractor="dynamic_routing")),
+    "mind": lambda: NetworkRecipe(MINDConfig()),
+    "dreamrec": lambda: DiffusionRecipe(DreamRecConfig()),
+    "diffurec": lambda: DiffusionRecipe(DiffuRecConfig()),
 }
 """Neural baselines by name."""
