@@ -7,6 +7,10 @@ PORT ?= 8000
 REDIS ?=
 DETACH ?=
 WORKERS ?= 2
+SHARED ?= ../shared/data
+DATA ?=
+MODELS ?=
+SEEDS ?= 3
 
 export PYTHON TORCH_INDEX
 
@@ -15,7 +19,7 @@ everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 ours := model index bundle training service cli benchmarks
 
-.PHONY: help install demo stop test lint types load clean
+.PHONY: help install demo stop test lint types load quality clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -32,6 +36,10 @@ help: ## list the targets and the variables
 .venv/installed-%: pyproject.toml constraints.txt docker/install.sh
 	docker/install.sh .venv --editable '.[$*]'
 	@touch '$@'
+	@echo '  DATA=$(DATA)            quality: data sets, separated by commas; empty: all'
+	@echo '  MODELS=$(MODELS)          quality: recommenders of `dimerec benchmark --list`; empty: all but ablations'
+	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
+	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 install: .venv/installed-$(EXTRA) ## make .venv and install into it
 
@@ -59,6 +67,11 @@ types: $(everything) ## mypy, strict
 
 load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is running
 	$(bin)/locust -f benchmarks/locustfile.py --config benchmarks/locust.conf --host http://127.0.0.1:$(PORT)
+
+quality: .venv/installed-$(EXTRA),bench ## every recommender on every public data set, to docs/results (days)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality --shared $(SHARED) --seeds $(SEEDS) \
+	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS))
+	$(bin)/python -m benchmarks.plots docs/results/quality.json docs/images
 
 clean: stop ## remove .venv, .demo and caches
 	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

@@ -98,9 +98,9 @@ class Outcome:
 
     def check(self) -> None:
         """Raise BenchmarkError, naming each failure, if there was any."""
-        if self.failures:
-            told = "; ".join(f"{job.label}: {error!r}" for job, error in self.failures.items())
-            raise BenchmarkError(f"failed, while all others are kept: {told}")
+        told = [f"{job.label}: {str(error) or repr(error)}" for job, error in self.failures.items()]
+        if told:
+            raise BenchmarkError(f"failed, while all others are kept: {'; '.join(told)}")
 
 
 def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None) -> Outcome:

@@ -13,7 +13,6 @@ from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
 from training.config import load_config, override
 from training.errors import BenchmarkError, ConfigError
 
-
 _OF_THE_BENCHMARK = {"seed": "--seeds", "minutes": "--minutes", "split": "--split"}
 """Keys of a configuration that are the same for all, and the options that set them."""
 

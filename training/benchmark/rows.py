@@ -95,6 +95,12 @@ class Row(Identity):
     chosen: dict[str, Any] | None
     """Hyper-parameters that were chosen on validation."""
 
+    @property
+    def place(self) -> tuple[str, str, str, str, int, str, str, bool, int]:
+        """Where it stands among other rows."""
+        fit = (self.data, self.split, self.model, self.settings, self.seed, self.run)
+        return (*fit, self.part, not self.filtered, self.way)
+
     def metric(self, name: str) -> float | None:
         """The value under a key of the JSON, such as `ndcg@20` or `train_s`."""
         value: float | None = getattr(self, name.replace("@", "_"))

@@ -50,21 +50,25 @@ class Store:
 
     def save(self, run: str, rows: list[Row], ranks: Ranks) -> None:
         """Keep what a fit came to, and add its rows to the results."""
-        with replacing(self.directory / "ranks" / f"{run}.npz") as temporary, temporary.open("wb") as file:
+        with replacing(self._ranks_file(run)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **ranks)
         write_rows(self._rows_file(run), rows)
         self.collect()
 
     def ranks(self, run: str) -> Ranks:
         """The ranks of a fit that is done."""
-        with np.load(self.directory / "ranks" / f"{run}.npz", allow_pickle=False) as file:
+        with np.load(self._ranks_file(run), allow_pickle=False) as file:
             return dict(file)
+
+    def has_ranks(self, run: str) -> bool:
+        """Whether the fit was done here."""
+        return self._ranks_file(run).exists()
 
     def collect(self) -> list[Row]:
         """Write all rows that are there to the results, and return them."""
         with self.locked("results"):
             files = sorted((self.directory / "rows").glob("*.json"))
-            rows = sorted((row for path in files for row in read_rows(path)), key=_place)
+            rows = sorted((row for path in files for row in read_rows(path)), key=lambda row: row.place)
             write_rows(self.directory / RESULTS_FILE, rows)
         return rows
 
@@ -78,6 +82,9 @@ class Store:
                 yield False
             else:
                 yield True
+
+    def _ranks_file(self, run: str) -> Path:
+        return self.directory / "ranks" / f"{run}.npz"
 
     def _rows_file(self, run: str) -> Path:
         return self.directory / "rows" / f"{run}.json"
@@ -106,10 +113,3 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         temporary.write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-
-
-def _place(row: Row) -> tuple[str, str, str, str, int, str, str, bool, int]:
-    return (
-        *(row.data, row.split, row.model, row.settings, row.seed, row.run),
-        *(row.part, not row.filtered, row.way),
-    )

@@ -1,0 +1,182 @@
+"""Draws the benchmark's results: `python -m benchmarks.plots docs/results/quality.json docs/images`.
+
+Accuracy is NDCG@20 on the test events, seen items removed; a panel for each data set and split; the mean over
+the seeds, with a bar from the least to the most where there are several. Ablations (`dimerec-…`) are left to
+the tables. Colours are those of Okabe and Ito, which the colour-blind can tell apart, and no two recommenders
+share a marker. The same results give the same bytes.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import typer
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from training.benchmark.rows import Row
+from training.benchmark.store import read_rows
+from training.benchmark.summary import Line, lines
+
+QUALITY = "ndcg@20"
+OURS = "dimerec"
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e5e5e5",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "svg.hashsalt": "dimerec",
+}
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#d55e00", "#f0c000")
+_MARKERS = "osD^vP<>XphHd8"
+_COLUMNS = 3
+_PANEL_INCHES = (3.6, 2.9)
+_LEGEND_INCHES = 0.9
+
+
+class _Axis(NamedTuple):
+    """What is on the horizontal axis of a plot."""
+
+    metric: str
+    label: str
+    linear_below: float | None
+    """Logarithmic above this value; None: linear everywhere."""
+
+
+_AXES = {
+    "quality-latency": _Axis("ms_per_user", "ms per user, scored in batches", 0.1),
+    "quality-training": _Axis("train_s", "seconds of training to the kept model", 1.0),
+    "quality-diversity": _Axis("categories@20", "distinct categories among the first 20", None),
+}
+
+Panel = Callable[[Axes, Sequence[Line]], None]
+"""Draws the lines of one data set."""
+
+
+def draw(rows: Sequence[Row], out: Path) -> list[Path]:
+    """Write every plot that the rows have something for into `out`, as SVG; the files."""
+    tested = lines(row for row in rows if row.part == "test" and row.filtered)
+    written = []
+    swept = [line for line in tested if line.first.model == OURS and line.first.interest_mode == "generated"]
+    if len({line.first.steps for line in swept}) > 1:
+        written.append(_figure(swept, _by_steps, out / "quality-steps.svg"))
+    served = [line for line in tested if line.first.way == 0 and not line.first.model.startswith(f"{OURS}-")]
+    styles = _styles(served)
+    for name, axis in _AXES.items():
+        found = [line for line in served if line.values(axis.metric)]
+        if found:
+            written.append(_figure(found, _against(axis, styles), out / f"{name}.svg"))
+    return written
+
+
+def _figure(found: Sequence[Line], panel: Panel, path: Path) -> Path:
+    """One panel for each data set, one legend for all."""
+    groups = [
+        (title, list(of_title)) for title, of_title in groupby(found, key=lambda line: _title(line.first))
+    ]
+    columns = min(len(groups), _COLUMNS)
+    rows = -(-len(groups) // columns)
+    width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1] + _LEGEND_INCHES
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        panels = figure.subplots(rows, columns, squeeze=False).flatten()
+        labelled: dict[str, Any] = {}
+        for axes, (title, of_title) in zip(panels, groups, strict=False):
+            axes.set_title(title)
+            axes.set_ylabel("NDCG@20")
+            panel(axes, of_title)
+            axes.set_ylim(bottom=0)
+            labelled |= {
+                label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+            }
+        for axes in panels[len(groups) :]:
+            axes.set_axis_off()
+        figure.legend(
+            labelled.values(), labelled.keys(), loc="outside lower center", ncols=max(2, 2 * columns)
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, metadata={"Date": None})
+    return path
+
+
+def _by_steps(axes: Axes, found: Sequence[Line]) -> None:
+    """A curve over the denoising steps for each number of draws."""
+    counts = sorted({line.first.draws for line in found if line.first.draws is not None})
+    for place, draws in enumerate(counts):
+        curve = sorted(
+            (line for line in found if line.first.draws == draws), key=lambda line: line.first.steps or 0
+        )
+        axes.errorbar(
+            [line.first.steps or 0 for line in curve],
+            [line.mean(QUALITY) or 0 for line in curve],
+            yerr=_spread(curve, QUALITY),
+            label=f"{draws} draw{'s' if draws > 1 else ''}",
+            color=_COLOURS[place % len(_COLOURS)],
+            marker=_MARKERS[place % len(_MARKERS)],
+            markersize=4,
+        )
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_xlabel("denoising steps")
+
+
+def _against(axis: _Axis, styles: dict[str, dict[str, Any]]) -> Panel:
+    """A point for each recommender as it is served."""
+
+    def panel(axes: Axes, found: Sequence[Line]) -> None:
+        for line in found:
+            axes.errorbar(
+                [line.mean(axis.metric) or 0],
+                [line.mean(QUALITY) or 0],
+                xerr=_spread([line], axis.metric),
+                yerr=_spread([line], QUALITY),
+                label=line.first.model,
+                linestyle="none",
+                clip_on=False,
+                **styles[line.first.model],
+            )
+        if axis.linear_below is not None:
+            axes.set_xscale("symlog", linthresh=axis.linear_below)
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xlabel(axis.label)
+
+    return panel
+
+
+def _spread(found: Sequence[Line], metric: str) -> list[list[float]]:
+    """How far the least and the most of the seeds are from their mean `(2, lines)`."""
+    values = [line.values(metric) or [0.0] for line in found]
+    means = [sum(of_line) / len(of_line) for of_line in values]
+    both = list(zip(values, means, strict=True))
+    return [[mean - min(of_line) for of_line, mean in both], [max(of_line) - mean for of_line, mean in both]]
+
+
+def _styles(found: Sequence[Line]) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each recommender; ours is the star."""
+    names = sorted({line.first.model for line in found} - {OURS})
+    styles: dict[str, dict[str, Any]] = {
+        name: {"color": _COLOURS[place % 6], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 6}
+        for place, name in enumerate(names)
+    }
+    return {OURS: {"color": "#d55e00", "marker": "*", "markersize": 12}, **styles}
+
+
+def _title(row: Row) -> str:
+    return row.data if row.split == "leave-one-out" else f"{row.data}, {row.split}"
+
+
+def main(results: Path, out: Path) -> None:
+    """Draw the results of the file `results` into the directory `out`."""
+    for path in draw(read_rows(results), out):
+        print(path)
+
+
+if __name__ == "__main__":
+    typer.run(main)
