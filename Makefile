@@ -31,15 +31,15 @@ help: ## list the targets and the variables
 	@echo '  PORT=$(PORT)        where demo serves and load asks'
 	@echo '  REDIS=$(REDIS)           redis://host:port/db, to keep the histories of demo there'
 	@echo '  DETACH=$(DETACH)          1: demo returns when it is ready, and goes on until `make stop`'
+	@echo '  DATA=$(DATA)            quality: data sets, separated by commas; empty: all'
+	@echo '  MODELS=$(MODELS)          quality: recommenders of `dimerec benchmark --list`; empty: all but ablations'
+	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
+	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 # A file per set of extras, so that pip runs again when a requirement changed and only then.
 .venv/installed-%: pyproject.toml constraints.txt docker/install.sh
 	docker/install.sh .venv --editable '.[$*]'
 	@touch '$@'
-	@echo '  DATA=$(DATA)            quality: data sets, separated by commas; empty: all'
-	@echo '  MODELS=$(MODELS)          quality: recommenders of `dimerec benchmark --list`; empty: all but ablations'
-	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
-	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 install: .venv/installed-$(EXTRA) ## make .venv and install into it
 
