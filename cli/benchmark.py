@@ -96,6 +96,8 @@ def command(
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
     names = [word.strip() for word in models.split(",") if word.strip()]
+    if not names:
+        raise ConfigError("--models names none; `dimerec benchmark --list` shows them")
     find(names)
     if against is not None and against not in names:
         raise ConfigError(f"--against: {against!r} is not among --models ({', '.join(names)})")

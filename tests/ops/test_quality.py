@@ -1,0 +1,128 @@
+"""`make quality`: which data sets, where results come together, what is drawn of them."""
+
+from itertools import product
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks import plots, quality
+from tests.training.logs import cyclic_dataset
+from training.benchmark.rows import Row
+from training.benchmark.store import Store, read_rows, write_rows
+
+
+def row(**fields: object) -> Row:
+    """A row of the test part, asked as served."""
+    names = [f"{name}@{k}" for name, k in product(("hr", "ndcg"), (5, 10, 20, 50))]
+    return Row.model_validate(
+        {
+            "data": "walks",
+            "data_fingerprint": "f",
+            "split": "leave-one-out",
+            "model": "dimerec",
+            "settings": "s",
+            "minutes": None,
+            "seed": 0,
+            "run": "r",
+            "commit": None,
+            "hardware": {"cpu": "a processor", "cores": 2, "torch_threads": 1, "gpu": None},
+            "way": 0,
+            "steps": 2,
+            "draws": 4,
+            "interest_mode": "generated",
+            "merge": "mean",
+            "temperature": 0.1,
+            "part": "test",
+            "filtered": True,
+            "targets": 9,
+            **dict.fromkeys(names, 0.25),
+            "categories@20": None,
+            "ild@20": None,
+            "coverage@20": 0.5,
+            "train_s": 8.0,
+            "ms_per_user": 0.5,
+            "epochs": 3,
+            "chosen": None,
+            **fields,
+        }
+    )
+
+
+def test_rows_replace_those_of_the_same_recommender_on_the_same_data(tmp_path: Path) -> None:
+    path, store = tmp_path / "quality.json", Store(tmp_path / "work")
+    older = [row(), row(model="mind"), row(split="window"), row(data="other")]
+    assert sorted(quality.collect(older, path, store), key=lambda one: one.place) == read_rows(path)
+    newer = [row(settings="t", seed=seed) for seed in range(2)]
+    quality.collect(newer, path, store)
+    found = read_rows(path)
+    assert {(one.data, one.split, one.model, one.settings) for one in found} == {
+        ("walks", "leave-one-out", "dimerec", "t"),
+        ("walks", "leave-one-out", "mind", "s"),
+        ("walks", "window", "dimerec", "s"),
+        ("other", "leave-one-out", "dimerec", "s"),
+    }
+    assert len(found) == 5
+
+
+def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, out = tmp_path / "shared", tmp_path / "out"
+    dataset = cyclic_dataset()
+    users = [user for user in dataset.user_ids for _ in range(12)]
+    events = zip(users, dataset.items, dataset.timestamps, strict=True)
+    shared.mkdir()
+    lines = [f"{user},{item},{time}" for user, item, time in events]
+    (shared / "walks.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]))
+    monkeypatch.setitem(quality.SOURCES, "walks", quality.Source("walks", "walks.csv"))
+    common = ["--shared", str(shared), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
+    done = run(*common, "--data", "walks", "--models", "popularity,itemknn")
+    assert done == (0, "")
+    assert {one.model for one in read_rows(out / "quality.json")} == {"popularity", "itemknn"}
+    assert "## walks, leave-one-out split" in (out / "quality.md").read_text()
+    code, err = run(*common, "--data", "walks,amazon-beauty")
+    assert code == 1
+    assert "amazon-beauty.parquet is not there: lay it" in err
+    assert "SHARED=" in err
+    assert run(*common, "--data", "nothing")[1].startswith(
+        "quality: DATA: 'nothing' is none of movielens-100k,"
+    )
+    assert "'nobody' is not in the roster" in run(*common, "--data", "walks", "--models", "nobody")[1]
+
+
+def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
+    models = ("dimerec", "mind", "popularity", "dimerec-k1")
+    rows = [
+        row(data=data, model=model, seed=seed, **{"ndcg@20": 0.1 + 0.01 * seed, "categories@20": 7.5})
+        for data, model, seed in product(("walks", "jumps"), models, range(2))
+    ]
+    rows += [
+        row(way=way, steps=steps, draws=draws)
+        for way, (steps, draws) in enumerate(product((1, 4), (1, 8)), start=1)
+    ]
+    write_rows(tmp_path / "results.json", rows)
+    plots.main(tmp_path / "results.json", tmp_path / "first")
+    plots.main(tmp_path / "results.json", tmp_path / "second")
+    names = {"quality-steps", "quality-latency", "quality-training", "quality-diversity"}
+    assert {path.stem for path in (tmp_path / "first").iterdir()} == names
+    for name in names:
+        drawn = (tmp_path / "first" / f"{name}.svg").read_bytes()
+        assert drawn == (tmp_path / "second" / f"{name}.svg").read_bytes()
+        assert ElementTree.fromstring(drawn).tag.endswith("svg")
+        assert b"NDCG@20" in drawn
+        assert (b"dimerec-k1" in drawn, b"mind" in drawn) == (False, name != "quality-steps")
+
+
+def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path) -> None:
+    drawn = plots.draw([row(), row(model="mind")], tmp_path)
+    assert [path.stem for path in drawn] == ["quality-latency", "quality-training"]
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    """The script's exit code and what it says of trouble."""
+    app = typer.Typer()
+    app.command()(quality.main)
+    done = CliRunner().invoke(app, list(arguments))
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stderr if done.exit_code else ""
