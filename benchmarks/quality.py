@@ -16,7 +16,7 @@ from rich.console import Console
 from cli.benchmark import measure, served, show_results
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import Data, prepare_data
-from training.benchmark.markdown import render
+from training.benchmark.markdown import write_markdown
 from training.benchmark.roster import ROSTER, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import Store, read_rows, write_rows
@@ -80,7 +80,7 @@ def _measure(
     outcome = measure(jobs, store, None)
     rows = collect(outcome.rows, out / "quality.json", store)
     here = lines(row for row in served(rows) if store.has_ranks(row.run))
-    (out / "quality.md").write_text(render(rows, compare_with(OURS, here, store)), encoding="utf-8")
+    write_markdown(out / "quality.md", rows, compare_with(OURS, here, store))
     show_results(outcome.rows, Console())
     outcome.check()
 

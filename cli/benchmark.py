@@ -15,9 +15,10 @@ from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.machine import source_revision
+from training.benchmark.markdown import write_markdown
 from training.benchmark.roster import ROSTER, find, plan
 from training.benchmark.rows import Row
-from training.benchmark.store import RESULTS_FILE, Store
+from training.benchmark.store import RESULTS_FILE, TABLES_FILE, Store
 from training.benchmark.summary import Line, by_quality, lines
 from training.errors import ConfigError, TrainingError
 from training.run import EpochRecord
@@ -79,7 +80,8 @@ def command(
     """Train and measure many recommenders by one protocol: full ranking, the same split, several seeds.
 
     Each fit is kept under --out by its settings, data and seed, so that a second call repeats nothing, a
-    killed one resumes, and several may work on one directory at the same time. All rows are in results.json.
+    killed one resumes, and several may work on one directory at the same time. All rows are in results.json,
+    and in results.md for people.
 
     - `dimerec benchmark --list`
 
@@ -111,9 +113,10 @@ def command(
     store = Store(out)
     outcome = measure(jobs, store, revision)
     show_results(outcome.rows, console)
-    if against is not None:
-        show_comparisons(compare_with(against, lines(served(outcome.rows)), store), console)
-    typer.echo(f"All rows: {out / RESULTS_FILE}")
+    comparisons = [] if against is None else list(compare_with(against, lines(served(outcome.rows)), store))
+    show_comparisons(comparisons, console)
+    write_markdown(out / TABLES_FILE, store.collect(), comparisons)
+    typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
     outcome.check()
 
 

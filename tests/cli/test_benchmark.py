@@ -10,7 +10,7 @@ import pytest
 from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
 from training.benchmark.roster import ROSTER
-from training.benchmark.store import RESULTS_FILE, read_rows
+from training.benchmark.store import RESULTS_FILE, TABLES_FILE, read_rows
 
 QUICK = ("--set", "epochs=1")
 
@@ -51,6 +51,7 @@ def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, P
         assert name in done.out
         assert f"walks leave-one-out  {name}  seed 0: hr@20 " in done.err
     assert "ndcg@20  dimerec − itemknn: " in done.out
+    assert "| dimerec − itemknn | NDCG@20 |" in (tmp_path / TABLES_FILE).read_text()
     before = (tmp_path / RESULTS_FILE).read_bytes()
     again = dimerec(*asked)
     assert again.err.count("(done before)") == len(ROSTER)

@@ -1,5 +1,6 @@
 """`make quality`: which data sets, where results come together, what is drawn of them."""
 
+import re
 from itertools import product
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,9 +10,14 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks import plots, quality
+from cli.main import application
 from tests.training.logs import cyclic_dataset
+from training.benchmark.roster import ROSTER
 from training.benchmark.rows import Row
 from training.benchmark.store import Store, read_rows, write_rows
+
+REPOSITORY = Path(__file__).parents[2]
+DOCUMENT = (REPOSITORY / "docs" / "benchmark.md").read_text()
 
 
 def row(**fields: object) -> Row:
@@ -117,6 +123,21 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
 def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path) -> None:
     drawn = plots.draw([row(), row(model="mind")], tmp_path)
     assert [path.stem for path in drawn] == ["quality-latency", "quality-training"]
+
+
+def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
+    for key in {field.alias or name for name, field in Row.model_fields.items()}:
+        shown = re.sub(r"^(hr|ndcg)@(10|20)$", r"\1@50", key)
+        assert f"`{shown}`" in DOCUMENT, key
+    benchmark = typer.main.get_group(application(["benchmark"])).commands["benchmark"]
+    options = {option for parameter in benchmark.params for option in parameter.opts}
+    assert set(re.findall(r"--[a-z]+", DOCUMENT)) <= options
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for arguments in re.findall(r"make quality (.+?)[`\n]", DOCUMENT):
+        for variable, _, names in (word.partition("=") for word in arguments.split()):
+            assert f"{variable} ?=" in makefile
+            known = {"DATA": set(quality.SOURCES), "MODELS": set(ROSTER)}.get(variable)
+            assert known is None or set(names.split(",")) <= known, names
 
 
 def run(*arguments: str) -> tuple[int, str]:

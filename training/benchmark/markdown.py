@@ -1,8 +1,11 @@
 """Results as Markdown: for each data set and split, every recommender, how it was asked, who is better."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
+from pathlib import Path
 
+from index.atomic import replacing
 from training.benchmark.comparisons import Comparison
 from training.benchmark.rows import Row
 from training.benchmark.summary import Line, by_quality, lines
@@ -19,6 +22,12 @@ _HEADINGS = {
     "ms_per_user": "ms per user",
 }
 _DIGITS = {"categories@20": 2, "train_s": 0, "epochs": 0, "ms_per_user": 3}
+
+
+def write_markdown(path: Path, rows: Iterable[Row], comparisons: Iterable[Comparison] = ()) -> None:
+    """Write what `render` makes of them, atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(render(rows, comparisons), encoding="utf-8")
 
 
 def render(rows: Iterable[Row], comparisons: Iterable[Comparison] = ()) -> str:
@@ -64,15 +73,23 @@ def _data_set(title: str, found: Sequence[Line], compared: Sequence[Comparison])
 
 def _table(found: Sequence[Line], metrics: Sequence[str]) -> str:
     shown = [metric for metric in metrics if any(line.values(metric) for line in found)]
-    several = {line.label for line in found if sum(line.label == other.label for other in found) > 1}
+    labels = Counter(line.label for line in found)
+    names = [_told_apart(line) if labels[line.label] > 1 else line.label for line in found]
     table = [
         ["", "seeds", *(_HEADINGS.get(metric, metric.upper()) for metric in shown)],
         ["---", *["---:"] * (len(shown) + 1)],
+        *(
+            [name, str(len(line.rows)), *(_cell(line, metric) for metric in shown)]
+            for name, line in zip(names, found, strict=True)
+        ),
     ]
-    for line in found:
-        name = f"{line.label} [{line.first.settings[:6]}]" if line.label in several else line.label
-        table.append([name, str(len(line.rows)), *(_cell(line, metric) for metric in shown)])
     return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def _told_apart(line: Line) -> str:
+    """A name for what was also fitted with other settings."""
+    limit = "" if line.first.minutes is None else f", {line.first.minutes:g} min"
+    return f"{line.label} [{line.first.settings[:6]}{limit}]"
 
 
 def _cell(line: Line, metric: str) -> str:

@@ -5,6 +5,7 @@
 <directory>/ranks/<run>.npz       the rank of every target, for paired comparisons
 <directory>/runs/<training>/      the training run, to resume from or to be asked otherwise
 <directory>/results.json          all rows
+<directory>/results.md            the same as tables
 ```
 """
 
@@ -24,6 +25,7 @@ from training.benchmark.rows import Row
 from training.errors import BenchmarkError
 
 RESULTS_FILE = "results.json"
+TABLES_FILE = "results.md"
 
 _ROWS = TypeAdapter(list[Row])
 
