@@ -55,7 +55,10 @@ class DiversityTally:
 
     def add(self, scores: Scores) -> None:
         """Count in the first k of each of these rankings `(rows, items)`."""
-        top = top_items(scores, max(self._ks))
+        self.add_lists(top_items(scores, max(self._ks)))
+
+    def add_lists(self, top: npt.NDArray[np.int64]) -> None:
+        """Count in the first k of each of these lists of item rows `(rows, greatest k)`; 0: no item."""
         for listed, k in zip(self._listed, self._ks, strict=True):
             listed[top[:, :k]] = True
         if not self._catalogue.category_names:

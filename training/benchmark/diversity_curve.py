@@ -1,0 +1,202 @@
+"""How much accuracy each recommender pays for diversity, all re-ranked by the re-ranker of serving.
+
+The scores of different recommenders have different scales, and δ weighs a score against an overlap of
+categories. So a score counts only by the place that it gives: relevance is 1 / log2(1 + rank), what NDCG says
+that a hit at this place is worth. No recommender gains from the scale or the shape of its scores.
+"""
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from index.catalogue import Catalogue
+from training.diversity import DiversityTally, memberships
+from training.evaluation import METRICS, without_seen
+from training.metrics import Ranks, top_items
+from training.scoring import Scorer
+from training.splits import Targets
+
+DELTAS = tuple(tenth / 10 for tenth in range(11))
+"""Values of δ; between two of them a curve is close to a straight line."""
+POOL = 100
+"""Candidates that are re-ranked, for every recommender; serving's `depth` of 50 answers."""
+
+_LISTED = 20
+_LISTS_AT_ONCE = 128
+"""Lists that are re-ranked at once; their overlaps are `(lists, pool, pool)`."""
+
+
+class Curve(BaseModel):
+    """What a curve is of: the parts that are the same for all of its points."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    """Name of the data set."""
+    split: str
+    model: str
+    """Name of the recommender; one that is asked in another way is another."""
+    seed: int
+
+
+class Point(Curve):
+    """One recommender at one δ, seen items removed; metrics are means over the targets.
+
+    The keys in JSON are those of the metrics: `hr@10`, `ild@20`. At δ = 0 they are those of the plain
+    ranking, but for level scores: here they are in the order of their rows, since a list has to have one.
+    """
+
+    delta: float
+    """δ in 0 … 1, the weight of the overlap."""
+    hr_10: float = Field(alias="hr@10")
+    hr_20: float = Field(alias="hr@20")
+    ndcg_10: float = Field(alias="ndcg@10")
+    ndcg_20: float = Field(alias="ndcg@20")
+    categories_20: float | None = Field(alias="categories@20")
+    """Distinct categories among the first 20; None where items have none."""
+    ild_20: float | None = Field(alias="ild@20")
+    """Mean Jaccard distance between the categories of two of the first 20; None where items have none."""
+    coverage_20: float = Field(alias="coverage@20")
+    """Part of the catalogue that is among anybody's first 20."""
+
+
+class AtRecall(Curve):
+    """What one recommender's lists are like at a given HR@20; None where it never reaches that."""
+
+    reference: float
+    """The HR@20 that was asked for."""
+    delta: float | None
+    hr_20: float | None = Field(alias="hr@20")
+    """HR@20 there: the reference, or more where even the last δ costs no more, or within the tolerance."""
+    categories_20: float | None = Field(alias="categories@20")
+    ild_20: float | None = Field(alias="ild@20")
+
+
+def diversity_curve(
+    scorer: Scorer,
+    targets: Targets,
+    catalogue: Catalogue,
+    curve: Curve,
+    *,
+    deltas: Sequence[float] = DELTAS,
+    pool: int = POOL,
+) -> list[Point]:
+    """Measure the lists of 20 that are chosen from the scorer's best `pool` items, for each of `deltas`.
+
+    Items of the history never come into the pool. `curve` only names the points.
+    """
+    tallies = [DiversityTally(catalogue, (_LISTED,)) for _ in deltas]
+    ranks: list[list[Ranks]] = [[] for _ in deltas]
+    for first in range(0, len(targets), _LISTS_AT_ONCE):
+        histories = targets.histories.batch(first, _LISTS_AT_ONCE)
+        pools = top_items(without_seen(scorer.score(histories), histories), pool)
+        overlaps = category_overlaps(memberships(pools, catalogue))
+        for tally, of_delta, delta in zip(tallies, ranks, deltas, strict=True):
+            lists = diversified(pools, overlaps, _LISTED, delta)
+            tally.add_lists(lists)
+            of_delta.append(_ranks(lists, targets.items[first : first + _LISTS_AT_ONCE]))
+    return [
+        _point(curve, delta, np.concatenate(of_delta), tally.metrics())
+        for tally, of_delta, delta in zip(tallies, ranks, deltas, strict=True)
+    ]
+
+
+def at_equal_recall(
+    points: Iterable[Point], reference_recall: float, tolerance: float = 0.01
+) -> list[AtRecall]:
+    """What each curve among the points comes to where its HR@20 is `reference_recall`: one row a curve.
+
+    Between the last δ that has the recall and the next, values are interpolated; a curve that still has it at
+    its last δ counts from there. One that stays below counts from its best HR@20 if that is within
+    `tolerance`, a part of the reference, and else never reaches it.
+    """
+    curves: dict[Curve, list[Point]] = {}
+    for point in points:
+        curve = Curve(data=point.data, split=point.split, model=point.model, seed=point.seed)
+        curves.setdefault(curve, []).append(point)
+    rows = []
+    for curve, of_curve in curves.items():
+        of_curve.sort(key=attrgetter("delta"))
+        place = _place(np.array([point.hr_20 for point in of_curve]), reference_recall, tolerance)
+        measured = {
+            "delta": _between([point.delta for point in of_curve], place),
+            "hr@20": _between([point.hr_20 for point in of_curve], place),
+            "categories@20": _between([point.categories_20 for point in of_curve], place),
+            "ild@20": _between([point.ild_20 for point in of_curve], place),
+        }
+        rows.append(AtRecall.model_validate({**dict(curve), "reference": reference_recall, **measured}))
+    return rows
+
+
+def category_overlaps(memberships: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Jaccard overlap of the categories of each two of a row's items `(rows, pool, pool)`, 0 … 1.
+
+    `memberships`: which categories they have, 0 or 1, `(rows, pool, categories)`.
+    """
+    sizes = memberships.sum(axis=2)
+    shared = memberships @ memberships.transpose(0, 2, 1)
+    overlaps: npt.NDArray[np.float32] = shared / np.maximum(sizes[:, :, None] + sizes[:, None, :] - shared, 1)
+    return overlaps
+
+
+def place_values(places: int) -> npt.NDArray[np.float64]:
+    """Relevance of the item in each place, best first: 1 / log2(1 + rank) `(places,)`."""
+    return 1 / np.log2(np.arange(places) + 2)
+
+
+def diversified(
+    pools: npt.NDArray[np.int64], overlaps: npt.NDArray[np.float32], k: int, diversity: float
+) -> npt.NDArray[np.int64]:
+    """The k items that `index.merging.diversify` chooses from each row's pool by relevance `(rows, k)`.
+
+    `pools`: item rows, best first, 0: no item, `(rows, pool)`; `overlaps` `(rows, pool, pool)`;
+    `diversity`: δ in 0 … 1. Where a pool has less than k items, 0 follows them.
+    """
+    every = np.arange(len(pools))
+    relevance = np.where(pools > 0, (1 - diversity) * place_values(pools.shape[1]), -np.inf)
+    overlap = np.zeros(pools.shape)
+    lists = np.zeros((len(pools), k), dtype=np.int64)
+    for count in range(min(k, pools.shape[1])):
+        position = np.argmax(relevance - (diversity / max(count, 1)) * overlap, axis=1)
+        lists[:, count] = np.where(np.isneginf(relevance[every, position]), 0, pools[every, position])
+        relevance[every, position] = -np.inf
+        overlap += overlaps[every, position]
+    return lists
+
+
+def _ranks(lists: npt.NDArray[np.int64], items: npt.NDArray[np.int32]) -> Ranks:
+    """Place of each row's target in its list, 1 = first; inf: not on it."""
+    found = lists == items[:, None]
+    return np.where(found.any(axis=1), 1.0 + found.argmax(axis=1), np.inf)
+
+
+def _point(curve: Curve, delta: float, ranks: Ranks, diversity: dict[str, float]) -> Point:
+    """`diversity`: of the same lists as the ranks, by the names of an evaluation."""
+    accuracy = {f"{name}@{k}": float(of(ranks, k).mean()) for name, of in METRICS.items() for k in (10, 20)}
+    beyond = {
+        "categories@20": diversity.get("distinct_categories@20"),
+        "ild@20": diversity.get("intra_list_distance@20"),
+        "coverage@20": diversity["coverage@20"],
+    }
+    return Point.model_validate({**dict(curve), "delta": delta, **accuracy, **beyond})
+
+
+def _place(recalls: npt.NDArray[np.float64], reference: float, tolerance: float) -> float:
+    """Where on a curve the reference is met: a place between 0 and its last point, NaN for nowhere."""
+    reached = np.flatnonzero(recalls >= reference)
+    if not len(reached):
+        near = recalls.max() >= (1 - tolerance) * reference
+        return float(recalls.argmax()) if near else np.nan
+    last = int(reached[-1])
+    if last == len(recalls) - 1:
+        return float(last)
+    return last + float((recalls[last] - reference) / (recalls[last] - recalls[last + 1]))
+
+
+def _between(values: Sequence[float | None], place: float) -> float | None:
+    """The value at a place, linear between two points; None where the place or a value is unknown."""
+    value = float(np.interp(place, np.arange(len(values)), np.array(values, dtype=np.float64)))
+    return None if np.isnan(value) else value
