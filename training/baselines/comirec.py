@@ -4,6 +4,10 @@ ComiRec-SA pools the history by self-attention, ComiRec-DR by dynamic routing wi
 interest that matches the target best is trained (hard readout) by a softmax over negatives that the step
 shares, and an item is worth its best interest. Of the paper's controllable aggregation only this, its most
 accurate setting, is here.
+
+Departure: squashed capsules are at most 1 long, and of short item vectors next to nothing, so that the
+softmax stays flat for long. ComiRec-DR here starts from item vectors of about length 1 and multiplies its
+capsules by √d (Amazon Beauty, validation HR@10 after four epochs .034; without, after six, .022).
 """
 
 from typing import Literal
@@ -35,20 +39,22 @@ class ComiRec(Baseline):
     """K interest vectors."""
 
     def __init__(self, config: ComiRecConfig, items: int) -> None:
-        super().__init__(config, items)
+        routed = config.extractor == "dynamic_routing"
+        super().__init__(config, items, item_std=config.dim**-0.5 if routed else 0.02)
+        self.scale = config.dim**0.5 if routed else 1.0
         self.negatives = config.negatives
         self.extractor = build_guidance(config.parts(items, config.extractor))
 
     def interests(self, history: HistoryBatch) -> Tensor:
         """`(rows, K, dim)`."""
         interests: Tensor = self.extractor(self.table(history.items), history.mask)
-        return interests
+        return interests * self.scale
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of each prefix's best interest."""
         history, positions, targets = batch
         extracted = self.extractor.prefixes(self.table(history.items), history.mask)
-        interests = extracted.flatten(0, 1)[positions]
+        interests = extracted.flatten(0, 1)[positions] * self.scale
         match = (interests @ self.table(targets)[:, :, None]).detach()
         chosen = interests.take_along_dim(match.argmax(dim=1, keepdim=True), dim=1).squeeze(1)
         return Total(softmax_loss(self.table, chosen, targets, self.negatives, generator))

@@ -5,7 +5,9 @@ Behaviours vote through one bilinear map S that all interests share, so the rout
 target attends to the interests; then an item is worth its best interest.
 
 Departures: always K interests, where the paper gives short histories fewer; no user profile; the attention
-is softmax(p · v·e) where the paper raises the product to the power p, which loses its sign.
+is softmax(p · v·e) where the paper raises the product to the power p, which loses its sign; item vectors
+start with a length of about 1 and interests are multiplied by √d, as in ComiRec-DR here (Amazon Beauty,
+validation HR@10 after four epochs .036; without √d .015).
 """
 
 from typing import Literal
@@ -69,7 +71,8 @@ class MIND(Baseline):
     """K interest vectors."""
 
     def __init__(self, config: MINDConfig, items: int) -> None:
-        super().__init__(config, items)
+        super().__init__(config, items, item_std=config.dim**-0.5)
+        self.scale = config.dim**0.5
         self.negatives = config.negatives
         self.sharpness = config.sharpness
         self.extractor = SharedRouting(config)
@@ -77,13 +80,13 @@ class MIND(Baseline):
     def interests(self, history: HistoryBatch) -> Tensor:
         """`(rows, K, dim)`."""
         interests: Tensor = self.extractor(self.table(history.items), history.mask)
-        return interests
+        return interests * self.scale
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of each prefix's interests as its target attends to them."""
         history, positions, targets = batch
         extracted = self.extractor.prefixes(self.table(history.items), history.mask)
-        interests = extracted.flatten(0, 1)[positions]
+        interests = extracted.flatten(0, 1)[positions] * self.scale
         match = interests @ self.table(targets)[:, :, None]
         user = ((self.sharpness * match).softmax(dim=1) * interests).sum(dim=1)
         return Total(softmax_loss(self.table, user, targets, self.negatives, generator))

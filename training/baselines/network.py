@@ -29,6 +29,10 @@ _ROWS_AT_ONCE = 128
 class BaselineConfig(Optimisation):
     """What every neural baseline is made of."""
 
+    batch_size: int = Field(256, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
+    epochs: int = Field(30, ge=1, le=100_000, description="at most this many passes over the data")
+    patience: int = Field(10, ge=1, description="epochs without a better validation before stopping")
+
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the network reads")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the network and of what it reads")
