@@ -10,6 +10,7 @@ start with a length of about 1 and interests are multiplied by √d, as in ComiR
 validation HR@10 after four epochs .036; without √d .015).
 """
 
+import math
 from typing import Literal
 
 import torch
@@ -72,7 +73,7 @@ class MIND(Baseline):
 
     def __init__(self, config: MINDConfig, items: int) -> None:
         super().__init__(config, items, item_std=config.dim**-0.5)
-        self.scale = config.dim**0.5
+        self.scale = math.sqrt(config.dim)
         self.negatives = config.negatives
         self.sharpness = config.sharpness
         self.extractor = SharedRouting(config)
@@ -84,7 +85,7 @@ class MIND(Baseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of each prefix's interests as its target attends to them."""
-        history, positions, targets = batch
+        history, positions, targets, _ = batch
         extracted = self.extractor.prefixes(self.table(history.items), history.mask)
         interests = extracted.flatten(0, 1)[positions] * self.scale
         match = interests @ self.table(targets)[:, :, None]
