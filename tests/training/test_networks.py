@@ -112,7 +112,7 @@ def test_one_pass_learns_what_a_row_for_each_prefix_would(name: str) -> None:
         prefixes.append(prefix[prefix > 0].tolist())
     history = collate(prefixes, length)
     newest = torch.arange(1, len(prefixes) + 1) * history.items.shape[1] - 1
-    rows = PrefixBatch(history, newest, batch.targets)
+    rows = batch._replace(history=history, positions=newest)
     assert network.loss(rows).total.item() == pytest.approx(network.loss(batch).total.item(), rel=1e-5)
 
 
