@@ -5,14 +5,15 @@ categories. So a score counts only by the place that it gives: relevance is 1 / 
 that a hit at this place is worth. No recommender gains from the scale or the shape of its scores.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from index.catalogue import Catalogue
+from training.benchmark.rows import METRIC_DIGITS, Fit
 from training.diversity import DiversityTally, memberships
 from training.evaluation import METRICS, without_seen
 from training.metrics import Ranks, top_items
@@ -23,23 +24,19 @@ DELTAS = tuple(tenth / 10 for tenth in range(11))
 """Values of δ; between two of them a curve is close to a straight line."""
 POOL = 100
 """Candidates that are re-ranked, for every recommender; serving's `depth` of 50 answers."""
+REFERENCES = ("dimerec", "sasrec", "sasrec-ce", "comirec-sa", "comirec-dr")
+"""Those that must reach the recall at which all are compared, so that none of them drops out."""
 
 _LISTED = 20
 _LISTS_AT_ONCE = 128
 """Lists that are re-ranked at once; their overlaps are `(lists, pool, pool)`."""
 
 
-class Curve(BaseModel):
+class Curve(Fit):
     """What a curve is of: the parts that are the same for all of its points."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str
-    """Name of the data set."""
-    split: str
-    model: str
-    """Name of the recommender; one that is asked in another way is another."""
-    seed: int
+    way: int
+    """Place of this way of asking among those of the fit; 0 is how the recommender is served."""
 
 
 class Point(Curve):
@@ -62,6 +59,11 @@ class Point(Curve):
     coverage_20: float = Field(alias="coverage@20")
     """Part of the catalogue that is among anybody's first 20."""
 
+    @property
+    def place(self) -> tuple[str, str, str, int, str, int, float]:
+        """Where it stands among other points."""
+        return (self.data, self.split, self.model, self.seed, self.run, self.way, self.delta)
+
 
 class AtRecall(Curve):
     """What one recommender's lists are like at a given HR@20; None where it never reaches that."""
@@ -83,10 +85,12 @@ def diversity_curve(
     *,
     deltas: Sequence[float] = DELTAS,
     pool: int = POOL,
+    on_progress: Callable[[int], object] | None = None,
 ) -> list[Point]:
     """Measure the lists of 20 that are chosen from the scorer's best `pool` items, for each of `deltas`.
 
-    Items of the history never come into the pool. `curve` only names the points.
+    Items of the history never come into the pool. `curve` only names the points. `on_progress` is called with
+    the number of targets of each finished batch.
     """
     tallies = [DiversityTally(catalogue, (_LISTED,)) for _ in deltas]
     ranks: list[list[Ranks]] = [[] for _ in deltas]
@@ -98,10 +102,23 @@ def diversity_curve(
             lists = diversified(pools, overlaps, _LISTED, delta)
             tally.add_lists(lists)
             of_delta.append(_ranks(lists, targets.items[first : first + _LISTS_AT_ONCE]))
+        if on_progress is not None:
+            on_progress(len(histories))
     return [
         _point(curve, delta, np.concatenate(of_delta), tally.metrics())
         for tally, of_delta, delta in zip(tallies, ranks, deltas, strict=True)
     ]
+
+
+def reference_recall(points: Iterable[Point]) -> float | None:
+    """The HR@20 at which recommenders of one data set are compared: all of `REFERENCES` reach it.
+
+    It is the lowest that one of them has with one seed, as it is served and not re-ranked (δ = 0); without
+    any of them the lowest of all, and None without points.
+    """
+    plain = [point for point in points if point.way == 0 and point.delta == 0]
+    compared = [point for point in plain if point.model in REFERENCES] or plain
+    return min((point.hr_20 for point in compared), default=None)
 
 
 def at_equal_recall(
@@ -115,7 +132,7 @@ def at_equal_recall(
     """
     curves: dict[Curve, list[Point]] = {}
     for point in points:
-        curve = Curve(data=point.data, split=point.split, model=point.model, seed=point.seed)
+        curve = Curve.model_validate(point.model_dump(include=set(Curve.model_fields)))
         curves.setdefault(curve, []).append(point)
     rows = []
     for curve, of_curve in curves.items():
@@ -181,7 +198,11 @@ def _point(curve: Curve, delta: float, ranks: Ranks, diversity: dict[str, float]
         "ild@20": diversity.get("intra_list_distance@20"),
         "coverage@20": diversity["coverage@20"],
     }
-    return Point.model_validate({**dict(curve), "delta": delta, **accuracy, **beyond})
+    measured = {
+        key: None if value is None else round(value, METRIC_DIGITS)
+        for key, value in {**accuracy, **beyond}.items()
+    }
+    return Point.model_validate({**dict(curve), "delta": delta, **measured})
 
 
 def _place(recalls: npt.NDArray[np.float64], reference: float, tolerance: float) -> float:

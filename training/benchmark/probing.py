@@ -14,6 +14,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 
 from index.catalogue import Catalogue
+from training.benchmark.rows import METRIC_DIGITS, Fit
 from training.errors import DataError
 from training.splits import Sequences
 
@@ -42,6 +43,15 @@ class Probe(BaseModel):
     auc: float | None
     """ROC AUC, the mean over folds and over categories with at least 20 items, where .5 is chance; None
     without such a category."""
+
+
+class ProbeRow(Probe, Fit):
+    """The probe of one fit."""
+
+    @property
+    def place(self) -> tuple[str, str, str, int, str]:
+        """Where it stands among other probes."""
+        return (self.data, self.split, self.model, self.seed, self.run)
 
 
 def probe(
@@ -84,9 +94,9 @@ def probe(
     return Probe(
         items=len(rows),
         categories=labels.shape[1],
-        accuracy=float(hits.mean()),
-        majority=float(labels.mean(axis=0).max()),
-        auc=float(defined.mean()) if len(defined) else None,
+        accuracy=round(float(hits.mean()), METRIC_DIGITS),
+        majority=round(float(labels.mean(axis=0).max()), METRIC_DIGITS),
+        auc=round(float(defined.mean()), METRIC_DIGITS) if len(defined) else None,
     )
 
 

@@ -8,7 +8,8 @@ from training.benchmark.recipe import Asked, Fitted
 from training.evaluation import Evaluation
 from training.report import Part
 
-_METRIC_DIGITS = 6
+METRIC_DIGITS = 6
+"""After the point, of what is kept: more than the data can tell apart."""
 _TIME_DIGITS = 4
 _NAMES = {
     "distinct_categories@20": "categories@20",
@@ -31,24 +32,29 @@ class Hardware(BaseModel):
     """The card's model, where torch finds one."""
 
 
-class Identity(BaseModel):
-    """What a row is of: the parts that are the same for all rows of one fit."""
+class Fit(BaseModel):
+    """Which fit something was measured of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str
     """Name of the data set."""
-    data_fingerprint: str
     split: str
     model: str
     """Name in the roster."""
+    seed: int
+    run: str
+    """Key of the fit: the name of its files."""
+
+
+class Identity(Fit):
+    """What a row is of: the parts that are the same for all rows of one fit."""
+
+    data_fingerprint: str
     settings: str
     """Hash of the recipe's settings."""
     minutes: float | None
     """Limit on the training time; None: none."""
-    seed: int
-    run: str
-    """Key of the fit: the name of its files of rows and of ranks."""
     commit: str | None
     """Revision of the source, where it is known."""
     hardware: Hardware
@@ -118,7 +124,7 @@ class Found(NamedTuple):
 
 def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: Found) -> Row:
     """A row from what was measured; numbers are rounded to what the data can tell apart."""
-    measured = {name: round(value, _METRIC_DIGITS) for name, value in found.evaluation.metrics.items()}
+    measured = {name: round(value, METRIC_DIGITS) for name, value in found.evaluation.metrics.items()}
     accuracy = {name: value for name, value in measured.items() if name.startswith(("hr@", "ndcg@"))}
     diversity = {key: measured.get(name) for name, key in _NAMES.items()}
     return Row.model_validate(
