@@ -1,7 +1,8 @@
 """Draws the benchmark's results: `python -m benchmarks.plots docs/results/quality.json docs/images`.
 
 Accuracy is NDCG@20 on the test events, seen items removed; a panel for each data set and split; the mean over
-the seeds, with a bar from the least to the most where there are several. Ablations (`dimerec-…`) are left to
+the seeds, with a bar from the least to the most where there are several. Curves over δ are of HR@20, the
+mean over the seeds, and come from `diversity.json` beside the results. Ablations (`dimerec-…`) are left to
 the tables. Colours are those of Okabe and Ito, which the colour-blind can tell apart, and no two recommenders
 share a marker. The same results give the same bytes.
 """
@@ -9,6 +10,7 @@ share a marker. The same results give the same bytes.
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -16,8 +18,9 @@ import typer
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.benchmark.diversity_curve import Point
 from training.benchmark.rows import Row
-from training.benchmark.store import read_rows
+from training.benchmark.store import DIVERSITY_FILE, read_kept, read_rows
 from training.benchmark.summary import Line, lines
 
 QUALITY = "ndcg@20"
@@ -45,37 +48,48 @@ class _Axis(NamedTuple):
 
     metric: str
     label: str
-    linear_below: float | None
-    """Logarithmic above this value; None: linear everywhere."""
+    linear_below: float
+    """Logarithmic above this value."""
 
 
 _AXES = {
     "quality-latency": _Axis("ms_per_user", "ms per user, scored in batches", 0.1),
     "quality-training": _Axis("train_s", "seconds of training to the kept model", 1.0),
-    "quality-diversity": _Axis("categories@20", "distinct categories among the first 20", None),
 }
+_CURVES = {
+    "quality-diversity": ("categories_20", "distinct categories among the first 20"),
+    "quality-distance": ("ild_20", "mean distance of two of the first 20"),
+}
+"""What curves are drawn against: the field of a point, its label."""
 
 Panel = Callable[[Axes, Sequence[Line]], None]
 """Draws the lines of one data set."""
 
 
-def draw(rows: Sequence[Row], out: Path) -> list[Path]:
-    """Write every plot that the rows have something for into `out`, as SVG; the files."""
+def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
+    """Write every plot that the rows and the curves have something for into `out`, as SVG; the files."""
     tested = lines(row for row in rows if row.part == "test" and row.filtered)
     written = []
     swept = [line for line in tested if line.first.model == OURS and line.first.interest_mode == "generated"]
     if len({line.first.steps for line in swept}) > 1:
         written.append(_figure(swept, _by_steps, out / "quality-steps.svg"))
-    served = [line for line in tested if line.first.way == 0 and not line.first.model.startswith(f"{OURS}-")]
+    shown = [line for line in tested if not line.first.model.startswith(f"{OURS}-")]
+    served = [line for line in shown if line.first.way == 0]
     styles = _styles(served)
     for name, axis in _AXES.items():
         found = [line for line in served if line.values(axis.metric)]
         if found:
             written.append(_figure(found, _against(axis, styles), out / f"{name}.svg"))
+    for name, (field, label) in _CURVES.items():
+        known = [point for point in points if getattr(point, field) is not None]
+        found = [line for line in shown if line.points(known)]
+        if found:
+            panel = _over_delta(field, label, known, styles)
+            written.append(_figure(found, panel, out / f"{name}.svg", quality="HR@20"))
     return written
 
 
-def _figure(found: Sequence[Line], panel: Panel, path: Path) -> Path:
+def _figure(found: Sequence[Line], panel: Panel, path: Path, quality: str = "NDCG@20") -> Path:
     """One panel for each data set, one legend for all."""
     groups = [
         (title, list(of_title)) for title, of_title in groupby(found, key=lambda line: _title(line.first))
@@ -89,7 +103,7 @@ def _figure(found: Sequence[Line], panel: Panel, path: Path) -> Path:
         labelled: dict[str, Any] = {}
         for axes, (title, of_title) in zip(panels, groups, strict=False):
             axes.set_title(title)
-            axes.set_ylabel("NDCG@20")
+            axes.set_ylabel(quality)
             panel(axes, of_title)
             axes.set_ylim(bottom=0)
             labelled |= {
@@ -141,11 +155,29 @@ def _against(axis: _Axis, styles: dict[str, dict[str, Any]]) -> Panel:
                 clip_on=False,
                 **styles[line.first.model],
             )
-        if axis.linear_below is not None:
-            axes.set_xscale("symlog", linthresh=axis.linear_below)
-            axes.set_xlim(left=0)
-            axes.xaxis.set_major_formatter("{x:g}")
+        axes.set_xscale("symlog", linthresh=axis.linear_below)
+        axes.set_xlim(left=0)
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(axis.label)
+
+    return panel
+
+
+def _over_delta(field: str, label: str, points: Sequence[Point], styles: dict[str, dict[str, Any]]) -> Panel:
+    """A curve for each recommender: the means over the seeds, for each δ."""
+
+    def panel(axes: Axes, found: Sequence[Line]) -> None:
+        for line in found:
+            mine = sorted(line.points(points), key=lambda point: point.delta)
+            by_delta = [list(of_delta) for _, of_delta in groupby(mine, key=lambda point: point.delta)]
+            axes.plot(
+                [fmean(getattr(point, field) for point in of_delta) for of_delta in by_delta],
+                [fmean(point.hr_20 for point in of_delta) for of_delta in by_delta],
+                label=line.label,
+                linestyle="-" if line.first.way == 0 else "--",
+                **{**styles[line.first.model], "markersize": 4},
+            )
+        axes.set_xlabel(label)
 
     return panel
 
@@ -173,8 +205,10 @@ def _title(row: Row) -> str:
 
 
 def main(results: Path, out: Path) -> None:
-    """Draw the results of the file `results` into the directory `out`."""
-    for path in draw(read_rows(results), out):
+    """Draw the results of the file `results`, and the curves beside it, into the directory `out`."""
+    curves = results.with_name(DIVERSITY_FILE)
+    points = read_kept(curves, Point) if curves.exists() else []
+    for path in draw(read_rows(results), points, out):
         print(path)
 
 

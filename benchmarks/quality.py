@@ -1,7 +1,7 @@
 """Every recommender on every public data set: `make quality`, and `DATA`, `MODELS`, `SEEDS` for a part of it.
 
 What was measured is kept in a working directory, so that nothing is done twice. The results of all calls come
-together in one JSON file, where those of a recommender on a data set replace its older ones. Differences with
+together in JSON files, where those of a recommender on a data set replace its older ones. Differences with
 their intervals need the rank of every target: they are told of what lies in the working directory.
 """
 
@@ -16,10 +16,22 @@ from rich.console import Console
 from cli.benchmark import measure, served, show_results
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import Data, prepare_data
+from training.benchmark.diversity_curve import Point
+from training.benchmark.execute import Job
 from training.benchmark.markdown import write_markdown
+from training.benchmark.probing import ProbeRow
 from training.benchmark.roster import ROSTER, plan
 from training.benchmark.rows import Row
-from training.benchmark.store import Store, read_rows, write_rows
+from training.benchmark.store import (
+    DIVERSITY_FILE,
+    PROBING_FILE,
+    Kept,
+    Store,
+    in_order,
+    read_kept,
+    read_rows,
+    write_rows,
+)
 from training.benchmark.summary import lines
 from training.errors import BenchmarkError, TrainingError
 from training.movielens import fetch_movielens_100k
@@ -54,33 +66,37 @@ SOURCES = {
 def main(
     shared: Annotated[Path, typer.Option(help="Directory of the Parquet files of public data.")],
     work: Annotated[Path, typer.Option(help="What was measured is kept here.")] = Path(".quality"),
-    out: Annotated[Path, typer.Option(help="Directory of quality.json and quality.md.")] = Path(
+    out: Annotated[Path, typer.Option(help="Directory of the results' JSON files and of quality.md.")] = Path(
         "docs/results"
     ),
     data: Annotated[str, typer.Option(help="Names separated by commas.")] = ",".join(SOURCES),
     models: Annotated[str, typer.Option(help="Names separated by commas.")] = ",".join(BASELINES),
     seeds: Annotated[int, typer.Option(min=1)] = 3,
+    curves: Annotated[bool, typer.Option(help="As that of `dimerec benchmark`.")] = True,
 ) -> None:
     """Train and measure the named recommenders on the named data sets, and collect the results."""
     try:
-        _measure(shared, work, out, _names(data), _names(models), seeds)
+        jobs = _plan(shared, work, _names(data), _names(models), seeds)
+        _measure(jobs, Store(work), out, curves=curves)
     except TrainingError as error:
         typer.echo(f"quality: {error}", err=True)
         raise typer.Exit(1) from error
 
 
-def _measure(
-    shared: Path, work: Path, out: Path, data: Sequence[str], models: Sequence[str], seeds: int
-) -> None:
+def _plan(shared: Path, work: Path, data: Sequence[str], models: Sequence[str], seeds: int) -> list[Job]:
     for name in data:
         if name not in SOURCES:
             raise BenchmarkError(f"DATA: {name!r} is none of {', '.join(SOURCES)}")
-    jobs = [job for name in data for job in plan(_load(name, shared, work), models, seeds=seeds)]
-    store = Store(work)
-    outcome = measure(jobs, store, None)
+    return [job for name in data for job in plan(_load(name, shared, work), models, seeds=seeds)]
+
+
+def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
+    outcome = measure(jobs, store, None, curves=curves)
     rows = collect(outcome.rows, out / "quality.json", store)
+    points = collect_beside(rows, store.points(), Point, out / DIVERSITY_FILE, store)
+    probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
     here = lines(row for row in served(rows) if store.has_ranks(row.run))
-    write_markdown(out / "quality.md", rows, compare_with(OURS, here, store))
+    write_markdown(out / "quality.md", rows, compare_with(OURS, here, store), points, probes)
     show_results(outcome.rows, Console())
     outcome.check()
 
@@ -91,7 +107,20 @@ def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:
         replaced = {(row.data, row.split, row.model) for row in rows}
         kept = read_rows(path) if path.exists() else []
         kept = [row for row in kept if (row.data, row.split, row.model) not in replaced]
-        merged = sorted([*kept, *rows], key=lambda row: row.place)
+        merged = in_order([*kept, *rows])
+        write_rows(path, merged)
+    return merged
+
+
+def collect_beside(
+    rows: Sequence[Row], found: Sequence[Kept], kind: type[Kept], path: Path, store: Store
+) -> list[Kept]:
+    """Put what was found of fits into a file, instead of what it had of them; fits without rows leave it."""
+    with store.locked("quality"):
+        replaced, wanted = {one.run for one in found}, {row.run for row in rows}
+        older = read_kept(path, kind) if path.exists() else []
+        kept = [one for one in older if one.run in wanted - replaced]
+        merged = in_order(kept + [one for one in found if one.run in wanted])
         write_rows(path, merged)
     return merged
 

@@ -62,6 +62,13 @@ def command(
     name: Annotated[
         str | None, typer.Option(help="What the results call the data set. [default: as its file]")
     ] = None,
+    curves: Annotated[
+        bool,
+        typer.Option(
+            "--curves",
+            help="Where items have categories: accuracy against diversity, and probes of item vectors.",
+        ),
+    ] = False,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Override a key of every trained model; repeatable."),
@@ -111,19 +118,19 @@ def command(
         raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
     jobs = plan(held, names, seeds=seeds, minutes=minutes, overrides=overrides or [])
     store = Store(out)
-    outcome = measure(jobs, store, revision)
+    outcome = measure(jobs, store, revision, curves=curves)
     show_results(outcome.rows, console)
     comparisons = [] if against is None else list(compare_with(against, lines(served(outcome.rows)), store))
     show_comparisons(comparisons, console)
-    write_markdown(out / TABLES_FILE, store.collect(), comparisons)
+    write_markdown(out / TABLES_FILE, store.collect(), comparisons, store.points(), store.probes())
     typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
     outcome.check()
 
 
-def measure(jobs: Sequence[Job], store: Store, revision: str | None) -> Outcome:
-    """Do the jobs behind a progress bar; `revision`: as `--revision`."""
+def measure(jobs: Sequence[Job], store: Store, revision: str | None, *, curves: bool) -> Outcome:
+    """Do the jobs behind a progress bar; `revision`, `curves`: as the options."""
     with BenchmarkProgress(Console(stderr=True)) as watcher:
-        return run(jobs, store, watcher, revision or source_revision())
+        return run(jobs, store, watcher, revision or source_revision(), curves=curves)
 
 
 def served(rows: Sequence[Row]) -> list[Row]:

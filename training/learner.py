@@ -42,6 +42,9 @@ class Learner(Protocol):
     def scorer(self) -> Scorer:
         """The network as it is now, as a recommender; for validation and for the benchmark."""
 
+    def item_vectors(self) -> Tensor:
+        """What the network knows of the items `(items, dim)`; line i is item row i + 1."""
+
     def save(self, path: Path) -> None:
         """Write the network to `path`; a reader sees the old file or the new one, whole."""
 
@@ -70,6 +73,10 @@ class DimeRecLearner:
     def scorer(self) -> DimeRecScorer:
         """The model, asked as `serving` says."""
         return DimeRecScorer(self.network, self.serving, self.seed)
+
+    def item_vectors(self) -> Tensor:
+        """Unit vectors `(items, dim)`."""
+        return self.network.item_vectors()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint as bundles hold it."""

@@ -9,8 +9,17 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
+from training.benchmark.diversity_curve import DELTAS, Point
+from training.benchmark.probing import ProbeRow
 from training.benchmark.roster import ROSTER
-from training.benchmark.store import RESULTS_FILE, TABLES_FILE, read_rows
+from training.benchmark.store import (
+    DIVERSITY_FILE,
+    PROBING_FILE,
+    RESULTS_FILE,
+    TABLES_FILE,
+    read_kept,
+    read_rows,
+)
 
 QUICK = ("--set", "epochs=1")
 
@@ -40,7 +49,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, Path], tmp_path: Path) -> None:
     names = ",".join(ROSTER)
     asked = ("benchmark", "--events", log[0], "--items", log[1], "--models", names, *QUICK, "--out", tmp_path)
-    done = dimerec(*asked, "--against", "dimerec", "--revision", "abc")
+    done = dimerec(*asked, "--curves", "--against", "dimerec", "--revision", "abc")
     assert done.code == 0, done.err
     rows = read_rows(tmp_path / RESULTS_FILE)
     assert {row.model for row in rows} == set(ROSTER)
@@ -51,7 +60,16 @@ def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, P
         assert name in done.out
         assert f"walks leave-one-out  {name}  seed 0: hr@20 " in done.err
     assert "ndcg@20  dimerec − itemknn: " in done.out
-    assert "| dimerec − itemknn | NDCG@20 |" in (tmp_path / TABLES_FILE).read_text()
+    points = read_kept(tmp_path / DIVERSITY_FILE, Point)
+    assert {(point.model, point.delta) for point in points} == {
+        (name, delta) for name in ROSTER for delta in DELTAS
+    }
+    probed = {row.model for row in read_kept(tmp_path / PROBING_FILE, ProbeRow)}
+    assert probed == set(ROSTER) - {"popularity", "itemknn"}
+    tables = (tmp_path / TABLES_FILE).read_text()
+    assert "| dimerec − itemknn | NDCG@20 |" in tables
+    assert "Diversity at equal recall" in tables
+    assert "by a linear probe" in tables
     before = (tmp_path / RESULTS_FILE).read_bytes()
     again = dimerec(*asked)
     assert again.err.count("(done before)") == len(ROSTER)

@@ -12,9 +12,11 @@ from typer.testing import CliRunner
 from benchmarks import plots, quality
 from cli.main import application
 from tests.training.logs import cyclic_dataset
+from training.benchmark.diversity_curve import DELTAS, Point
+from training.benchmark.probing import ProbeRow
 from training.benchmark.roster import ROSTER
 from training.benchmark.rows import Row
-from training.benchmark.store import Store, read_rows, write_rows
+from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, Store, read_kept, read_rows, write_rows
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "benchmark.md").read_text()
@@ -57,6 +59,14 @@ def row(**fields: object) -> Row:
     )
 
 
+def curve(of: Row, **fields: object) -> list[Point]:
+    """A curve of the way that a row is of."""
+    shared = of.model_dump(include={"data", "split", "model", "seed", "run", "way"})
+    metrics = dict.fromkeys(["hr@10", "hr@20", "ndcg@10", "ndcg@20", "coverage@20"], 0.25)
+    listed = [{"delta": delta, "categories@20": 5 + delta, "ild@20": delta} for delta in DELTAS]
+    return [Point.model_validate({**shared, **metrics, **one, **fields}) for one in listed]
+
+
 def test_rows_replace_those_of_the_same_recommender_on_the_same_data(tmp_path: Path) -> None:
     path, store = tmp_path / "quality.json", Store(tmp_path / "work")
     older = [row(), row(model="mind"), row(split="window"), row(data="other")]
@@ -73,6 +83,16 @@ def test_rows_replace_those_of_the_same_recommender_on_the_same_data(tmp_path: P
     assert len(found) == 5
 
 
+def test_curves_stay_as_long_as_the_rows_of_their_fit(tmp_path: Path) -> None:
+    path, store = tmp_path / DIVERSITY_FILE, Store(tmp_path / "work")
+    fits = [row(run=run) for run in "abc"]
+    first = [point for fit in fits for point in curve(fit)]
+    assert quality.collect_beside(fits, first, Point, path, store) == first == read_kept(path, Point)
+    newer = curve(fits[1], **{"hr@20": 0.5}) + curve(row(run="d"))
+    quality.collect_beside(fits[:2], newer, Point, path, store)
+    assert read_kept(path, Point) == curve(fits[0]) + newer[: len(DELTAS)]
+
+
 def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared, out = tmp_path / "shared", tmp_path / "out"
     dataset = cyclic_dataset()
@@ -81,12 +101,18 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     shared.mkdir()
     lines = [f"{user},{item},{time}" for user, item, time in events]
     (shared / "walks.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]))
-    monkeypatch.setitem(quality.SOURCES, "walks", quality.Source("walks", "walks.csv"))
+    items = [f"{item},{item % 3}" for item in range(1, 41)]
+    (shared / "items.csv").write_text("\n".join(["item_id,category", *items]))
+    monkeypatch.setitem(quality.SOURCES, "walks", quality.Source("walks", "walks.csv", "items.csv"))
     common = ["--shared", str(shared), "--work", str(tmp_path / "work"), "--out", str(out), "--seeds", "1"]
     done = run(*common, "--data", "walks", "--models", "popularity,itemknn")
     assert done == (0, "")
     assert {one.model for one in read_rows(out / "quality.json")} == {"popularity", "itemknn"}
-    assert "## walks, leave-one-out split" in (out / "quality.md").read_text()
+    text = (out / "quality.md").read_text()
+    assert "## walks, leave-one-out split" in text
+    assert "Diversity at equal recall" in text
+    assert {one.model for one in read_kept(out / DIVERSITY_FILE, Point)} == {"popularity", "itemknn"}
+    assert read_kept(out / PROBING_FILE, ProbeRow) == []
     code, err = run(*common, "--data", "walks,amazon-beauty")
     assert code == 1
     assert "amazon-beauty.parquet is not there: lay it" in err
@@ -108,25 +134,28 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
         for way, (steps, draws) in enumerate(product((1, 4), (1, 8)), start=1)
     ]
     write_rows(tmp_path / "results.json", rows)
+    write_rows(tmp_path / DIVERSITY_FILE, [point for one in rows if one.way == 0 for point in curve(one)])
     plots.main(tmp_path / "results.json", tmp_path / "first")
     plots.main(tmp_path / "results.json", tmp_path / "second")
-    names = {"quality-steps", "quality-latency", "quality-training", "quality-diversity"}
+    of_curves = {"quality-diversity", "quality-distance"}
+    names = {"quality-steps", "quality-latency", "quality-training", *of_curves}
     assert {path.stem for path in (tmp_path / "first").iterdir()} == names
     for name in names:
         drawn = (tmp_path / "first" / f"{name}.svg").read_bytes()
         assert drawn == (tmp_path / "second" / f"{name}.svg").read_bytes()
         assert ElementTree.fromstring(drawn).tag.endswith("svg")
-        assert b"NDCG@20" in drawn
+        assert (b"NDCG@20" in drawn, b"HR@20" in drawn) == (name not in of_curves, name in of_curves)
         assert (b"dimerec-k1" in drawn, b"mind" in drawn) == (False, name != "quality-steps")
 
 
 def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path) -> None:
-    drawn = plots.draw([row(), row(model="mind")], tmp_path)
+    drawn = plots.draw([row(), row(model="mind")], curve(row(model="other", run="s")), tmp_path)
     assert [path.stem for path in drawn] == ["quality-latency", "quality-training"]
 
 
 def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
-    for key in {field.alias or name for name, field in Row.model_fields.items()}:
+    models = (Row, Point, ProbeRow)
+    for key in {field.alias or name for model in models for name, field in model.model_fields.items()}:
         shown = re.sub(r"^(hr|ndcg)@(10|20)$", r"\1@50", key)
         assert f"`{shown}`" in DOCUMENT, key
     benchmark = typer.main.get_group(application(["benchmark"])).commands["benchmark"]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,21 @@ import pytest
 import torch
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
 
+from index.catalogue import Catalogue
 from tests.training.logs import cyclic_dataset
 from tests.training.random_logs import random_dataset
 from training.benchmark.comparisons import compare, compare_with
 from training.benchmark.data import Data
 from training.benchmark.dimerec import DimeRecRecipe
+from training.benchmark.diversity_curve import DELTAS, Point
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.markdown import render
+from training.benchmark.probing import ProbeRow
 from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
 from training.benchmark.roster import ROSTER, plan
 from training.benchmark.rows import Row
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
-from training.benchmark.store import RESULTS_FILE, Store, read_rows
+from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, RESULTS_FILE, Store, read_kept, read_rows
 from training.benchmark.summary import lines
 from training.config import load_config
 from training.dataset import Dataset
@@ -231,6 +235,57 @@ def test_asking_otherwise_trains_nothing(walks: Data, tmp_path: Path) -> None:
     assert best.stat().st_mtime_ns == trained
 
 
+def test_what_was_done_without_curves_gets_them_and_trains_nothing(walks: Data, tmp_path: Path) -> None:
+    jobs = [Job(walks, "dimerec", tiny(), 0), Job(walks, "itemknn", ItemKNNRecipe(), 0)]
+    store, watcher = Store(tmp_path), Watched()
+    rows = run(jobs, store, watcher).rows
+    assert (store.points(), store.probes()) == ([], [])
+    assert run(jobs, store, watcher, curves=True).rows == rows
+    assert run(jobs, store, watcher, curves=True).rows == rows
+    assert (watcher.epochs, watcher.cached) == (4, [False, False, False, False, True, True])
+    assert watcher.done == watcher.expected
+    points = read_kept(tmp_path / DIVERSITY_FILE, Point)
+    assert [(point.model, point.way, point.delta) for point in points] == [
+        (model, 0, delta) for model in ("dimerec", "itemknn") for delta in DELTAS
+    ]
+    assert {(point.model, point.run) for point in points} == {(job.model, job.key) for job in jobs}
+    served = next(row for row in rows if row.part == "test")
+    told = [served.hr_20, served.categories_20, served.ild_20]
+    assert [points[0].hr_20, points[0].categories_20, points[0].ild_20] == pytest.approx(told, abs=1e-6)
+    (probed,) = read_kept(tmp_path / PROBING_FILE, ProbeRow)
+    assert (probed.model, probed.run, probed.items, probed.categories) == ("dimerec", jobs[0].key, 40, 5)
+
+
+def test_a_recommender_not_served_by_draws_alone_has_their_curve_too(walks: Data, tmp_path: Path) -> None:
+    jobs = [Job(walks, "dimerec", tiny(False, "serving.interest_mode=both"), 0)]
+    store = Store(tmp_path)
+    rows = run(jobs, store, Watched(), curves=True).rows
+    modes = {row.way: row.interest_mode for row in rows}
+    assert [modes[way] for way in sorted({point.way for point in store.points()})] == ["both", "generated"]
+
+
+def test_where_nothing_has_categories_there_is_no_curve(tmp_path: Path) -> None:
+    dataset = random_dataset(np.random.default_rng(1), np.full(40, 9), 90)
+    bare = Catalogue(dataset.catalogue.item_ids, [None] * 90, [()] * 90, dataset.catalogue.popularity)
+    dataset = replace(dataset, catalogue=bare)
+    jobs = [Job(Data("bare", dataset, leave_one_out(dataset)), "popularity", PopularityRecipe(), 0)]
+    store, watcher = Store(tmp_path), Watched()
+    for _ in range(2):
+        run(jobs, store, watcher, curves=True)
+    assert watcher.cached == [False, True]
+    assert store.points() == []
+
+
+def test_too_few_items_to_probe_keep_no_curve_from_its_result(tmp_path: Path) -> None:
+    dataset = cyclic_dataset(users=6, items=40, length=5)
+    jobs = [Job(Data("few", dataset, leave_one_out(dataset)), "dimerec", tiny(), 0)]
+    store, watcher = Store(tmp_path), Watched()
+    for _ in range(2):
+        run(jobs, store, watcher, curves=True).check()
+    assert watcher.cached == [False, True]
+    assert (len(store.points()), store.probes()) == (len(DELTAS), [])
+
+
 def test_an_interrupted_fit_comes_to_the_same_rows(walks: Data, tmp_path: Path) -> None:
     jobs = [Job(walks, "popularity", PopularityRecipe(), 0), Job(walks, "dimerec", tiny(), 0)]
     undisturbed = run(jobs, Store(tmp_path / "undisturbed"), Watched()).rows
@@ -341,8 +396,31 @@ def test_markdown_tells_the_numbers(chances: tuple[Store, Outcome]) -> None:
     assert f"{served[-1].first.hr_50:.4f}" in text
     assert "| popularity − chance | HR@20 |" in text
     assert "chance (None None)" in text
+    assert "equal recall" not in text
+    assert "probe" not in text
     for block in text.split("\n\n"):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1, block
+
+
+def test_markdown_compares_lists_at_one_recall_and_probes(walks: Data, tmp_path: Path) -> None:
+    jobs = [Job(walks, "dimerec", tiny(), seed) for seed in range(2)]
+    jobs += [Job(walks, "popularity", PopularityRecipe(), 0)]
+    store = Store(tmp_path)
+    rows = run(jobs, store, Watched(), curves=True).rows
+    points, probes = store.points(), store.probes()
+    points = [
+        point.model_copy(update={"hr_20": recall - point.delta / 100, "categories_20": 3 + point.delta})
+        for point in points
+        for recall in [0.5 + 0.005 * point.seed if point.model == "dimerec" else 0.1]
+    ]
+    text = render(rows, (), points, probes)
+    assert text == render(rows, (), points[::-1], probes[::-1])
+    assert "HR@20 = 0.5000, the lowest among dimerec, sasrec, " in text
+    assert "| dimerec | 2 | 0.25 (0.00–0.50) | 0.5000 | 3.25 (3.00–3.50) | " in text
+    assert "| popularity | 1 | – | – | – | – |" in text
+    low, high = sorted(probed.accuracy for probed in probes)
+    spread = f"{low:.4f}" if low == high else f"{(low + high) / 2:.4f} ({low:.4f}–{high:.4f})"
+    assert f"| dimerec | 2 | {spread} | – | {probes[0].majority:.4f} | 40 |" in text
 
 
 def test_every_recommender_of_the_roster_is_another_one() -> None:

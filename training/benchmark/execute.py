@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from training.benchmark.data import Data
+from training.benchmark.diversity_curve import Curve, Point, diversity_curve
 from training.benchmark.machine import hardware
+from training.benchmark.probing import ProbeRow, probe
 from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
-from training.benchmark.rows import Found, Identity, Row, make_row
+from training.benchmark.rows import Fit, Found, Identity, Row, make_row
 from training.benchmark.store import Ranks, Store, ranks_name
-from training.errors import BenchmarkError
+from training.errors import BenchmarkError, DataError
 from training.evaluation import evaluate, evaluate_both
 from training.metrics import Scores
 from training.scoring import Scorer
@@ -68,6 +70,17 @@ class Job:
             }
         )
 
+    @cached_property
+    def fit(self) -> Fit:
+        """What its results are of."""
+        return Fit(
+            data=self.data.name,
+            split=self.data.split.name,
+            model=self.model,
+            seed=self.seed,
+            run=self.key,
+        )
+
 
 class Watcher(Protocol):
     """Who watches the benchmark: the command line, or a test."""
@@ -103,11 +116,14 @@ class Outcome:
             raise BenchmarkError(f"failed, while all others are kept: {'; '.join(told)}")
 
 
-def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None) -> Outcome:
+def run(
+    jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None = None, *, curves: bool = False
+) -> Outcome:
     """Do the jobs that are not done yet; one that fails does not keep the others from it.
 
     A job that another process is at is left for later and then waited for. `commit`: the revision of the
-    source, to be noted.
+    source, to be noted. `curves`: where items have categories, draw curves of diversity and probe the item
+    vectors as well.
     """
     rows: dict[Job, list[Row]] = {}
     failures: dict[Job, Exception] = {}
@@ -117,7 +133,7 @@ def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None 
             try:
                 with store.locked(job.training, wait=wait) as ours:
                     if ours:
-                        rows[job] = _done(job, store, watcher, commit)
+                        rows[job] = _done(job, store, watcher, commit, curves)
             except Exception as error:  # noqa: BLE001 - whatever one recommender does, the others go on
                 failures[job] = error
                 watcher.failed(job, error)
@@ -126,15 +142,20 @@ def run(jobs: Sequence[Job], store: Store, watcher: Watcher, commit: str | None 
     return Outcome([row for job in jobs if job in rows for row in rows[job]], failures)
 
 
-def _done(job: Job, store: Store, watcher: Watcher, commit: str | None) -> list[Row]:
-    cached = store.rows(job.key)
-    if cached is not None:
-        watcher.finished(job, cached, cached=True)
-        return cached
+def _done(job: Job, store: Store, watcher: Watcher, commit: str | None, curves: bool) -> list[Row]:
+    rows = store.rows(job.key)
+    has_categories = bool(job.data.dataset.catalogue.category_names)
+    curves = curves and has_categories and not store.has_curves(job.key)
+    if rows is not None and not curves:
+        watcher.finished(job, rows, cached=True)
+        return rows
     budget = Budget(job.seed, job.minutes, store.training(job.training), watcher.fitting(job))
     fitted = job.recipe.fit(job.data.dataset, job.data.split, budget)
-    rows, ranks = _measure(job, fitted, watcher, commit)
-    store.save(job.key, rows, ranks)
+    if rows is None:
+        rows, ranks = _measure(job, fitted, watcher, commit)
+        store.save(job.key, rows, ranks)
+    if curves:
+        store.save_curves(job.key, _curves(job, fitted, watcher), _probes(job, fitted))
     watcher.finished(job, rows, cached=False)
     return rows
 
@@ -143,14 +164,10 @@ def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> 
     split = job.data.split
     watcher.measuring(job, len(fitted.asked) * (len(split.validation) + len(split.test)))
     identity = Identity(
-        data=job.data.name,
+        **dict(job.fit),
         data_fingerprint=job.data.dataset.fingerprint,
-        split=split.name,
-        model=job.model,
         settings=job.settings,
         minutes=job.minutes,
-        seed=job.seed,
-        run=job.key,
         commit=commit,
         hardware=hardware(),
     )
@@ -162,6 +179,29 @@ def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> 
             if found.part == "test":
                 ranks[ranks_name(way, found.filtered)] = found.evaluation.ranks.astype(np.float32)
     return rows, ranks
+
+
+def _curves(job: Job, fitted: Fitted, watcher: Watcher) -> list[Point]:
+    test, catalogue = job.data.split.test, job.data.dataset.catalogue
+    watcher.measuring(job, len(fitted.curved) * len(test))
+    curves = [
+        diversity_curve(
+            asked.scorer, test, catalogue, Curve(**dict(job.fit), way=way), on_progress=watcher.measured
+        )
+        for way, asked in fitted.curved.items()
+    ]
+    return [point for curve in curves for point in curve]
+
+
+def _probes(job: Job, fitted: Fitted) -> list[ProbeRow]:
+    """One; none where items have no vectors, or too few of them take part."""
+    if fitted.item_vectors is None:
+        return []
+    try:
+        found = probe(fitted.item_vectors, job.data.dataset.catalogue, job.data.split.train)
+    except DataError:
+        return []
+    return [ProbeRow(**dict(job.fit), **dict(found))]
 
 
 def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:

@@ -38,7 +38,12 @@ class NetworkRecipe:
         learner = config.learner(len(dataset.catalogue))
         learner.load(budget.directory / BEST_FILE)
         learner.network.to(choose_device(config.device)).eval()
-        return Fitted(self.asked(learner), train_s=best.seconds, epochs=best.epoch)
+        return Fitted(
+            self.asked(learner),
+            train_s=best.seconds,
+            epochs=best.epoch,
+            item_vectors=learner.item_vectors().detach().float().cpu().numpy(),
+        )
 
     def asked(self, learner: Learner) -> tuple[Asked, ...]:
         """The ways in which the trained network is asked."""

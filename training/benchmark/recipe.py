@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from training.dataset import Dataset
 from training.scoring import Scorer
 from training.splits import Split
@@ -38,6 +41,14 @@ class Fitted:
     """Epochs until the kept model was reached; None where there are none."""
     chosen: dict[str, Any] | None = None
     """Hyper-parameters that were chosen on validation."""
+    item_vectors: npt.NDArray[np.float32] | None = None
+    """`(items, dim)`, line i of item row i + 1; None where items have no vectors."""
+
+    @property
+    def curved(self) -> dict[int, Asked]:
+        """The ways whose diversity is measured, by place: as served, and the first by generated interests."""
+        generated = [way for way, asked in enumerate(self.asked) if asked.interest_mode == "generated"]
+        return {way: self.asked[way] for way in [0, *generated[:1]]}
 
 
 @dataclass(frozen=True)

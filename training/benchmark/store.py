@@ -3,8 +3,12 @@
 ```
 <directory>/rows/<run>.json       the rows of one fit; there when, and only when, it is done
 <directory>/ranks/<run>.npz       the rank of every target, for paired comparisons
+<directory>/curves/<run>.json     its diversity curves; there once they were asked for
+<directory>/probes/<run>.json     the probe of its item vectors, if it has any; there before the curves
 <directory>/runs/<training>/      the training run, to resume from or to be asked otherwise
 <directory>/results.json          all rows
+<directory>/diversity.json        all points of the curves
+<directory>/probing.json          all probes
 <directory>/results.md            the same as tables
 ```
 """
@@ -14,20 +18,25 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from index.atomic import replacing
+from training.benchmark.diversity_curve import Point
+from training.benchmark.probing import ProbeRow
 from training.benchmark.rows import Row
 from training.errors import BenchmarkError
 
 RESULTS_FILE = "results.json"
+DIVERSITY_FILE = "diversity.json"
+PROBING_FILE = "probing.json"
 TABLES_FILE = "results.md"
 
-_ROWS = TypeAdapter(list[Row])
+Kept = TypeVar("Kept", Row, Point, ProbeRow)
+"""What a file holds, one a line."""
 
 Ranks = dict[str, npt.NDArray[Any]]
 """`users` `(targets,)` and, named by `ranks_name`, ranks `(targets,)` float32; all of the test part."""
@@ -38,7 +47,7 @@ class Store:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        for name in ("rows", "ranks", "runs", "locks"):
+        for name in ("rows", "ranks", "curves", "probes", "runs", "locks"):
             (directory / name).mkdir(parents=True, exist_ok=True)
 
     def training(self, key: str) -> Path:
@@ -47,14 +56,24 @@ class Store:
 
     def rows(self, run: str) -> list[Row] | None:
         """The rows of a fit, None if it is not done."""
-        path = self._rows_file(run)
+        path = self._file("rows", run)
         return read_rows(path) if path.exists() else None
 
     def save(self, run: str, rows: list[Row], ranks: Ranks) -> None:
         """Keep what a fit came to, and add its rows to the results."""
         with replacing(self._ranks_file(run)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **ranks)
-        write_rows(self._rows_file(run), rows)
+        write_rows(self._file("rows", run), rows)
+        self.collect()
+
+    def has_curves(self, run: str) -> bool:
+        """Whether the curves of a fit are there, and so its probe if it has one."""
+        return self._file("curves", run).exists()
+
+    def save_curves(self, run: str, points: list[Point], probes: list[ProbeRow]) -> None:
+        """Keep the curves and the probe of a fit, and add them to all others."""
+        write_rows(self._file("probes", run), probes)
+        write_rows(self._file("curves", run), points)
         self.collect()
 
     def ranks(self, run: str) -> Ranks:
@@ -66,12 +85,21 @@ class Store:
         """Whether the fit was done here."""
         return self._ranks_file(run).exists()
 
+    def points(self) -> list[Point]:
+        """Of all curves that are there."""
+        return self._all("curves", Point)
+
+    def probes(self) -> list[ProbeRow]:
+        """All that are there."""
+        return self._all("probes", ProbeRow)
+
     def collect(self) -> list[Row]:
-        """Write all rows that are there to the results, and return them."""
+        """Write all rows, points and probes that are there to the results, and return the rows."""
         with self.locked("results"):
-            files = sorted((self.directory / "rows").glob("*.json"))
-            rows = sorted((row for path in files for row in read_rows(path)), key=lambda row: row.place)
+            rows = self._all("rows", Row)
             write_rows(self.directory / RESULTS_FILE, rows)
+            write_rows(self.directory / DIVERSITY_FILE, self.points())
+            write_rows(self.directory / PROBING_FILE, self.probes())
         return rows
 
     @contextmanager
@@ -88,8 +116,12 @@ class Store:
     def _ranks_file(self, run: str) -> Path:
         return self.directory / "ranks" / f"{run}.npz"
 
-    def _rows_file(self, run: str) -> Path:
-        return self.directory / "rows" / f"{run}.json"
+    def _file(self, folder: str, run: str) -> Path:
+        return self.directory / folder / f"{run}.json"
+
+    def _all(self, folder: str, kind: type[Kept]) -> list[Kept]:
+        files = sorted((self.directory / folder).glob("*.json"))
+        return in_order(one for path in files for one in read_kept(path, kind))
 
 
 def ranks_name(way: int, filtered: bool) -> str:
@@ -99,8 +131,13 @@ def ranks_name(way: int, filtered: bool) -> str:
 
 def read_rows(path: Path) -> list[Row]:
     """Read a file of rows. Raises BenchmarkError, naming the row's field, where it cannot be used."""
+    return read_kept(path, Row)
+
+
+def read_kept(path: Path, kind: type[Kept]) -> list[Kept]:
+    """Read a file of rows, points or probes. Raises BenchmarkError as `read_rows` does."""
     try:
-        return _ROWS.validate_json(path.read_bytes())
+        return TypeAdapter(list[kind]).validate_json(path.read_bytes())  # type: ignore[valid-type]
     except FileNotFoundError as error:
         raise BenchmarkError(f"{path} does not exist; `dimerec benchmark` writes it") from error
     except ValidationError as error:
@@ -109,8 +146,13 @@ def read_rows(path: Path) -> list[Row]:
         raise BenchmarkError(f"{path} holds no results: {place}: {first['msg']}; remove it") from error
 
 
-def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write rows as JSON, one a line."""
+def in_order(found: Iterable[Kept]) -> list[Kept]:
+    """In the order of the files, which is the same for the same results."""
+    return sorted(found, key=lambda one: one.place)
+
+
+def write_rows(path: Path, rows: Iterable[Kept]) -> None:
+    """Write rows, points or probes as JSON, one a line."""
     lines = [json.dumps(row.model_dump(mode="json", by_alias=True), ensure_ascii=False) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:

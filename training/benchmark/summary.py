@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from training.benchmark.diversity_curve import Point
 from training.benchmark.rows import Row
 
 
@@ -37,6 +38,11 @@ class Line:
         """Over the seeds."""
         values = self.values(metric)
         return None if values is None else sum(values) / len(values)
+
+    def points(self, points: Iterable[Point]) -> list[Point]:
+        """Those among the points that are of this line: a curve for each seed."""
+        mine = {(row.run, row.way) for row in self.rows}
+        return [point for point in points if (point.run, point.way) in mine]
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:
