@@ -27,18 +27,21 @@ class HistoryBatch(NamedTuple):
 
 
 class PrefixBatch(NamedTuple):
-    """Training examples: some prefixes of some histories, and the item that followed each."""
+    """Training examples: some prefixes of some histories, and what followed each."""
 
     history: HistoryBatch
     positions: Tensor
     """`(examples,)` int64: where each prefix ends, as an index into the flattened `(batch · length)`."""
     targets: Tensor
-    """`(examples,)` int64 item rows."""
+    """`(examples,)` int64 item rows: the next item."""
+    later: Tensor
+    """`(examples,)` int64 item rows: an item after the next one, 0 where there is none."""
 
     def to(self, device: torch.device | str) -> "PrefixBatch":
         """The same batch on another device; does not wait for the copy."""
-        positions, targets = (part.to(device, non_blocking=True) for part in self[1:])
-        return PrefixBatch(self.history.to(device), positions, targets)
+        return PrefixBatch(
+            self.history.to(device), *(part.to(device, non_blocking=True) for part in self[1:])
+        )
 
 
 def windows(

@@ -5,7 +5,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-GuidanceKind = Literal["recency_attentive", "self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"]
+GuidanceKind = Literal[
+    "contextual", "recency_attentive", "self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"
+]
 ProcessKind = Literal["geodesic", "gaussian", "euclidean"]
 
 
@@ -17,12 +19,16 @@ class Architecture(BaseModel):
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
 
-    guidance: GuidanceKind = Field("recency_attentive", description="guidance extraction module (paper §4.2)")
-    interests: int = Field(4, ge=1, le=64, description="K guidance vectors per user")
+    guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
+    interests: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
-    blocks: int = Field(2, ge=1, le=12, description="sasrec: transformer blocks")
-    heads: int = Field(2, ge=1, le=16, description="sasrec: attention heads; divides dim")
-    dropout: float = Field(0.2, ge=0, lt=1, description="dropout in guidance and denoiser")
+    blocks: int = Field(1, ge=1, le=12, description="contextual, sasrec: transformer blocks")
+    heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout in guidance and denoiser")
+
+    item_dropout: float = Field(
+        0.15, ge=0, lt=1, description="contextual: share of events hidden from later ones in training"
+    )
 
     process: ProcessKind = Field("geodesic", description="forward noise process (paper §4.3)")
     timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
@@ -32,8 +38,11 @@ class Architecture(BaseModel):
     hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
     layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
 
-    temperature: float = Field(0.1, gt=0, le=10, description="τ of every softmax over items")
+    temperature: float = Field(0.05, gt=0, le=10, description="τ of every softmax over items")
     negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
+    later_weight: float = Field(
+        1.0, ge=0, description="ω of L_gem on an item after the next, chosen at random, the nearest likeliest"
+    )
     reconstruction_weight: float = Field(0.3, ge=0, description="λ of L_recon")
     softmax_weight: float = Field(1.0, ge=0, description="μ of L_ssm")
     project_reconstruction: bool = Field(
@@ -43,7 +52,7 @@ class Architecture(BaseModel):
 
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> Self:
-        if self.guidance == "sasrec" and self.dim % self.heads:
+        if self.guidance in ("contextual", "sasrec") and self.dim % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
         return self
 

@@ -8,9 +8,11 @@ from model.embeddings import timestep_features
 
 
 class Denoiser(nn.Module):
-    """An MLP with residual layers on [x_t, embed(t), g_1 … g_K].
+    """An MLP with residual layers on [x_t, embed(t), g_1 … g_K] that corrects a mean of the guidance.
 
-    Its raw output m estimates the posterior mean of x_0, so ‖m‖ is its confidence.
+    m = Σ_k a_k g_k + c, with weights a (a softmax) and correction c both read off the last layer: so it starts
+    from what GEM found and not from nothing. Its raw output m estimates the posterior mean of x_0, so ‖m‖ is
+    its confidence.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -20,8 +22,9 @@ class Denoiser(nn.Module):
         self.timestep = nn.Sequential(nn.Linear(config.dim, config.dim), nn.SiLU())
         self.enter = nn.Linear((config.guidance_vectors + 2) * config.dim, config.hidden)
         self.layers = nn.ModuleList(ResidualLayer(config) for _ in range(config.layers))
+        self.weights = nn.Linear(config.hidden, config.guidance_vectors)
         self.leave = nn.Linear(config.hidden, config.dim)
-        nn.init.normal_(self.leave.weight, std=0.1 * config.hidden**-0.5)
+        nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
         """Predict m `(batch, dim)` from x_t `(batch, dim)`, t `(batch,)`, g `(batch, interests, dim)`."""
@@ -31,7 +34,8 @@ class Denoiser(nn.Module):
         )
         for layer in self.layers:
             hidden = layer(hidden)
-        prediction: Tensor = self.leave(hidden)
+        weights = self.weights(hidden).softmax(-1)
+        prediction: Tensor = self.leave(hidden) + (weights[:, None] @ guidance).squeeze(1)
         return prediction
 
 

@@ -1,5 +1,6 @@
 """DimeRec (Li et al., WSDM 2025): GEM guides, DAM generates the embeddings of the next interests."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -18,9 +19,10 @@ from model.sphere import unit
 
 
 class Losses(NamedTuple):
-    """Scalars of one batch: L_gem, L_recon, L_ssm (unweighted) and their weighted sum."""
+    """Scalars of one batch: L_gem, L_gem of later items, L_recon, L_ssm (unweighted), their weighted sum."""
 
     guidance: Tensor
+    later: Tensor
     reconstruction: Tensor
     softmax: Tensor
     total: Tensor
@@ -75,14 +77,22 @@ class DimeRec(nn.Module):
         return self.items.all()
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Losses:
-        """L = L_gem + λ L_recon + μ L_ssm over the prefixes of a batch and the items that followed them."""
+        """L = L_gem + ω L_later + λ L_recon + μ L_ssm over the prefixes of a batch and what followed them."""
         config = self.config
-        history, positions, targets = batch
+        history, positions, targets, later = batch
         x0 = self.items(targets)
-        choices = self._choices(targets, generator)
+        rows = self._candidates(targets.device, generator)
+        choices = self._choices(rows, targets)
         vectors = self.items(history.items)
         guidance = unit(self.guidance.prefixes(vectors, history.mask).flatten(0, 1)[positions])
-        of_guidance = guidance_loss(guidance, x0, choices, config.temperature)
+        of_guidance = guidance_loss(self.guidance.for_next(guidance), x0, choices, config.temperature)
+        of_later = guidance_loss(
+            self.guidance.for_later(guidance),
+            self.items(later),
+            self._choices(rows, later, choices.vectors),
+            config.temperature,
+            present=later > 0,
+        )
 
         clean = x0.detach() if config.detach_target else x0
         t = torch.randint(1, config.timesteps + 1, targets.shape, generator=generator, device=targets.device)
@@ -92,18 +102,20 @@ class DimeRec(nn.Module):
         of_softmax = sampled_softmax_loss(prediction, x0, choices, config.temperature)
         total = (
             of_guidance
+            + config.later_weight * of_later
             + config.reconstruction_weight * of_reconstruction
             + config.softmax_weight * of_softmax
         )
-        return Losses(of_guidance, of_reconstruction, of_softmax, total)
+        return Losses(of_guidance, of_later, of_reconstruction, of_softmax, total)
 
-    def _choices(self, targets: Tensor, generator: Generator | None) -> Choices:
+    def _candidates(self, device: torch.device, generator: Generator | None) -> Tensor:
         """Uniform negatives shared by the batch; the whole catalogue where it is no larger than that."""
         config = self.config
         if config.negatives >= config.items:
-            rows = torch.arange(1, config.items + 1, device=targets.device)
-        else:
-            rows = torch.randint(
-                1, config.items + 1, (config.negatives,), generator=generator, device=targets.device
-            )
-        return Choices(self.items(rows), targets[:, None] == rows)
+            return torch.arange(1, config.items + 1, device=device)
+        return torch.randint(1, config.items + 1, (config.negatives,), generator=generator, device=device)
+
+    def _choices(self, rows: Tensor, targets: Tensor, vectors: Tensor | None = None) -> Choices:
+        """The candidates `rows`; each stands for its share of the catalogue, so that sampling is unbiased."""
+        log_weight = math.log(self.config.items / len(rows))
+        return Choices(self.items(rows) if vectors is None else vectors, targets[:, None] == rows, log_weight)

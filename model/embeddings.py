@@ -9,6 +9,8 @@ from model.sphere import unit
 
 _ITEM_STD = 0.02
 """Small on purpose: vectors are normalised before use, so a step turns a short one further."""
+_KNOWN, _UNKNOWN = 0.85, 0.5
+"""How much of a vector that starts from a direction is that direction, and how much is random."""
 
 
 class ItemTable(nn.Module):
@@ -24,6 +26,13 @@ class ItemTable(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """Unit vectors `(…, dim)` of item rows `(…)`."""
         return unit(self.table(rows))
+
+    @torch.no_grad()
+    def start_from(self, directions: Tensor) -> None:
+        """Turn fresh random vectors towards `directions` `(items, dim)`, of unit norm or zero."""
+        known = directions * (_KNOWN * _ITEM_STD * directions.shape[1] ** 0.5)
+        mixed = known + _UNKNOWN * self.table.weight[1:]
+        self.table.weight[1:] = torch.where(directions.any(1, keepdim=True), mixed, self.table.weight[1:])
 
     def all(self) -> Tensor:
         """Unit vectors of every item, `(items, dim)`; line i is row i + 1."""

@@ -1,6 +1,6 @@
 """GEM, the guidance extraction module (paper §4.2): g = GEM(S) ∈ R^{K×d}.
 
-The paper's five extractors, and one that knows how old an event is, behind one call.
+The paper's five extractors, and two of our own that know order and age, behind one call.
 Each takes the item vectors of histories `(batch, length, dim)`, newest last and zero where padded on the
 left, with their mask `(batch, length)`.
 """
@@ -35,6 +35,14 @@ class Extractor(nn.Module):
         visible = (mask[:, shifted.clamp_min(0)] & (shifted >= 0)).flatten(0, 1)
         guidance: Tensor = self(rows * visible[..., None], visible)
         return guidance.view(batch, length, *guidance.shape[1:])
+
+    def for_next(self, guidance: Tensor) -> Tensor:
+        """Which of the interests `(rows, interests, dim)` are to match the next item: all, unless overridden."""
+        return guidance
+
+    def for_later(self, guidance: Tensor) -> Tensor:
+        """Which of them are to match an item after the next: all, unless overridden."""
+        return guidance
 
 
 def _visible_from_each_position(mask: Tensor) -> Tensor:
@@ -93,8 +101,7 @@ class RecencyAttentive(SelfAttentive):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        rates = torch.logspace(math.log10(0.02), math.log10(1.28), config.interests)
-        self.log_rates = nn.Parameter(rates.log())
+        self.log_rates = nn.Parameter(_spread_log_rates(config.interests, 1.28))
 
     def _penalty(self, ages: Tensor) -> Tensor:
         return self.log_rates.exp().view(-1, *(1,) * ages.ndim) * ages
@@ -152,6 +159,66 @@ class CausalTransformer(Extractor):
         return guidance[:, :, None]
 
 
+class Contextual(Extractor):
+    """K interests read off the newest state of a causal transformer.
+
+    Not in the paper: self-attentive pooling sees each event for itself, this sees it among those before. The
+    last interest is the state itself, close to the items it was made of; the others add a learned turn that
+    starts near none, so that they live in the same space. Attention takes ρ · age off its logits, with a
+    learned rate ρ per head that starts between 0.02 and 0.6 per event, as ALiBi's slopes do.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.interests = config.interests
+        self.positions = PositionTable(config.max_length, config.dim)
+        self.scale = config.dim**0.5
+        self.dropout = nn.Dropout(config.dropout)
+        self.item_dropout = config.item_dropout
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
+        self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
+        self.norm = nn.LayerNorm(config.dim)
+        self.turns = nn.ModuleList(nn.Linear(config.dim, config.dim) for _ in range(config.interests - 1))
+        for turn in self.turns:
+            nn.init.normal_(turn.weight, std=1e-3)
+            nn.init.zeros_(turn.bias)
+
+    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """`(batch, length, dim)` → `(batch, interests, dim)`."""
+        return self.prefixes(vectors, mask)[:, -1]
+
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One pass: the encoder is causal, so its state at a position is that prefix's newest."""
+        visible = _visible_from_each_position(self._kept(mask))[:, None]
+        slots = torch.arange(mask.shape[1], device=mask.device)
+        ages = (slots[:, None] - slots).clamp_min(0).to(vectors.dtype)
+        states = self.dropout((vectors + self.positions(mask)) * self.scale)
+        for block, log_rates in zip(self.blocks, self.log_rates, strict=True):
+            penalty = log_rates.exp()[:, None, None] * ages
+            states = block(states, (-penalty).masked_fill(~visible, -torch.inf))
+        states = self.norm(states)
+        return torch.stack([*(states + turn(states) for turn in self.turns), states], dim=2)
+
+    def for_next(self, guidance: Tensor) -> Tensor:
+        """The newest state."""
+        return guidance[:, -1:]
+
+    def for_later(self, guidance: Tensor) -> Tensor:
+        """The others, or the newest state where there are none."""
+        return guidance[:, :-1] if self.interests > 1 else guidance
+
+    def _kept(self, mask: Tensor) -> Tensor:
+        """In training some events are hidden from all later ones, as if they had not happened."""
+        if not self.training or not self.item_dropout:
+            return mask
+        return mask & (torch.rand(mask.shape, device=mask.device) >= self.item_dropout)
+
+
+def _spread_log_rates(count: int, fastest: float) -> Tensor:
+    """Rates of forgetting per event, from 0.02 (the whole window counts) up, as logarithms `(count,)`."""
+    return torch.logspace(math.log10(0.02), math.log10(fastest), count).log()
+
+
 class TransformerBlock(nn.Module):
     """Pre-norm self-attention and feed-forward."""
 
@@ -170,13 +237,16 @@ class TransformerBlock(nn.Module):
             nn.Linear(4 * config.dim, config.dim),
         )
 
-    def forward(self, states: Tensor, visible: Tensor) -> Tensor:
-        """`states` `(batch, length, dim)`, `visible` `(batch, 1, length, length)` bool."""
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """`states` `(batch, length, dim)`; `mask` `(batch, 1 or heads, length, length)`.
+
+        Bool, True where there is something to see, or float, to be added to the logits.
+        """
         query, key, value = (
             part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
             for part in self.qkv(self.attention_norm(states)).chunk(3, dim=-1)
         )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=visible)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         attended: Tensor = self.dropout(self.project(mixed.transpose(1, 2).flatten(2)))
         states = states + attended
         update: Tensor = self.dropout(self.feed_forward(states))
@@ -222,6 +292,8 @@ class Recent(Extractor):
 def build_guidance(config: ModelConfig) -> Extractor:
     """The extractor that `config.guidance` names."""
     match config.guidance:
+        case "contextual":
+            return Contextual(config)
         case "recency_attentive":
             return RecencyAttentive(config)
         case "self_attentive":

@@ -14,6 +14,8 @@ class Choices(NamedTuple):
     """`(candidates, dim)` unit vectors of sampled negatives, or of every item."""
     collisions: Tensor
     """`(batch, candidates)` bool, True where a candidate is the row's own target."""
+    log_weight: float = 0.0
+    """Logarithm of how many items a candidate stands for: 0 counts the candidates alone."""
 
 
 def sampled_softmax_loss(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
@@ -21,20 +23,28 @@ def sampled_softmax_loss(query: Tensor, target: Tensor, choices: Choices, temper
 
     `query` and `target` are `(batch, dim)` of unit norm; candidates equal to the target are left out.
     """
-    positive = (query * target).sum(-1, keepdim=True) / temperature
-    negative = query @ choices.vectors.T / temperature
-    negative = negative.masked_fill(choices.collisions, -torch.inf)
-    return (torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]).mean()
+    return _softmax_losses(query, target, choices, temperature).mean()
 
 
-def guidance_loss(guidance: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
+def guidance_loss(
+    guidance: Tensor, target: Tensor, choices: Choices, temperature: float, present: Tensor | None = None
+) -> Tensor:
     """L_gem: the softmax loss of the interest that matches the target best (ComiRec's hard readout).
 
-    `guidance` is `(batch, interests, dim)`, `target` `(batch, dim)`, both of unit norm.
+    `guidance` is `(batch, interests, dim)`, `target` `(batch, dim)`, both of unit norm. Rows that are not
+    `present` `(batch,)` count as no loss.
     """
     best = torch.einsum("bkd,bd->bk", guidance.detach(), target.detach()).argmax(1)
     chosen = guidance.take_along_dim(best[:, None, None], dim=1).squeeze(1)
-    return sampled_softmax_loss(chosen, target, choices, temperature)
+    losses = _softmax_losses(chosen, target, choices, temperature)
+    return (losses if present is None else losses * present).mean()
+
+
+def _softmax_losses(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
+    positive = (query * target).sum(-1, keepdim=True) / temperature
+    negative = query @ choices.vectors.T / temperature + choices.log_weight
+    negative = negative.masked_fill(choices.collisions, -torch.inf)
+    return torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]
 
 
 def reconstruction_loss(target: Tensor, prediction: Tensor) -> Tensor:

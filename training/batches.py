@@ -15,6 +15,9 @@ from training.splits import Sequences
 
 _Positions = npt.NDArray[np.int64]
 
+LATER_DECAY = 0.5
+"""An example's later item is n events after its target with the chance (1 − LATER_DECAY) LATER_DECAY^(n − 1)."""
+
 _BATCHES_PER_BUCKET = 32
 """Batches filled from one bucket of windows in the order of their length, so that little is padding."""
 
@@ -29,9 +32,11 @@ class Blocks:
     starts: _Positions
     ends: _Positions
     counts: _Positions
+    lasts: _Positions
+    """Where the block's sequence has its last event."""
 
     def __getitem__(self, chosen: _Positions) -> "Blocks":
-        return Blocks(self.starts[chosen], self.ends[chosen], self.counts[chosen])
+        return Blocks(self.starts[chosen], self.ends[chosen], self.counts[chosen], self.lasts[chosen])
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -66,7 +71,7 @@ class PrefixBatches:
         batch = np.cumsum(blocks.counts[order]) // self.batch_size
         groups = np.split(order, np.flatnonzero(np.diff(batch)) + 1)
         for group in random.permutation(len(groups)):
-            yield self._cut(blocks[groups[group]])
+            yield self._cut(blocks[groups[group]], random)
 
     def blocks(self, random: np.random.Generator) -> Blocks:
         """Divide the targets of every sequence into blocks.
@@ -89,9 +94,9 @@ class PrefixBatches:
         previous = np.where(index == 0, 0, first[sequence] + (index - 1) * half)
         ends = first_event[sequence] + last_target
         starts = np.maximum(first_event[sequence], ends - self.max_length)
-        return Blocks(starts, ends, last_target - previous)
+        return Blocks(starts, ends, last_target - previous, first_event[sequence] + targets[sequence])
 
-    def _cut(self, blocks: Blocks) -> PrefixBatch:
+    def _cut(self, blocks: Blocks, random: np.random.Generator) -> PrefixBatch:
         items = self.sequences.items
         history = windows(items, blocks.starts, blocks.ends, self.max_length)
         length = history.items.shape[1]
@@ -99,5 +104,13 @@ class PrefixBatches:
         before_block = np.cumsum(blocks.counts) - blocks.counts
         back = (blocks.counts + before_block)[row] - np.arange(len(row))  # counts … 1 within a block
         positions = row * length + length - back
-        targets = items[blocks.ends[row] + 1 - back].astype(np.int64)
-        return PrefixBatch(history, torch.from_numpy(positions), torch.from_numpy(targets))
+        target = blocks.ends[row] + 1 - back
+        later = target + random.geometric(1 - LATER_DECAY, len(row))
+        last = blocks.lasts[row]
+        following = np.where(later <= last, items[np.minimum(later, last)], 0)
+        return PrefixBatch(
+            history,
+            torch.from_numpy(positions),
+            torch.from_numpy(items[target].astype(np.int64)),
+            torch.from_numpy(following.astype(np.int64)),
+        )

@@ -27,7 +27,7 @@ class Optimisation(BaseModel):
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
     patience: int = Field(5, ge=1, description="epochs without a better validation before stopping")
 
-    batch_size: int = Field(1024, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
+    batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
     learning_rate_decay: Literal["cosine", "none"] = Field(
         "cosine", description="how the learning rate falls: to 0 over all epochs, or not at all"

@@ -4,14 +4,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from torch import Generator, Tensor, nn
 
 from bundle.manifest import ServingDefaults
 from model.batch import PrefixBatch
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.dimerec import DimeRec
+from training.cooccurrence import item_directions
 from training.evaluation import DimeRecScorer
 from training.scoring import Scorer
+from training.splits import Sequences
 
 
 class Losses(Protocol):
@@ -35,6 +38,9 @@ class Learner(Protocol):
     @property
     def max_length(self) -> int:
         """Newest events that the network reads."""
+
+    def begin(self, train: Sequences) -> None:
+        """Set the weights of a fresh network to what the log of a new run says without any gradient."""
 
     def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
         """Means over the batch's examples; what is random in them comes from `generator`."""
@@ -65,6 +71,12 @@ class DimeRecLearner:
     def max_length(self) -> int:
         """Newest events that the model reads."""
         return self.network.config.max_length
+
+    def begin(self, train: Sequences) -> None:
+        """Start the item vectors from the items' co-occurrence."""
+        config = self.network.config
+        directions = item_directions(train, config.items, config.dim)
+        self.network.items.start_from(torch.from_numpy(directions).to(self.network.cosines.device))
 
     def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
         """L_gem, L_recon, L_ssm and their weighted sum."""

@@ -92,6 +92,8 @@ def train(
         trainer.resume()
     elif initial is not None:
         copy_weights(initial, trainer.model, dataset.catalogue)
+    else:
+        trainer.learner.begin(split.train)
     return trainer.run(observer)
 
 

@@ -52,7 +52,7 @@ class ComiRec(Baseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of each prefix's best interest."""
-        history, positions, targets = batch
+        history, positions, targets, _ = batch
         extracted = self.extractor.prefixes(self.table(history.items), history.mask)
         interests = extracted.flatten(0, 1)[positions] * self.scale
         match = (interests @ self.table(targets)[:, :, None]).detach()

@@ -70,7 +70,7 @@ class DiffuRec(DiffusionBaseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of every prefix's restored target, in one pass."""
-        history, positions, targets = batch
+        history, positions, targets, _ = batch
         successors = history.items.roll(-1, dims=1).flatten().index_copy(0, positions, targets)
         t = torch.randint(1, self.timesteps + 1, successors.shape, generator=generator, device=targets.device)
         noised = self.process(self.table(successors), t, generator)

@@ -68,7 +68,7 @@ class DreamRec(DiffusionBaseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """‖x_0 − f(x_t, t, g)‖² at every prefix, in one pass of the encoder."""
-        history, positions, targets = batch
+        history, positions, targets, _ = batch
         states = self.encoder.prefixes(self.table(history.items) * self.scale, history.mask)
         guidance = states.flatten(0, 2)[positions]
         free = torch.rand(targets.shape, generator=generator, device=targets.device) < self.unconditional

@@ -85,7 +85,7 @@ class MIND(Baseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss of each prefix's interests as its target attends to them."""
-        history, positions, targets, _ = batch
+        history, positions, targets = batch[:3]
         extracted = self.extractor.prefixes(self.table(history.items), history.mask)
         interests = extracted.flatten(0, 1)[positions] * self.scale
         match = interests @ self.table(targets)[:, :, None]

@@ -20,7 +20,7 @@ from training.config import Optimisation
 from training.errors import TrainingError
 from training.learner import Losses
 from training.metrics import Scores
-from training.splits import Histories
+from training.splits import Histories, Sequences
 
 _ROWS_AT_ONCE = 128
 """Histories of about one length that a network reads at once, so that little is padding."""
@@ -77,6 +77,9 @@ class Baseline(nn.Module):
         nn.init.normal_(self.table.weight, std=item_std)
         with torch.no_grad():
             self.table.weight[0] = 0
+
+    def begin(self, train: Sequences) -> None:
+        """Nothing: these start from random weights, as published."""
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Losses:
         """Means over the prefixes of a batch, given the items that followed them."""

@@ -40,7 +40,7 @@ class SASRec(Baseline):
 
     def loss(self, batch: PrefixBatch, generator: Generator | None = None) -> Total:
         """The softmax loss at every prefix, in one pass."""
-        history, positions, targets = batch
+        history, positions, targets, _ = batch
         states = self.encoder.prefixes(self.table(history.items), history.mask)
         query = states.flatten(0, 2)[positions]
         return Total(softmax_loss(self.table, query, targets, self.negatives, generator))

@@ -1,0 +1,65 @@
+"""Where item vectors start: what the log says of items that are met together, before any gradient.
+
+A truncated SVD of the positive pointwise mutual information of items that lie close in a sequence: what
+word2vec factorises implicitly (Levy and Goldberg, NIPS 2014). With a handful of events per item, as in most
+catalogues' tails, gradient descent from random vectors overfits before it finds this structure.
+"""
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+from scipy.sparse.linalg import svds
+
+from training.splits import Sequences
+
+_WINDOW = 8
+"""Events apart at which two items still count as met together."""
+_DECAY = 0.8
+"""Weight of a pair relative to a pair one event nearer."""
+_SMOOTHING = 0.75
+"""Exponent of an item's count as a context (Levy, Goldberg and Dagan, TACL 2015)."""
+_EVENTS_AT_ONCE = 2**20
+
+
+def item_directions(train: Sequences, items: int, dim: int) -> npt.NDArray[np.float32]:
+    """A unit vector for each item `(items, dim)`, zero for items that are met with no other.
+
+    Line i is item row i + 1. Directions beyond the rank of the matrix are zero in every vector.
+    """
+    counts = _met_together(train, items)
+    rank = min(dim, items - 1)
+    directions = np.zeros((items, dim), np.float32)
+    if not counts.nnz or rank < 1:
+        return directions
+    left, strengths, _ = svds(
+        _positive_mutual_information(counts), k=rank, v0=np.ones(items), solver="arpack"
+    )
+    vectors = left * np.sqrt(strengths)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    directions[:, :rank] = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-9)
+    return directions
+
+
+def _met_together(train: Sequences, items: int) -> sparse.csr_array:
+    """Symmetric weights of item pairs `(items, items)`, added up in stretches of the log."""
+    users = np.repeat(np.arange(len(train)), np.diff(train.offsets))
+    total = sparse.csr_array((items, items), dtype=np.float64)
+    for first in range(0, len(train.items), _EVENTS_AT_ONCE):
+        for apart in range(1, _WINDOW + 1):
+            ends = slice(first + apart, first + _EVENTS_AT_ONCE + apart)
+            later, user = train.items[ends] - 1, users[ends]
+            earlier = train.items[first : first + len(later)] - 1
+            same = users[first : first + len(later)] == user
+            weights = np.full(np.count_nonzero(same), _DECAY ** (apart - 1))
+            total = total + sparse.csr_array((weights, (earlier[same], later[same])), shape=total.shape)
+    return total + total.T
+
+
+def _positive_mutual_information(counts: sparse.csr_array) -> sparse.csr_array:
+    """log(p(a, b) / p(a) p(b)) where it is positive, else 0; p(b) from smoothed counts."""
+    pairs = counts.tocoo()
+    of_item = counts.sum(axis=1)
+    of_context = of_item**_SMOOTHING
+    expected = of_item[pairs.row] * of_context[pairs.col] / of_context.sum()
+    information = np.maximum(np.log(pairs.data / expected), 0)
+    return sparse.csr_array((information, (pairs.row, pairs.col)), shape=counts.shape)
