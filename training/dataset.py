@@ -60,7 +60,7 @@ class Dataset:
         _update_with_texts(digest, self.user_ids)
         for array in (self.items, self.timestamps, self.offsets, self.windows, self.catalogue.popularity):
             if array is not None:
-                digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+                digest.update(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).data)
         _update_with_texts(digest, self.catalogue.item_ids)
         _update_with_texts(digest, (title or "" for title in self.catalogue.titles))
         _update_with_texts(digest, ("\x1f".join(categories) for categories in self.catalogue.categories))
@@ -109,7 +109,7 @@ def load_dataset(directory: Path) -> Dataset:
     unit = metadata.get("timestamp_unit")
     if metadata.get("format") != _FORMAT or unit not in get_args(TimestampUnit):
         raise DataError(f"{path} is not of the format {_FORMAT}; {remedy} anew")
-    items = table.column("items").combine_chunks()
+    items = _whole(table, "items")
     dataset = Dataset(
         user_ids=table.column("user_id").to_pylist(),
         items=_flat(table, "items"),
@@ -119,6 +119,8 @@ def load_dataset(directory: Path) -> Dataset:
         timestamp_unit=cast(TimestampUnit, unit),
         windows=_windows(table) if "windows" in table.column_names else None,
     )
+    del table, items
+    pa.default_memory_pool().release_unused()  # Arrow would keep several times the data for its next read
     if dataset.fingerprint != metadata.get("fingerprint"):
         raise DataError(f"{path} and {ITEMS_FILE} beside it do not belong together; {remedy} anew")
     return dataset
@@ -130,13 +132,19 @@ def _lists(offsets: pa.Array, values: pa.Array) -> pa.Array:
     return pa.LargeListArray.from_arrays(offsets, values)
 
 
+def _whole(table: pa.Table, column: str) -> pa.Array:
+    """A column in one piece; copied only where it is not."""
+    chunks = table.column(column)
+    return chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+
+
 def _flat(table: pa.Table, column: str) -> npt.NDArray[Any]:
-    values: npt.NDArray[Any] = table.column(column).combine_chunks().flatten().to_numpy()
+    values: npt.NDArray[Any] = _whole(table, column).flatten().to_numpy()
     return values
 
 
 def _windows(table: pa.Table) -> npt.NDArray[np.int8]:
-    names = table.column("windows").combine_chunks().flatten()
+    names = _whole(table, "windows").flatten()
     codes: npt.NDArray[np.int8] = pc.index_in(names, pa.array(WINDOWS)).to_numpy().astype(np.int8)
     return codes
 

@@ -150,7 +150,10 @@ SPLITS = {"leave-one-out": leave_one_out, "time": by_time, "window": by_window}
 
 def _prefixes(dataset: Dataset, ends: Positions) -> Sequences:
     """The events of each user before the position `ends[user]`."""
-    kept = np.arange(len(dataset.items)) < np.repeat(ends, np.diff(dataset.offsets))
+    edges = np.zeros(len(dataset.items) + 1, np.int8)  # +1 where a prefix begins, -1 where it has ended
+    np.add.at(edges, dataset.offsets[:-1], 1)
+    np.subtract.at(edges, ends, 1)
+    kept = np.cumsum(edges[:-1], dtype=np.int8).astype(bool)
     offsets = np.concatenate([[0], np.cumsum(ends - dataset.offsets[:-1])])
     return Sequences(dataset.items[kept], offsets)
 
