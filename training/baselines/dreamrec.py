@@ -3,12 +3,14 @@
 A causal transformer reads the history into a guidance vector; a denoiser predicts the target's embedding x_0
 from its noised one, the noise level and the guidance, which a learned dummy replaces in a tenth of the
 examples (classifier-free guidance). The squared error is the whole objective: no negatives. The embedding
-generated with f̃ = (1 + w) f(guidance) − w f(dummy) ranks the items by inner product. As in the paper item
-vectors start from N(0, I) and learn through x_0 as well; they enter the network divided by √d.
+generated with f̃ = (1 + w) f(guidance) − w f(dummy) ranks the items by inner product. Item vectors start from
+N(0, I) and enter the network divided by √d.
 
-Departures: the denoiser is DimeRec's residual MLP; the signal falls linearly from `first_cosine` to 0;
-sampling is DDIM in 50 strided steps instead of up to 2,000 ancestral ones, two calls each, from noise of the
-length that N(0, I/d) has on average.
+Departures: x_0 takes no gradient, for without negatives item vectors that follow their predictions lose what
+tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP; the signal falls
+linearly from `first_cosine` to 0; sampling is DDIM in 50 strided steps instead of up to 2,000 ancestral ones,
+two calls each, from noise of the length that N(0, I/d) has on average. It learns slowly: on Amazon Beauty
+validation HR@10 is .003 after 8 epochs and .013 after 16.
 """
 
 from typing import Literal
@@ -30,6 +32,12 @@ class DreamRecConfig(DiffusionConfig):
     """DreamRec's network and how it is trained."""
 
     kind: Literal["dreamrec"] = "dreamrec"
+    batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
+    epochs: int = Field(60, ge=1, le=100_000, description="at most this many passes over the data")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW's, after the warm-up")
+    first_cosine: float = Field(
+        0.5, gt=0, lt=1, description="√ᾱ_1; with more signal the guidance would have nothing to add"
+    )
     hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
     layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
     unconditional: float = Field(0.1, ge=0, lt=1, description="part of the examples without guidance")
@@ -73,7 +81,7 @@ class DreamRec(DiffusionBaseline):
         guidance = states.flatten(0, 2)[positions]
         free = torch.rand(targets.shape, generator=generator, device=targets.device) < self.unconditional
         guidance = torch.where(free[:, None], self.dummy, guidance) * self.scale
-        x0 = self.table(targets) * self.scale
+        x0 = self.table(targets).detach() * self.scale
         t = torch.randint(1, self.timesteps + 1, targets.shape, generator=generator, device=targets.device)
         m = self.predict(self.process(x0, t, generator), t, guidance[:, None])
         return Total(reconstruction_loss(x0, m))
