@@ -10,9 +10,8 @@ from model.embeddings import timestep_features
 class Denoiser(nn.Module):
     """An MLP with residual layers on [x_t, embed(t), g_1 … g_K] that corrects a mean of the guidance.
 
-    m = Σ_k a_k g_k + c, with weights a (a softmax) and correction c both read off the last layer: so it starts
-    from what GEM found and not from nothing. Its raw output m estimates the posterior mean of x_0, so ‖m‖ is
-    its confidence.
+    m = Σ_k a_k g_k + c, with weights a (a softmax) and correction c read off the last layer, so that it starts
+    from what GEM found. Its raw output m estimates the posterior mean of x_0, so ‖m‖ is its confidence.
     """
 
     def __init__(self, config: ModelConfig) -> None:

@@ -80,18 +80,16 @@ class DimeRec(nn.Module):
         """L = L_gem + ω L_later + λ L_recon + μ L_ssm over the prefixes of a batch and what followed them."""
         config = self.config
         history, positions, targets, later = batch
-        x0 = self.items(targets)
-        rows = self._candidates(targets.device, generator)
-        choices = self._choices(rows, targets)
-        vectors = self.items(history.items)
-        guidance = unit(self.guidance.prefixes(vectors, history.mask).flatten(0, 1)[positions])
+        candidates = self._candidates(targets.device, generator)
+        # One look-up for all, for each has a gradient as large as the table.
+        rows = [history.items.flatten(), targets, later, candidates]
+        events, x0, x_later, vectors = self.items(torch.cat(rows)).split([len(part) for part in rows])
+        states = self.guidance.prefixes(events.view(*history.items.shape, -1), history.mask)
+        guidance = unit(states.flatten(0, 1)[positions])
+        choices, later_choices = (self._choices(vectors, candidates, wanted) for wanted in (targets, later))
         of_guidance = guidance_loss(self.guidance.for_next(guidance), x0, choices, config.temperature)
         of_later = guidance_loss(
-            self.guidance.for_later(guidance),
-            self.items(later),
-            self._choices(rows, later, choices.vectors),
-            config.temperature,
-            present=later > 0,
+            self.guidance.for_later(guidance), x_later, later_choices, config.temperature, present=later > 0
         )
 
         clean = x0.detach() if config.detach_target else x0
@@ -115,7 +113,7 @@ class DimeRec(nn.Module):
             return torch.arange(1, config.items + 1, device=device)
         return torch.randint(1, config.items + 1, (config.negatives,), generator=generator, device=device)
 
-    def _choices(self, rows: Tensor, targets: Tensor, vectors: Tensor | None = None) -> Choices:
-        """The candidates `rows`; each stands for its share of the catalogue, so that sampling is unbiased."""
-        log_weight = math.log(self.config.items / len(rows))
-        return Choices(self.items(rows) if vectors is None else vectors, targets[:, None] == rows, log_weight)
+    def _choices(self, vectors: Tensor, candidates: Tensor, targets: Tensor) -> Choices:
+        """Each candidate stands for its share of the catalogue, so that a sample's sum is unbiased."""
+        log_weight = math.log(self.config.items / len(candidates))
+        return Choices(vectors, targets[:, None] == candidates, log_weight)

@@ -37,11 +37,11 @@ class Extractor(nn.Module):
         return guidance.view(batch, length, *guidance.shape[1:])
 
     def for_next(self, guidance: Tensor) -> Tensor:
-        """Which of the interests `(rows, interests, dim)` are to match the next item: all, unless overridden."""
+        """Which interests `(rows, interests, dim)` are to match the next item: all, unless overridden."""
         return guidance
 
     def for_later(self, guidance: Tensor) -> Tensor:
-        """Which of them are to match an item after the next: all, unless overridden."""
+        """Which are to match an item after the next: all, unless overridden."""
         return guidance
 
 
@@ -178,10 +178,7 @@ class Contextual(Extractor):
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
         self.norm = nn.LayerNorm(config.dim)
-        self.turns = nn.ModuleList(nn.Linear(config.dim, config.dim) for _ in range(config.interests - 1))
-        for turn in self.turns:
-            nn.init.normal_(turn.weight, std=1e-3)
-            nn.init.zeros_(turn.bias)
+        self.turns = nn.ModuleList(_small_turn(config.dim) for _ in range(config.interests - 1))
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
@@ -212,6 +209,13 @@ class Contextual(Extractor):
         if not self.training or not self.item_dropout:
             return mask
         return mask & (torch.rand(mask.shape, device=mask.device) >= self.item_dropout)
+
+
+def _small_turn(dim: int) -> nn.Linear:
+    turn = nn.Linear(dim, dim)
+    nn.init.normal_(turn.weight, std=1e-3)
+    nn.init.zeros_(turn.bias)
+    return turn
 
 
 def _spread_log_rates(count: int, fastest: float) -> Tensor:

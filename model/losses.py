@@ -41,8 +41,11 @@ def guidance_loss(
 
 
 def _softmax_losses(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
-    positive = (query * target).sum(-1, keepdim=True) / temperature
-    negative = query @ choices.vectors.T / temperature + choices.log_weight
+    query = query / temperature  # not the logits, of which there are many more
+    positive = (query * target).sum(-1, keepdim=True)
+    negative = query @ choices.vectors.T
+    if choices.log_weight:
+        negative = negative + choices.log_weight
     negative = negative.masked_fill(choices.collisions, -torch.inf)
     return torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]
 

@@ -15,8 +15,8 @@ from training.splits import Sequences
 
 _Positions = npt.NDArray[np.int64]
 
-LATER_DECAY = 0.5
-"""An example's later item is n events after its target with the chance (1 − LATER_DECAY) LATER_DECAY^(n − 1)."""
+LATER_DECAY = 0.7
+"""p: an example's later item comes n events after its target with the chance (1 − p) pⁿ⁻¹."""
 
 _BATCHES_PER_BUCKET = 32
 """Batches filled from one bucket of windows in the order of their length, so that little is padding."""

@@ -23,6 +23,9 @@ class Optimisation(BaseModel):
     monitor: Literal["ndcg@5", "ndcg@10", "ndcg@20", "hr@10", "hr@20"] = Field(
         "ndcg@10", description="validation metric (seen items removed) that picks the best epoch"
     )
+    validation_targets: int = Field(
+        10_000, ge=1, description="at most this many, drawn once for all seeds, are ranked after each epoch"
+    )
     epochs: int = Field(50, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
     patience: int = Field(5, ge=1, description="epochs without a better validation before stopping")

@@ -71,6 +71,14 @@ class Targets:
     def __len__(self) -> int:
         return len(self.items)
 
+    def sample(self, count: int, random: np.random.Generator) -> "Targets":
+        """`count` of them in their order, drawn without replacement; all where there are no more."""
+        if count >= len(self):
+            return self
+        rows = np.sort(random.choice(len(self), count, replace=False))
+        histories = Histories(self.histories.items, self.histories.starts[rows], self.histories.ends[rows])
+        return Targets(histories, self.items[rows], self.users[rows])
+
 
 @dataclass(frozen=True)
 class Split:

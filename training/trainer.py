@@ -102,7 +102,7 @@ class Trainer:
 
     def __init__(self, config: Optimisation, split: Split, catalogue: Catalogue, out: Path) -> None:
         self.config = config
-        self.split = split
+        self.validation = split.validation.sample(config.validation_targets, np.random.default_rng(0))
         self.catalogue = catalogue
         self.out = out
         self.device = choose_device(config.device)
@@ -111,7 +111,7 @@ class Trainer:
             self.learner = config.learner(len(catalogue))
         self.model = self.learner.network.to(self.device)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate
+            _parameter_groups(self.model, config.weight_decay), lr=config.learning_rate, fused=True
         )
         self.batches = PrefixBatches(split.train, config.batch_size, self.learner.max_length)
         self.generator = Generator(self.device)
@@ -214,7 +214,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         self.model.eval()
-        evaluation = evaluate(self.learner.scorer(), self.split.validation, self.catalogue, filter_seen=True)
+        evaluation = evaluate(self.learner.scorer(), self.validation, self.catalogue, filter_seen=True)
         return evaluation.metrics
 
     def _monitored(self, record: EpochRecord) -> float:
