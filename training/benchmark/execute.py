@@ -20,7 +20,6 @@ from training.benchmark.store import Ranks, Store, ranks_name
 from training.errors import BenchmarkError, DataError
 from training.evaluation import evaluate, evaluate_both
 from training.metrics import Scores
-from training.scoring import Scorer
 from training.splits import Histories
 from training.trainer import Observer
 
@@ -207,10 +206,10 @@ def _probes(job: Job, fitted: Fitted) -> list[ProbeRow]:
 def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:
     """What one way of asking comes to on validation, where choices are made, and on test."""
     catalogue = data.dataset.catalogue
-    timed = _Timed(asked.scorer)
+    timed = _Timed(asked)
     chosen = evaluate(timed, data.split.validation, catalogue, filter_seen=True, on_progress=watcher.measured)
     yield Found("validation", True, chosen, timed.ms_per_user)
-    timed = _Timed(asked.scorer)
+    timed = _Timed(asked)
     removed, kept = evaluate_both(timed, data.split.test, catalogue, on_progress=watcher.measured)
     yield Found("test", True, removed, timed.ms_per_user)
     yield Found("test", False, kept, timed.ms_per_user)
@@ -219,8 +218,9 @@ def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:
 class _Timed:
     """A scorer with a stopwatch."""
 
-    def __init__(self, scorer: Scorer) -> None:
-        self._scorer = scorer
+    def __init__(self, asked: Asked) -> None:
+        self._scorer = asked.scorer
+        self._known = asked.ms_per_user
         self._seconds = 0.0
         self._users = 0
 
@@ -230,7 +230,7 @@ class _Timed:
 
     @property
     def ms_per_user(self) -> float:
-        return 1000 * self._seconds / self._users
+        return 1000 * self._seconds / self._users if self._known is None else self._known
 
     def score(self, histories: Histories) -> Scores:
         started = time.perf_counter()

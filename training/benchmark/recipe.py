@@ -27,6 +27,8 @@ class Asked:
     """How the scores of several interests become one."""
     temperature: float | None = None
     """Of the softmaxes that are merged."""
+    ms_per_user: float | None = None
+    """Time for one user where the scorer only tells what was answered elsewhere; None: it is timed."""
 
 
 @dataclass(frozen=True)
