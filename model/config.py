@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 GuidanceKind = Literal[
     "contextual", "recency_attentive", "self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"
 ]
-ProcessKind = Literal["geodesic", "gaussian", "euclidean"]
+ProcessKind = Literal["geodesic", "gaussian", "euclidean", "none"]
 
 
 class Architecture(BaseModel):
@@ -30,7 +30,10 @@ class Architecture(BaseModel):
         0.15, ge=0, lt=1, description="contextual: share of events hidden from later ones in training"
     )
 
-    process: ProcessKind = Field("geodesic", description="forward noise process (paper §4.3)")
+    process: ProcessKind = Field(
+        "geodesic",
+        description="forward noise process (paper §4.3); none: x_t = 0, a point predictor (ablation)",
+    )
     timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
     first_cosine: float | None = Field(
         None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 1.6/√dim"

@@ -10,7 +10,7 @@ from model.embeddings import timestep_features
 class Denoiser(nn.Module):
     """An MLP with residual layers on [x_t, embed(t), g_1 … g_K] that corrects a mean of the guidance.
 
-    m = Σ_k a_k g_k + c, with weights a (a softmax) and correction c read off the last layer, so that it starts
+    m = Σ_k a_k g_k + c, with softmax weights a and a correction c off the last layer, so that it starts
     from what GEM found. Its raw output m estimates the posterior mean of x_0, so ‖m‖ is its confidence.
     """
 

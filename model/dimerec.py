@@ -60,8 +60,11 @@ class DimeRec(nn.Module):
 
         One row per draw: for M draws repeat each user's `guidance` `(rows, interests, dim)` M times and
         give each row its own `start` `(rows, dim)`, uniform on the sphere. `steps` in 1 … T; `eta` in
-        0 … 1 (0: deterministic). A row's answer does not depend on the other rows.
+        0 … 1 (0: deterministic). A row's answer does not depend on the other rows. Without a noise process
+        `start` and `steps` decide nothing.
         """
+        if self.config.process == "none":
+            return unit(self.denoiser(torch.zeros_like(start), self._last_level(start), guidance))
 
         def denoise(x_t: Tensor, t: Tensor) -> Tensor:
             m: Tensor = self.denoiser(x_t, t, guidance)
@@ -93,7 +96,7 @@ class DimeRec(nn.Module):
         )
 
         clean = x0.detach() if config.detach_target else x0
-        t = torch.randint(1, config.timesteps + 1, targets.shape, generator=generator, device=targets.device)
+        t = self._levels(targets, generator)
         m = self.denoiser(self.process(clean, t, generator), t, guidance)
         prediction = unit(m)
         of_reconstruction = reconstruction_loss(clean, prediction if config.project_reconstruction else m)
@@ -105,6 +108,15 @@ class DimeRec(nn.Module):
             + config.softmax_weight * of_softmax
         )
         return Losses(of_guidance, of_later, of_reconstruction, of_softmax, total)
+
+    def _levels(self, targets: Tensor, generator: Generator | None) -> Tensor:
+        if self.config.process == "none":
+            return self._last_level(targets)
+        highest = self.config.timesteps + 1
+        return torch.randint(1, highest, targets.shape, generator=generator, device=targets.device)
+
+    def _last_level(self, rows: Tensor) -> Tensor:
+        return torch.full(rows.shape[:1], self.config.timesteps, device=rows.device)
 
     def _candidates(self, device: torch.device, generator: Generator | None) -> Tensor:
         """Uniform negatives shared by the batch; the whole catalogue where it is no larger than that."""

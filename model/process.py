@@ -1,6 +1,6 @@
 """Forward noise processes q(x_t | x_0) of the DAM (paper §4.3), one class each, behind one call.
 
-All three share the mean cosines c_t of `model.schedule`; that is all the reverse process knows of them.
+The first three share the mean cosines c_t of `model.schedule`; that is all the reverse process knows of them.
 """
 
 import math
@@ -65,7 +65,15 @@ class Euclidean(Gaussian):
         return self.mix(x0, t, generator)
 
 
-def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian:
+class Nothing(nn.Module):
+    """Ablation: no process; the denoiser sees x_t = 0 at T and so predicts one point from the guidance."""
+
+    def forward(self, x0: Tensor, _t: Tensor, _generator: Generator | None = None) -> Tensor:
+        """Zeros `(batch, dim)`."""
+        return torch.zeros_like(x0)
+
+
+def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian | Nothing:
     """The forward process that `config.process` names."""
     match config.process:
         case "geodesic":
@@ -74,3 +82,5 @@ def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian:
             return Gaussian(config)
         case "euclidean":
             return Euclidean(config)
+        case "none":
+            return Nothing()

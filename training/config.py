@@ -54,6 +54,9 @@ class TrainingConfig(Optimisation):
     """Everything that decides what a run of DimeRec learns, except the data."""
 
     model: Architecture = Field(Architecture(), description="the network and its objective")
+    item_start: Literal["cooccurrence", "random"] = Field(
+        "cooccurrence", description="item vectors before the first step: turned to co-occurrence, or random"
+    )
     serving: ServingDefaults = Field(
         ServingDefaults(),
         description="how the model is asked: when it is validated, and by default when it is served",
@@ -70,7 +73,7 @@ class TrainingConfig(Optimisation):
     def learner(self, items: int) -> DimeRecLearner:
         """A fresh DimeRec for a catalogue of `items`."""
         model = DimeRec(ModelConfig(items=items, **self.model.model_dump()))
-        return DimeRecLearner(model, self.serving, self.seed)
+        return DimeRecLearner(model, self.serving, self.seed, self.item_start == "cooccurrence")
 
 
 Configured = TypeVar("Configured", bound=Optimisation)

@@ -66,6 +66,8 @@ class DimeRecLearner:
     serving: ServingDefaults
     seed: int
     """Of the noise that its interests are drawn from."""
+    from_cooccurrence: bool = True
+    """Whether `begin` turns the item vectors to the items' co-occurrence."""
 
     @property
     def max_length(self) -> int:
@@ -73,7 +75,9 @@ class DimeRecLearner:
         return self.network.config.max_length
 
     def begin(self, train: Sequences) -> None:
-        """Start the item vectors from the items' co-occurrence."""
+        """Turn the item vectors to the items' co-occurrence, where that is asked for."""
+        if not self.from_cooccurrence:
+            return
         config = self.network.config
         directions = item_directions(train, config.items, config.dim)
         self.network.items.start_from(torch.from_numpy(directions).to(self.network.cosines.device))

@@ -40,12 +40,31 @@ _NETWORKS = {
 """What the neural baselines are."""
 
 _VARIANTS = {
-    "dimerec-self-attentive": ("guidance: self-attention of ComiRec-SA", ["model.guidance=self_attentive"]),
-    "dimerec-dynamic-routing": ("guidance: capsules of ComiRec-DR", ["model.guidance=dynamic_routing"]),
+    "dimerec-recency-attentive": (
+        "guidance: self-attention with learned forgetting",
+        ["model.guidance=recency_attentive", "model.interests=4"],
+    ),
+    "dimerec-self-attentive": (
+        "guidance: self-attention of ComiRec-SA",
+        ["model.guidance=self_attentive", "model.interests=4"],
+    ),
+    "dimerec-dynamic-routing": (
+        "guidance: capsules of ComiRec-DR",
+        ["model.guidance=dynamic_routing", "model.interests=4"],
+    ),
     "dimerec-sasrec": ("guidance: the last state of a transformer", ["model.guidance=sasrec"]),
-    "dimerec-mlp": ("guidance: a perceptron", ["model.guidance=mlp"]),
-    "dimerec-recent": ("guidance: the newest items themselves", ["model.guidance=recent"]),
+    "dimerec-mlp": ("guidance: a perceptron", ["model.guidance=mlp", "model.interests=4"]),
+    "dimerec-recent": (
+        "guidance: the newest items themselves",
+        ["model.guidance=recent", "model.interests=4"],
+    ),
     "dimerec-k1": ("one guidance vector", ["model.interests=1"]),
+    "dimerec-no-noise": (
+        "no noise: the same network as a point predictor",
+        ["model.process=none", "serving.steps=1", "serving.draws=1"],
+    ),
+    "dimerec-no-later": ("guidance learns from the next item alone", ["model.later_weight=0"]),
+    "dimerec-random-start": ("item vectors start at random", ["item_start=random"]),
     "dimerec-gaussian": ("noise: Gaussian, projected onto the sphere", ["model.process=gaussian"]),
     "dimerec-euclidean": ("noise: Gaussian, off the sphere", ["model.process=euclidean"]),
     "dimerec-projected": (
@@ -86,7 +105,8 @@ def _fixed(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
 ROSTER: dict[str, Entry] = {
     "popularity": Entry("what most people watched", _fixed(PopularityRecipe), seeded=False),
     "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
-    "dimerec": Entry("DimeRec, its defaults; also over steps × draws", _dimerec([], sweep=True)),
+    "dimerec": Entry("DimeRec, its defaults", _dimerec([])),
+    "dimerec-steps": Entry("the same DimeRec over steps × draws", _dimerec([], sweep=True)),
     **{name: Entry(_NETWORKS[name], _network(make)) for name, make in NETWORKS.items()},
     **{name: Entry(f"DimeRec, {what}", _dimerec(changes)) for name, (what, changes) in _VARIANTS.items()},
 }
