@@ -26,8 +26,8 @@ METRICS = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
 _SCORES_IN_MEMORY = 2**24
 """Scores of a block of users with all items (float32: 64 MiB)."""
 _LARGEST_BATCH = 512
-_COSINES_IN_MEMORY = 2**24
-"""Cosines of a block of interests with all items."""
+_COSINES_IN_MEMORY = 2**21
+"""Cosines of a block of interests with all items: few enough to stay near the processor."""
 _RESAMPLES_IN_MEMORY = 2**22
 
 
@@ -181,11 +181,11 @@ class DimeRecScorer:
         return drawn.view(len(guidance), draws, dim)
 
     def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
-        cosines = (interests @ vectors.T).float()
         if self._serving.merge == "max":
-            return cosines.amax(dim=1).cpu()
-        of_softmaxes = torch.log_softmax(cosines / self._serving.temperature, dim=2)
-        return torch.logsumexp(of_softmaxes, dim=1).cpu()
+            return (interests @ vectors.T).float().amax(dim=1).cpu()
+        logits = ((interests / self._serving.temperature) @ vectors.T).float()
+        logits -= logits.logsumexp(dim=2, keepdim=True)
+        return logits.logsumexp(dim=1).cpu()
 
     @property
     def _interests_per_row(self) -> int:
