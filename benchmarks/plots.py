@@ -25,8 +25,10 @@ from training.benchmark.summary import Line, lines
 
 QUALITY = "ndcg@20"
 OURS = "dimerec"
+SWEPT = f"{OURS}-steps"
+"""The row of the roster that asks with many numbers of steps and draws."""
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -70,7 +72,7 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
     """Write every plot that the rows and the curves have something for into `out`, as SVG; the files."""
     tested = lines(row for row in rows if row.part == "test" and row.filtered)
     written = []
-    swept = [line for line in tested if line.first.model == OURS and line.first.interest_mode == "generated"]
+    swept = [line for line in tested if line.first.model == SWEPT and line.first.interest_mode == "generated"]
     if len({line.first.steps for line in swept}) > 1:
         written.append(_figure(swept, _by_steps, out / "quality-steps.svg"))
     shown = [line for line in tested if not line.first.model.startswith(f"{OURS}-")]
@@ -97,7 +99,7 @@ def _figure(found: Sequence[Line], panel: Panel, path: Path, quality: str = "NDC
     columns = min(len(groups), _COLUMNS)
     rows = -(-len(groups) // columns)
     width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1] + _LEGEND_INCHES
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         panels = figure.subplots(rows, columns, squeeze=False).flatten()
         labelled: dict[str, Any] = {}
