@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from benchmarks.outside.recipe import RecToolsSASRec
 from cli.benchmark import measure, served, show_results
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import Data, prepare_data
@@ -39,6 +40,8 @@ from training.movielens import fetch_movielens_100k
 OURS = "dimerec"
 BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
 """What is measured by default: all but the ablations."""
+OUTSIDE = {"rectools-sasrec": RecToolsSASRec}
+"""Recommenders of other projects, which have to be named; `make outside` does it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,15 @@ def _plan(shared: Path, work: Path, data: Sequence[str], models: Sequence[str], 
     for name in data:
         if name not in SOURCES:
             raise BenchmarkError(f"DATA: {name!r} is none of {', '.join(SOURCES)}")
-    return [job for name in data for job in plan(_load(name, shared, work), models, seeds=seeds)]
+    return [job for name in data for job in jobs(_load(name, shared, work), models, seeds)]
+
+
+def jobs(data: Data, models: Sequence[str], seeds: int) -> list[Job]:
+    """The jobs of named recommenders on one data set, those of the roster first."""
+    outside = [
+        Job(data, name, OUTSIDE[name](), seed) for seed in range(seeds) for name in models if name in OUTSIDE
+    ]
+    return [*plan(data, [name for name in models if name not in OUTSIDE], seeds=seeds), *outside]
 
 
 def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
