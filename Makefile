@@ -11,19 +11,21 @@ SHARED ?= ../shared/data
 DATA ?=
 MODELS ?=
 SEEDS ?= 3
+EPOCHS ?= 20
 
 export PYTHON TORCH_INDEX
 
 bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
+outside := .quality/rectools-env
 ours := model index bundle training service cli benchmarks
 
-.PHONY: help install demo stop test lint types load quality clean
+.PHONY: help install demo stop test lint types load quality outside training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{ printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{ printf "  make %-15s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo '  PYTHON=$(PYTHON)   the interpreter to make .venv with, 3.11 or newer'
 	@echo '  EXTRA=$(EXTRA)        cpu or gpu: which FAISS is installed'
@@ -34,11 +36,18 @@ help: ## list the targets and the variables
 	@echo '  DATA=$(DATA)            quality: data sets, separated by commas; empty: all'
 	@echo '  MODELS=$(MODELS)          quality: recommenders of `dimerec benchmark --list`; empty: all but ablations'
 	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
+	@echo '  EPOCHS=$(EPOCHS)         training-speed: epochs of each fit'
 	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 # A file per set of extras, so that pip runs again when a requirement changed and only then.
 .venv/installed-%: pyproject.toml constraints.txt docker/install.sh
 	docker/install.sh .venv --editable '.[$*]'
+	@touch '$@'
+
+$(outside)/installed: benchmarks/outside/requirements.txt
+	$(PYTHON) -m venv --clear $(outside)
+	$(outside)/bin/pip install --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	    --requirement $<
 	@touch '$@'
 
 install: .venv/installed-$(EXTRA) ## make .venv and install into it
@@ -72,6 +81,16 @@ quality: .venv/installed-$(EXTRA),bench ## every recommender on every public dat
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality --shared $(SHARED) --seeds $(SEEDS) \
 	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS))
 	$(bin)/python -m benchmarks.plots docs/results/quality.json docs/images
+
+outside: .venv/installed-$(EXTRA),bench $(outside)/installed ## SASRec of RecTools on the data of quality (days)
+	$(MAKE) quality MODELS=rectools-sasrec
+
+training-speed: .venv/installed-$(EXTRA),bench $(outside)/installed ## our SASRec beside that of RecTools (hours)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_speed --events $(SHARED)/amazon-beauty.parquet \
+	    --epochs $(EPOCHS) --seeds $(SEEDS)
+
+training-memory: .venv/installed-$(EXTRA),bench ## memory of training on a log and on ten times the log
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_memory compare --events $(SHARED)/movielens-1m.parquet
 
 clean: stop ## remove .venv, .demo and caches
 	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
