@@ -39,7 +39,7 @@ from training.movielens import fetch_movielens_100k
 
 OURS = "dimerec"
 BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
-"""What is measured by default: all but the ablations."""
+"""What is measured by default: all but the ablations and the sweep over steps × draws."""
 OUTSIDE = {"rectools-sasrec": RecToolsSASRec}
 """Recommenders of other projects, which have to be named; `make outside` does it."""
 

@@ -16,7 +16,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
+    dim: int = Field(128, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
 
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")

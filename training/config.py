@@ -26,9 +26,9 @@ class Optimisation(BaseModel):
     validation_targets: int = Field(
         10_000, ge=1, description="at most this many, drawn once for all seeds, are ranked after each epoch"
     )
-    epochs: int = Field(50, ge=1, le=100_000, description="at most this many passes over the data")
+    epochs: int = Field(16, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
-    patience: int = Field(5, ge=1, description="epochs without a better validation before stopping")
+    patience: int = Field(8, ge=1, description="epochs without a better validation before stopping")
 
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")

@@ -130,7 +130,7 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
         for data, model, seed in product(("walks", "jumps"), models, range(2))
     ]
     rows += [
-        row(way=way, steps=steps, draws=draws)
+        row(model="dimerec-steps", way=way, steps=steps, draws=draws)
         for way, (steps, draws) in enumerate(product((1, 4), (1, 8)), start=1)
     ]
     write_rows(tmp_path / "results.json", rows)
