@@ -8,7 +8,7 @@ catalogues' tails, gradient descent from random vectors overfits before it finds
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.sparse.linalg import svds
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from training.splits import Sequences
 
@@ -19,24 +19,30 @@ _DECAY = 0.8
 _SMOOTHING = 0.75
 """Exponent of an item's count as a context (Levy, Goldberg and Dagan, TACL 2015)."""
 _EVENTS_AT_ONCE = 2**20
+_NEGLIGIBLE = 1e-6
+"""What is this much less than the greatest is rounding, which would become a direction of its own."""
 
 
 def item_directions(train: Sequences, items: int, dim: int) -> npt.NDArray[np.float32]:
-    """A unit vector for each item `(items, dim)`, zero for items that are met with no other.
+    """A unit vector for each item `(items, dim)`, zero where the log says nothing of it.
 
-    Line i is item row i + 1. Directions beyond the rank of the matrix are zero in every vector.
+    That is: items met with none, and those without a part in the `dim` strongest directions. Line i is item
+    row i + 1. Directions beyond the rank of the matrix are zero in every vector.
     """
-    counts = _met_together(train, items)
-    rank = min(dim, items - 1)
+    information = _positive_mutual_information(_met_together(train, items))
     directions = np.zeros((items, dim), np.float32)
-    if not counts.nnz or rank < 1:
+    rank = min(dim, items - 1)
+    if not information.nnz or rank < 1:
         return directions
-    left, strengths, _ = svds(
-        _positive_mutual_information(counts), k=rank, v0=np.ones(items), solver="arpack"
-    )
-    vectors = left * np.sqrt(strengths)
+    gram = LinearOperator((items, items), lambda vector: information.T @ (information @ vector))
+    _, right = eigsh(gram, rank, v0=np.ones(items), rng=np.random.default_rng(0))  # svds takes no rng so far
+    scaled = information @ right  # left singular vectors times singular values
+    strengths = np.linalg.norm(scaled, axis=0)
+    kept = strengths > _NEGLIGIBLE * strengths.max()
+    vectors = scaled[:, kept] / np.sqrt(strengths[kept])
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    directions[:, :rank] = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 1e-9)
+    known = norms > _NEGLIGIBLE * norms.max()
+    directions[:, : vectors.shape[1]] = np.divide(vectors, norms, out=np.zeros_like(vectors), where=known)
     return directions
 
 
@@ -61,5 +67,7 @@ def _positive_mutual_information(counts: sparse.csr_array) -> sparse.csr_array:
     of_item = counts.sum(axis=1)
     of_context = of_item**_SMOOTHING
     expected = of_item[pairs.row] * of_context[pairs.col] / of_context.sum()
-    information = np.maximum(np.log(pairs.data / expected), 0)
-    return sparse.csr_array((information, (pairs.row, pairs.col)), shape=counts.shape)
+    mutual = np.maximum(np.log(pairs.data / expected), 0)
+    information = sparse.csr_array((mutual, (pairs.row, pairs.col)), shape=counts.shape)
+    information.eliminate_zeros()
+    return information
