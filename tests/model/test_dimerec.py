@@ -1,7 +1,9 @@
 """The composed model: its objective, its draws, its file."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -18,11 +20,15 @@ CYCLE = 12
 
 
 def cycle_batch() -> PrefixBatch:
-    """Every start of the cycle 1 → 2 → … → 12 → 1, three items long, with what follows."""
+    """Every start of the cycle 1 → 2 → … → 12 → 1, three items long, with the two that follow."""
     histories = [[(start + i) % CYCLE + 1 for i in range(3)] for start in range(CYCLE)]
     positions = torch.arange(CYCLE) * 3 + 2
     targets = torch.tensor([history[-1] % CYCLE + 1 for history in histories])
-    return PrefixBatch(collate(histories, 20), positions, targets)
+    return PrefixBatch(collate(histories, 20), positions, targets, targets % CYCLE + 1)
+
+
+def one_example(target: int, later: int) -> PrefixBatch:
+    return PrefixBatch(collate([[1, 2]], 20), *(torch.tensor([row]) for row in (1, target, later)))
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,27 @@ def test_the_answer_of_a_trained_model_depends_on_its_own_noise(trained: DimeRec
     assert (draws - trained.generate(guidance, noise.roll(1, 0), 4)).norm(dim=-1).min().item() > 1e-3
 
 
+def test_an_untrained_model_generates_about_what_its_guidance_is() -> None:
+    model = make_model(40, interests=1)
+    guidance = model.guide(collate([[1, 2], [3], [4, 5, 6]], 20))
+    for steps in (1, 4):
+        interests = model.generate(guidance, starting_noise(9, 3, 16), steps)
+        assert (interests * guidance[:, 0]).sum(-1).min().item() > 0.9
+
+
+def test_without_a_noise_process_start_and_steps_decide_nothing() -> None:
+    model = make_model(40, process="none")
+    with torch.no_grad():
+        model.denoiser.leave.weight.normal_(generator=torch.Generator().manual_seed(0))
+    guidance = model.guide(collate([[1, 2], [3], [4, 5, 6]], 20))
+    point = model.generate(guidance, starting_noise(9, 3, 16), 1)
+    assert torch.equal(model.generate(guidance, starting_noise(8, 3, 16), 4), point)
+    assert torch.allclose(point.norm(dim=-1), torch.ones(3), atol=1e-6)
+    batch, full = one_example(target=3, later=0), torch.Generator()
+    losses = [model.loss(batch, full.manual_seed(seed)).reconstruction.item() for seed in (1, 2)]
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("process", ["geodesic", "gaussian", "euclidean"])
 def test_rows_are_independent_and_deterministic(process: ProcessKind) -> None:
     model = make_model(40, process=process)
@@ -71,10 +98,11 @@ def test_rows_are_independent_and_deterministic(process: ProcessKind) -> None:
 
 
 def test_the_total_loss_is_the_weighted_sum_and_the_same_for_the_same_seed() -> None:
-    model = make_model(30, reconstruction_weight=0.25, softmax_weight=2.0, negatives=7)
-    batch = PrefixBatch(collate([[1, 2, 3], [4]], 20), torch.tensor([1, 2, 5]), torch.tensor([3, 9, 5]))
+    model = make_model(30, later_weight=0.5, reconstruction_weight=0.25, softmax_weight=2.0, negatives=7)
+    positions, targets, later = (torch.tensor(rows) for rows in ([1, 2, 5], [3, 9, 5], [9, 0, 8]))
+    batch = PrefixBatch(collate([[1, 2, 3], [4]], 20), positions, targets, later)
     losses = model.loss(batch, torch.Generator().manual_seed(4))
-    expected = losses.guidance + 0.25 * losses.reconstruction + 2 * losses.softmax
+    expected = losses.guidance + 0.5 * losses.later + 0.25 * losses.reconstruction + 2 * losses.softmax
     assert losses.total.item() == pytest.approx(expected.item(), rel=1e-6)
     again = model.loss(batch, torch.Generator().manual_seed(4))
     assert again.total.item() == losses.total.item()
@@ -84,17 +112,66 @@ def test_the_total_loss_is_the_weighted_sum_and_the_same_for_the_same_seed() -> 
 
 def test_one_pass_prefix_training_equals_one_row_per_prefix() -> None:
     model = make_model(30)
-    histories, targets = [[1, 2, 3], [4, 5]], [2, 3, 9, 5, 7]
-    one_pass = PrefixBatch(collate(histories, 20), torch.tensor([0, 1, 2, 4, 5]), torch.tensor(targets))
+    histories = [[1, 2, 3], [4, 5]]
+    targets, later = torch.tensor([2, 3, 9, 5, 7]), torch.tensor([9, 9, 0, 7, 0])
+    one_pass = PrefixBatch(collate(histories, 20), torch.tensor([0, 1, 2, 4, 5]), targets, later)
     prefixes = [[1], [1, 2], [1, 2, 3], [4], [4, 5]]
-    rows = PrefixBatch(collate(prefixes, 20), torch.arange(5) * 3 + 2, torch.tensor(targets))
+    rows = PrefixBatch(collate(prefixes, 20), torch.arange(5) * 3 + 2, targets, later)
     losses = [model.loss(batch, torch.Generator().manual_seed(4)) for batch in (one_pass, rows)]
     for left, right in zip(*losses, strict=True):
         assert left.item() == pytest.approx(right.item(), abs=1e-5)
 
 
+@pytest.mark.parametrize(("guidance", "of_next"), [("contextual", [2]), ("self_attentive", [0, 1, 2])])
+def test_which_interests_learn_the_next_item_and_which_a_later_one(guidance: str, of_next: list[int]) -> None:
+    """Each time the one that matches best: of the newest state and of the others, or of all of them."""
+    of_later = [0, 1] if guidance == "contextual" else [0, 1, 2]
+    model = make_model(30, guidance=guidance, interests=3, negatives=30, temperature=0.2).double()
+    with torch.no_grad():
+        for weight in model.guidance.parameters():
+            weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+        interests = model.guide(collate([[1, 2]], 20))[0].numpy()
+        items = model.item_vectors().numpy()
+    for target, later in ((3, 7), (8, 4), (20, 30)):
+        losses = model.loss(one_example(target, later), torch.Generator().manual_seed(0))
+        for loss, item, chosen in ((losses.guidance, target, of_next), (losses.later, later, of_later)):
+            best = max((interests[place] for place in chosen), key=lambda vector: vector @ items[item - 1])
+            weights = [math.exp(best @ vector / 0.2) for vector in items]
+            assert loss.item() == pytest.approx(-math.log(weights[item - 1] / sum(weights)), rel=1e-6)
+
+
+def test_no_later_item_is_no_loss_and_no_number_is_lost_on_it() -> None:
+    model = make_model(30).train()
+    losses = model.loss(one_example(target=3, later=0), torch.Generator().manual_seed(0))
+    assert losses.later.item() == 0
+    losses.total.backward()
+    assert all(weight.grad.isfinite().all() for weight in model.parameters() if weight.grad is not None)
+
+
+def test_sampled_negatives_stand_for_the_whole_catalogue() -> None:
+    """exp(loss) is the softmax's sum in units of the target's part: its mean over samples is the full sum."""
+    model, target, later = (
+        make_model(60, guidance="contextual", interests=2, negatives=30, temperature=0.5),
+        3,
+        7,
+    )
+    with torch.no_grad():
+        guidance = model.guide(collate([[1, 2]], 20))[0].numpy()
+        items = model.item_vectors().numpy()
+    batch = one_example(target, later)
+    losses = [model.loss(batch, torch.Generator().manual_seed(seed)) for seed in range(400)]
+    for item, interest, found in (
+        (target, guidance[1], np.exp([of_all.guidance.item() for of_all in losses])),
+        (later, guidance[0], np.exp([of_all.later.item() for of_all in losses])),
+    ):
+        weights = [math.exp(interest @ vector / 0.5) for vector in items]
+        expected, error = sum(weights) / weights[item - 1], found.std() / math.sqrt(len(found))
+        assert error < 0.01 * expected
+        assert found.mean() == pytest.approx(expected, abs=4 * error)
+
+
 def test_a_detached_target_gets_no_gradient_from_reconstruction() -> None:
-    batch = PrefixBatch(collate([[1, 2]], 20), torch.tensor([1]), torch.tensor([3]))
+    batch = one_example(target=3, later=0)
     moved = {}
     for detach in (True, False):
         model = make_model(30, detach_target=detach)
@@ -147,6 +224,8 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) ->
         ({"items": 5, "dimension": 3}, "dimension"),
         ({"items": 5, "guidance": "gru"}, "guidance"),
         ({"items": 5, "guidance": "sasrec", "dim": 10, "heads": 4}, "heads"),
+        ({"items": 5, "guidance": "contextual", "dim": 10, "heads": 4}, "heads"),
+        ({"items": 5, "item_dropout": 1}, "item_dropout"),
         ({"items": 5, "temperature": float("nan")}, "temperature"),
     ],
 )

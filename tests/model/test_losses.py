@@ -1,6 +1,7 @@
 """Each loss against one written out by hand."""
 
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -57,6 +58,43 @@ def test_guidance_loss_trains_the_interest_that_matches_best(
     moved = guidance.grad.norm(dim=-1) > 0
     assert moved.sum(1).tolist() == [1, 1, 1, 1]
     assert moved.long().argmax(1).tolist() == best
+
+
+def test_a_sample_of_candidates_stands_for_all_of_them(
+    parts: tuple[torch.Tensor, torch.Tensor, Choices],
+) -> None:
+    """Over all equally likely samples of 3 out of 5, the mean sum of the softmax is that over the 5."""
+    guidance, targets, (candidates, collisions, _) = parts
+    for row in range(4):
+        query, target = guidance[row : row + 1, 0], targets[row : row + 1]
+        sums = []
+        for sample in map(list, product(range(5), repeat=3)):
+            choices = Choices(candidates[sample], collisions[row : row + 1, sample], math.log(5 / 3))
+            sums.append(math.exp(sampled_softmax_loss(query, target, choices, TEMPERATURE).item()))
+        negatives = [candidates[j].numpy() for j in range(5) if not collisions[row, j]]
+        expected = math.exp(by_hand(query[0].numpy(), target[0].numpy(), negatives))
+        assert np.mean(sums) == pytest.approx(expected, rel=1e-9)
+
+
+def test_rows_that_are_not_present_count_as_no_loss(
+    parts: tuple[torch.Tensor, torch.Tensor, Choices],
+) -> None:
+    guidance, targets, choices = parts
+    guidance.requires_grad_()
+    present = torch.tensor([True, False, True, False])
+    alone = [
+        guidance_loss(
+            guidance[row : row + 1],
+            targets[row : row + 1],
+            Choices(choices.vectors, choices.collisions[row : row + 1]),
+            TEMPERATURE,
+        ).item()
+        for row in (0, 2)
+    ]
+    loss = guidance_loss(guidance, targets * present[:, None], choices, TEMPERATURE, present)
+    assert loss.item() == pytest.approx(sum(alone) / 4, rel=1e-9)
+    loss.backward()
+    assert (guidance.grad.norm(dim=-1) > 0).any(1).tolist() == present.tolist()
 
 
 def test_reconstruction_loss() -> None:
