@@ -43,6 +43,7 @@ TINY = [
     "model.timesteps=4",
     "serving.draws=2",
     "serving.steps=2",
+    "serving.temperature=0.1",
 ]
 TIMES = {"train_s", "ms_per_user"}
 
@@ -150,9 +151,9 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
     assert 1 <= served.epochs <= 4
     ways = {(row.interest_mode, row.merge, row.steps, row.temperature) for row in outcome.rows}
     assert ways == {
-        ("generated", "mean", 2, 0.05),
+        ("generated", "mean", 2, 0.1),
         ("guidance", "max", None, None),
-        ("guidance", "mean", None, 0.05),
+        ("guidance", "mean", None, 0.1),
     }
     outcome.check()
 

@@ -100,7 +100,7 @@ def dimerec_case(
     interest_mode: str = "generated", merge: str = "mean"
 ) -> tuple[DimeRec, Histories, DimeRecScorer]:
     dataset = random_dataset(np.random.default_rng(5), np.arange(3, 33), items=40)
-    model = make_model(40)
+    model = make_model(40, interests=4)
     serving = make_serving(interest_mode=interest_mode, merge=merge, draws=3)
     return model, leave_one_out(dataset).test.histories, DimeRecScorer(model, serving, seed=7)
 
@@ -211,6 +211,8 @@ def test_the_bootstrap_is_a_function_of_its_generator_and_of_the_same_targets() 
 def test_the_draws_are_measured_as_by_hand() -> None:
     dataset = random_dataset(np.random.default_rng(5), np.full(50, 6), items=90)
     model, serving, targets = make_model(90), make_serving(draws=6), leave_one_out(dataset).test
+    # Before training all draws are about the guidance; not with this denoiser.
+    torch.nn.init.normal_(model.denoiser.leave.weight, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         interests = DimeRecScorer(model, serving, seed=2).interests(targets.histories).numpy()
         vectors = model.item_vectors().numpy()

@@ -18,6 +18,7 @@ from index.catalogue import Catalogue
 from model.checkpoint import load_checkpoint
 from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig
+from training.cooccurrence import item_directions
 from training.dataset import Dataset, write_dataset
 from training.errors import ConfigError, TrainingError
 from training.run import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRecord, RunConfig, open_run, read_records
@@ -76,7 +77,7 @@ def test_every_example_is_seen_and_every_epoch_reported(tmp_path: Path) -> None:
     assert [record.epoch for record in watcher.records] == [1, 2, 3]
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert set(lines[0]["losses"]) == {"guidance", "reconstruction", "softmax", "total"}
+    assert set(lines[0]["losses"]) == {"guidance", "later", "reconstruction", "softmax", "total"}
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: Path) -> None:
@@ -89,18 +90,35 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: P
     assert not torch.equal(weights["a"][table], weights["c"][table])
 
 
-def test_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_a_run_that_was_interrupted_ends_where_an_undisturbed_one_does(tmp_path: Path, epoch: int) -> None:
     settings = config(epochs=4, model=config().model.model_copy(update={"dropout": 0.3}))
     train(cyclic_dataset(), settings, tmp_path / "whole", Watcher())
     with pytest.raises(KeyboardInterrupt):
-        train(cyclic_dataset(), settings, tmp_path / "cut", Watcher(stop_in_epoch=3))
+        train(cyclic_dataset(), settings, tmp_path / "cut", Watcher(stop_in_epoch=epoch))
     resumed = Watcher()
     train(cyclic_dataset(), settings, tmp_path / "cut", resumed)
-    assert [record.epoch for record in resumed.records] == [3, 4]
+    assert [record.epoch for record in resumed.records] == list(range(epoch, 5))
     for file in (LAST_FILE, BEST_FILE):
         whole, cut = (load_file(tmp_path / name / file) for name in ("whole", "cut"))
         assert whole.keys() == cut.keys()
         assert all(torch.equal(whole[key], cut[key]) for key in whole)
+
+
+@pytest.mark.parametrize("item_start", ["cooccurrence", "random"])
+def test_the_items_of_a_fresh_run_start_from_their_cooccurrence(tmp_path: Path, item_start: str) -> None:
+    dataset = cyclic_dataset()
+    standing = config(epochs=1, learning_rate=1e-9, item_start=item_start)
+    train(dataset, standing, tmp_path, Watcher())
+    vectors = load_checkpoint(tmp_path / BEST_FILE).item_vectors().detach().numpy()
+    directions = item_directions(leave_one_out(dataset).train, items=40, dim=16)
+    cosines = (vectors * directions).sum(axis=1)
+    if item_start == "cooccurrence":
+        assert cosines.min() > 0.6
+        assert cosines.mean() > 0.8
+        assert len(np.unique(vectors.round(3), axis=0)) == 40  # not all the way: each is random in part
+    else:
+        assert abs(cosines.mean()) < 0.2
 
 
 def test_training_survives_kill_9_and_loses_no_more_than_an_epoch(tmp_path: Path) -> None:
@@ -230,8 +248,9 @@ def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path
     train(dataset, config(epochs=60, patience=60), tmp_path / "old", Watcher())
     initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     shifted = renamed(cyclic_dataset(items=42))
-    fresh = first_epoch(train(shifted, config(epochs=1, seed=5), tmp_path / "fresh", Watcher()))
-    warm = first_epoch(train(shifted, config(epochs=1, seed=5), tmp_path / "warm", Watcher(), initial))
+    unaided = config(epochs=1, seed=5, item_start="random")
+    fresh = first_epoch(train(shifted, unaided, tmp_path / "fresh", Watcher()))
+    warm = first_epoch(train(shifted, unaided, tmp_path / "warm", Watcher(), initial))
     assert warm["ndcg@10"] > fresh["ndcg@10"] + 0.2
 
 
