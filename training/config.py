@@ -26,7 +26,7 @@ class Optimisation(BaseModel):
     validation_targets: int = Field(
         10_000, ge=1, description="at most this many, drawn once for all seeds, are ranked after each epoch"
     )
-    epochs: int = Field(16, ge=1, le=100_000, description="at most this many passes over the data")
+    epochs: int = Field(24, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
     patience: int = Field(8, ge=1, description="epochs without a better validation before stopping")
 
@@ -58,7 +58,7 @@ class TrainingConfig(Optimisation):
         "cooccurrence", description="item vectors before the first step: turned to co-occurrence, or random"
     )
     serving: ServingDefaults = Field(
-        ServingDefaults(),
+        ServingDefaults(interest_mode="both"),
         description="how the model is asked: when it is validated, and by default when it is served",
     )
 
