@@ -2,9 +2,10 @@
 
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
@@ -73,9 +74,11 @@ def show(config: TrainingConfig, console: Console) -> None:
         lines += ["", f"[{name}]"] if name else []
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
-            if not hasattr(value, "model_fields"):
+            if not isinstance(value, BaseModel):
                 setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
-                lines.append(f"{setting:<40}# {field.description}")
+                is_choice = get_origin(field.annotation) is Literal
+                choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
+                lines.append(f"{setting:<40}# {field.description}{choices}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 

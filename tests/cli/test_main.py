@@ -3,13 +3,18 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from bundle.manifest import ServingDefaults
 from cli.main import COMMANDS, DOMAIN_ERRORS
+from model.config import Architecture, GuidanceKind
 from tests.cli.conftest import Run
+from training.config import TrainingConfig
 
 ROOMS = ("bundle", "cli", "index", "model", "service", "training")
 
@@ -46,6 +51,15 @@ def test_no_command_is_a_usage_error_that_teaches(dimerec: Run) -> None:
 
 def test_version(dimerec: Run) -> None:
     assert dimerec("--version").out.strip() == version("dimerec-serve")
+
+
+def test_every_key_of_a_training_run_is_shown_with_its_default_and_its_choices(dimerec: Run) -> None:
+    shown = dimerec("train", "--show-config").out
+    assert TrainingConfig.model_validate(tomllib.loads(shown)) == TrainingConfig()
+    lines = {line.lstrip("# ").split(" =")[0]: line for line in shown.splitlines() if " =" in line}
+    parts = (TrainingConfig, Architecture, ServingDefaults)
+    assert {*lines, "model", "serving"} == {key for part in parts for key in part.model_fields}
+    assert all(kind in lines["guidance"] for kind in get_args(GuidanceKind))
 
 
 def test_trouble_is_one_line_and_no_trace(tmp_path: Path) -> None:
