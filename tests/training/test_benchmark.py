@@ -44,6 +44,7 @@ TINY = [
     "serving.draws=2",
     "serving.steps=2",
     "serving.temperature=0.1",
+    "serving.interest_mode=generated",
 ]
 TIMES = {"train_s", "ms_per_user"}
 
