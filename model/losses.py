@@ -1,4 +1,4 @@
-"""The three terms of DimeRec's objective L = L_gem + λ L_recon + μ L_ssm: tensors in, scalar out."""
+"""The terms of DimeRec's objective L = L_gem + ω L_later + λ L_recon + μ L_ssm: tensors in, scalar out."""
 
 from typing import NamedTuple
 

@@ -83,7 +83,7 @@ class DimeRecLearner:
         self.network.items.start_from(torch.from_numpy(directions).to(self.network.cosines.device))
 
     def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
-        """L_gem, L_recon, L_ssm and their weighted sum."""
+        """L_gem, L_later, L_recon, L_ssm and their weighted sum."""
         return self.network.loss(batch, generator)
 
     def scorer(self) -> DimeRecScorer:
