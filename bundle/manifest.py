@@ -60,7 +60,7 @@ class ServingDefaults(_Part):
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
     draws: int = Field(8, ge=1, le=MOST_DRAWS, description="interests drawn per user")
     interest_mode: Literal["generated", "guidance", "both"] = Field(
-        "generated", description="search with the draws, with the guidance vectors, or with both"
+        "both", description="search with the draws, with the guidance vectors, or with both"
     )
     merge: Literal["mean", "max"] = Field(
         "mean", description="score of an item: mean of the interests' softmaxes, or its best cosine"

@@ -58,7 +58,7 @@ class TrainingConfig(Optimisation):
         "cooccurrence", description="item vectors before the first step: turned to co-occurrence, or random"
     )
     serving: ServingDefaults = Field(
-        ServingDefaults(interest_mode="both"),
+        ServingDefaults(),
         description="how the model is asked: when it is validated, and by default when it is served",
     )
 
