@@ -197,7 +197,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) ->
     model = make_model(30)
     save_checkpoint(path, model)
     whole, tensors = path.read_bytes(), load_file(path)
-    metadata = {"format": "dimerec-model-1", "config": model.config.model_dump_json()}
+    metadata = {"format": "dimerec-model-2", "config": model.config.model_dump_json()}
 
     def message() -> str:
         with pytest.raises(CheckpointError) as caught:
@@ -208,7 +208,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) ->
     path.write_bytes(whole[:-10])
     assert "cannot read the model" in message()
     save_file(tensors, path)
-    assert "is no dimerec-model-1 file" in message()
+    assert "is no dimerec-model-2 file" in message()
     save_file(tensors, path, metadata | {"config": "{}"})
     assert "items" in message()
     save_file({"items.table.weight": torch.zeros(3, 3)}, path, metadata)
