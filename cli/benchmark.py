@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Annotated, Literal, Self
 
 import typer
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from cli.bars import Bars
 from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
@@ -180,32 +180,20 @@ def _roster() -> Table:
     return table
 
 
-class BenchmarkProgress:
+class BenchmarkProgress(Bars):
     """A bar for the job under way and a line for every one that is over."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.progress = Progress(
+        progress = Progress(
             *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %")),
             TimeRemainingColumn(),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         )
+        super().__init__(console, progress)
         self.task = self.progress.add_task("")
         self.label = ""
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
 
     def fitting(self, job: Job) -> Self:
         """Show that a job learns."""

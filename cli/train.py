@@ -1,8 +1,7 @@
 """`dimerec train`: learn a model from prepared data."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Literal, Self, get_args, get_origin
+from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -10,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bundle.read import load
+from cli.bars import Bars
 from training.config import TrainingConfig, load_config
 from training.dataset import load_dataset
 from training.run import EpochRecord
@@ -86,13 +86,11 @@ def _toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool | int | float) else f'"{value}"'
 
 
-class TrainingProgress:
+class TrainingProgress(Bars):
     """A bar for the epoch under way and a line for every one that is over."""
 
     def __init__(self, console: Console, config: TrainingConfig) -> None:
-        self.console = console
-        self.config = config
-        self.progress = Progress(
+        progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -101,19 +99,9 @@ class TrainingProgress:
             console=console,
             transient=True,
         )
+        super().__init__(console, progress)
+        self.config = config
         self.task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.progress.stop()
 
     def epoch_started(self, epoch: int, examples: int) -> None:
         """Start a bar over the epoch's examples."""
