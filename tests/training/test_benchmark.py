@@ -166,6 +166,17 @@ def test_a_sweep_asks_for_every_number_of_steps_and_draws_once(walks: Data, tmp_
     assert set(drawn) == {(2, 2)} | {(steps, draws) for steps in (1, 2, 4) for draws in (1, 4, 8, 16)}
 
 
+def test_a_sweep_of_a_model_that_is_there_trains_nothing(walks: Data, tmp_path: Path) -> None:
+    served = Watched()
+    run([Job(walks, "dimerec", tiny(), 0)], Store(tmp_path), served).check()
+    assert served.epochs > 0
+    watcher = Watched()
+    swept = run([Job(walks, "dimerec-steps", tiny(True), 0)], Store(tmp_path), watcher)
+    assert (watcher.epochs, watcher.cached) == (0, [False])
+    assert {row.model for row in swept.rows} == {"dimerec-steps"}
+    assert {row.model for row in read_rows(tmp_path / RESULTS_FILE)} == {"dimerec", "dimerec-steps"}
+
+
 def test_the_metrics_are_those_of_an_outside_library(tmp_path: Path) -> None:
     dataset = random_dataset(np.random.default_rng(1), np.full(40, 9), 90)
     for split in (leave_one_out(dataset), by_time(dataset)):
@@ -314,7 +325,10 @@ def test_one_failure_keeps_nothing_else_from_its_result(walks: Data, tmp_path: P
 
 
 def test_a_fit_that_another_is_at_comes_last(walks: Data, tmp_path: Path) -> None:
-    jobs = [Job(walks, name, PopularityRecipe(), 0) for name in ("first", "second", "third")]
+    items = len(walks.dataset.catalogue)
+    jobs = [
+        Job(walks, name, Chance(items, salt), 0) for salt, name in enumerate(("first", "second", "third"))
+    ]
     order: list[str] = []
 
     class Releasing(Watched):

@@ -50,12 +50,11 @@ class Job:
 
     @cached_property
     def training(self) -> str:
-        """Key of what is learned: the same for all ways of asking."""
+        """Key of what is learned: the same for all ways of asking, whatever they are called."""
         settings = {key: value for key, value in self.recipe.settings.items() if key != "asked"}
-        recommender = {"model": self.model, "settings": settings}
         budget = {"seed": self.seed, "minutes": self.minutes}
         data = {"data": self.data.dataset.fingerprint, "split": self.data.split.name}
-        return _hash({**recommender, **budget, **data})
+        return _hash({"settings": settings, **budget, **data})
 
     @cached_property
     def key(self) -> str:
@@ -63,6 +62,7 @@ class Job:
         return _hash(
             {
                 "training": self.training,
+                "model": self.model,
                 "settings": self.settings,
                 "data": self.data.name,
                 "format": _FORMAT,

@@ -72,6 +72,7 @@ class Recipe(Protocol):
     def settings(self) -> dict[str, Any]:
         """JSON-serialisable; a result is cached under the hash of this, the data and the budget.
 
+        What is learned otherwise has other settings, whatever it is called in the roster.
         A key `asked` says only how the fitted recommender is asked: where nothing else changed, the run is
         not trained again.
         """
