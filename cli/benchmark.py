@@ -1,6 +1,6 @@
 """`dimerec benchmark`: many recommenders, trained and measured alike."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,7 +11,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from cli.bars import Bars
-from training.benchmark.comparisons import Comparison, compare_with
+from cli.evaluate import show_comparisons
+from training.benchmark.comparisons import compare_with
 from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.machine import source_revision
@@ -155,17 +156,6 @@ def show_results(rows: Sequence[Row], console: Console) -> None:
         for line in by_quality(lines(of_data)):
             table.add_row(line.first.model, *(_cell(line, metric) for metric in SHOWN))
         console.print(table)
-
-
-def show_comparisons(comparisons: Iterable[Comparison], console: Console) -> None:
-    """Print differences that the data can or cannot tell from none."""
-    for found in comparisons:
-        console.print(
-            f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
-            f" \\[{found.low:+.4f}, {found.high:+.4f}] {found.verdict}",
-            highlight=False,
-            soft_wrap=True,
-        )
 
 
 def _cell(line: Line, metric: str) -> str:

@@ -1,6 +1,6 @@
 """`dimerec evaluate`: a model next to Popularity and ItemKNN, on events that none of them learned from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,7 +21,7 @@ from training.dataset import Dataset, load_dataset
 from training.draws import measure_draws
 from training.errors import ConfigError
 from training.evaluation import DEFAULT_KS, DimeRecScorer
-from training.report import COMPARED_KS, Contestant, Part, Report, compare, write_report
+from training.report import COMPARED_KS, Compared, Contestant, Part, Report, compare, write_report
 from training.run import BEST_FILE, read_run_config
 from training.splits import SPLITS, Split
 from training.trainer import choose_device
@@ -163,15 +163,17 @@ def show_report(report: Report, console: Console) -> None:
             f" HR@20 of the luckiest\nof {best}",
             highlight=False,
         )
-    for found in report.comparisons:
-        if found.low <= 0 <= found.high:
-            verdict = "no difference that these users show"
-        else:
-            verdict = f"{found.first if found.mean > 0 else found.second} is better"
+    show_comparisons(report.comparisons, console)
+
+
+def show_comparisons(comparisons: Iterable[Compared], console: Console) -> None:
+    """Print differences that the data can or cannot tell from none."""
+    for found in comparisons:
         console.print(
             f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
-            f" \\[{found.low:+.4f}, {found.high:+.4f}] {verdict}",
+            f" \\[{found.low:+.4f}, {found.high:+.4f}] {found.verdict}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -36,7 +36,7 @@ class Measured(_Entry):
 
 
 class Compared(_Entry):
-    """First − second on one metric, seen items removed, with a 95 % bootstrap interval over users."""
+    """First − second on one metric, seen items removed unless said, with a 95 % interval over users."""
 
     first: str
     second: str
@@ -44,6 +44,13 @@ class Compared(_Entry):
     mean: float
     low: float
     high: float
+
+    @property
+    def verdict(self) -> str:
+        """In words."""
+        if self.low <= 0 <= self.high:
+            return "no difference that these users show"
+        return f"{self.first if self.mean > 0 else self.second} is better"
 
 
 class Report(_Entry):

@@ -3,38 +3,23 @@
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from training.benchmark.store import Store, ranks_name
 from training.benchmark.summary import Line
 from training.errors import BenchmarkError
 from training.evaluation import Difference, Evaluation, paired_bootstrap
+from training.report import Compared
 
 COMPARED = (("hr", 20), ("ndcg", 20))
 
 
-class Comparison(BaseModel):
-    """First − second on one metric of the test part, with a 95 % bootstrap interval over users."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class Comparison(Compared):
+    """Such a difference on the test part of one data set, over seeds."""
 
     data: str
     split: str
-    first: str
-    second: str
-    metric: str
     filtered: bool
     seeds: int
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        if self.low <= 0 <= self.high:
-            return "no difference that these users show"
-        return f"{self.first if self.mean > 0 else self.second} is better"
 
 
 def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int = 20) -> Comparison:
