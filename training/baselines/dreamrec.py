@@ -7,7 +7,8 @@ generated with f̃ = (1 + w) f(guidance) − w f(dummy) ranks the items by inner
 N(0, I) and enter the network divided by √d.
 
 Departures: x_0 takes no gradient, for without negatives item vectors that follow their predictions lose what
-tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP; the signal falls
+tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP, which
+corrects its guidance; the signal falls
 linearly from `first_cosine` to 0; sampling is DDIM in 50 strided steps instead of up to 2,000 ancestral ones,
 two calls each, from noise of the length that N(0, I/d) has on average. It learns slowly: on Amazon Beauty
 validation HR@10 is .003 after 8 epochs and .013 after 16.
