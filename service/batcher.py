@@ -7,6 +7,7 @@ worker thread sees only the list of items handed to it.
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +79,7 @@ class MicroBatcher(Generic[Item, Answer]):
         """Whether work is accepted and the worker has not been stuck in one batch for `stalled_after_s`."""
         if self._closing:
             return False
-        return self._started is None or asyncio.get_running_loop().time() - self._started < stalled_after_s
+        return self._started is None or time.perf_counter() - self._started < stalled_after_s
 
     async def submit(self, item: Item, timeout_s: float) -> Completed[Answer]:
         """Wait for the item's answer.
@@ -94,10 +95,10 @@ class MicroBatcher(Generic[Item, Answer]):
         if len(self._waiting) >= self._max_queue:
             raise OverloadedError(len(self._waiting), self._retry_after_s())
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = time.perf_counter()  # loop.time() may be no finer than a millisecond
         entry = _Entry[Item, Answer](item, loop.create_future(), now, now + timeout_s)
         self._waiting[entry] = None
-        expiry = loop.call_at(entry.deadline, self._expire, entry)
+        expiry = loop.call_later(timeout_s, self._expire, entry)
         if not self._running:
             self._running = True
             self._idle.clear()
@@ -124,7 +125,7 @@ class MicroBatcher(Generic[Item, Answer]):
 
     def _take(self) -> list[_Entry[Item, Answer]]:
         """The next batch: callers that left or ran out of time are passed over."""
-        now = asyncio.get_running_loop().time()
+        now = time.perf_counter()
         while self._suspects:
             suspect = self._suspects.popleft()
             if not suspect.future.done():
@@ -147,7 +148,7 @@ class MicroBatcher(Generic[Item, Answer]):
             return
         self._on_batch(len(batch))
         loop = asyncio.get_running_loop()
-        self._started = loop.time()
+        self._started = time.perf_counter()
         computation = loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
         computation.add_done_callback(partial(self._deliver, batch, self._started))
 
@@ -163,7 +164,7 @@ class MicroBatcher(Generic[Item, Answer]):
         started: float,
         computation: asyncio.Future[Sequence[Answer | Exception]],
     ) -> None:
-        self._last_compute_s = asyncio.get_running_loop().time() - started
+        self._last_compute_s = time.perf_counter() - started
         self._started = None
         failure = computation.exception()
         if failure is not None and len(batch) > 1:

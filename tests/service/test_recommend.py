@@ -41,6 +41,12 @@ def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None
     assert timings["total"] >= timings["queue"] + timings["model"] + timings["search"] > 0
 
 
+def test_no_stage_is_said_to_last_longer_than_the_whole_answer(server: Running) -> None:
+    for _ in range(200):  # a clock of whole milliseconds would be wrong every few answers
+        timings: Any = server.answer(history=["1001"], k=1, interests=1, steps=1)["timings_ms"]
+        assert timings["total"] >= timings["queue"] + timings["model"] + timings["search"]
+
+
 def test_stored_history_is_read_and_left_out(server: Running) -> None:
     server.watch("stored", "1001", "1002", "1003")
     stored: Any = server.answer(user_id="stored", k=500, seed=1)
