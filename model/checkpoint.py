@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from model.config import ModelConfig
 from model.dimerec import DimeRec
 
-_FORMAT = "dimerec-model-2"
+_FORMAT = "dimerec-model-3"
 
 
 class CheckpointError(Exception):

@@ -9,6 +9,7 @@ GuidanceKind = Literal[
     "contextual", "recency_attentive", "self_attentive", "dynamic_routing", "sasrec", "mlp", "recent"
 ]
 ProcessKind = Literal["geodesic", "gaussian", "euclidean", "none"]
+DenoiserKind = Literal["posterior", "mlp"]
 
 
 class Architecture(BaseModel):
@@ -38,8 +39,11 @@ class Architecture(BaseModel):
     first_cosine: float | None = Field(
         None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 1.6/√dim"
     )
-    hidden: int = Field(256, ge=8, le=8192, description="denoiser: hidden width")
-    layers: int = Field(2, ge=1, le=16, description="denoiser: residual layers")
+    denoiser: DenoiserKind = Field(
+        "posterior", description="Bayes' rule with learned weights, or the paper's perceptron"
+    )
+    hidden: int = Field(256, ge=8, le=8192, description="mlp: hidden width of the denoiser")
+    layers: int = Field(2, ge=1, le=16, description="mlp: residual layers of the denoiser")
 
     temperature: float = Field(0.05, gt=0, le=10, description="τ of every softmax over items")
     negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")

@@ -1,17 +1,53 @@
-"""f_θ(x_t, t, g): the DAM's network, which predicts x_0 and not the noise (paper §4.3)."""
+"""f_θ(x_t, t, g): the DAM's network, which predicts x_0 and not the noise (paper §4.3), in two kinds.
+
+Both estimate the posterior mean m of x_0 `(batch, dim)`, so ‖m‖ is their confidence, from x_t `(batch, dim)`,
+t `(batch,)` in 1 … T and unit guidance vectors g `(batch, interests, dim)`.
+"""
 
 import torch
 from torch import Tensor, nn
 
 from model.config import ModelConfig
+from model.dropout import Dropout
 from model.embeddings import timestep_features
+from model.schedule import concentrations, mean_cosines
 
 
-class Denoiser(nn.Module):
-    """An MLP with residual layers on [x_t, embed(t), g_1 … g_K] that corrects a mean of the guidance.
+class PosteriorDenoiser(nn.Module):
+    """Bayes' rule, with what it needs to know of each noise level learned.
 
-    m = Σ_k a_k g_k + c, with softmax weights a and a correction c off the last layer, so that it starts
-    from what GEM found. Its raw output m estimates the posterior mean of x_0, so ‖m‖ is its confidence.
+    The guidance says of every item that it is next with the odds exp(g·e / τ), as L_gem trains it to; x_t
+    says of it exp(κ_t x_t·e), with κ_t = d c_t / (1 − c_t²). Together: exp((g + τ κ_t x_t)·e / τ). So the
+    query that L_ssm asks for is g + τ κ_t x_t. Of several interests each counts by how likely x_t makes it:
+    m = s_t (Σ_k w_k g_k + a_t x_t), w = softmax_k(b_tk + β_t x_t·g_k), where s, a, b and β are learned and a
+    starts at τ κ_t.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.weights = _per_level(config, config.guidance_vectors)
+        self.affinity = _per_level(config)
+        self.log_scale = _per_level(config)
+        self.trust = _per_level(config)
+        with torch.no_grad():
+            self.trust.weight[:, 0] = config.temperature * concentrations(
+                mean_cosines(config.timesteps, config.signal), config.dim
+            )
+
+    def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
+        """M `(batch, dim)`."""
+        nearness = (guidance @ x_t[:, :, None]).squeeze(-1)
+        weights = (self.weights(t) + self.affinity(t) * nearness).softmax(-1)
+        expected = (weights[:, None] @ guidance).squeeze(1)
+        prediction: Tensor = self.log_scale(t).exp() * (expected + self.trust(t) * x_t)
+        return prediction
+
+
+class PerceptronDenoiser(nn.Module):
+    """The paper's kind: an MLP with residual layers on [x_t, embed(t), g_1 … g_K], here a correction.
+
+    m = Σ_k w_k g_k + c, with softmax weights w and a correction c off the last layer, so that it starts
+    from what GEM found.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -26,7 +62,7 @@ class Denoiser(nn.Module):
         nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
-        """Predict m `(batch, dim)` from x_t `(batch, dim)`, t `(batch,)`, g `(batch, interests, dim)`."""
+        """M `(batch, dim)`."""
         level = self.timestep(timestep_features(t, self.dim).to(x_t.dtype))
         hidden: Tensor = self.enter(
             torch.cat([x_t * self.scale, level, guidance.flatten(1) * self.scale], dim=-1)
@@ -47,7 +83,7 @@ class ResidualLayer(nn.Module):
             nn.LayerNorm(config.hidden),
             nn.Linear(config.hidden, config.hidden),
             nn.SiLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(config.hidden, config.hidden),
         )
 
@@ -55,3 +91,19 @@ class ResidualLayer(nn.Module):
         """`(batch, hidden)` → `(batch, hidden)`."""
         update: Tensor = self.body(hidden)
         return hidden + update
+
+
+def build_denoiser(config: ModelConfig) -> PosteriorDenoiser | PerceptronDenoiser:
+    """The denoiser that `config.denoiser` names."""
+    match config.denoiser:
+        case "posterior":
+            return PosteriorDenoiser(config)
+        case "mlp":
+            return PerceptronDenoiser(config)
+
+
+def _per_level(config: ModelConfig, width: int = 1) -> nn.Embedding:
+    """Zeros to be learned, `width` for each noise level 0 … T."""
+    table = nn.Embedding(config.timesteps + 1, width)
+    nn.init.zeros_(table.weight)
+    return table

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from model import sampler
 from model.batch import HistoryBatch, PrefixBatch
 from model.config import ModelConfig
-from model.denoiser import Denoiser
+from model.denoiser import build_denoiser
 from model.embeddings import ItemTable
 from model.guidance import build_guidance
 from model.losses import Choices, guidance_loss, reconstruction_loss, sampled_softmax_loss
@@ -41,7 +41,7 @@ class DimeRec(nn.Module):
         self.items = ItemTable(config.items, config.dim)
         self.guidance = build_guidance(config)
         self.process = build_process(config)
-        self.denoiser = Denoiser(config)
+        self.denoiser = build_denoiser(config)
 
     def guide(self, history: HistoryBatch) -> Tensor:
         """GEM: unit guidance vectors `(batch, interests, dim)`."""

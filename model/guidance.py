@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import ModelConfig
+from model.dropout import Dropout
 from model.embeddings import PositionTable
 
 
@@ -63,7 +64,7 @@ class SelfAttentive(Extractor):
         self.positions = PositionTable(config.max_length, config.dim)
         self.hidden = nn.Linear(config.dim, 4 * config.dim, bias=False)
         self.interests = nn.Linear(4 * config.dim, config.interests, bias=False)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
@@ -141,7 +142,7 @@ class CausalTransformer(Extractor):
         super().__init__()
         self.positions = PositionTable(config.max_length, config.dim)
         self.scale = config.dim**0.5
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
 
@@ -173,7 +174,7 @@ class Contextual(Extractor):
         self.interests = config.interests
         self.positions = PositionTable(config.max_length, config.dim)
         self.scale = config.dim**0.5
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.item_dropout = config.item_dropout
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
@@ -229,7 +230,7 @@ class TransformerBlock(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.attention_norm = nn.LayerNorm(config.dim)
         self.qkv = nn.Linear(config.dim, 3 * config.dim)
         self.project = nn.Linear(config.dim, config.dim)
@@ -237,7 +238,7 @@ class TransformerBlock(nn.Module):
             nn.LayerNorm(config.dim),
             nn.Linear(config.dim, 4 * config.dim),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(4 * config.dim, config.dim),
         )
 
@@ -266,7 +267,7 @@ class PerceptronPooling(Extractor):
         self.layers = nn.Sequential(
             nn.Linear(config.max_length * config.dim, 4 * config.dim),
             nn.ReLU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(4 * config.dim, config.interests * config.dim),
         )
 

@@ -6,6 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_NEVER = -1e4
+"""Logit of what is not to be chosen: e to it is 0, and a row of nothing else has a gradient all the same."""
+
 
 class Choices(NamedTuple):
     """What a softmax over items chooses from: candidate items shared by the batch, and who is right."""
@@ -42,12 +45,9 @@ def guidance_loss(
 
 def _softmax_losses(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
     query = query / temperature  # not the logits, of which there are many more
-    positive = (query * target).sum(-1, keepdim=True)
-    negative = query @ choices.vectors.T
-    if choices.log_weight:
-        negative = negative + choices.log_weight
-    negative = negative.masked_fill(choices.collisions, -torch.inf)
-    return torch.cat([positive, negative], dim=1).logsumexp(1) - positive[:, 0]
+    positive = (query * target).sum(-1)
+    negative = (query @ choices.vectors.T).masked_fill_(choices.collisions, _NEVER)
+    return functional.softplus(negative.logsumexp(1) + choices.log_weight - positive)
 
 
 def reconstruction_loss(target: Tensor, prediction: Tensor) -> Tensor:

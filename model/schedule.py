@@ -23,6 +23,15 @@ def mean_cosines(timesteps: int, first_cosine: float) -> Tensor:
     return torch.cat([torch.ones(1, dtype=torch.float64), levels])
 
 
+def concentrations(cosines: Tensor, dim: int) -> Tensor:
+    """κ_t = d c_t / (1 − c_t²) of levels with mean cosines c_t, 0 where c_t = 1.
+
+    x_t says exp(κ_t x_t·x_0) of x_0. That is the density of x_t = c_t x_0 + √(1 − c_t²) z, z ~ N(0, I/d), as far as it hangs on x_0; on the
+    sphere it is about that of a von Mises–Fisher law of mean cosine c_t, as long as c_t is small.
+    """
+    return torch.where(cosines < 1, dim * cosines / (1 - cosines.square()), 0.0)
+
+
 def sampling_timesteps(timesteps: int, steps: int) -> list[int]:
     """Levels visited by a reverse run of `steps` steps: T = t_1 > … > t_steps ≥ 1, evenly spread.
 

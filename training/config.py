@@ -33,7 +33,8 @@ class Optimisation(BaseModel):
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
     learning_rate_decay: Literal["cosine", "none"] = Field(
-        "cosine", description="how the learning rate falls: to 0 over all epochs, or not at all"
+        "cosine",
+        description="how the learning rate falls: to 0 over the epochs there is time for, or not at all",
     )
     warmup_steps: int = Field(100, ge=0, description="steps in which the learning rate rises from 0")
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's, for all but embedding tables")

@@ -202,8 +202,16 @@ class Trainer:
         rate = config.learning_rate * min(1.0, self.steps / max(config.warmup_steps, 1))
         if config.learning_rate_decay == "none":
             return rate
-        all_steps = config.epochs * self.batches.examples / config.batch_size
+        all_steps = self._planned_epochs() * self.batches.examples / config.batch_size
         return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
+
+    def _planned_epochs(self) -> int:
+        """How many epochs there will be, so far as the minutes and the epochs up to now tell."""
+        config = self.config
+        if config.minutes is None or not self.records:
+            return config.epochs
+        seconds = self.records[-1].seconds / len(self.records)
+        return min(config.epochs, math.ceil(60 * config.minutes / seconds))
 
     def _autocast(self) -> AbstractContextManager[object]:
         wanted = self.config.precision

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from model.batch import PrefixBatch, collate
 from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from model.config import ModelConfig, ProcessKind
+from model.config import DenoiserKind, ModelConfig, ProcessKind
 from model.dimerec import DimeRec
 from model.sampler import starting_noise
 from tests.factories import make_model
@@ -71,10 +71,9 @@ def test_an_untrained_model_generates_about_what_its_guidance_is() -> None:
         assert (interests * guidance[:, 0]).sum(-1).min().item() > 0.9
 
 
-def test_without_a_noise_process_start_and_steps_decide_nothing() -> None:
-    model = make_model(40, process="none")
-    with torch.no_grad():
-        model.denoiser.leave.weight.normal_(generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("denoiser", ["posterior", "mlp"])
+def test_without_a_noise_process_start_and_steps_decide_nothing(denoiser: DenoiserKind) -> None:
+    model = make_model(40, process="none", denoiser=denoiser)
     guidance = model.guide(collate([[1, 2], [3], [4, 5, 6]], 20))
     point = model.generate(guidance, starting_noise(9, 3, 16), 1)
     assert torch.equal(model.generate(guidance, starting_noise(8, 3, 16), 4), point)
@@ -197,7 +196,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) ->
     model = make_model(30)
     save_checkpoint(path, model)
     whole, tensors = path.read_bytes(), load_file(path)
-    metadata = {"format": "dimerec-model-2", "config": model.config.model_dump_json()}
+    metadata = {"format": "dimerec-model-3", "config": model.config.model_dump_json()}
 
     def message() -> str:
         with pytest.raises(CheckpointError) as caught:
@@ -208,7 +207,7 @@ def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) ->
     path.write_bytes(whole[:-10])
     assert "cannot read the model" in message()
     save_file(tensors, path)
-    assert "is no dimerec-model-2 file" in message()
+    assert "is no dimerec-model-3 file" in message()
     save_file(tensors, path, metadata | {"config": "{}"})
     assert "items" in message()
     save_file({"items.table.weight": torch.zeros(3, 3)}, path, metadata)

@@ -97,6 +97,20 @@ def test_stochastic_sampling_follows_its_generator() -> None:
     assert not torch.allclose(run(1), run(2))
 
 
+def test_starting_points_are_opposite_pairs_at_right_angles_and_each_is_uniform() -> None:
+    noise = starting_noise(5, 20, 8)
+    expected = torch.eye(8).repeat_interleave(2, 0).repeat_interleave(2, 1)
+    expected[::2, 1::2] *= -1
+    expected[1::2, ::2] *= -1
+    assert torch.allclose(noise[:16] @ noise[:16].T, expected, atol=1e-5)
+    assert torch.equal(noise[16], -noise[17])  # a second frame, for there are no more right angles
+    many = torch.stack([starting_noise(seed, 5, 8) for seed in range(3000)])
+    uniform_coordinate = stats.beta(3.5, 3.5, loc=-1, scale=2)  # of a point of S⁷
+    for draw in range(5):
+        for coordinate in (0, 7):
+            assert stats.kstest(many[:, draw, coordinate].numpy(), uniform_coordinate.cdf).pvalue > 1e-3
+
+
 def test_starting_noise_is_a_function_of_its_seed() -> None:
     assert torch.equal(starting_noise(3, 8, 16), starting_noise(3, 8, 16))
     assert not torch.equal(starting_noise(3, 8, 16), starting_noise(4, 8, 16))

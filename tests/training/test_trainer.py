@@ -212,6 +212,25 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing_over_the_epochs(tmp_pat
     assert rates[-1] < 1e-4 < max(rates)
 
 
+def test_the_learning_rate_falls_over_the_epochs_that_the_minutes_allow(tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Slow(Watcher):
+        def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
+            super().batch_done(examples, losses)
+            time.sleep(0.05)
+            rates.append(trainer.optimizer.param_groups[0]["lr"])
+
+    dataset = cyclic_dataset()
+    settings = config(epochs=1000, minutes=2.5 / 60, learning_rate=0.01, warmup_steps=0, patience=1000)
+    open_run(tmp_path, RunConfig(training=settings, data_fingerprint=dataset.fingerprint))
+    trainer = Trainer(settings, leave_one_out(dataset), dataset.catalogue, tmp_path)
+    outcome = trainer.run(Slow())
+    assert 1 < outcome.epochs < 10
+    assert rates[0] == pytest.approx(0.01, rel=1e-3)
+    assert rates[-1] < 0.003
+
+
 def test_a_kill_between_the_two_files_of_an_epoch_loses_no_record(tmp_path: Path) -> None:
     train(cyclic_dataset(), config(epochs=2), tmp_path, Watcher())
     (tmp_path / METRICS_FILE).unlink()

@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from model.batch import HistoryBatch, PrefixBatch
-from model.denoiser import Denoiser
+from model.denoiser import PerceptronDenoiser
 from model.guidance import CausalTransformer
 from model.losses import reconstruction_loss
 from model.sampler import Denoise
@@ -61,7 +61,7 @@ class DreamRec(DiffusionBaseline):
         self.scale = config.dim**-0.5
         self.encoder = CausalTransformer(parts)
         self.dummy = nn.Parameter(torch.randn(config.dim))
-        self.predict = Denoiser(parts)
+        self.predict = PerceptronDenoiser(parts)
 
     def denoiser(self, history: HistoryBatch) -> Denoise:
         """Classifier-free guidance by these histories."""
