@@ -25,7 +25,13 @@ class Architecture(BaseModel):
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
     blocks: int = Field(1, ge=1, le=12, description="contextual, sasrec: transformer blocks")
     heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
-    dropout: float = Field(0.5, ge=0, lt=1, description="dropout in guidance and denoiser")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="dropout in guidance and denoiser; unset: .5 … .2 in training, the less the more events"
+        " the log has per item",
+    )
 
     item_dropout: float = Field(
         0.15, ge=0, lt=1, description="contextual: share of events hidden from later ones in training"
@@ -37,7 +43,7 @@ class Architecture(BaseModel):
     )
     timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
     first_cosine: float | None = Field(
-        None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 1.6/√dim"
+        None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 0.8/√dim"
     )
     denoiser: DenoiserKind = Field(
         "posterior", description="Bayes' rule with learned weights, or the paper's perceptron"
@@ -65,8 +71,8 @@ class Architecture(BaseModel):
 
     @property
     def signal(self) -> float:
-        """c_1: `first_cosine`, or where it is unset what leaves x_1 about 2.6 nats of x_0."""
-        return min(1.6 / math.sqrt(self.dim), 0.9) if self.first_cosine is None else self.first_cosine
+        """c_1: `first_cosine`, or where it is unset what leaves x_1 about .6 nats of x_0."""
+        return min(0.8 / math.sqrt(self.dim), 0.9) if self.first_cosine is None else self.first_cosine
 
     @property
     def guidance_vectors(self) -> int:

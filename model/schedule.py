@@ -3,7 +3,7 @@
 Everything hangs on the *mean cosine* c_t = √ᾱ_t = E[x_t · x_0]. It falls linearly from `first_cosine`
 at t = 1 to exactly 0 at t = T, where nothing of x_0 is left. Levels with little noise are left out:
 they would let the denoiser read the answer from x_t and ignore the guidance. What x_t tells of x_0 is
-about d c_t² / (1 − c_t²) nats, so `first_cosine` belongs near 1.6/√d: 2.7 nats at the last step.
+about d c_t² / (1 − c_t²) nats, so `first_cosine` belongs near 0.8/√d: .6 nats at the last step.
 """
 
 import math
@@ -26,8 +26,9 @@ def mean_cosines(timesteps: int, first_cosine: float) -> Tensor:
 def concentrations(cosines: Tensor, dim: int) -> Tensor:
     """κ_t = d c_t / (1 − c_t²) of levels with mean cosines c_t, 0 where c_t = 1.
 
-    x_t says exp(κ_t x_t·x_0) of x_0. That is the density of x_t = c_t x_0 + √(1 − c_t²) z, z ~ N(0, I/d), as far as it hangs on x_0; on the
-    sphere it is about that of a von Mises–Fisher law of mean cosine c_t, as long as c_t is small.
+    x_t says exp(κ_t x_t·x_0) of x_0: that is the density of x_t = c_t x_0 + √(1 − c_t²) z, z ~ N(0, I/d), as
+    far as it hangs on x_0. On the sphere it is about that of a von Mises–Fisher law of mean cosine c_t, as
+    long as c_t is small.
     """
     return torch.where(cosines < 1, dim * cosines / (1 - cosines.square()), 0.0)
 

@@ -79,6 +79,7 @@ def train(
             f"the split {config.split} leaves no user two events to learn from: prepare longer histories"
             " (with leave-one-out at least four events)"
         )
+    config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
     resumed = open_run(
         out,
         RunConfig(

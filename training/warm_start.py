@@ -48,6 +48,17 @@ def copy_weights(initial: Initial, model: nn.Module, catalogue: Catalogue) -> in
 
 
 _SHAPES = frozenset(
-    ("dim", "max_length", "guidance", "interests", "blocks", "heads", "hidden", "layers", "timesteps")
+    (
+        "dim",
+        "max_length",
+        "guidance",
+        "interests",
+        "blocks",
+        "heads",
+        "timesteps",
+        "denoiser",
+        "hidden",
+        "layers",
+    )
 )
 """Keys of a model's configuration that its weights cannot do without."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from training.config import load_config
+from training.baselines.sasrec import SASRecConfig
+from training.config import Optimisation, TrainingConfig, load_config, override, typical_dropout
 from training.errors import ConfigError
 
 
@@ -43,6 +44,21 @@ def test_an_unusable_key_is_named(tmp_path: Path, text: str, overrides: list[str
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml does not exist"):
         load_config(tmp_path / "absent.toml")
+
+
+def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
+    assert [typical_dropout(12 * 3**power) for power in range(-2, 5)] == [0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.2]
+
+
+@pytest.mark.parametrize("config", [load_config(None), SASRecConfig()], ids=["dimerec", "sasrec"])
+def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation) -> None:
+    def of(chosen: Optimisation) -> float | None:
+        return chosen.model.dropout if isinstance(chosen, TrainingConfig) else chosen.dropout  # type: ignore[attr-defined]
+
+    assert of(config) is None
+    assert of(config.fitted_to(events=3600, items=100)) == 0.4
+    key = "model.dropout" if isinstance(config, TrainingConfig) else "dropout"
+    assert of(override(config, [f"{key}=0.1"]).fitted_to(events=3600, items=100)) == 0.1
 
 
 def test_the_committed_configurations_are_usable() -> None:

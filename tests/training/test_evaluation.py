@@ -211,8 +211,6 @@ def test_the_bootstrap_is_a_function_of_its_generator_and_of_the_same_targets() 
 def test_the_draws_are_measured_as_by_hand() -> None:
     dataset = random_dataset(np.random.default_rng(5), np.full(50, 6), items=90)
     model, serving, targets = make_model(90), make_serving(draws=6), leave_one_out(dataset).test
-    # Before training all draws are about the guidance; not with this denoiser.
-    torch.nn.init.normal_(model.denoiser.leave.weight, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         interests = DimeRecScorer(model, serving, seed=2).interests(targets.histories).numpy()
         vectors = model.item_vectors().numpy()

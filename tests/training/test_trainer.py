@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from index.catalogue import Catalogue
 from model.checkpoint import load_checkpoint
 from tests.training.logs import cyclic_dataset
-from training.config import TrainingConfig
+from training.config import TrainingConfig, typical_dropout
 from training.cooccurrence import item_directions
 from training.dataset import Dataset, write_dataset
 from training.errors import ConfigError, TrainingError
@@ -78,6 +78,15 @@ def test_every_example_is_seen_and_every_epoch_reported(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert set(lines[0]["losses"]) == {"guidance", "later", "reconstruction", "softmax", "total"}
+
+
+def test_a_run_says_which_dropout_its_log_was_given_and_resumes_with_it(tmp_path: Path) -> None:
+    settings = config(epochs=1, model=config().model.model_copy(update={"dropout": None}))
+    for _ in range(2):
+        train(cyclic_dataset(), settings, tmp_path, Watcher())
+    told = json.loads((tmp_path / "config.json").read_text())["training"]["model"]["dropout"]
+    assert told == typical_dropout(50 * 10 / 40)  # 10 training events of each user, 40 items
+    assert load_checkpoint(tmp_path / BEST_FILE).config.dropout == told
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from index.atomic import replacing
 from model.batch import HistoryBatch, PrefixBatch, windows
 from model.config import Architecture, GuidanceKind, ModelConfig
 from model.losses import Choices, sampled_softmax_loss
-from training.config import Optimisation
+from training.config import Optimisation, typical_dropout
 from training.errors import TrainingError
 from training.learner import Losses
 from training.metrics import Scores
@@ -35,7 +35,18 @@ class BaselineConfig(Optimisation):
 
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the network reads")
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the network and of what it reads")
+    dropout: float | None = Field(
+        None,
+        ge=0,
+        lt=1,
+        description="dropout of the network and of what it reads; unset: as DimeRec's, by events per item",
+    )
+
+    def fitted_to(self, events: int, items: int) -> Self:
+        """The same with a dropout."""
+        if self.dropout is not None:
+            return self
+        return self.model_copy(update={"dropout": typical_dropout(events / items)})
 
     def parts(self, items: int, guidance: GuidanceKind) -> ModelConfig:
         """The fields that DimeRec has as well, for the parts that are taken over from it."""

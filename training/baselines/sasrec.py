@@ -8,7 +8,6 @@ uniform negatives shared by the step, or over every item (Klenitskiy and Vasilev
 
 from typing import Literal
 
-from pydantic import Field
 from torch import Generator, Tensor
 
 from model.batch import HistoryBatch, PrefixBatch
@@ -20,7 +19,6 @@ class SASRecConfig(SoftmaxConfig, TransformerConfig):
     """SASRec's network and how it is trained."""
 
     kind: Literal["sasrec"] = "sasrec"
-    dropout: float = Field(0.4, ge=0, lt=1, description="dropout of the network and of what it reads")
 
     def learner(self, items: int) -> "SASRec":
         """A fresh network for a catalogue of `items`."""
