@@ -1,0 +1,46 @@
+"""Few denoising steps are as good as many, of a small model whose users may do one of several things next."""
+
+import pytest
+
+from bundle.manifest import ServingDefaults
+from model.checkpoint import load_checkpoint
+from model.dimerec import DimeRec
+from tests.training.logs import forking_dataset
+from tests.training.test_trainer import Watcher
+from training.config import load_config
+from training.draws import measure_draws
+from training.evaluation import DimeRecScorer, evaluate
+from training.run import BEST_FILE
+from training.splits import leave_one_out
+from training.trainer import train
+
+STEPS = (1, 2, 4, 8, 16)
+
+
+@pytest.fixture(scope="module", params=["posterior", "mlp"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DimeRec:
+    out = tmp_path_factory.mktemp("run")
+    small = ["model.dim=32", "model.hidden=64", "model.dropout=0.1", "model.temperature=0.1", "epochs=15"]
+    config = load_config(None, [*small, f"model.denoiser={request.param}", "batch_size=128"])
+    train(forking_dataset(), config, out, Watcher())
+    return load_checkpoint(out / BEST_FILE)
+
+
+def asked(steps: int) -> ServingDefaults:
+    return ServingDefaults(steps=steps, draws=8, interest_mode="generated", temperature=0.1)
+
+
+def test_the_curve_over_steps_is_flat_while_the_draws_differ(trained: DimeRec) -> None:
+    targets = leave_one_out(forking_dataset()).test
+    ndcg = [
+        evaluate(DimeRecScorer(trained, asked(steps)), targets, filter_seen=True).metrics["ndcg@10"]
+        for steps in STEPS
+    ]
+    chance = sum(1 / (rank + 1) for rank in range(1, 11)) / 60
+    assert max(ndcg) > 2 * chance
+    few = ndcg[: STEPS.index(4) + 1]
+    assert max(few) >= 0.97 * max(ndcg)
+    assert min(ndcg) >= 0.9 * max(ndcg)
+    draws = measure_draws(trained, asked(4), targets, k=5)
+    assert draws.pairwise_cosine < 0.98
+    assert draws.best_of[8] > 1.1 * draws.best_of[1]
