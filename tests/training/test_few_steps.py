@@ -1,5 +1,7 @@
 """Few denoising steps are as good as many, of a small model whose users may do one of several things next."""
 
+from pathlib import Path
+
 import pytest
 
 from bundle.manifest import ServingDefaults
@@ -17,13 +19,11 @@ from training.trainer import train
 STEPS = (1, 2, 4, 8, 16)
 
 
-@pytest.fixture(scope="module", params=["posterior", "mlp"])
-def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> DimeRec:
-    out = tmp_path_factory.mktemp("run")
-    small = ["model.dim=32", "model.hidden=64", "model.dropout=0.1", "model.temperature=0.1", "epochs=15"]
-    config = load_config(None, [*small, f"model.denoiser={request.param}", "batch_size=128"])
-    train(forking_dataset(), config, out, Watcher())
-    return load_checkpoint(out / BEST_FILE)
+@pytest.fixture
+def trained(tmp_path: Path) -> DimeRec:
+    small = ["model.dim=32", "model.dropout=0.1", "model.temperature=0.1", "epochs=15", "batch_size=128"]
+    train(forking_dataset(), load_config(None, small), tmp_path, Watcher())
+    return load_checkpoint(tmp_path / BEST_FILE)
 
 
 def asked(steps: int) -> ServingDefaults:
