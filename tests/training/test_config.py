@@ -59,10 +59,3 @@ def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation
     assert of(config.fitted_to(events=3600, items=100)) == 0.4
     key = "model.dropout" if isinstance(config, TrainingConfig) else "dropout"
     assert of(override(config, [f"{key}=0.1"]).fitted_to(events=3600, items=100)) == 0.1
-
-
-def test_the_committed_configurations_are_usable() -> None:
-    files = list(Path("training/configs").glob("*.toml"))
-    assert files
-    for path in files:
-        load_config(path)

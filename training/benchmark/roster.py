@@ -58,6 +58,7 @@ _VARIANTS = {
         "guidance: the newest items themselves",
         ["model.guidance=recent", "model.interests=4"],
     ),
+    "dimerec-perceptron": ("denoiser: the paper's perceptron", ["model.denoiser=mlp"]),
     "dimerec-k1": ("one guidance vector", ["model.interests=1"]),
     "dimerec-no-noise": (
         "no noise: the same network as a point predictor",
