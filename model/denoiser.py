@@ -35,7 +35,7 @@ class PosteriorDenoiser(nn.Module):
             )
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
-        """M `(batch, dim)`."""
+        """The estimate m `(batch, dim)`."""
         nearness = (guidance @ x_t[:, :, None]).squeeze(-1)
         weights = (self.weights(t) + self.affinity(t) * nearness).softmax(-1)
         expected = (weights[:, None] @ guidance).squeeze(1)
@@ -62,7 +62,7 @@ class PerceptronDenoiser(nn.Module):
         nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
-        """M `(batch, dim)`."""
+        """The estimate m `(batch, dim)`."""
         level = self.timestep(timestep_features(t, self.dim).to(x_t.dtype))
         hidden: Tensor = self.enter(
             torch.cat([x_t * self.scale, level, guidance.flatten(1) * self.scale], dim=-1)
