@@ -29,7 +29,12 @@ class Optimisation(BaseModel):
     )
     epochs: int = Field(24, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
-    patience: int = Field(8, ge=1, description="epochs without a better validation before stopping")
+    patience: int = Field(
+        24,
+        ge=1,
+        description="epochs without a better validation before stopping; fewer than `epochs` may stop a run"
+        " before its learning rate has fallen, which costs more than it saves",
+    )
 
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
