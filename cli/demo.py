@@ -1,12 +1,14 @@
 """`dimerec demo`: the whole path on public data, each stage the command that a user would give."""
 
 from collections.abc import Callable
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+import training.configs
 from bundle.read import current_version
 from cli import evaluate, import_history, prepare, publish, serve, train
 from service.settings import read_settings
@@ -42,7 +44,8 @@ def command(
         prepare.command(events=events, items=items, out=data)
 
     def learn() -> None:
-        train.command(data=data, out=run)
+        with as_file(files(training.configs) / "movielens-100k.toml") as config:
+            train.command(data=data, out=run, config=config)
 
     stage = _Stages(console)
     stage("Fetch and prepare MovieLens-100K", (data / SEQUENCES_FILE).exists(), fetch_and_prepare)

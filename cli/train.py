@@ -37,7 +37,7 @@ def command(
 
     - `dimerec train --data data --out runs/first`
 
-    - `dimerec train --data data --out runs/wide --set epochs=20 --set model.dim=256`
+    - `dimerec train --config training/configs/movielens-100k.toml --set epochs=20 --set model.dim=128`
 
     - `dimerec train --data data --out runs/second --init bundles` (new catalogue, old knowledge)
 

@@ -41,6 +41,13 @@ def test_an_unusable_key_is_named(tmp_path: Path, text: str, overrides: list[str
     assert "\n" not in str(caught.value)
 
 
+def test_the_committed_configurations_are_usable() -> None:
+    files = list(Path("training/configs").glob("*.toml"))
+    assert files
+    for path in files:
+        load_config(path)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml does not exist"):
         load_config(tmp_path / "absent.toml")

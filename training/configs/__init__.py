@@ -1,0 +1,1 @@
+"""Training configurations for public data sets, as used by the demo and the documentation."""
