@@ -10,6 +10,7 @@ WORKERS ?= 2
 SHARED ?= ../shared/data
 DATA ?=
 MODELS ?=
+CONFIG ?=
 SEEDS ?= 3
 EPOCHS ?= 20
 
@@ -35,6 +36,7 @@ help: ## list the targets and the variables
 	@echo '  DETACH=$(DETACH)          1: demo returns when it is ready, and goes on until `make stop`'
 	@echo '  DATA=$(DATA)            quality: data sets, separated by commas; empty: all'
 	@echo '  MODELS=$(MODELS)          quality: recommenders of `dimerec benchmark --list`; empty: all but ablations'
+	@echo '  CONFIG=$(CONFIG)          quality: NAME=FILE, a training configuration beside MODELS, under that name'
 	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
 	@echo '  EPOCHS=$(EPOCHS)         training-speed: epochs of each fit'
 	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
@@ -79,7 +81,8 @@ load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is run
 
 quality: .venv/installed-$(EXTRA),bench ## every recommender on every public data set, to docs/results (days)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality --shared $(SHARED) --seeds $(SEEDS) \
-	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS))
+	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS)) \
+	    $(if $(CONFIG),--config $(CONFIG))
 	$(bin)/python -m benchmarks.plots docs/results/quality.json docs/images
 
 outside: .venv/installed-$(EXTRA),bench $(outside)/installed ## SASRec of RecTools on the data of quality (days)

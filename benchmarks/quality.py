@@ -5,7 +5,7 @@ together in JSON files, where those of a recommender on a data set replace its o
 their intervals need the rank of every target: they are told of what lies in the working directory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,14 @@ import typer
 from rich.console import Console
 
 from benchmarks.outside.recipe import RecToolsSASRec
-from cli.benchmark import measure, served, show_results
-from training.benchmark.comparisons import compare_with
+from cli.benchmark import measure, show_results
+from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import Data, prepare_data
 from training.benchmark.diversity_curve import Point
 from training.benchmark.execute import Job
 from training.benchmark.markdown import write_markdown
 from training.benchmark.probing import ProbeRow
-from training.benchmark.roster import ROSTER, plan
+from training.benchmark.roster import ROSTER, Entry, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import (
     DIVERSITY_FILE,
@@ -40,7 +40,7 @@ from training.movielens import fetch_movielens_100k
 OURS = "dimerec"
 BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
 """What is measured by default: all but the ablations and the sweep over steps × draws."""
-OUTSIDE = {"rectools-sasrec": RecToolsSASRec}
+OUTSIDE = {"rectools-sasrec": Entry("SASRec of RecTools", lambda _: RecToolsSASRec())}
 """Recommenders of other projects, which have to be named; `make outside` does it."""
 
 
@@ -74,31 +74,35 @@ def main(
     ),
     data: Annotated[str, typer.Option(help="Names separated by commas.")] = ",".join(SOURCES),
     models: Annotated[str, typer.Option(help="Names separated by commas.")] = ",".join(BASELINES),
+    config: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=FILE", help="As that of `dimerec benchmark`.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1)] = 3,
     curves: Annotated[bool, typer.Option(help="As that of `dimerec benchmark`.")] = True,
 ) -> None:
     """Train and measure the named recommenders on the named data sets, and collect the results."""
     try:
-        jobs = _plan(shared, work, _names(data), _names(models), seeds)
+        entries = recommenders(_names(models), config or [])
+        jobs = _plan(shared, work, _names(data), entries, seeds)
         _measure(jobs, Store(work), out, curves=curves)
     except TrainingError as error:
         typer.echo(f"quality: {error}", err=True)
         raise typer.Exit(1) from error
 
 
-def _plan(shared: Path, work: Path, data: Sequence[str], models: Sequence[str], seeds: int) -> list[Job]:
+def recommenders(names: Sequence[str], configs: Sequence[str]) -> dict[str, Entry]:
+    """Those of the roster and of `configs` (NAME=FILE), then those of other projects."""
+    outside = {name: OUTSIDE[name] for name in names if name in OUTSIDE}
+    return {**find([name for name in names if name not in OUTSIDE], configs), **outside}
+
+
+def _plan(
+    shared: Path, work: Path, data: Sequence[str], entries: Mapping[str, Entry], seeds: int
+) -> list[Job]:
     for name in data:
         if name not in SOURCES:
             raise BenchmarkError(f"DATA: {name!r} is none of {', '.join(SOURCES)}")
-    return [job for name in data for job in jobs(_load(name, shared, work), models, seeds)]
-
-
-def jobs(data: Data, models: Sequence[str], seeds: int) -> list[Job]:
-    """The jobs of named recommenders on one data set, those of the roster first."""
-    outside = [
-        Job(data, name, OUTSIDE[name](), seed) for seed in range(seeds) for name in models if name in OUTSIDE
-    ]
-    return [*plan(data, [name for name in models if name not in OUTSIDE], seeds=seeds), *outside]
+    return [job for name in data for job in plan(_load(name, shared, work), entries, seeds=seeds)]
 
 
 def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
@@ -106,10 +110,22 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
     rows = collect(outcome.rows, out / "quality.json", store)
     points = collect_beside(rows, store.points(), Point, out / DIVERSITY_FILE, store)
     probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
-    here = lines(row for row in served(rows) if store.has_ranks(row.run))
-    write_markdown(out / "quality.md", rows, compare_with(OURS, here, store), points, probes)
+    write_markdown(out / "quality.md", rows, _differences(rows, store), points, probes)
     show_results(outcome.rows, Console())
     outcome.check()
+
+
+def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
+    """Of each DimeRec but ablations: to all others as served, and to what it is when asked otherwise."""
+    here = [row for row in rows if row.part == "test" and row.filtered and store.has_ranks(row.run)]
+    others = {*ROSTER, *OUTSIDE} - {OURS}
+    return [
+        found
+        for name in dict.fromkeys(row.model for row in here if row.model not in others)
+        for found in compare_with(
+            name, lines(row for row in here if row.way == 0 or row.model == name), store
+        )
+    ]
 
 
 def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:

@@ -47,6 +47,15 @@ def command(
     models: Annotated[str, typer.Option(help="Names of the roster, separated by commas.")] = (
         "popularity,itemknn,dimerec"
     ),
+    configs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--config",
+            metavar="NAME=FILE",
+            help="Besides them, under that name, the DimeRec that `dimerec train --config FILE` trains;"
+            " repeatable.",
+        ),
+    ] = None,
     show_roster: Annotated[bool, typer.Option("--list", help="Show the roster and exit.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Fit each that is random with seeds 0 … N-1.")] = 1,
     minutes: Annotated[
@@ -97,7 +106,9 @@ def command(
 
     - `dimerec benchmark --data data --models dimerec,sasrec --seeds 3 --against dimerec --out results`
 
-    - `dimerec benchmark --data data --models dimerec --set model.dim=128 --out results`
+    - `dimerec benchmark --data data --models dimerec --set model.dim=64 --out results`
+
+    - `dimerec benchmark --data data --models dimerec --config wide=wide.toml --against wide --out results`
     """
     console = Console()
     if show_roster or models == "list":
@@ -105,19 +116,18 @@ def command(
         return
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
-    names = [word.strip() for word in models.split(",") if word.strip()]
-    if not names:
+    entries = find([word.strip() for word in models.split(",") if word.strip()], configs or [])
+    if not entries:
         raise ConfigError("--models names none; `dimerec benchmark --list` shows them")
-    find(names)
-    if against is not None and against not in names:
-        raise ConfigError(f"--against: {against!r} is not among --models ({', '.join(names)})")
+    if against is not None and against not in entries:
+        raise ConfigError(f"--against: {against!r} is not among --models ({', '.join(entries)})")
     if data is not None and events is None:
         held = split_data(name or data.name, data, split)
     elif events is not None and data is None:
         held = prepare_data(name or events.name.partition(".")[0], events, items, split, out / "data")
     else:
         raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
-    jobs = plan(held, names, seeds=seeds, minutes=minutes, overrides=overrides or [])
+    jobs = plan(held, entries, seeds=seeds, minutes=minutes, overrides=overrides or [])
     store = Store(out)
     outcome = measure(jobs, store, revision, curves=curves)
     show_results(outcome.rows, console)

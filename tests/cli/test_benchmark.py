@@ -59,7 +59,7 @@ def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, P
     for name in ROSTER:
         assert name in done.out
         assert f"walks leave-one-out  {name}  seed 0: hr@20 " in done.err
-    assert "ndcg@20  dimerec − itemknn: " in done.out
+    assert "ndcg@10  dimerec − itemknn: " in done.out
     points = read_kept(tmp_path / DIVERSITY_FILE, Point)
     assert {(point.model, point.delta) for point in points} == {
         (name, delta) for name in ROSTER for delta in DELTAS
@@ -67,7 +67,7 @@ def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, P
     probed = {row.model for row in read_kept(tmp_path / PROBING_FILE, ProbeRow)}
     assert probed == set(ROSTER) - {"popularity", "itemknn"}
     tables = (tmp_path / TABLES_FILE).read_text()
-    assert "| dimerec − itemknn | NDCG@20 |" in tables
+    assert "| dimerec − itemknn | NDCG@10 |" in tables
     assert "Diversity at equal recall" in tables
     assert "by a linear probe" in tables
     before = (tmp_path / RESULTS_FILE).read_bytes()
@@ -111,6 +111,33 @@ def test_two_processes_share_a_directory(log: tuple[Path, Path], tmp_path: Path)
     assert len(rows) == sum(len(read_rows(path)) for path in (tmp_path / "rows").iterdir())
 
 
+def test_a_configuration_of_ones_own_beside_the_roster(
+    dimerec: Run, log: tuple[Path, Path], tmp_path: Path
+) -> None:
+    config, out = tmp_path / "own.toml", tmp_path / "out"
+    asked = (
+        "benchmark",
+        "--events",
+        log[0],
+        "--models",
+        "popularity,dimerec-k1",
+        "--config",
+        f"own={config}",
+    )
+    asked = (*asked, "--against", "own", *QUICK, "--out", out)
+    missing = dimerec(*asked)
+    assert (missing.code, missing.err.count("\n")) == (1, 1)
+    assert "own.toml does not exist" in missing.err
+    config.write_text("epochs = 9\n[model]\ninterests = 1\n")
+    done = dimerec(*asked)
+    assert done.code == 0, done.err
+    assert "ndcg@10  own − popularity: " in done.out
+    metrics = {row.model: row.ndcg_10 for row in read_rows(out / RESULTS_FILE) if row.way == 0}
+    assert metrics["own"] == metrics["dimerec-k1"]
+    config.write_text("[model]\ninterests = 3\n")
+    assert dimerec(*asked).err.count("(done before)") == 2
+
+
 def test_the_roster_is_shown(dimerec: Run) -> None:
     for asked in ("--list", "--models=list"):
         done = dimerec("benchmark", asked)
@@ -130,6 +157,10 @@ def test_the_roster_is_shown(dimerec: Run) -> None:
         (("--models", " , "), "--models names none; `dimerec benchmark --list` shows them"),
         (("--minutes", "0"), "--minutes is 0; give more than 0"),
         (("--against", "mind"), "--against: 'mind' is not among --models"),
+        (("--config", "wide"), "--config: 'wide' is not NAME=FILE, as in wide=wide.toml"),
+        (("--config", "a/b=c.toml"), "--config: 'a/b=c.toml' is not NAME=FILE"),
+        (("--config", "mind=c.toml"), "--config: 'mind' is taken"),
+        (("--config", "a=c.toml", "--config", "a=d.toml"), "--config: 'a' is taken"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(

@@ -16,6 +16,7 @@ from tests.training.test_benchmark import Chance, Watched
 from training.benchmark.data import Data
 from training.benchmark.execute import Job, run
 from training.benchmark.recipe import Asked, Budget, Fitted
+from training.benchmark.roster import plan
 from training.benchmark.store import Store
 from training.dataset import Dataset
 from training.errors import BenchmarkError
@@ -154,8 +155,8 @@ def test_a_missing_environment_is_named(data: Data, tmp_path: Path, monkeypatch:
     assert "`make outside` lays it there" in str(watcher.failures[0])
 
 
-def test_quality_knows_the_outsiders(data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    jobs = quality.jobs(data, ["rectools-sasrec", "itemknn"], 2)
+def test_quality_knows_the_outsiders(data: Data) -> None:
+    jobs = plan(data, quality.recommenders(["rectools-sasrec", "itemknn"], []), seeds=2)
     assert [(job.model, job.seed) for job in jobs] == [
         ("itemknn", 0),
         ("rectools-sasrec", 0),

@@ -113,6 +113,12 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     assert "Diversity at equal recall" in text
     assert {one.model for one in read_kept(out / DIVERSITY_FILE, Point)} == {"popularity", "itemknn"}
     assert read_kept(out / PROBING_FILE, ProbeRow) == []
+    (tmp_path / "own.toml").write_text("epochs = 1\n")
+    own = ["--models", "itemknn", "--config", f"own={tmp_path / 'own.toml'}", "--no-curves"]
+    assert run(*common, "--data", "walks", *own) == (0, "")
+    text = (out / "quality.md").read_text()
+    for second in ("popularity", "itemknn", "own (guidance max)"):
+        assert f"| own − {second} | NDCG@10 |" in text
     code, err = run(*common, "--data", "walks,amazon-beauty")
     assert code == 1
     assert "amazon-beauty.parquet is not there: lay it" in err

@@ -23,7 +23,7 @@ from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.markdown import render
 from training.benchmark.probing import ProbeRow
 from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
-from training.benchmark.roster import ROSTER, plan
+from training.benchmark.roster import ROSTER, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
 from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, RESULTS_FILE, Store, read_kept, read_rows
@@ -410,7 +410,7 @@ def test_markdown_tells_the_numbers(chances: tuple[Store, Outcome]) -> None:
     values = [row.ndcg_20 for row in served[0].rows]
     assert f"| {sum(values) / 3:.4f} ({min(values):.4f}–{max(values):.4f}) |" in text
     assert f"{served[-1].first.hr_50:.4f}" in text
-    assert "| popularity − chance | HR@20 |" in text
+    assert "| popularity − chance | HR@10 |" in text
     assert "chance (None None)" in text
     assert "equal recall" not in text
     assert "probe" not in text
@@ -446,7 +446,7 @@ def test_every_recommender_of_the_roster_is_another_one() -> None:
 
 
 def test_a_plan_has_every_seed_of_what_is_random(walks: Data) -> None:
-    jobs = plan(walks, ["sasrec", "popularity"], seeds=2, minutes=3, overrides=["epochs=7"])
+    jobs = plan(walks, find(["sasrec", "popularity"]), seeds=2, minutes=3, overrides=["epochs=7"])
     assert [(job.model, job.seed, job.minutes) for job in jobs] == [
         ("sasrec", 0, 3),
         ("popularity", 0, 3),
@@ -454,8 +454,8 @@ def test_a_plan_has_every_seed_of_what_is_random(walks: Data) -> None:
     ]
     assert jobs[0].recipe.settings["epochs"] == 7
     with pytest.raises(BenchmarkError, match="'nobody' is not in the roster, which has popularity, "):
-        plan(walks, ["nobody"], seeds=1)
+        find(["nobody"])
     with pytest.raises(ConfigError, match="--set seed: the benchmark sets it; say --seeds"):
-        plan(walks, ["dimerec"], seeds=1, overrides=["seed=3"])
+        plan(walks, find(["dimerec"]), seeds=1, overrides=["seed=3"])
     with pytest.raises(ConfigError, match=r"^foo: .*; its keys are .*learning_rate"):
-        plan(walks, ["sasrec"], seeds=1, overrides=["foo=3"])
+        plan(walks, find(["sasrec"]), seeds=1, overrides=["foo=3"])

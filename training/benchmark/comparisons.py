@@ -10,7 +10,7 @@ from training.errors import BenchmarkError
 from training.evaluation import Difference, Evaluation, paired_bootstrap
 from training.report import Compared
 
-COMPARED = (("hr", 20), ("ndcg", 20))
+COMPARED = (("hr", 10), ("ndcg", 10))
 
 
 class Comparison(Compared):

@@ -1,7 +1,9 @@
 """The recommenders that the benchmark knows, by name."""
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 from training.benchmark.data import Data
@@ -79,9 +81,11 @@ _VARIANTS = {
 """DimeRec with one thing changed: name → (what is changed, overrides)."""
 
 
-def _dimerec(changes: Sequence[str], *, sweep: bool = False) -> Callable[[Sequence[str]], Recipe]:
+def _dimerec(
+    changes: Sequence[str], *, file: Path | None = None, sweep: bool = False
+) -> Callable[[Sequence[str]], Recipe]:
     def make(overrides: Sequence[str]) -> Recipe:
-        return DimeRecRecipe(load_config(None, [*overrides, *changes]), sweep)
+        return DimeRecRecipe(load_config(file, [*overrides, *changes]), sweep)
 
     return make
 
@@ -116,21 +120,20 @@ ROSTER: dict[str, Entry] = {
 
 def plan(
     data: Data,
-    names: Sequence[str],
+    entries: Mapping[str, Entry],
     *,
     seeds: int,
     minutes: float | None = None,
     overrides: Sequence[str] = (),
 ) -> list[Job]:
-    """The jobs of named recommenders on one data set: each with its first seed, then each with the next.
+    """The jobs of recommenders on one data set: each with its first seed, then each with the next.
 
-    `overrides` change the configuration of all that have one. Raises BenchmarkError for an unknown name,
-    ConfigError for an override that a recommender does not know, or that is the benchmark's own to set.
+    `overrides` change the configuration of all that have one. Raises ConfigError for a file or an override
+    that a recommender does not know, or that is the benchmark's own to set.
     """
     for change in overrides:
         if (key := change.partition("=")[0]) in _OF_THE_BENCHMARK:
             raise ConfigError(f"--set {key}: the benchmark sets it; say {_OF_THE_BENCHMARK[key]}")
-    entries = find(names)
     recipes = {name: entry.recipe(overrides) for name, entry in entries.items()}
     return [
         Job(data, name, recipes[name], seed, minutes)
@@ -140,9 +143,22 @@ def plan(
     ]
 
 
-def find(names: Sequence[str]) -> dict[str, Entry]:
-    """The named entries. Raises BenchmarkError, listing the names there are, where one is unknown."""
+def find(names: Sequence[str], configs: Sequence[str] = ()) -> dict[str, Entry]:
+    """The named entries, then a DimeRec for each `NAME=FILE` of a training configuration.
+
+    Raises BenchmarkError where a name is unknown, listing those there are, or given twice.
+    """
     for name in names:
         if name not in ROSTER:
             raise BenchmarkError(f"--models: {name!r} is not in the roster, which has {', '.join(ROSTER)}")
-    return {name: ROSTER[name] for name in names}
+    found = {name: ROSTER[name] for name in names}
+    for text in configs:
+        name, separator, file = text.partition("=")
+        if not (re.fullmatch(r"[\w.-]+", name) and separator and file):
+            raise BenchmarkError(
+                f"--config: {text!r} is not NAME=FILE, as in wide=wide.toml; names have letters, digits, . _ -"
+            )
+        if name in ROSTER or name in found:
+            raise BenchmarkError(f"--config: {name!r} is taken; choose a name that is not in the roster")
+        found[name] = Entry(f"DimeRec of {file}", _dimerec([], file=Path(file)))
+    return found
