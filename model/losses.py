@@ -1,6 +1,6 @@
 """The terms of DimeRec's objective L = L_gem + ω L_later + λ L_recon + μ L_ssm: tensors in, scalar out."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,8 +46,34 @@ def guidance_loss(
 def _softmax_losses(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
     query = query / temperature  # not the logits, of which there are many more
     positive = (query * target).sum(-1)
-    negative = (query @ choices.vectors.T).masked_fill_(choices.collisions, _NEVER)
-    return functional.softplus(negative.logsumexp(1) + choices.log_weight - positive)
+    negative: Tensor = _LogPartition.apply(query, choices.vectors, choices.collisions)  # type: ignore[no-untyped-call]
+    return functional.softplus(negative + choices.log_weight - positive)
+
+
+class _LogPartition(torch.autograd.Function):
+    """log Σ_a exp(q·e_a) of each query over the candidates that are not hidden from it.
+
+    `query` `(rows, dim)`, `vectors` `(candidates, dim)`, `hidden` `(rows, candidates)` → `(rows,)`. The
+    logits are what a training step is busy with, so they are gone over as seldom as can be: their softmax is
+    the gradient, and tells the sum as well.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, vectors: Tensor, hidden: Tensor) -> Tensor:
+        """In the precision of the query, whatever autocast makes of the logits."""
+        logits = (query @ vectors.T).masked_fill_(hidden, _NEVER)
+        shares = logits.softmax(1, dtype=query.dtype)
+        ctx.save_for_backward(query, vectors, shares.to(logits.dtype))
+        return logits.amax(1) - shares.amax(1).log()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        """By products in the precision that the logits had."""
+        query, vectors, shares = ctx.saved_tensors
+        factor = gradient[:, None]
+        of_query = (shares @ vectors.to(shares.dtype)).to(query.dtype) * factor
+        of_vectors = shares.T @ (query * factor).to(shares.dtype)
+        return of_query, of_vectors.to(vectors.dtype), None
 
 
 def reconstruction_loss(target: Tensor, prediction: Tensor) -> Tensor:

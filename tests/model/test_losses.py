@@ -40,6 +40,39 @@ def test_sampled_softmax_loss(parts: tuple[torch.Tensor, torch.Tensor, Choices])
     assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
 
 
+def test_gradients_are_those_of_a_cross_entropy(parts: tuple[torch.Tensor, torch.Tensor, Choices]) -> None:
+    guidance, targets, (candidates, collisions, _) = parts
+    leaves = [guidance[:, 0].clone(), targets.clone(), candidates.clone()]
+    query, target, vectors = (leaf.requires_grad_() for leaf in leaves)
+    sampled_softmax_loss(query, target, Choices(vectors, collisions, 0.7), TEMPERATURE).backward()
+    found = [leaf.grad.clone() for leaf in leaves]
+    for leaf in leaves:
+        leaf.grad = None
+    negative = (query @ vectors.T / TEMPERATURE + 0.7).masked_fill(collisions, -torch.inf)
+    logits = torch.cat([(query * target).sum(1, keepdim=True) / TEMPERATURE, negative], dim=1)
+    torch.nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.long)).backward()
+    for gradient, leaf in zip(found, leaves, strict=True):
+        torch.testing.assert_close(gradient, leaf.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_in_bfloat16_loss_and_gradient_are_close_to_those_in_float32() -> None:
+    generator = torch.Generator().manual_seed(0)
+    leaves = [uniform(64, 16, generator), uniform(64, 16, generator), uniform(500, 16, generator)]
+    query, target, vectors = (leaf.requires_grad_() for leaf in leaves)
+    choices = Choices(vectors, torch.zeros(64, 500, dtype=torch.bool))
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            loss = sampled_softmax_loss(query, target, choices, 0.1)
+        assert loss.dtype is torch.float32
+        loss.backward()
+        found.append([loss.detach(), *(leaf.grad.clone() for leaf in leaves)])
+        for leaf in leaves:
+            leaf.grad = None
+    for wide, narrow in zip(*found, strict=True):
+        assert ((wide - narrow).norm() / wide.norm()).item() < 0.02
+
+
 def test_guidance_loss_trains_the_interest_that_matches_best(
     parts: tuple[torch.Tensor, torch.Tensor, Choices],
 ) -> None:

@@ -156,7 +156,7 @@ def find(names: Sequence[str], configs: Sequence[str] = ()) -> dict[str, Entry]:
         name, separator, file = text.partition("=")
         if not (re.fullmatch(r"[\w.-]+", name) and separator and file):
             raise BenchmarkError(
-                f"--config: {text!r} is not NAME=FILE, as in wide=wide.toml; names have letters, digits, . _ -"
+                f"--config: {text!r} is not NAME=FILE, as in wide=wide.toml; a name: letters, digits, . _ -"
             )
         if name in ROSTER or name in found:
             raise BenchmarkError(f"--config: {name!r} is taken; choose a name that is not in the roster")
