@@ -246,11 +246,12 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing_over_the_epochs(tmp_pat
             super().batch_done(examples, losses)
             rates.append(trainer.optimizer.param_groups[0]["lr"])
 
-    dataset, settings = cyclic_dataset(), config(epochs=5, learning_rate=0.01, warmup_steps=4)
+    dataset = cyclic_dataset()
+    settings = config(epochs=5, learning_rate=0.01, warmup_steps=4, learning_rate_decay="cosine")
     open_run(tmp_path, RunConfig(training=settings, data_fingerprint=dataset.fingerprint))
     trainer = Trainer(settings, leave_one_out(dataset), dataset.catalogue, tmp_path)
     trainer.run(Reader())
-    steps = 5 * 450 / 64  # epochs · examples / batch size
+    steps = 5 * 8  # epochs · ⌈450 examples / batch size⌉
     expected = [
         0.01 * min(1, step / 4) * (1 + np.cos(np.pi * min(1, step / steps))) / 2
         for step in range(1, len(rates) + 1)
