@@ -30,18 +30,17 @@ class Optimisation(BaseModel):
     epochs: int = Field(24, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
     patience: int = Field(
-        3,
+        24,
         ge=1,
-        description="epochs without a better validation before the learning rate falls (plateau) or"
-        " training stops (cosine, none)",
+        description="epochs without a better validation before stopping; fewer than `epochs` may stop a run"
+        " before its learning rate has fallen, which costs more than it saves",
     )
 
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
-    learning_rate_decay: Literal["plateau", "cosine", "none"] = Field(
-        "plateau",
-        description="how the learning rate falls to 0: over the last third of the epochs there is time for,"
-        " and sooner if validation gets no better; over all of them; or not at all",
+    learning_rate_decay: Literal["cosine", "none"] = Field(
+        "cosine",
+        description="how the learning rate falls: to 0 over the epochs there is time for, or not at all",
     )
     warmup_steps: int = Field(100, ge=0, description="steps in which the learning rate rises from 0")
     weight_decay: float = Field(0.0, ge=0, le=10, description="AdamW's, for all but embedding tables")

@@ -5,7 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -98,13 +98,6 @@ def train(
     return trainer.run(observer)
 
 
-class _Schedule(NamedTuple):
-    """Of the learning rate: epochs in which it stays level, and after how many in all it has fallen to 0."""
-
-    level: int
-    epochs: int
-
-
 class Trainer:
     """One run in memory."""
 
@@ -156,16 +149,12 @@ class Trainer:
         if not self.records:
             return None
         done, config = self.records[-1], self.config
+        if done.epoch - self._best().epoch >= config.patience:
+            return f"no better {config.monitor} in {config.patience} epochs"
         if done.epoch >= config.epochs:
             return f"all {config.epochs} epochs done"
         if config.minutes is not None and done.seconds >= 60 * config.minutes:
             return f"{config.minutes:g} minutes used up"
-        stalled = f"no better {config.monitor} in {config.patience} epochs"
-        if config.learning_rate_decay == "plateau":
-            if self._stalled() is not None and done.epoch >= self._schedule().epochs:
-                return f"{stalled}, and the learning rate has fallen since"
-        elif done.epoch - self._best().epoch >= config.patience:
-            return stalled
         return None
 
     def _epoch(self, epoch: int, observer: Observer) -> EpochRecord:
@@ -214,30 +203,8 @@ class Trainer:
         rate = config.learning_rate * min(1.0, self.steps / max(config.warmup_steps, 1))
         if config.learning_rate_decay == "none":
             return rate
-        schedule = self._schedule()
-        done = self.steps / math.ceil(self.batches.examples / config.batch_size)
-        falling = min(1.0, max(0.0, done - schedule.level) / max(schedule.epochs - schedule.level, 1))
-        return rate * (1 + math.cos(math.pi * falling)) / 2
-
-    def _schedule(self) -> "_Schedule":
-        """As of the epochs up to now: a resumed run finds the same."""
-        planned = self._planned_epochs()
-        if self.config.learning_rate_decay != "plateau":
-            return _Schedule(0, planned)
-        level = self._stalled()
-        if level is None or level > planned * 2 // 3:
-            return _Schedule(planned * 2 // 3, planned)
-        return _Schedule(level, level + math.ceil(level / 2))
-
-    def _stalled(self) -> int | None:
-        """After how many epochs validation had not become better for as long as patience lasts."""
-        best = 0
-        for done, record in enumerate(self.records):
-            if self._monitored(record) > self._monitored(self.records[best]):
-                best = done
-            elif done - best >= self.config.patience:
-                return done + 1
-        return None
+        all_steps = self._planned_epochs() * self.batches.examples / config.batch_size
+        return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
 
     def _planned_epochs(self) -> int:
         """How many epochs there will be, so far as the minutes and the epochs up to now tell."""

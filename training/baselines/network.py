@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -32,9 +32,6 @@ class BaselineConfig(Optimisation):
     batch_size: int = Field(256, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     epochs: int = Field(30, ge=1, le=100_000, description="at most this many passes over the data")
     patience: int = Field(10, ge=1, description="epochs without a better validation before stopping")
-    learning_rate_decay: Literal["plateau", "cosine", "none"] = Field(
-        "cosine", description="how the learning rate falls to 0: as DimeRec's key of that name"
-    )
 
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the network reads")
