@@ -23,7 +23,7 @@ class Architecture(BaseModel):
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
     interests: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
-    blocks: int = Field(2, ge=1, le=12, description="contextual, sasrec: transformer blocks")
+    blocks: int = Field(1, ge=1, le=12, description="contextual, sasrec: transformer blocks")
     heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
     dropout: float | None = Field(
         None,
@@ -52,7 +52,7 @@ class Architecture(BaseModel):
     layers: int = Field(2, ge=1, le=16, description="mlp: residual layers of the denoiser")
 
     temperature: float = Field(0.05, gt=0, le=10, description="τ of every softmax over items")
-    negatives: int = Field(4096, ge=1, description="shared negatives per step; ≥ items: the full softmax")
+    negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
     later_weight: float = Field(
         1.0, ge=0, description="ω of L_gem on an item after the next, chosen at random, the nearest likeliest"
     )

@@ -18,11 +18,3 @@ def find_device(name: str) -> torch.device:
             " torch for CUDA and the driver of a GPU"
         )
     return device
-
-
-def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether products of bfloat16 matrices are faster there than those of float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    found = torch.cpu.get_capabilities()
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 
 from index.catalogue import Catalogue
 from model.batch import PrefixBatch
-from model.device import computes_in_bfloat16, find_device
+from model.device import find_device
 from training.batches import PrefixBatches
 from training.config import Optimisation
 from training.dataset import Dataset
@@ -216,7 +216,8 @@ class Trainer:
 
     def _autocast(self) -> AbstractContextManager[object]:
         wanted = self.config.precision
-        if wanted == "bfloat16" or (wanted == "auto" and computes_in_bfloat16(self.device)):
+        on_cuda = self.device.type == "cuda"
+        if wanted == "bfloat16" or (wanted == "auto" and on_cuda and torch.cuda.is_bf16_supported()):
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 
