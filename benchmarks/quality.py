@@ -91,9 +91,8 @@ def main(
 
 
 def recommenders(names: Sequence[str], configs: Sequence[str]) -> dict[str, Entry]:
-    """Those of the roster and of `configs` (NAME=FILE), then those of other projects."""
-    outside = {name: OUTSIDE[name] for name in names if name in OUTSIDE}
-    return {**find([name for name in names if name not in OUTSIDE], configs), **outside}
+    """Those of the roster, then those of other projects, then those of `configs` (NAME=FILE)."""
+    return find(sorted(names, key=OUTSIDE.__contains__), configs, ROSTER | OUTSIDE)
 
 
 def _plan(

@@ -115,16 +115,8 @@ def test_a_configuration_of_ones_own_beside_the_roster(
     dimerec: Run, log: tuple[Path, Path], tmp_path: Path
 ) -> None:
     config, out = tmp_path / "own.toml", tmp_path / "out"
-    asked = (
-        "benchmark",
-        "--events",
-        log[0],
-        "--models",
-        "popularity,dimerec-k1",
-        "--config",
-        f"own={config}",
-    )
-    asked = (*asked, "--against", "own", *QUICK, "--out", out)
+    models = ("--models", "popularity,dimerec-k1", "--config", f"own={config}", "--against", "own")
+    asked = ("benchmark", "--events", log[0], *models, *QUICK, "--out", out)
     missing = dimerec(*asked)
     assert (missing.code, missing.err.count("\n")) == (1, 1)
     assert "own.toml does not exist" in missing.err

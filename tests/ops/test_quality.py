@@ -126,6 +126,8 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     assert run(*common, "--data", "nothing")[1].startswith(
         "quality: DATA: 'nothing' is none of movielens-100k,"
     )
+    twice = run(*common, "--data", "walks", "--config", f"rectools-sasrec={tmp_path / 'own.toml'}")
+    assert "'rectools-sasrec' is taken" in twice[1]
     assert "'nobody' is not in the roster" in run(*common, "--data", "walks", "--models", "nobody")[1]
 
 

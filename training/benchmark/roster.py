@@ -82,7 +82,7 @@ _VARIANTS = {
     "dimerec-no-reconstruction": ("without L_recon", ["model.reconstruction_weight=0"]),
     "dimerec-no-softmax": ("without L_ssm", ["model.softmax_weight=0"]),
 }
-"""DimeRec with one thing changed: name → (what is changed, overrides)."""
+"""DimeRec with a thing or two changed: name → (what is changed, overrides)."""
 
 
 def _dimerec(
@@ -147,22 +147,24 @@ def plan(
     ]
 
 
-def find(names: Sequence[str], configs: Sequence[str] = ()) -> dict[str, Entry]:
+def find(
+    names: Sequence[str], configs: Sequence[str] = (), roster: Mapping[str, Entry] = ROSTER
+) -> dict[str, Entry]:
     """The named entries, then a DimeRec for each `NAME=FILE` of a training configuration.
 
     Raises BenchmarkError where a name is unknown, listing those there are, or given twice.
     """
     for name in names:
-        if name not in ROSTER:
-            raise BenchmarkError(f"--models: {name!r} is not in the roster, which has {', '.join(ROSTER)}")
-    found = {name: ROSTER[name] for name in names}
+        if name not in roster:
+            raise BenchmarkError(f"--models: {name!r} is not in the roster, which has {', '.join(roster)}")
+    found = {name: roster[name] for name in names}
     for text in configs:
         name, separator, file = text.partition("=")
         if not (re.fullmatch(r"[\w.-]+", name) and separator and file):
             raise BenchmarkError(
                 f"--config: {text!r} is not NAME=FILE, as in wide=wide.toml; a name: letters, digits, . _ -"
             )
-        if name in ROSTER or name in found:
+        if name in roster or name in found:
             raise BenchmarkError(f"--config: {name!r} is taken; choose a name that is not in the roster")
         found[name] = Entry(f"DimeRec of {file}", _dimerec([], file=Path(file)))
     return found
