@@ -118,13 +118,13 @@ def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
     """Of each DimeRec but ablations: to all others as served, and to what it is when asked otherwise."""
     here = [row for row in rows if row.part == "test" and row.filtered and store.has_ranks(row.run)]
     others = {*ROSTER, *OUTSIDE} - {OURS}
-    return [
-        found
-        for name in dict.fromkeys(row.model for row in here if row.model not in others)
-        for found in compare_with(
-            name, lines(row for row in here if row.way == 0 or row.model == name), store
-        )
-    ]
+    ours = list(dict.fromkeys(row.model for row in here if row.model not in others))
+    found: list[Comparison] = []
+    for place, name in enumerate(ours):
+        told = ours[:place]
+        beside = [row for row in here if row.model == name or (row.way == 0 and row.model not in told)]
+        found += compare_with(name, lines(beside), store)
+    return found
 
 
 def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:
