@@ -58,7 +58,7 @@ class ServingDefaults(_Part):
     """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
-    draws: int = Field(8, ge=1, le=MOST_DRAWS, description="interests drawn per user")
+    draws: int = Field(4, ge=1, le=MOST_DRAWS, description="interests drawn per user")
     interest_mode: Literal["generated", "guidance", "both"] = Field(
         "both", description="search with the draws, with the guidance vectors, or with both"
     )

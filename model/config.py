@@ -23,7 +23,7 @@ class Architecture(BaseModel):
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
     interests: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
-    blocks: int = Field(1, ge=1, le=12, description="contextual, sasrec: transformer blocks")
+    blocks: int = Field(4, ge=1, le=12, description="contextual, sasrec: transformer blocks")
     heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
     dropout: float | None = Field(
         None,

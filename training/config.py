@@ -27,10 +27,10 @@ class Optimisation(BaseModel):
     validation_targets: int = Field(
         10_000, ge=1, description="at most this many, drawn once for all seeds, are ranked after each epoch"
     )
-    epochs: int = Field(24, ge=1, le=100_000, description="at most this many passes over the data")
+    epochs: int = Field(16, ge=1, le=100_000, description="at most this many passes over the data")
     minutes: float | None = Field(None, gt=0, description="stop after the first epoch that ends later")
     patience: int = Field(
-        24,
+        16,
         ge=1,
         description="epochs without a better validation before stopping; fewer than `epochs` may stop a run"
         " before its learning rate has fallen, which costs more than it saves",

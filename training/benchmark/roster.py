@@ -61,10 +61,6 @@ _VARIANTS = {
         ["model.guidance=recent", "model.interests=4"],
     ),
     "dimerec-perceptron": ("denoiser: the paper's perceptron", ["model.denoiser=mlp"]),
-    "dimerec-deep": (
-        "two blocks, 4,096 negatives, trained in bfloat16: for large dense logs",
-        ["model.blocks=2", "model.negatives=4096", "precision=bfloat16"],
-    ),
     "dimerec-k1": ("one guidance vector", ["model.interests=1"]),
     "dimerec-no-noise": (
         "no noise: the same network as a point predictor",
