@@ -23,7 +23,12 @@ class Architecture(BaseModel):
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
     interests: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
-    blocks: int = Field(4, ge=1, le=12, description="contextual, sasrec: transformer blocks")
+    blocks: int | None = Field(
+        None,
+        ge=1,
+        le=12,
+        description="contextual, sasrec: transformer blocks; unset: 2, in training 4 where the log is dense",
+    )
     heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
     dropout: float | None = Field(
         None,
@@ -73,6 +78,11 @@ class Architecture(BaseModel):
     def signal(self) -> float:
         """c_1: `first_cosine`, or where it is unset what leaves x_1 about .6 nats of x_0."""
         return min(0.8 / math.sqrt(self.dim), 0.9) if self.first_cosine is None else self.first_cosine
+
+    @property
+    def depth(self) -> int:
+        """Transformer blocks: `blocks`, or 2 where it is unset."""
+        return 2 if self.blocks is None else self.blocks
 
     @property
     def guidance_vectors(self) -> int:

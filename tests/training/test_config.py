@@ -57,6 +57,15 @@ def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
     assert [typical_dropout(12 * 3**power) for power in range(-2, 5)] == [0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.2]
 
 
+def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> None:
+    def blocks(events_per_item: int, *overrides: str) -> int:
+        config = load_config(None, overrides).fitted_to(events=100 * events_per_item, items=100)
+        return config.learner(100).network.config.depth
+
+    assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
+    assert blocks(300, "model.blocks=1") == 1
+
+
 @pytest.mark.parametrize("config", [load_config(None), SASRecConfig()], ids=["dimerec", "sasrec"])
 def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation) -> None:
     def of(chosen: Optimisation) -> float | None:
