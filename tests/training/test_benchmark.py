@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalNormalizedDCG
 
 from index.catalogue import Catalogue
@@ -157,6 +158,19 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
         ("guidance", "mean", None, 0.1),
     }
     outcome.check()
+
+
+def test_a_dense_log_is_measured_with_the_depth_it_was_trained_with(tmp_path: Path) -> None:
+    dataset = cyclic_dataset(users=150)  # 37 training events per item
+    dense = Data("dense", dataset, leave_one_out(dataset))
+    assert {row.epochs for row in do(dense, tiny(False, "epochs=1"), tmp_path)} == {1}
+    assert len({tensor for tensor in _tensors(tmp_path) if tensor.endswith(".qkv.weight")}) == 4
+
+
+def _tensors(store: Path) -> list[str]:
+    (best,) = store.glob("runs/*/best.safetensors")
+    with safe_open(best, framework="pt") as file:
+        return list(file.keys())
 
 
 def test_a_sweep_asks_for_every_number_of_steps_and_draws_once(walks: Data, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class NetworkRecipe:
         """Train in the budget's directory, or resume there, and take the epoch that validated best."""
         given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
         config = type(self.config).model_validate(self.config.model_dump() | given)
+        config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
         best = train(dataset, config, budget.directory, budget.observer).best
         learner = config.learner(len(dataset.catalogue))
         learner.load(budget.directory / BEST_FILE)
