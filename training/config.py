@@ -56,6 +56,10 @@ class Optimisation(BaseModel):
         """The same with what is unset decided by the size of a log: training events and items."""
         return self
 
+    def continuing(self, older: ModelConfig) -> Self:  # noqa: ARG002
+        """The same with what is unset, and a warm start cannot change, as the older model has it."""
+        return self
+
     def learner(self, items: int) -> Learner:
         """A fresh network for a catalogue of `items`; its weights come from torch's global generator."""
         raise NotImplementedError
@@ -86,6 +90,12 @@ class TrainingConfig(Optimisation):
         typical = {"dropout": typical_dropout(events / items), "blocks": typical_blocks(events / items)}
         unset = {key: value for key, value in typical.items() if getattr(self.model, key) is None}
         return self.model_copy(update={"model": self.model.model_copy(update=unset)})
+
+    def continuing(self, older: ModelConfig) -> Self:
+        """The same with its depth."""
+        if self.model.blocks is not None:
+            return self
+        return self.model_copy(update={"model": self.model.model_copy(update={"blocks": older.blocks})})
 
     def learner(self, items: int) -> DimeRecLearner:
         """A fresh DimeRec for a catalogue of `items`."""

@@ -79,6 +79,8 @@ def train(
             f"the split {config.split} leaves no user two events to learn from: prepare longer histories"
             " (with leave-one-out at least four events)"
         )
+    if initial is not None:
+        config = config.continuing(initial.model.config)
     config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
     resumed = open_run(
         out,

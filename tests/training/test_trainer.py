@@ -291,6 +291,16 @@ def test_a_warm_start_from_another_architecture_names_the_key(tmp_path: Path) ->
         train(dataset, wider, tmp_path / "new", Watcher(), initial)
 
 
+def test_a_warm_start_has_the_depth_of_the_older_model_where_nobody_chose_one(tmp_path: Path) -> None:
+    contextual = config(epochs=1, model=config().model.model_copy(update={"guidance": "contextual"}))
+    sparse, dense = cyclic_dataset(), cyclic_dataset(users=150)  # 12 and 37 training events per item
+    train(sparse, contextual, tmp_path / "old", Watcher())
+    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), sparse.catalogue, "v1")
+    train(dense, contextual, tmp_path / "warm", Watcher(), initial)
+    depths = [load_checkpoint(tmp_path / run / BEST_FILE).config.depth for run in ("old", "warm")]
+    assert depths == [2, 2]
+
+
 def first_epoch(outcome: Outcome) -> dict[str, float]:
     return outcome.best.validation
 
