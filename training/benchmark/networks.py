@@ -66,6 +66,7 @@ class DiffusionRecipe(NetworkRecipe):
 NETWORKS: dict[str, Callable[[], Recipe]] = {
     "sasrec": lambda: NetworkRecipe(SASRecConfig()),
     "sasrec-ce": lambda: NetworkRecipe(SASRecConfig(negatives=None)),
+    "sasrec-ce-deep": lambda: NetworkRecipe(SASRecConfig(negatives=None, dim=128, blocks=4)),
     "comirec-sa": lambda: NetworkRecipe(ComiRecConfig(extractor="self_attentive")),
     "comirec-dr": lambda: NetworkRecipe(ComiRecConfig(extractor="dynamic_routing")),
     "mind": lambda: NetworkRecipe(MINDConfig()),

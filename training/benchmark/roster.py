@@ -33,6 +33,7 @@ class Entry(NamedTuple):
 _NETWORKS = {
     "sasrec": "SASRec (Kang and McAuley, ICDM 2018), sampled softmax",
     "sasrec-ce": "SASRec with the softmax over all items",
+    "sasrec-ce-deep": "the same with four blocks and d = 128",
     "comirec-sa": "ComiRec (Cen et al., KDD 2020), self-attention",
     "comirec-dr": "ComiRec, dynamic routing",
     "mind": "MIND (Li et al., CIKM 2019)",
