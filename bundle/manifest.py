@@ -62,6 +62,12 @@ class ServingDefaults(_Part):
     interest_mode: Literal["generated", "guidance", "both"] = Field(
         "both", description="search with the draws, with the guidance vectors, or with both"
     )
+    guidance_share: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="both: what the guidance counts in the mean of softmaxes; the draws count the rest",
+    )
     merge: Literal["mean", "max"] = Field(
         "mean", description="score of an item: mean of the interests' softmaxes, or its best cosine"
     )

@@ -77,6 +77,7 @@ def command(
     interest_mode: Annotated[
         Literal["generated", "guidance", "both"] | None, typer.Option(rich_help_panel=SERVING)
     ] = None,
+    guidance_share: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
     merge: Annotated[Literal["mean", "max"] | None, typer.Option(rich_help_panel=SERVING)] = None,
     temperature: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
@@ -106,6 +107,7 @@ def command(
         "steps": steps,
         "draws": draws,
         "interest_mode": interest_mode,
+        "guidance_share": guidance_share,
         "merge": merge,
         "temperature": temperature,
     }

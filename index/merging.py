@@ -27,20 +27,33 @@ class Merged(NamedTuple):
     shares: Vectors
 
 
-def merge_interests(cosines: Vectors, merge: Merge, temperature: float) -> Merged:
+def votes(draws: int, guidance: int, guidance_share: float) -> Vectors:
+    """Return what each of ``draws`` interests and then of ``guidance`` vectors counts in their mean, sum 1.
+
+    The guidance has ``guidance_share`` of it and the draws have the rest, however many they are.
+    """
+    each = [(1 - guidance_share) / draws, guidance_share / guidance]
+    return np.repeat(np.array(each, dtype=np.float32), [draws, guidance])
+
+
+def merge_interests(
+    cosines: Vectors, merge: Merge, temperature: float, weights: Vectors | None = None
+) -> Merged:
     """Score items from their ``cosines`` (interests, items).
 
     ``mean``: the mean over interests of softmax_items(cosine / temperature), so that an interest gives
-    away the same total however near its items are; its share is its softmax.
+    away the same total however near its items are, or ``weights`` (interests,) of sum 1 in place of 1 /
+    interests; its share is what it gives.
     ``max``: the greatest cosine; the interest that has it has the whole share.
     """
     if merge == "max":
         shares = np.zeros_like(cosines)
         shares[cosines.argmax(axis=0), np.arange(cosines.shape[1])] = 1.0
         return Merged(cosines.max(axis=0), shares)
-    weights = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(temperature))
-    weights /= weights.sum(axis=1, keepdims=True)
-    return Merged(weights.mean(axis=0), weights)
+    shares = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(temperature))
+    given = np.float32(1 / len(cosines)) if weights is None else weights[:, None]
+    shares *= given / shares.sum(axis=1, keepdims=True)
+    return Merged(shares.sum(axis=0), shares)
 
 
 def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:

@@ -53,7 +53,8 @@ class Query:
     ``interests`` (interests, dim): unit rows; ``k``: 1 … 1,000; ``excluded``: rows never to answer with
     (0, padding, may be among them); ``categories``: answer only with items that have any of them, None for
     all; ``diversity``: δ in 0 … 1; ``merge`` and ``temperature`` (0.001 … 1000): how interests are merged
-    (:func:`index.merging.merge_interests`). Raises :class:`QueryError`, or VectorError for the interests.
+    (:func:`index.merging.merge_interests`); ``weights`` (interests,): what each counts in the mean, of sum
+    1, None for as much each. Raises :class:`QueryError`, or VectorError for the interests.
     """
 
     interests: Vectors
@@ -63,6 +64,7 @@ class Query:
     diversity: float = 0.0
     merge: Merge = "mean"
     temperature: float = DEFAULT_TEMPERATURE
+    weights: Vectors | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))
@@ -72,6 +74,8 @@ class Query:
         _check_range("temperature", self.temperature, 0.001, 1000)
         if self.merge not in ("mean", "max"):
             raise QueryError(f"merge must be mean or max, not {self.merge!r}")
+        if self.weights is not None:
+            object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.interests)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +189,7 @@ class Retriever:
             interests = len(query.interests)
             return Retrieval([], np.full(interests, 1 / interests, dtype=np.float32))
         merged = merge_interests(
-            query.interests @ self._index.vectors(pool).T, query.merge, query.temperature
+            query.interests @ self._index.vectors(pool).T, query.merge, query.temperature, query.weights
         )
         if query.diversity > 0:
             chosen = best_positions(merged.scores, depth(query.k))
@@ -230,6 +234,13 @@ class _Plan:
             self.ask = 0
         else:
             self.ask = min(4 * self.ask, limit)
+
+
+def _checked_weights(weights: Vectors, interests: int) -> Vectors:
+    checked = np.asarray(weights, dtype=np.float32)
+    if checked.shape != (interests,) or not (checked >= 0).all() or abs(checked.sum() - 1) > 1e-4:
+        raise QueryError(f"weights must be {interests} numbers of sum 1, none below 0")
+    return checked
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from bundle.read import Bundle
 from index.catalogue import Catalogue
+from index.merging import votes
 from index.retrieval import Query, Retrieval, Retriever
 from index.vector_index import Rows, Vectors
 from model.batch import collate
@@ -170,10 +171,16 @@ class Engine:
                     diversity=request.diversity,
                     merge=serving.merge,
                     temperature=serving.temperature,
+                    weights=self._weights(request, len(vectors)),
                 )
                 for request, vectors in zip(requests, interests, strict=True)
             ]
         )
+
+    def _weights(self, request: EngineRequest, interests: int) -> Vectors | None:
+        if request.interest_mode != "both":
+            return None
+        return votes(request.draws, interests - request.draws, self.defaults.guidance_share)
 
     def _personal(
         self, interests: Vectors, found: Retrieval

@@ -53,7 +53,13 @@ def make_index(model: DimeRec, kind: IndexKind = "flat") -> FaissIndex:
 
 def make_serving(**fields: object) -> ServingDefaults:
     """Serving defaults that suit `make_model`."""
-    defaults = {"steps": 2, "draws": 4, "interest_mode": "generated", "temperature": 0.07}
+    defaults = {
+        "steps": 2,
+        "draws": 4,
+        "interest_mode": "generated",
+        "temperature": 0.07,
+        "guidance_share": 0.25,
+    }
     return ServingDefaults.model_validate(defaults | fields)
 
 

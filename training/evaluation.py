@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bundle.manifest import ServingDefaults
 from index.catalogue import Catalogue
+from index.merging import votes
 from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
 from training import metrics
@@ -131,9 +132,9 @@ class DimeRecScorer:
     """A DimeRec model, asked as `serving` says, with every item as a candidate and not only the index's hits.
 
     The noise of a history is a function of `seed` and the history alone, so that a score depends on nothing
-    else. With merge `mean` an item's score is the logarithm of the mean over interests of softmax over all
-    items (cosine / temperature): the same order as the mean's, without underflow far from every interest.
-    With `max` it is the greatest cosine.
+    else. With merge `mean` an item's score is the logarithm of the mean over interests, weighted where they
+    are of both kinds, of softmax over all items (cosine / temperature): the same order as the mean's, without
+    underflow far from every interest. With `max` it is the greatest cosine.
     """
 
     def __init__(self, model: DimeRec, serving: ServingDefaults, seed: int = 0) -> None:
@@ -185,6 +186,10 @@ class DimeRecScorer:
             return (interests @ vectors.T).float().amax(dim=1).cpu()
         logits = ((interests / self._serving.temperature) @ vectors.T).float()
         logits -= logits.logsumexp(dim=2, keepdim=True)
+        if self._serving.interest_mode == "both":
+            guidance = self._model.config.guidance_vectors
+            weights = votes(self._serving.draws, guidance, self._serving.guidance_share)
+            logits += torch.from_numpy(weights).log().to(logits.device)[:, None]
         return logits.logsumexp(dim=1).cpu()
 
     @property

@@ -32,14 +32,15 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], k: int) -> 
 def contributions(
     cosines: Sequence[Sequence[float]], pool: Sequence[int], query: Query
 ) -> dict[int, list[float]]:
-    """What each interest gives to each item: its softmax over the pool, or its cosine."""
+    """What each interest gives to each item: its part of the softmax over the pool, or its cosine."""
     if query.merge == "max":
         return {row: [line[row - 1] for line in cosines] for row in pool}
     given: dict[int, list[float]] = {row: [] for row in pool}
-    for line in cosines:
+    weights = [1 / len(cosines)] * len(cosines) if query.weights is None else query.weights.tolist()
+    for weight, line in zip(weights, cosines, strict=True):
         total = sum(math.exp(line[row - 1] / query.temperature) for row in pool)
         for row in pool:
-            given[row].append(math.exp(line[row - 1] / query.temperature) / total)
+            given[row].append(weight * math.exp(line[row - 1] / query.temperature) / total)
     return given
 
 
@@ -61,7 +62,7 @@ def assert_answers(found: Retrieval, query: Query, vectors: Vectors, catalogue: 
     rows = eligible_rows(catalogue, query)
     cosines = (query.interests.astype(float) @ vectors.astype(float).T).tolist()
     given = contributions(cosines, pool_of(cosines, rows, query.k), query)
-    merge = max if query.merge == "max" else (lambda values: sum(values) / len(values))
+    merge = max if query.merge == "max" else sum
     scores = {row: merge(values) for row, values in given.items()}
     best = sorted(scores, key=lambda row: (-scores[row], row))
     remaining = best[: depth(query.k)] if query.diversity else best

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.exact import best_positions
-from index.merging import diversify, merge_interests
+from index.merging import diversify, merge_interests, votes
 from tests.index.reference import jaccard
 
 # Few distinct values: ties everywhere.
@@ -32,8 +32,26 @@ def test_best_positions_are_those_of_a_stable_sort(values: list[int], k: int) ->
 def test_the_mean_of_softmaxes_by_hand() -> None:
     cosines = np.log(np.array([[1.0, 1.0, 2.0], [3.0, 0.5, 0.5]], dtype=np.float32))
     merged = merge_interests(cosines, "mean", temperature=1.0)
-    np.testing.assert_allclose(merged.shares, [[0.25, 0.25, 0.5], [0.75, 0.125, 0.125]], rtol=1e-6)
+    np.testing.assert_allclose(merged.shares, [[0.125, 0.125, 0.25], [0.375, 0.0625, 0.0625]], rtol=1e-6)
     np.testing.assert_allclose(merged.scores, [0.5, 0.1875, 0.3125], rtol=1e-6)
+
+
+def test_the_weighted_mean_of_softmaxes_by_hand() -> None:
+    cosines = np.log(np.array([[1.0, 1.0, 2.0], [3.0, 0.5, 0.5]], dtype=np.float32))
+    merged = merge_interests(cosines, "mean", 1.0, np.array([0.2, 0.8], dtype=np.float32))
+    np.testing.assert_allclose(merged.shares, [[0.05, 0.05, 0.1], [0.6, 0.1, 0.1]], rtol=1e-6)
+    np.testing.assert_allclose(merged.scores, [0.65, 0.15, 0.2], rtol=1e-6)
+
+
+@given(st.integers(1, 32), st.integers(1, 8), st.floats(0, 1))
+def test_the_guidance_has_its_share_however_many_draws_there_are(
+    draws: int, guidance: int, share: float
+) -> None:
+    given = votes(draws, guidance, share)
+    assert given.shape == (draws + guidance,)
+    assert given[:draws].sum() == pytest.approx(1 - share, abs=1e-5)
+    assert given[draws:].sum() == pytest.approx(share, abs=1e-5)
+    assert len(set(given[:draws].tolist())) == len(set(given[draws:].tolist())) == 1
 
 
 def test_the_greatest_cosine_by_hand() -> None:
@@ -44,10 +62,10 @@ def test_the_greatest_cosine_by_hand() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.001, 0.07, 1000.0])
-def test_every_interest_gives_away_one_whole(temperature: float) -> None:
+def test_every_interest_gives_away_as_much(temperature: float) -> None:
     cosines = np.random.default_rng(0).uniform(-1, 1, size=(5, 200)).astype(np.float32)
     merged = merge_interests(cosines, "mean", temperature)
-    np.testing.assert_allclose(merged.shares.sum(axis=1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(merged.shares.sum(axis=1), 0.2, rtol=1e-5)
     np.testing.assert_allclose(merged.scores.sum(), 1.0, rtol=1e-5)
 
 

@@ -61,6 +61,7 @@ def queries(draw: st.DrawFn, items: int) -> Query:
     if draw(st.booleans()):
         excluded |= nearest(vectors, interests[0], draw(st.integers(0, items)))
     names = st.frozensets(st.sampled_from([*CATEGORIES, "unknown"]), max_size=3)
+    parts = draw(st.lists(st.integers(1, 5), min_size=len(interests), max_size=len(interests)))
     return Query(
         interests,
         k=draw(st.integers(1, 60)),
@@ -69,6 +70,7 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         diversity=draw(st.sampled_from([0.0, 0.3, 1.0])),
         merge=draw(st.sampled_from(["mean", "max"])),
         temperature=draw(st.sampled_from([0.01, 0.07, 1.0])),
+        weights=draw(st.none() | st.just(np.array(parts, dtype=np.float32) / sum(parts))),
     )
 
 
@@ -254,6 +256,9 @@ def test_similar_items_are_the_nearest_others(items: int) -> None:
         ({"diversity": float("nan")}, "diversity must be 0 … 1, not nan"),
         ({"temperature": 0.0}, "temperature must be 0.001"),
         ({"temperature": float("inf")}, "temperature must be 0.001"),
+        ({"weights": np.array([0.9], dtype=np.float32)}, "weights must be 1 numbers of sum 1, none below 0"),
+        ({"weights": np.array([0.5, 0.5], dtype=np.float32)}, "weights must be 1 numbers of sum 1"),
+        ({"weights": np.array([np.nan], dtype=np.float32)}, "weights must be 1 numbers of sum 1"),
         ({"merge": "median"}, "merge must be mean or max, not 'median'"),
         ({"interests": np.empty((0, DIM), dtype=np.float32)}, "interests must be 1 … 1024, not 0"),
     ],

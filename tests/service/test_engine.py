@@ -58,7 +58,10 @@ def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
 
 
 def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, int]]:
-    """Rows, scores, strongest interests: mean of softmaxes over the union of each interest's 50 nearest."""
+    """Rows, scores, strongest interests: mean of softmaxes over the union of each interest's 50 nearest.
+
+    With both kinds of interests the draws count three quarters together (`make_serving`).
+    """
     interests = interests_by_hand(bundle, wish)
     cosines = interests @ bundle.model.item_vectors().detach().numpy().T
     excluded = np.isin(np.arange(1, cosines.shape[1] + 1), wish.excluded)
@@ -70,7 +73,12 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
     lines = np.array(sorted(pool - set(np.flatnonzero(excluded).tolist())))
     weights = np.exp(cosines[:, lines] / bundle.manifest.serving.temperature)
     weights /= weights.sum(axis=1, keepdims=True)
-    scores = weights.mean(axis=0)
+    if wish.interest_mode == "both":
+        weights[: wish.draws] *= 0.75 / wish.draws
+        weights[wish.draws :] *= 0.25 / (len(weights) - wish.draws)
+    else:
+        weights /= len(weights)
+    scores = weights.sum(axis=0)
     order = np.argsort(-scores, kind="stable")[: wish.k]
     return [(int(lines[place]) + 1, float(scores[place]), int(weights[:, place].argmax())) for place in order]
 

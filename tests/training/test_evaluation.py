@@ -154,6 +154,7 @@ def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: str) -> None:
             diversity=0.0,
             merge=merge,
             temperature=0.07,
+            weights=np.array([0.25] * 3 + [0.0625] * 4, dtype=np.float32),
         )
         candidates = retriever.retrieve([query])[0].candidates
         assert [candidate.row for candidate in candidates] == top[row].tolist()

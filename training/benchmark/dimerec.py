@@ -51,11 +51,13 @@ class DimeRecRecipe(NetworkRecipe):
 
 def _asked(learner: DimeRecLearner, serving: ServingDefaults) -> Asked:
     draws = serving.interest_mode != "guidance"
+    shared = serving.interest_mode == "both" and serving.merge == "mean"
     return Asked(
         scorer=replace(learner, serving=serving).scorer(),
         steps=serving.steps if draws else None,
         draws=serving.draws if draws else None,
         interest_mode=serving.interest_mode,
+        guidance_share=serving.guidance_share if shared else None,
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
     )

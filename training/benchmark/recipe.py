@@ -23,6 +23,8 @@ class Asked:
     draws: int | None = None
     """Interests generated per user."""
     interest_mode: str | None = None
+    guidance_share: float | None = None
+    """What the guidance counts among several interests of both kinds."""
     merge: str | None = None
     """How the scores of several interests become one."""
     temperature: float | None = None

@@ -71,6 +71,8 @@ class Row(Identity):
     steps: int | None
     draws: int | None
     interest_mode: str | None
+    guidance_share: float | None = None
+    """None also in rows older than it: there each interest counted the same."""
     merge: str | None
     temperature: float | None
     part: Part
@@ -134,6 +136,7 @@ def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: 
             "steps": asked.steps,
             "draws": asked.draws,
             "interest_mode": asked.interest_mode,
+            "guidance_share": asked.guidance_share,
             "merge": asked.merge,
             "temperature": asked.temperature,
             "part": found.part,
