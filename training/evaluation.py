@@ -185,11 +185,12 @@ class DimeRecScorer:
         if self._serving.merge == "max":
             return (interests @ vectors.T).float().amax(dim=1).cpu()
         logits = ((interests / self._serving.temperature) @ vectors.T).float()
-        logits -= logits.logsumexp(dim=2, keepdim=True)
+        total = logits.logsumexp(dim=2, keepdim=True)
         if self._serving.interest_mode == "both":
             guidance = self._model.config.guidance_vectors
             weights = votes(self._serving.draws, guidance, self._serving.guidance_share)
-            logits += torch.from_numpy(weights).log().to(logits.device)[:, None]
+            total -= torch.from_numpy(weights).log().to(total.device)[:, None]
+        logits -= total
         return logits.logsumexp(dim=1).cpu()
 
     @property
