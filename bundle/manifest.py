@@ -27,6 +27,7 @@ from pydantic import (
 
 from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
 from index.merging import DEFAULT_TEMPERATURE
+from index.retrieval import LARGEST_SEEN_WEIGHT
 from model.config import ModelConfig
 
 FORMAT_VERSION = 1
@@ -88,6 +89,8 @@ class Manifest(_Part):
     metrics: dict[str, FiniteFloat]
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
+    repeat_weight: float = Field(1.0, ge=1 / LARGEST_SEEN_WEIGHT, le=LARGEST_SEEN_WEIGHT)
+    """What an item of the history counts where such items may be answered: as often as users come back."""
     data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
     source_revision: Annotated[str, Field(max_length=256)] | None = None
     files: dict[str, FileEntry]
@@ -96,6 +99,8 @@ class Manifest(_Part):
     def _parts_fit(self) -> Self:
         if self.serving.steps > self.model.timesteps:
             raise ValueError(f"serving.steps is {self.serving.steps}, the model has {self.model.timesteps}")
+        if self.serving.merge == "max" and self.repeat_weight != 1:
+            raise ValueError("repeat_weight must be 1 where serving.merge is max")
         if set(self.files) != set(CONTENT_FILES):
             raise ValueError(f"files must be {', '.join(CONTENT_FILES)}, not {', '.join(sorted(self.files))}")
         return self

@@ -21,6 +21,7 @@ from training.dataset import Dataset, load_dataset
 from training.draws import measure_draws
 from training.errors import ConfigError
 from training.evaluation import DEFAULT_KS, DimeRecScorer
+from training.repeats import fit_repeat_weight
 from training.report import COMPARED_KS, Compared, Contestant, Part, Report, compare, write_report
 from training.run import BEST_FILE, read_run_config
 from training.splits import SPLITS, Split
@@ -56,6 +57,8 @@ class _Trained(NamedTuple):
     serving: ServingDefaults
     split: str | None
     data_fingerprint: str
+    repeat_weight: float | None
+    """What an item of the history counts; None: to be fitted, as `dimerec publish` does."""
 
 
 def command(
@@ -116,8 +119,9 @@ def command(
     if trained is not None:
         _check_fit(trained, dataset, split)
         serving = _serving(trained, asked)
-        scorer = DimeRecScorer(trained.model, serving, seed)
-        settings = {**serving.model_dump(exclude={"diversity"}), "seed": seed}
+        repeat_weight = _repeat_weight(trained, serving, held_out, seed)
+        scorer = DimeRecScorer(trained.model, serving, seed, repeat_weight)
+        settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": repeat_weight, "seed": seed}
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
     report = measure(contestants, dataset, held_out, part, seed).model_copy(update={"draws": found})
@@ -186,11 +190,17 @@ def _trained(run: Path | None, bundle: Path | None, version: str | None, device:
     if run is not None:
         config = read_run_config(run)
         model = load_checkpoint(run / BEST_FILE, chosen)
-        return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint)
+        return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
     if bundle is not None:
         loaded = load(bundle, version, str(chosen))
         manifest = loaded.manifest
-        return _Trained(loaded.model, manifest.serving, manifest.split, manifest.data_fingerprint)
+        return _Trained(
+            loaded.model,
+            manifest.serving,
+            manifest.split,
+            manifest.data_fingerprint,
+            manifest.repeat_weight,
+        )
     return None
 
 
@@ -220,6 +230,14 @@ def _serving(trained: _Trained, asked: dict[str, Any]) -> ServingDefaults:
     if serving.steps > trained.model.config.timesteps:
         raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
     return serving
+
+
+def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
+    if serving.merge == "max":
+        return 1.0
+    if trained.repeat_weight is not None:
+        return trained.repeat_weight
+    return fit_repeat_weight(DimeRecScorer(trained.model, serving, seed), split.validation)
 
 
 def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from index.retrieval import LARGEST_SEEN_WEIGHT
 from training.dataset import load_dataset
 from training.publishing import publish_run
 
@@ -20,6 +21,15 @@ def command(
     index: Annotated[
         Literal["auto", "flat", "hnsw", "ivf"], typer.Option(help="Kind of index; auto: by catalogue size.")
     ] = "auto",
+    repeat_weight: Annotated[
+        float | None,
+        typer.Option(
+            min=1 / LARGEST_SEEN_WEIGHT,
+            max=LARGEST_SEEN_WEIGHT,
+            help="What the score of a seen item counts where a request does not exclude seen ones; 1: as any"
+            " other. [default: fitted on validation, by how often users come back]",
+        ),
+    ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Largest relative fall of the validation metric.")
     ] = 0.05,
@@ -45,6 +55,7 @@ def command(
         load_dataset(data),
         root,
         index_kind=None if index == "auto" else index,
+        repeat_weight=repeat_weight,
         margin=margin,
         force=force,
         source_revision=revision,

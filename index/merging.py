@@ -56,6 +56,12 @@ def merge_interests(
     return Merged(shares.sum(axis=0), shares)
 
 
+def reweigh(merged: Merged, chosen: NDArray[np.bool_], weight: float) -> Merged:
+    """Count the ``chosen`` (items,) of a mean of softmaxes ``weight`` times."""
+    factors = np.where(chosen, np.float32(weight), np.float32(1))
+    return Merged(merged.scores * factors, merged.shares * factors)
+
+
 def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:
     """Choose ``k`` positions greedily, each the best by its score and by what it adds in categories.
 

@@ -3,7 +3,8 @@
 What a query means (and what the plain-loop reference in the tests computes): every interest brings its
 ``depth(k)`` nearest *eligible* items, those neither excluded nor outside the asked categories. Their union is
 scored over all interests (:mod:`index.merging`). The best ``k`` are the answer or, with diversity, ``k``
-chosen greedily from the best ``depth(k)``: always ``k`` candidates, or every eligible item.
+chosen greedily from the best ``depth(k)``: always ``k`` candidates, or every eligible item. Where seen items
+are weighed otherwise than the rest, an interest brings as many more as there are eligible ones of them.
 
 How it is found: the index is asked for more hits than needed, for the ineligible ones to be dropped. Where an
 interest then has too few, it is asked again, deeper; where that would cost more than scoring every eligible
@@ -21,11 +22,12 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.errors import QueryError
 from index.exact import ExactIndex, best_positions
-from index.merging import DEFAULT_TEMPERATURE, Merge, diversify, merge_interests
+from index.merging import DEFAULT_TEMPERATURE, Merge, diversify, merge_interests, reweigh
 from index.vector_index import Rows, VectorIndex, Vectors, checked_unit_vectors
 
 MAX_K = 1_000
 MAX_INTERESTS = 1_024
+LARGEST_SEEN_WEIGHT = 1e6
 
 # The index is asked for a power of two of hits between these; FAISS on a GPU gives 2,048 at most.
 SMALLEST_ASK = 128
@@ -41,6 +43,9 @@ ITEMS_PER_HIT = 8
 EXACT_CHUNK = 65_536
 
 
+_NONE: Rows = np.empty(0, dtype=np.int64)
+
+
 def depth(k: int) -> int:
     """Return how many eligible items each interest brings for ``k`` answers."""
     return max(50, 2 * k)
@@ -54,7 +59,8 @@ class Query:
     (0, padding, may be among them); ``categories``: answer only with items that have any of them, None for
     all; ``diversity``: δ in 0 … 1; ``merge`` and ``temperature`` (0.001 … 1000): how interests are merged
     (:func:`index.merging.merge_interests`); ``weights`` (interests,): what each counts in the mean, of sum
-    1, None for as much each. Raises :class:`QueryError`, or VectorError for the interests.
+    1, None for as much each; ``seen``: rows whose merged score counts ``seen_weight`` (10⁻⁶ … 10⁶) times, and
+    other than once only in the mean. Raises :class:`QueryError`, or VectorError for the interests.
     """
 
     interests: Vectors
@@ -65,6 +71,8 @@ class Query:
     merge: Merge = "mean"
     temperature: float = DEFAULT_TEMPERATURE
     weights: Vectors | None = None
+    seen: Rows | None = None
+    seen_weight: float = 1.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))
@@ -72,8 +80,11 @@ class Query:
         _check_range("k", self.k, 1, MAX_K)
         _check_range("diversity", self.diversity, 0, 1)
         _check_range("temperature", self.temperature, 0.001, 1000)
+        _check_range("seen_weight", self.seen_weight, 1 / LARGEST_SEEN_WEIGHT, LARGEST_SEEN_WEIGHT)
         if self.merge not in ("mean", "max"):
             raise QueryError(f"merge must be mean or max, not {self.merge!r}")
+        if self.merge == "max" and self.seen_weight != 1:
+            raise QueryError("seen_weight must be 1 where merge is max: a cosine is no probability")
         if self.weights is not None:
             object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.interests)))
 
@@ -145,14 +156,17 @@ class Retriever:
         excluded = query.excluded
         if isinstance(excluded, frozenset):
             excluded = np.fromiter(excluded, dtype=np.int64, count=len(excluded))
-        if len(excluded) and not 0 <= excluded.min() <= excluded.max() <= items:
-            raise QueryError(f"excluded rows must lie in 1 … {items}")
+        seen = _NONE if query.seen is None or query.seen_weight == 1 else query.seen
+        for name, rows in (("excluded", excluded), ("seen", seen)):
+            if len(rows) and not 0 <= rows.min() <= rows.max() <= items:
+                raise QueryError(f"{name} rows must lie in 1 … {items}")
         eligible[excluded] = False
         eligible[[0, -1]] = False
         count = int(np.count_nonzero(eligible))
-        wanted = min(depth(query.k), count)
+        seen = np.unique(seen[eligible[seen]])
+        wanted = min(depth(query.k) + len(seen), count)
         ask = self._first_ask(count, len(excluded) + rarity * wanted, filtered=query.categories is not None)
-        return _Plan(query, eligible, count, wanted, ask)
+        return _Plan(query, eligible, count, seen, wanted, ask)
 
     def _first_ask(self, eligible: int, expected: float, *, filtered: bool) -> int:
         """Return the hits to ask for where ``expected`` should do, 0 where scoring all is cheaper."""
@@ -191,6 +205,8 @@ class Retriever:
         merged = merge_interests(
             query.interests @ self._index.vectors(pool).T, query.merge, query.temperature, query.weights
         )
+        if len(plan.seen):
+            merged = reweigh(merged, np.isin(pool, plan.seen), query.seen_weight)
         if query.diversity > 0:
             chosen = best_positions(merged.scores, depth(query.k))
             categories = self._catalogue.category_matrix(pool[chosen])
@@ -210,13 +226,15 @@ class _Plan:
     """How far the search for one query is.
 
     ``eligible`` (items + 2,): whether a row may be answered; the first entry stands for padding and the last
-    for −1, an index's "no hit", and both are False. ``wanted``: eligible hits each interest should have;
-    ``ask``: hits to ask the index for next, 0 for none; ``pool``: the union of the hits, once they do.
+    for −1, an index's "no hit", and both are False. ``seen``: eligible rows that count otherwise than the
+    rest; ``wanted``: eligible hits each interest should have; ``ask``: hits to ask the index for next, 0 for
+    none; ``pool``: the union of the hits, once they do.
     """
 
     query: Query
     eligible: NDArray[np.bool_]
     eligible_count: int
+    seen: Rows
     wanted: int
     ask: int
     pool: Rows | None = None

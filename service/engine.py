@@ -172,6 +172,8 @@ class Engine:
                     merge=serving.merge,
                     temperature=serving.temperature,
                     weights=self._weights(request, len(vectors)),
+                    seen=request.history,
+                    seen_weight=self.manifest.repeat_weight,
                 )
                 for request, vectors in zip(requests, interests, strict=True)
             ]

@@ -64,7 +64,14 @@ def make_serving(**fields: object) -> ServingDefaults:
 
 
 def publish_tiny_bundle(
-    root: Path, *, items: int = 200, dim: int = 16, seed: int = 0, make_current: bool = True, **config: object
+    root: Path,
+    *,
+    items: int = 200,
+    dim: int = 16,
+    seed: int = 0,
+    repeat_weight: float = 1.0,
+    make_current: bool = True,
+    **config: object,
 ) -> str:
     """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
     model = make_model(items, dim, seed=seed, **config)
@@ -75,6 +82,7 @@ def publish_tiny_bundle(
         make_index(model),
         serving=make_serving(),
         metrics={"hit_rate@20": 0.1},
+        repeat_weight=repeat_weight,
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
     )

@@ -134,13 +134,17 @@ class DimeRecScorer:
     The noise of a history is a function of `seed` and the history alone, so that a score depends on nothing
     else. With merge `mean` an item's score is the logarithm of the mean over interests, weighted where they
     are of both kinds, of softmax over all items (cosine / temperature): the same order as the mean's, without
-    underflow far from every interest. With `max` it is the greatest cosine.
+    underflow far from every interest. With `max` it is the greatest cosine. An item of the history counts
+    `repeat_weight` times in the mean.
     """
 
-    def __init__(self, model: DimeRec, serving: ServingDefaults, seed: int = 0) -> None:
+    def __init__(
+        self, model: DimeRec, serving: ServingDefaults, seed: int = 0, repeat_weight: float = 1.0
+    ) -> None:
         self._model = model
         self._serving = serving
         self._seed = seed
+        self._repeat_weight = repeat_weight
 
     @property
     def items(self) -> int:
@@ -157,6 +161,9 @@ class DimeRecScorer:
             for first in range(0, len(histories), size)
         ]
         scores: Scores = torch.cat(parts).numpy()
+        if self._repeat_weight != 1:
+            rows, positions = histories.flattened()
+            scores[rows, histories.items[positions] - 1] += np.log(self._repeat_weight)  # once, if seen twice
         return scores
 
     def interests(self, histories: Histories) -> Tensor:

@@ -68,6 +68,8 @@ class DimeRecLearner:
     """Of the noise that its interests are drawn from."""
     from_cooccurrence: bool = True
     """Whether `begin` turns the item vectors to the items' co-occurrence."""
+    repeat_weight: float = 1.0
+    """What an item of the history counts (`training.repeats`)."""
 
     @property
     def max_length(self) -> int:
@@ -88,7 +90,7 @@ class DimeRecLearner:
 
     def scorer(self) -> DimeRecScorer:
         """The model, asked as `serving` says."""
-        return DimeRecScorer(self.network, self.serving, self.seed)
+        return DimeRecScorer(self.network, self.serving, self.seed, self.repeat_weight)
 
     def item_vectors(self) -> Tensor:
         """Unit vectors `(items, dim)`."""

@@ -8,10 +8,14 @@ from bundle.write import publish
 from index.faiss_index import build_index
 from index.tuning import IndexKind
 from model.checkpoint import load_checkpoint
+from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.dataset import Dataset
 from training.errors import ConfigError, QualityError, TrainingError
+from training.evaluation import DimeRecScorer
+from training.repeats import fit_repeat_weight
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
+from training.splits import SPLITS
 
 VALIDATION = "validation/"
 """Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""
@@ -23,15 +27,18 @@ def publish_run(
     root: Path,
     *,
     index_kind: IndexKind | None = None,
+    repeat_weight: float | None = None,
     margin: float = 0.05,
     force: bool = False,
     source_revision: str | None = None,
 ) -> str:
     """Publish a run's best model with the index of its items and put it in service; returns the version.
 
-    `margin` is the relative fall (0 … 1) of the run's monitored metric, against the bundle in service, up to
-    which a model may replace it; `force` publishes whatever its metric. Raises QualityError beyond the
-    margin, ConfigError if the run was trained on other data, BundleError as `bundle.write.publish` does.
+    `repeat_weight` is what an item of the history counts where a request does not exclude such items; None:
+    fitted on validation. `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
+    bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
+    QualityError beyond the margin, ConfigError if the run was trained on other data, BundleError as
+    `bundle.write.publish` does.
     """
     config = read_run_config(run)
     if config.data_fingerprint != dataset.fingerprint:
@@ -46,11 +53,20 @@ def publish_run(
         dataset.catalogue,
         build_index(model.item_vectors().detach().numpy(), index_kind or "auto"),
         serving=config.training.serving,
+        repeat_weight=_repeat_weight(config, model, dataset) if repeat_weight is None else repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
         data_fingerprint=config.data_fingerprint,
         split=config.training.split,
         source_revision=source_revision,
     )
+
+
+def _repeat_weight(config: RunConfig[TrainingConfig], model: DimeRec, dataset: Dataset) -> float:
+    training = config.training
+    if training.serving.merge == "max":
+        return 1.0
+    scorer = DimeRecScorer(model, training.serving, training.seed)
+    return fit_repeat_weight(scorer, SPLITS[training.split](dataset).validation)
 
 
 def _best(run: Path, config: RunConfig[TrainingConfig]) -> EpochRecord:

@@ -14,6 +14,7 @@ from training.baselines.popularity import Popularity
 from training.config import TrainingConfig
 from training.dataset import Dataset, write_dataset
 from training.evaluation import DimeRecScorer, evaluate
+from training.repeats import fit_repeat_weight
 from training.run import BEST_FILE, RunConfig, open_run
 from training.splits import by_time, leave_one_out
 
@@ -61,8 +62,11 @@ def test_a_run_is_measured_next_to_the_baselines(
 
     report = json.loads((run_directory / "evaluation-test.json").read_text())
     split = leave_one_out(dataset)
+    model, serving = make_model(ITEMS), make_serving()
+    repeat_weight = fit_repeat_weight(DimeRecScorer(model, serving), split.validation)
+    assert report["recommenders"]["DimeRec"]["settings"]["repeat_weight"] == pytest.approx(repeat_weight)
     scorers = {
-        "DimeRec": DimeRecScorer(make_model(ITEMS), make_serving()),
+        "DimeRec": DimeRecScorer(model, serving, repeat_weight=repeat_weight),
         "ItemKNN": ItemKNN.tuned(split, ITEMS),
         "Popularity": Popularity(split.train, ITEMS),
     }

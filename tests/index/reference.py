@@ -21,18 +21,26 @@ def eligible_rows(catalogue: Catalogue, query: Query) -> list[int]:
     ]
 
 
-def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], k: int) -> list[int]:
-    """The union of every interest's nearest eligible items."""
+def seen_rows(query: Query) -> set[int]:
+    return set() if query.seen is None or query.seen_weight == 1 else set(query.seen.tolist())
+
+
+def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query) -> list[int]:
+    """The union of every interest's nearest eligible items, as many more as are seen."""
     union: set[int] = set()
+    count = depth(query.k) + len(seen_rows(query) & set(rows))
     for line in cosines:
-        union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[: depth(k)])
+        union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)
 
 
 def contributions(
     cosines: Sequence[Sequence[float]], pool: Sequence[int], query: Query
 ) -> dict[int, list[float]]:
-    """What each interest gives to each item: its part of the softmax over the pool, or its cosine."""
+    """What each interest gives to each item: its part of the softmax over the pool, or its cosine.
+
+    A part counts as often as the query says of a seen item.
+    """
     if query.merge == "max":
         return {row: [line[row - 1] for line in cosines] for row in pool}
     given: dict[int, list[float]] = {row: [] for row in pool}
@@ -40,7 +48,8 @@ def contributions(
     for weight, line in zip(weights, cosines, strict=True):
         total = sum(math.exp(line[row - 1] / query.temperature) for row in pool)
         for row in pool:
-            given[row].append(weight * math.exp(line[row - 1] / query.temperature) / total)
+            times = query.seen_weight if row in seen_rows(query) else 1
+            given[row].append(times * weight * math.exp(line[row - 1] / query.temperature) / total)
     return given
 
 
@@ -61,7 +70,7 @@ def assert_answers(found: Retrieval, query: Query, vectors: Vectors, catalogue: 
     """Every choice of ``found`` is the best that the loops know, given the choices before it."""
     rows = eligible_rows(catalogue, query)
     cosines = (query.interests.astype(float) @ vectors.astype(float).T).tolist()
-    given = contributions(cosines, pool_of(cosines, rows, query.k), query)
+    given = contributions(cosines, pool_of(cosines, rows, query), query)
     merge = max if query.merge == "max" else sum
     scores = {row: merge(values) for row, values in given.items()}
     best = sorted(scores, key=lambda row: (-scores[row], row))

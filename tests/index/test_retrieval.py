@@ -11,6 +11,7 @@ from index.catalogue import Catalogue
 from index.errors import QueryError, VectorError
 from index.exact import ExactIndex
 from index.faiss_index import build_index
+from index.merging import Merge
 from index.retrieval import LARGEST_ASK, Query, Retrieval, Retriever
 from index.vector_index import Rows, VectorIndex, Vectors
 from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
@@ -62,15 +63,21 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         excluded |= nearest(vectors, interests[0], draw(st.integers(0, items)))
     names = st.frozensets(st.sampled_from([*CATEGORIES, "unknown"]), max_size=3)
     parts = draw(st.lists(st.integers(1, 5), min_size=len(interests), max_size=len(interests)))
+    merge: Merge = draw(st.sampled_from(["mean", "max"]))
+    seen = draw(st.lists(st.integers(0, items), max_size=min(items, 60)))
+    if draw(st.booleans()):
+        seen += sorted(nearest(vectors, interests[0], draw(st.integers(0, min(items, 60)))))
     return Query(
         interests,
         k=draw(st.integers(1, 60)),
         excluded=excluded if draw(st.booleans()) else np.array(sorted(excluded), dtype=np.int64),
         categories=draw(st.none() | names),
         diversity=draw(st.sampled_from([0.0, 0.3, 1.0])),
-        merge=draw(st.sampled_from(["mean", "max"])),
+        merge=merge,
         temperature=draw(st.sampled_from([0.01, 0.07, 1.0])),
         weights=draw(st.none() | st.just(np.array(parts, dtype=np.float32) / sum(parts))),
+        seen=draw(st.none() | st.just(np.array(seen, dtype=np.int64))),
+        seen_weight=draw(st.sampled_from([1.0, 0.001, 5.0])) if merge == "mean" else 1.0,
     )
 
 
@@ -259,6 +266,8 @@ def test_similar_items_are_the_nearest_others(items: int) -> None:
         ({"weights": np.array([0.9], dtype=np.float32)}, "weights must be 1 numbers of sum 1, none below 0"),
         ({"weights": np.array([0.5, 0.5], dtype=np.float32)}, "weights must be 1 numbers of sum 1"),
         ({"weights": np.array([np.nan], dtype=np.float32)}, "weights must be 1 numbers of sum 1"),
+        ({"seen_weight": 0.0}, "seen_weight must be 1e-06"),
+        ({"seen_weight": 0.5, "merge": "max"}, "seen_weight must be 1 where merge is max"),
         ({"merge": "median"}, "merge must be mean or max, not 'median'"),
         ({"interests": np.empty((0, DIM), dtype=np.float32)}, "interests must be 1 … 1024, not 0"),
     ],
@@ -277,6 +286,8 @@ def test_what_does_not_fit_the_catalogue_is_refused() -> None:
         retriever.retrieve([Query(vectors[:1], 10, excluded=frozenset([121]))])
     with pytest.raises(QueryError, match="excluded rows must lie in 1 … 120"):
         retriever.retrieve([Query(vectors[:1], 10, excluded=np.array([-1]))])
+    with pytest.raises(QueryError, match="seen rows must lie in 1 … 120"):
+        retriever.retrieve([Query(vectors[:1], 10, seen=np.array([121]), seen_weight=0.5)])
     with pytest.raises(VectorError, match="9 dimensions, the index has 8"):
         retriever.retrieve([Query(make_unit_vectors(1, 9), 10)])
     with pytest.raises(VectorError, match="rows must lie in 1 … 120"):

@@ -97,6 +97,20 @@ def test_answers_are_the_nearest_items_of_the_interests(
     assert sum(interest.weight for interest in answer.interests) == pytest.approx(1.0, abs=1e-5)
 
 
+def test_seen_items_come_as_often_as_users_come_back(tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path / "any")
+    publish_tiny_bundle(tmp_path / "never", repeat_weight=1e-6)
+    any_other, never = (Engine(load(tmp_path / name)) for name in ("any", "never"))
+    history = list(range(1, 60))
+    wish = request(history, excluded=NOTHING, k=20)
+    (counted,), (discounted,) = any_other.recommend([wish]), never.recommend([wish])
+    assert {item.row for item in counted.items} & set(history)
+    assert len(discounted.items) == 20
+    assert not {item.row for item in discounted.items} & set(history)
+    (all_of_it,) = never.recommend([request(history, excluded=np.arange(60, 201), k=59)])
+    assert {item.row for item in all_of_it.items} == set(history)
+
+
 def test_top_categories_are_those_of_answered_items(engine: Engine) -> None:
     (answer,) = engine.recommend([request([3, 7, 50], k=5)])
     answered = {name for item in answer.items for name in engine.catalogue.category(item.row)}

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.exact import ExactIndex
+from index.merging import Merge
 from index.retrieval import Query, Retriever
 from model.batch import collate
 from model.dimerec import DimeRec
@@ -97,12 +98,12 @@ def test_nothing_to_predict_is_said() -> None:
 
 
 def dimerec_case(
-    interest_mode: str = "generated", merge: str = "mean"
+    interest_mode: str = "generated", merge: str = "mean", repeat_weight: float = 1.0
 ) -> tuple[DimeRec, Histories, DimeRecScorer]:
     dataset = random_dataset(np.random.default_rng(5), np.arange(3, 33), items=40)
     model = make_model(40, interests=4)
     serving = make_serving(interest_mode=interest_mode, merge=merge, draws=3)
-    return model, leave_one_out(dataset).test.histories, DimeRecScorer(model, serving, seed=7)
+    return model, leave_one_out(dataset).test.histories, DimeRecScorer(model, serving, 7, repeat_weight)
 
 
 @pytest.mark.parametrize("interest_mode", ["generated", "guidance", "both"])
@@ -135,9 +136,9 @@ def test_another_seed_draws_other_interests() -> None:
     assert not np.allclose(scorer.score(histories), other.score(histories))
 
 
-@pytest.mark.parametrize("merge", ["mean", "max"])
-def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: str) -> None:
-    model, histories, scorer = dimerec_case("both", merge)
+@pytest.mark.parametrize(("merge", "repeat_weight"), [("mean", 1.0), ("mean", 0.01), ("max", 1.0)])
+def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: Merge, repeat_weight: float) -> None:
+    model, histories, scorer = dimerec_case("both", merge, repeat_weight)
     with torch.inference_mode():
         interests = scorer.interests(histories).numpy()
         vectors = model.item_vectors().numpy()
@@ -155,6 +156,8 @@ def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: str) -> None:
             merge=merge,
             temperature=0.07,
             weights=np.array([0.25] * 3 + [0.0625] * 4, dtype=np.float32),
+            seen=histories[row],
+            seen_weight=repeat_weight,
         )
         candidates = retriever.retrieve([query])[0].candidates
         assert [candidate.row for candidate in candidates] == top[row].tolist()

@@ -42,6 +42,12 @@ def test_a_published_run_is_current_and_whole(tmp_path: Path, runs: Path, datase
     assert bundle.index.kind == "flat"
 
 
+def test_a_bundle_knows_how_often_users_come_back(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    assert load(tmp_path, publish_run(runs / "good", dataset, tmp_path)).manifest.repeat_weight < 0.1
+    chosen = publish_run(runs / "good", dataset, tmp_path, repeat_weight=1.0)
+    assert load(tmp_path, chosen).manifest.repeat_weight == 1
+
+
 def test_a_model_that_fell_by_more_than_the_margin_is_refused_unless_forced(
     tmp_path: Path, runs: Path, dataset: Dataset
 ) -> None:

@@ -10,6 +10,8 @@ from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Asked
 from training.config import TrainingConfig
 from training.learner import DimeRecLearner, Learner
+from training.repeats import fit_repeat_weight
+from training.splits import Split
 
 STEPS = (1, 2, 4, 8, 16)
 DRAWS = (1, 4, 8, 16)
@@ -27,12 +29,13 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration, and the ways of asking."""
-        return {**super().settings, "asked": [serving.model_dump(mode="json") for serving in self._ways()]}
+        asked = [{**serving.model_dump(mode="json"), "repeat_weight": "fitted"} for serving in self._ways()]
+        return {**super().settings, "asked": asked}
 
-    def asked(self, learner: Learner) -> tuple[Asked, ...]:
+    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
         trained = cast(DimeRecLearner, learner)
-        return tuple(_asked(trained, serving) for serving in self._ways())
+        return tuple(_asked(trained, serving, split) for serving in self._ways())
 
     def _ways(self) -> list[ServingDefaults]:
         return list(dict.fromkeys([self.config.serving, *self._others()]))
@@ -49,15 +52,20 @@ class DimeRecRecipe(NetworkRecipe):
                 yield generated.model_copy(update={"steps": steps, "draws": draws})
 
 
-def _asked(learner: DimeRecLearner, serving: ServingDefaults) -> Asked:
+def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Asked:
+    learner = replace(learner, serving=serving)
+    if serving.merge == "mean":
+        repeat_weight = fit_repeat_weight(learner.scorer(), split.validation)
+        learner = replace(learner, repeat_weight=repeat_weight)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
     return Asked(
-        scorer=replace(learner, serving=serving).scorer(),
+        scorer=learner.scorer(),
         steps=serving.steps if draws else None,
         draws=serving.draws if draws else None,
         interest_mode=serving.interest_mode,
         guidance_share=serving.guidance_share if shared else None,
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
+        repeat_weight=learner.repeat_weight if serving.merge == "mean" else None,
     )

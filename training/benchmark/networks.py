@@ -40,14 +40,14 @@ class NetworkRecipe:
         learner.load(budget.directory / BEST_FILE)
         learner.network.to(choose_device(config.device)).eval()
         return Fitted(
-            self.asked(learner),
+            self.asked(learner, split),
             train_s=best.seconds,
             epochs=best.epoch,
             item_vectors=learner.item_vectors().detach().float().cpu().numpy(),
         )
 
-    def asked(self, learner: Learner) -> tuple[Asked, ...]:
-        """The ways in which the trained network is asked."""
+    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:  # noqa: ARG002
+        """The ways in which the trained network is asked; what they choose, they choose on validation."""
         return (Asked(learner.scorer()),)
 
 
@@ -57,7 +57,7 @@ class DiffusionRecipe(NetworkRecipe):
 
     config: DiffusionConfig
 
-    def asked(self, learner: Learner) -> tuple[Asked, ...]:
+    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:  # noqa: ARG002
         """One way, with the configuration's `steps`."""
         steps = self.config.steps
         return (Asked(cast(DiffusionBaseline, learner).scorer(steps), steps=steps, draws=1),)

@@ -29,6 +29,8 @@ class Asked:
     """How the scores of several interests become one."""
     temperature: float | None = None
     """Of the softmaxes that are merged."""
+    repeat_weight: float | None = None
+    """What an item of the history counts, fitted on validation."""
     ms_per_user: float | None = None
     """Time for one user where the scorer only tells what was answered elsewhere; None: it is timed."""
 

@@ -75,6 +75,8 @@ class Row(Identity):
     """None also in rows older than it: there each interest counted the same."""
     merge: str | None
     temperature: float | None
+    repeat_weight: float | None = None
+    """None also in rows older than it: there an item of the history counted as any other."""
     part: Part
     filtered: bool
     """Whether items of the history are left out of the ranking, as when serving."""
@@ -139,6 +141,7 @@ def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: 
             "guidance_share": asked.guidance_share,
             "merge": asked.merge,
             "temperature": asked.temperature,
+            "repeat_weight": asked.repeat_weight,
             "part": found.part,
             "filtered": found.filtered,
             "targets": len(found.evaluation.ranks),
