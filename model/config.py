@@ -56,7 +56,12 @@ class Architecture(BaseModel):
     hidden: int = Field(256, ge=8, le=8192, description="mlp: hidden width of the denoiser")
     layers: int = Field(2, ge=1, le=16, description="mlp: residual layers of the denoiser")
 
-    temperature: float = Field(0.05, gt=0, le=10, description="τ of every softmax over items")
+    temperature: float | None = Field(
+        None,
+        gt=0,
+        le=10,
+        description="τ of every softmax over items; unset: .05, in training .1 where the log is dense",
+    )
     negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
     later_weight: float = Field(
         1.0, ge=0, description="ω of L_gem on an item after the next, chosen at random, the nearest likeliest"
@@ -83,6 +88,11 @@ class Architecture(BaseModel):
     def depth(self) -> int:
         """Transformer blocks: `blocks`, or 2 where it is unset."""
         return 2 if self.blocks is None else self.blocks
+
+    @property
+    def tau(self) -> float:
+        """τ: `temperature`, or .05 where it is unset."""
+        return 0.05 if self.temperature is None else self.temperature
 
     @property
     def guidance_vectors(self) -> int:

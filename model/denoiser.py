@@ -30,7 +30,7 @@ class PosteriorDenoiser(nn.Module):
         self.log_scale = _per_level(config)
         self.trust = _per_level(config)
         with torch.no_grad():
-            self.trust.weight[:, 0] = config.temperature * concentrations(
+            self.trust.weight[:, 0] = config.tau * concentrations(
                 mean_cosines(config.timesteps, config.signal), config.dim
             )
 

@@ -160,10 +160,13 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
     outcome.check()
 
 
-def test_a_dense_log_is_measured_with_the_depth_it_was_trained_with(tmp_path: Path) -> None:
+def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_with(tmp_path: Path) -> None:
     dataset = cyclic_dataset(users=150)  # 37 training events per item
     dense = Data("dense", dataset, leave_one_out(dataset))
-    assert {row.epochs for row in do(dense, tiny(False, "epochs=1"), tmp_path)} == {1}
+    unset = [override for override in TINY if not override.startswith("serving.temperature")]
+    rows = do(dense, DimeRecRecipe(load_config(None, [*unset, "epochs=1"])), tmp_path)
+    assert {row.epochs for row in rows} == {1}
+    assert {row.temperature for row in rows if row.merge == "mean"} == {0.1}
     assert len({tensor for tensor in _tensors(tmp_path) if tensor.endswith(".qkv.weight")}) == 4
 
 

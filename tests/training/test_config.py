@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from model.config import ModelConfig
 from training.baselines.sasrec import SASRecConfig
 from training.config import Optimisation, TrainingConfig, load_config, override, typical_dropout
 from training.errors import ConfigError
@@ -64,6 +65,26 @@ def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> Non
 
     assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
     assert blocks(300, "model.blocks=1") == 1
+
+
+def test_a_dense_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
+    def temperatures(events_per_item: int, *overrides: str) -> tuple[float, float]:
+        config = override(load_config(None), overrides).fitted_to(events=100 * events_per_item, items=100)
+        return config.learner(100).network.config.tau, config.serving.temperature
+
+    assert [temperatures(10), temperatures(29)] == [(0.05, 0.05)] * 2
+    assert [temperatures(30), temperatures(300)] == [(0.1, 0.1)] * 2
+    assert temperatures(300, "model.temperature=0.2") == (0.2, 0.2)
+    assert temperatures(300, "serving.temperature=0.05") == (0.1, 0.05)
+    assert temperatures(300, "model.temperature=0.2", "serving.draws=2") == (0.2, 0.2)
+
+
+def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
+    older = ModelConfig(items=100, blocks=None, temperature=None)
+    config = load_config(None).continuing(older).fitted_to(events=30_000, items=100)
+    assert (config.model.blocks, config.model.temperature, config.serving.temperature) == (2, 0.05, 0.05)
+    chosen = load_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
+    assert (chosen.model.blocks, chosen.model.temperature) == (3, 0.07)
 
 
 @pytest.mark.parametrize("config", [load_config(None), SASRecConfig()], ids=["dimerec", "sasrec"])

@@ -29,19 +29,21 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration, and the ways of asking."""
-        asked = [{**serving.model_dump(mode="json"), "repeat_weight": "fitted"} for serving in self._ways()]
+        asked = [
+            {**serving.model_dump(mode="json"), "repeat_weight": "fitted"}
+            for serving in self._ways(self.config.serving)
+        ]
         return {**super().settings, "asked": asked}
 
     def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
         trained = cast(DimeRecLearner, learner)
-        return tuple(_asked(trained, serving, split) for serving in self._ways())
+        return tuple(_asked(trained, serving, split) for serving in self._ways(trained.serving))
 
-    def _ways(self) -> list[ServingDefaults]:
-        return list(dict.fromkeys([self.config.serving, *self._others()]))
+    def _ways(self, serving: ServingDefaults) -> list[ServingDefaults]:
+        return list(dict.fromkeys([serving, *self._others(serving)]))
 
-    def _others(self) -> Iterator[ServingDefaults]:
-        serving = self.config.serving
+    def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
         for merge in ("max", "mean"):
             yield serving.model_copy(update={"interest_mode": "guidance", "merge": merge})
         generated = serving.model_copy(update={"interest_mode": "generated"})

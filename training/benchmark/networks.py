@@ -33,7 +33,7 @@ class NetworkRecipe:
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
         """Train in the budget's directory, or resume there, and take the epoch that validated best."""
         given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
-        config = type(self.config).model_validate(self.config.model_dump() | given)
+        config = type(self.config).model_validate(self.config.model_dump(exclude_unset=True) | given)
         config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
         best = train(dataset, config, budget.directory, budget.observer).best
         learner = config.learner(len(dataset.catalogue))
