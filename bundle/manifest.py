@@ -74,8 +74,16 @@ class ServingDefaults(_Part):
     )
     diversity: float = Field(0.0, ge=0, le=1, description="weight of category overlap when re-ranking")
     temperature: float = Field(
-        DEFAULT_TEMPERATURE, ge=0.001, le=1000, description="τ of the softmax over hits when merging"
+        DEFAULT_TEMPERATURE,
+        ge=0.001,
+        le=1000,
+        description="τ of the softmax over hits when merging; unset: in training the model's",
     )
+
+    @property
+    def temperature_is_unset(self) -> bool:
+        """Whether `temperature` is nobody's choice."""
+        return "temperature" not in self.model_fields_set
 
 
 class Manifest(_Part):

@@ -235,8 +235,10 @@ def _serving(trained: _Trained, asked: dict[str, Any]) -> ServingDefaults:
 def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
     if serving.merge == "max":
         return 1.0
-    if trained.repeat_weight is not None:
+    if trained.repeat_weight is not None and serving == trained.serving:
         return trained.repeat_weight
+    if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
+        return 1.0
     return fit_repeat_weight(DimeRecScorer(trained.model, serving, seed), split.validation)
 
 

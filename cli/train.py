@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from bundle.manifest import ServingDefaults
 from bundle.read import load
 from cli.bars import Bars
 from training.config import TrainingConfig, load_config
@@ -75,11 +76,16 @@ def show(config: TrainingConfig, console: Console) -> None:
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
             if not isinstance(value, BaseModel):
-                setting = f"# {key} =" if value is None else f"{key} = {_toml(value)}"
+                unset = value is None or (key == "temperature" and _follows(section))
+                setting = f"# {key} =" if unset else f"{key} = {_toml(value)}"
                 is_choice = get_origin(field.annotation) is Literal
                 choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
                 lines.append(f"{setting:<40}# {field.description}{choices}")
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def _follows(section: BaseModel) -> bool:
+    return isinstance(section, ServingDefaults) and section.temperature_is_unset
 
 
 def _toml(value: object) -> str:

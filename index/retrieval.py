@@ -4,7 +4,8 @@ What a query means (and what the plain-loop reference in the tests computes): ev
 ``depth(k)`` nearest *eligible* items, those neither excluded nor outside the asked categories. Their union is
 scored over all interests (:mod:`index.merging`). The best ``k`` are the answer or, with diversity, ``k``
 chosen greedily from the best ``depth(k)``: always ``k`` candidates, or every eligible item. Where seen items
-are weighed otherwise than the rest, an interest brings as many more as there are eligible ones of them.
+count less than the rest, an interest brings as many more as there are eligible ones of them; where they count
+more, all of these join the union.
 
 How it is found: the index is asked for more hits than needed, for the ineligible ones to be dropped. Where an
 interest then has too few, it is asked again, deeper; where that would cost more than scoring every eligible
@@ -164,7 +165,7 @@ class Retriever:
         eligible[[0, -1]] = False
         count = int(np.count_nonzero(eligible))
         seen = np.unique(seen[eligible[seen]])
-        wanted = min(depth(query.k) + len(seen), count)
+        wanted = min(depth(query.k) + (len(seen) if query.seen_weight < 1 else 0), count)
         ask = self._first_ask(count, len(excluded) + rarity * wanted, filtered=query.categories is not None)
         return _Plan(query, eligible, count, seen, wanted, ask)
 
@@ -199,6 +200,8 @@ class Retriever:
     def _answer(self, plan: "_Plan") -> Retrieval:
         query = plan.query
         pool = self._score_all(plan) if plan.pool is None else plan.pool
+        if query.seen_weight > 1:
+            pool = np.union1d(pool, plan.seen)
         if not len(pool):
             interests = len(query.interests)
             return Retrieval([], np.full(interests, 1 / interests, dtype=np.float32))

@@ -58,7 +58,7 @@ class Architecture(BaseModel):
 
     temperature: float | None = Field(
         None,
-        gt=0,
+        ge=0.001,
         le=10,
         description="τ of every softmax over items; unset: .05, in training .1 where the log is dense",
     )

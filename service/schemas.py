@@ -84,7 +84,11 @@ class RecommendRequest(_Request):
         examples=[["50", "181", "172"]],
     )
     k: K = Field(10, description="how many items", examples=[10])
-    exclude_seen: bool = Field(True, description="leave out stored and given history")
+    exclude_seen: bool = Field(
+        True,
+        description="leave out stored and given history; if not, the history that is read counts as often as"
+        " users of the training log come back to an item",
+    )
     exclude: list[Id] = Field(
         [], max_length=1_000, description="items to leave out besides", examples=[["12"]]
     )

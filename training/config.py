@@ -95,7 +95,7 @@ class TrainingConfig(Optimisation):
         }
         unset = {key: value for key, value in typical.items() if getattr(self.model, key) is None}
         model, serving = self.model.model_copy(update=unset), self.serving
-        if "temperature" not in serving.model_fields_set:
+        if serving.temperature_is_unset:
             serving = serving.model_copy(update={"temperature": model.tau})
         return self.model_copy(update={"model": model, "serving": serving})
 

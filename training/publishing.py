@@ -43,6 +43,8 @@ def publish_run(
     config = read_run_config(run)
     if config.data_fingerprint != dataset.fingerprint:
         raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
+    if repeat_weight not in (None, 1) and config.training.serving.merge == "max":
+        raise ConfigError("a repeat weight needs serving.merge mean, the run has max: leave it out")
     best = _best(run, config)
     if not force:
         _check_quality(root, config.training, best, margin)

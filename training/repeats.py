@@ -7,16 +7,19 @@ log ever returns to one. One factor on their probabilities sets that right.
 import math
 
 import numpy as np
+import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit, softmax
+from scipy.special import expit, logsumexp
 
 from index.retrieval import LARGEST_SEEN_WEIGHT
+from training.metrics import Scores
 from training.scoring import Scorer
 from training.splits import Targets
 
 _TARGETS = 2_000
 """So many held-out events tell one number well enough."""
-_BATCH = 256
+_SCORES_IN_MEMORY = 2**22
+_LARGEST_BATCH = 256
 
 
 def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
@@ -29,25 +32,20 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     chosen = targets.sample(_TARGETS, np.random.default_rng(0))
     if not len(chosen):
         return 1.0
-    log_odds, returned = [], 0
-    for first in range(0, len(chosen), _BATCH):
-        histories = chosen.histories.batch(first, _BATCH)
-        scores = scorer.score(histories).astype(np.float64)
-        rows, positions = histories.flattened()
-        seen = np.zeros(scores.shape, np.bool_)
-        seen[rows, histories.items[positions] - 1] = True
-        probabilities = softmax(scores, axis=1)
-        of_seen = np.where(seen, probabilities, 0).sum(axis=1)
-        of_new = np.where(seen, 0, probabilities).sum(axis=1)
-        with np.errstate(divide="ignore"):  # all seen, or none likely: the odds are infinite or 0
-            log_odds.append(np.log(of_seen) - np.log(of_new))
-        items = chosen.items[first : first + _BATCH]
-        returned += int(np.count_nonzero(seen[np.arange(len(items)), items - 1]))
-    odds = np.concatenate(log_odds)
-    expected = (returned + 0.5) * len(odds) / (len(odds) + 1)
+    size = min(_LARGEST_BATCH, max(1, _SCORES_IN_MEMORY // scorer.items))
+    log_odds: list[float] = []
+    returned = 0
+    for first in range(0, len(chosen), size):
+        histories = chosen.histories.batch(first, size)
+        scores = scorer.score(histories)
+        for row, target in enumerate(chosen.items[first : first + size]):
+            seen = np.unique(histories[row])
+            log_odds.append(_log_odds(scores[row], seen - 1))
+            returned += target in seen
+    expected = (returned + 0.5) * len(log_odds) / (len(log_odds) + 1)
 
     def surplus(log_weight: float) -> float:
-        return float(expit(odds + log_weight).sum() - expected)
+        return float(expit(np.array(log_odds) + log_weight).sum() - expected)
 
     most = math.log(LARGEST_SEEN_WEIGHT)
     if surplus(-most) >= 0:
@@ -55,3 +53,12 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     if surplus(most) <= 0:
         return LARGEST_SEEN_WEIGHT
     return math.exp(brentq(surplus, -most, most, xtol=1e-4))
+
+
+def _log_odds(scores: Scores, chosen: npt.NDArray[np.integer]) -> float:
+    """How much likelier one of the `chosen` columns is than any other, as a logarithm."""
+    others = np.ones(len(scores), np.bool_)
+    others[chosen] = False
+    if not others.any():
+        return math.inf
+    return float(logsumexp(scores[chosen].astype(np.float64)) - logsumexp(scores[others].astype(np.float64)))

@@ -55,7 +55,9 @@ def test_version(dimerec: Run) -> None:
 
 def test_every_key_of_a_training_run_is_shown_with_its_default_and_its_choices(dimerec: Run) -> None:
     shown = dimerec("train", "--show-config").out
-    assert TrainingConfig.model_validate(tomllib.loads(shown)) == TrainingConfig()
+    read = TrainingConfig.model_validate(tomllib.loads(shown))
+    assert read == TrainingConfig()
+    assert read.fitted_to(30_000, 100) == TrainingConfig().fitted_to(30_000, 100)
     lines = {line.lstrip("# ").split(" =")[0]: line for line in shown.splitlines() if " =" in line}
     parts = (TrainingConfig, Architecture, ServingDefaults)
     assert {*lines, "model", "serving"} == {key for part in parts for key in part.model_fields}

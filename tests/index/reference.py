@@ -26,9 +26,10 @@ def seen_rows(query: Query) -> set[int]:
 
 
 def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query) -> list[int]:
-    """The union of every interest's nearest eligible items, as many more as are seen."""
-    union: set[int] = set()
-    count = depth(query.k) + len(seen_rows(query) & set(rows))
+    """The union of every interest's nearest eligible items; room for seen ones, or all of them."""
+    seen = seen_rows(query) & set(rows)
+    union: set[int] = seen if query.seen_weight > 1 else set()
+    count = depth(query.k) + (len(seen) if query.seen_weight < 1 else 0)
     for line in cosines:
         union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)

@@ -103,6 +103,15 @@ def test_exact_indexes_answer_as_the_plain_loops_do(kind: str, items: int, data:
         assert_answers(found, query, vectors, catalogue)
 
 
+def test_seen_items_that_count_more_are_found_however_far_they_are() -> None:
+    index, catalogue, vectors = world(2500, "flat")
+    interest = make_unit_vectors(1, DIM, seed=3)
+    far = np.argsort(vectors @ interest[0])[1000:1005] + 1
+    query = Query(interest, 5, temperature=1.0, seen=far, seen_weight=1000.0)
+    (found,) = Retriever(index, catalogue).retrieve([query])
+    assert {candidate.row for candidate in found.candidates} == set(far.tolist())
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 @settings(max_examples=40, **PATIENT)
 @given(asked=st.lists(queries(3000), max_size=4))

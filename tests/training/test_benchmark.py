@@ -170,6 +170,12 @@ def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_w
     assert len({tensor for tensor in _tensors(tmp_path) if tensor.endswith(".qkv.weight")}) == 4
 
 
+def test_a_temperature_for_serving_is_another_setting_even_if_it_is_the_default_one() -> None:
+    unset, chosen = (DimeRecRecipe(load_config(None, some)) for some in ([], ["serving.temperature=0.05"]))
+    assert unset.settings != chosen.settings
+    assert unset.settings["asked"] != chosen.settings["asked"]
+
+
 def _tensors(store: Path) -> list[str]:
     (best,) = store.glob("runs/*/best.safetensors")
     with safe_open(best, framework="pt") as file:

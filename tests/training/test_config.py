@@ -79,6 +79,11 @@ def test_a_dense_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
     assert temperatures(300, "model.temperature=0.2", "serving.draws=2") == (0.2, 0.2)
 
 
+def test_a_temperature_that_serving_could_not_have_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"model\.temperature: .* 0\.001"):
+        load_config(None, ["model.temperature=0.0005"])
+
+
 def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
     older = ModelConfig(items=100, blocks=None, temperature=None)
     config = load_config(None).continuing(older).fitted_to(events=30_000, items=100)

@@ -48,6 +48,19 @@ def test_a_bundle_knows_how_often_users_come_back(tmp_path: Path, runs: Path, da
     assert load(tmp_path, chosen).manifest.repeat_weight == 1
 
 
+def test_a_repeat_weight_needs_probabilities(tmp_path: Path, dataset: Dataset) -> None:
+    nearest = config(epochs=1, serving={"steps": 2, "draws": 2, "merge": "max"})
+    train(dataset, nearest, tmp_path / "run", Watcher())
+    with pytest.raises(ConfigError, match=r"needs serving\.merge mean"):
+        publish_run(tmp_path / "run", dataset, tmp_path / "root", repeat_weight=0.5)
+    assert (
+        load(
+            tmp_path / "root", publish_run(tmp_path / "run", dataset, tmp_path / "root")
+        ).manifest.repeat_weight
+        == 1
+    )
+
+
 def test_a_model_that_fell_by_more_than_the_margin_is_refused_unless_forced(
     tmp_path: Path, runs: Path, dataset: Dataset
 ) -> None:

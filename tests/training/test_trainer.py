@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from index.catalogue import Catalogue
 from model.checkpoint import load_checkpoint
+from tests.factories import make_model
 from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig, typical_dropout
 from training.cooccurrence import item_directions
@@ -299,6 +300,16 @@ def test_a_warm_start_has_the_depth_of_the_older_model_where_nobody_chose_one(tm
     train(dense, contextual, tmp_path / "warm", Watcher(), initial)
     depths = [load_checkpoint(tmp_path / run / BEST_FILE).config.depth for run in ("old", "warm")]
     assert depths == [2, 2]
+
+
+def test_a_warm_start_from_a_model_that_left_its_depth_open(tmp_path: Path) -> None:
+    dataset = cyclic_dataset(users=150)
+    fields = config().model.model_copy(update={"guidance": "contextual"}).model_dump(exclude={"blocks"})
+    initial = Initial(make_model(40, **fields), dataset.catalogue, "v1")
+    contextual = config(epochs=1, model=config().model.model_copy(update={"guidance": "contextual"}))
+    train(dataset, contextual, tmp_path, Watcher(), initial)
+    warm = load_checkpoint(tmp_path / BEST_FILE).config
+    assert (warm.depth, warm.tau) == (2, 0.05)
 
 
 def first_epoch(outcome: Outcome) -> dict[str, float]:

@@ -29,11 +29,9 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration, and the ways of asking."""
-        asked = [
-            {**serving.model_dump(mode="json"), "repeat_weight": "fitted"}
-            for serving in self._ways(self.config.serving)
-        ]
-        return {**super().settings, "asked": asked}
+        serving = self.config.serving
+        asked = [{**_written(way), "repeat_weight": "fitted"} for way in self._ways(serving)]
+        return {**super().settings, "serving": _written(serving), "asked": asked}
 
     def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
@@ -52,6 +50,11 @@ class DimeRecRecipe(NetworkRecipe):
             within = [steps for steps in STEPS if steps <= self.config.model.timesteps]
             for steps, draws in product(within, DRAWS):
                 yield generated.model_copy(update={"steps": steps, "draws": draws})
+
+
+def _written(serving: ServingDefaults) -> dict[str, Any]:
+    unset = {"temperature": None} if serving.temperature_is_unset else {}
+    return serving.model_dump(mode="json") | unset
 
 
 def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Asked:
