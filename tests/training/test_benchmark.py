@@ -437,6 +437,12 @@ def test_markdown_tells_the_numbers(chances: tuple[Store, Outcome]) -> None:
     assert "chance (None None)" in text
     assert "equal recall" not in text
     assert "probe" not in text
+    assert "\nSeen items kept:\n" in text
+    weighed = [
+        row.model_copy(update={"repeat_weight": 0.01}) for row in outcome.rows if row.model == "chance"
+    ]
+    others = [row for row in outcome.rows if row.model != "chance"]
+    assert "\nSeen items kept, by chance weighed by how often users come back," in render([*others, *weighed])
     for block in text.split("\n\n"):
         assert len({line.count("|") for line in block.strip().splitlines()}) == 1, block
 

@@ -83,7 +83,7 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     yield _table(served, _ACCURACY)
     yield "Beyond accuracy, and what it costs:"
     yield _table(served, _BEYOND)
-    yield "Seen items kept:"
+    yield _title_of_kept(kept)
     yield _table(kept, _ACCURACY)
     several = {line.first.run for line in removed if line.first.way > 0}
     asked = sorted(
@@ -93,6 +93,16 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     if asked:
         yield "The same model asked in other ways, seen items removed:"
         yield _table(asked, _ASKED)
+
+
+def _title_of_kept(kept: Sequence[Line]) -> str:
+    weighed = [line.label for line in kept if line.first.repeat_weight is not None]
+    if not weighed:
+        return "Seen items kept:"
+    return (
+        f"Seen items kept, by {', '.join(weighed)} weighed by how often users come back, by the others as any"
+        " item:"
+    )
 
 
 def _equal_recall(removed: Sequence[Line], points: Sequence[Point]) -> Iterator[str]:
