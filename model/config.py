@@ -60,7 +60,7 @@ class Architecture(BaseModel):
         None,
         ge=0.001,
         le=10,
-        description="τ of every softmax over items; unset: .05, in training .1 where the log is dense",
+        description="τ of every softmax over items; unset: .05, in training .1 where the log is small",
     )
     negatives: int = Field(1024, ge=1, description="shared negatives per step; ≥ items: the full softmax")
     later_weight: float = Field(

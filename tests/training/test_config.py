@@ -67,13 +67,13 @@ def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> Non
     assert blocks(300, "model.blocks=1") == 1
 
 
-def test_a_dense_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
-    def temperatures(events_per_item: int, *overrides: str) -> tuple[float, float]:
-        config = override(load_config(None), overrides).fitted_to(events=100 * events_per_item, items=100)
+def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
+    def temperatures(events: int, *overrides: str) -> tuple[float, float]:
+        config = override(load_config(None), overrides).fitted_to(events, items=100)
         return config.learner(100).network.config.tau, config.serving.temperature
 
-    assert [temperatures(10), temperatures(29)] == [(0.05, 0.05)] * 2
-    assert [temperatures(30), temperatures(300)] == [(0.1, 0.1)] * 2
+    assert [temperatures(300), temperatures(124_999)] == [(0.1, 0.1)] * 2
+    assert [temperatures(125_000), temperatures(10**7)] == [(0.05, 0.05)] * 2
     assert temperatures(300, "model.temperature=0.2") == (0.2, 0.2)
     assert temperatures(300, "serving.temperature=0.05") == (0.1, 0.05)
     assert temperatures(300, "model.temperature=0.2", "serving.draws=2") == (0.2, 0.2)
