@@ -21,7 +21,7 @@ from training.dataset import Dataset, load_dataset
 from training.draws import measure_draws
 from training.errors import ConfigError
 from training.evaluation import DEFAULT_KS, DimeRecScorer
-from training.repeats import fit_repeat_weight
+from training.repeats import repeat_weight
 from training.report import COMPARED_KS, Compared, Contestant, Part, Report, compare, write_report
 from training.run import BEST_FILE, read_run_config
 from training.splits import SPLITS, Split
@@ -119,9 +119,9 @@ def command(
     if trained is not None:
         _check_fit(trained, dataset, split)
         serving = _serving(trained, asked)
-        repeat_weight = _repeat_weight(trained, serving, held_out, seed)
-        scorer = DimeRecScorer(trained.model, serving, seed, repeat_weight)
-        settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": repeat_weight, "seed": seed}
+        weight = _repeat_weight(trained, serving, held_out, seed)
+        scorer = DimeRecScorer(trained.model, serving, seed, weight)
+        settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
     report = measure(contestants, dataset, held_out, part, seed).model_copy(update={"draws": found})
@@ -233,13 +233,11 @@ def _serving(trained: _Trained, asked: dict[str, Any]) -> ServingDefaults:
 
 
 def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
-    if serving.merge == "max":
-        return 1.0
     if trained.repeat_weight is not None and serving == trained.serving:
         return trained.repeat_weight
     if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
         return 1.0
-    return fit_repeat_weight(DimeRecScorer(trained.model, serving, seed), split.validation)
+    return repeat_weight(trained.model, serving, seed, split.validation)
 
 
 def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:

@@ -8,12 +8,10 @@ from bundle.write import publish
 from index.faiss_index import build_index
 from index.tuning import IndexKind
 from model.checkpoint import load_checkpoint
-from model.dimerec import DimeRec
+from training import repeats
 from training.config import TrainingConfig
 from training.dataset import Dataset
 from training.errors import ConfigError, QualityError, TrainingError
-from training.evaluation import DimeRecScorer
-from training.repeats import fit_repeat_weight
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
 from training.splits import SPLITS
 
@@ -49,26 +47,21 @@ def publish_run(
     if not force:
         _check_quality(root, config.training, best, margin)
     model = load_checkpoint(run / BEST_FILE)
+    if repeat_weight is None:
+        training, validation = config.training, SPLITS[config.training.split](dataset).validation
+        repeat_weight = repeats.repeat_weight(model, training.serving, training.seed, validation)
     return publish(
         root,
         model,
         dataset.catalogue,
         build_index(model.item_vectors().detach().numpy(), index_kind or "auto"),
         serving=config.training.serving,
-        repeat_weight=_repeat_weight(config, model, dataset) if repeat_weight is None else repeat_weight,
+        repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
         data_fingerprint=config.data_fingerprint,
         split=config.training.split,
         source_revision=source_revision,
     )
-
-
-def _repeat_weight(config: RunConfig[TrainingConfig], model: DimeRec, dataset: Dataset) -> float:
-    training = config.training
-    if training.serving.merge == "max":
-        return 1.0
-    scorer = DimeRecScorer(model, training.serving, training.seed)
-    return fit_repeat_weight(scorer, SPLITS[training.split](dataset).validation)
 
 
 def _best(run: Path, config: RunConfig[TrainingConfig]) -> EpochRecord:

@@ -11,7 +11,10 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
+from bundle.manifest import ServingDefaults
 from index.retrieval import LARGEST_SEEN_WEIGHT
+from model.dimerec import DimeRec
+from training.evaluation import DimeRecScorer
 from training.metrics import Scores
 from training.scoring import Scorer
 from training.splits import Targets
@@ -53,6 +56,13 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     if surplus(most) <= 0:
         return LARGEST_SEEN_WEIGHT
     return math.exp(brentq(surplus, -most, most, xtol=1e-4))
+
+
+def repeat_weight(model: DimeRec, serving: ServingDefaults, seed: int, targets: Targets) -> float:
+    """The factor for a model asked as `serving` says; 1 with merge `max`, which has no probabilities."""
+    if serving.merge == "max":
+        return 1.0
+    return fit_repeat_weight(DimeRecScorer(model, serving, seed), targets)
 
 
 def _log_odds(scores: Scores, chosen: npt.NDArray[np.integer]) -> float:

@@ -10,7 +10,7 @@ from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Asked
 from training.config import TrainingConfig
 from training.learner import DimeRecLearner, Learner
-from training.repeats import fit_repeat_weight
+from training.repeats import repeat_weight
 from training.splits import Split
 
 STEPS = (1, 2, 4, 8, 16)
@@ -59,9 +59,8 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
 
 def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Asked:
     learner = replace(learner, serving=serving)
-    if serving.merge == "mean":
-        repeat_weight = fit_repeat_weight(learner.scorer(), split.validation)
-        learner = replace(learner, repeat_weight=repeat_weight)
+    weight = repeat_weight(learner.network, serving, learner.seed, split.validation)
+    learner = replace(learner, repeat_weight=weight)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
     return Asked(
