@@ -14,6 +14,7 @@ from torch.nn import functional
 from model.config import ModelConfig
 from model.dropout import Dropout
 from model.embeddings import PositionTable
+from model.routing import route
 
 
 class Extractor(nn.Module):
@@ -46,7 +47,7 @@ class Extractor(nn.Module):
         return guidance
 
 
-def _visible_from_each_position(mask: Tensor) -> Tensor:
+def visible_from_each_position(mask: Tensor) -> Tensor:
     """`(batch, length, length)`: what position q may look at, its past and itself.
 
     A padded position sees itself, or its softmax would be NaN.
@@ -79,7 +80,7 @@ class SelfAttentive(Extractor):
         slots = torch.arange(mask.shape[1], device=mask.device)
         ages = (slots[:, None] - slots).clamp_min(0)
         logits = self._logits(vectors, mask)[:, :, None] - self._penalty(ages)
-        visible = _visible_from_each_position(mask)[:, None]
+        visible = visible_from_each_position(mask)[:, None]
         attention = logits.masked_fill(~visible, -torch.inf).softmax(-1)
         return (attention @ vectors[:, None]).transpose(1, 2)
 
@@ -119,20 +120,18 @@ class DynamicRouting(Extractor):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`, each of norm < 1 by the squash."""
-        votes = torch.einsum("bnd,kde->bkne", vectors, self.transform)
-        agreement = torch.zeros(votes.shape[:3], device=votes.device, dtype=votes.dtype)
-        fixed = votes.detach()  # only the last iteration is differentiated, as in the paper's code
-        for _ in range(self.iterations - 1):
-            capsules = self._route(fixed, agreement, mask)
-            agreement = agreement + torch.einsum("bkne,bke->bkn", fixed, capsules)
-        return self._route(votes, agreement, mask)
+        return self._routed(vectors, mask[:, None])[:, 0]
 
-    @staticmethod
-    def _route(votes: Tensor, agreement: Tensor, mask: Tensor) -> Tensor:
-        coupling = agreement.softmax(dim=1) * mask[:, None]
-        capsules = torch.einsum("bkn,bkne->bke", coupling, votes)
-        squared = capsules.square().sum(-1, keepdim=True)
-        return capsules * (squared / (1 + squared)) / (squared + 1e-9).sqrt()
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One pass: an event votes the same in every prefix; only which votes are counted differs."""
+        return self._routed(vectors, visible_from_each_position(mask))
+
+    def _routed(self, vectors: Tensor, visible: Tensor) -> Tensor:
+        """Interests of the histories that see `visible` `(batch, histories, length)` of the events."""
+        votes = torch.einsum("bnd,kde->bkne", vectors, self.transform)
+        agreement = torch.zeros((), device=votes.device, dtype=votes.dtype)
+        agreement = agreement.expand(*votes.shape[:2], *visible.shape[1:])
+        return route(votes, agreement, visible, self.iterations)
 
 
 class CausalTransformer(Extractor):
@@ -152,7 +151,7 @@ class CausalTransformer(Extractor):
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: the encoder is causal, so its state at a position is that prefix's guidance."""
-        visible = _visible_from_each_position(mask)[:, None]
+        visible = visible_from_each_position(mask)[:, None]
         states = self.dropout((vectors + self.positions(mask)) * self.scale)
         for block in self.blocks:
             states = block(states, visible)
@@ -187,7 +186,7 @@ class Contextual(Extractor):
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: the encoder is causal, so its state at a position is that prefix's newest."""
-        visible = _visible_from_each_position(self._kept(mask))[:, None]
+        visible = visible_from_each_position(self._kept(mask))[:, None]
         slots = torch.arange(mask.shape[1], device=mask.device)
         ages = (slots[:, None] - slots).clamp_min(0).to(vectors.dtype)
         states = self.dropout((vectors + self.positions(mask)) * self.scale)

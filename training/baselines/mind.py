@@ -18,7 +18,8 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from model.batch import HistoryBatch, PrefixBatch
-from model.guidance import Extractor
+from model.guidance import Extractor, visible_from_each_position
+from model.routing import route
 from training.baselines.network import Baseline, SoftmaxConfig, Total, softmax_loss
 
 
@@ -51,21 +52,18 @@ class SharedRouting(Extractor):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
-        votes = self.vote(vectors)
-        fixed = votes.detach()  # only the last iteration is differentiated
-        logits = self.start[(mask.cumsum(1) - 1).clamp_min(0)]
-        for _ in range(self.iterations - 1):
-            logits = logits + fixed @ _capsules(fixed, logits, mask).transpose(1, 2)
-        interests: Tensor = self.layer(_capsules(votes, logits, mask))
+        return self._routed(vectors, mask, mask[:, None])[:, 0]
+
+    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
+        """One pass, for an event's vote and where its routing starts are the same in every prefix."""
+        return self._routed(vectors, mask, visible_from_each_position(mask))
+
+    def _routed(self, vectors: Tensor, mask: Tensor, visible: Tensor) -> Tensor:
+        start = self.start[(mask.cumsum(1) - 1).clamp_min(0)].transpose(1, 2)
+        interests: Tensor = self.layer(
+            route(self.vote(vectors)[:, None], start[:, :, None], visible, self.iterations)
+        )
         return interests
-
-
-def _capsules(votes: Tensor, logits: Tensor, mask: Tensor) -> Tensor:
-    """Squashed sums `(batch, interests, dim)` of votes, divided among interests by a softmax of logits."""
-    coupling = logits.softmax(dim=2) * mask[:, :, None]
-    sums = coupling.transpose(1, 2) @ votes
-    squared = sums.square().sum(-1, keepdim=True)
-    return sums * (squared / (1 + squared)) / (squared + 1e-9).sqrt()
 
 
 class MIND(Baseline):
