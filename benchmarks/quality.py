@@ -2,13 +2,14 @@
 
 What was measured is kept in a working directory, so that nothing is done twice. The results of all calls come
 together in JSON files, where those of a recommender on a data set replace its older ones. Differences with
-their intervals need the rank of every target: they are told of what lies in the working directory.
+their intervals need the rank of every target, which only the working directory has: one that was told before
+stays as long as the results have the fits that it is of.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 from rich.console import Console
@@ -26,7 +27,6 @@ from training.benchmark.rows import Row
 from training.benchmark.store import (
     DIVERSITY_FILE,
     PROBING_FILE,
-    Kept,
     Store,
     in_order,
     read_kept,
@@ -37,9 +37,11 @@ from training.benchmark.summary import lines
 from training.errors import BenchmarkError, TrainingError
 from training.movielens import fetch_movielens_100k
 
+OfFit = TypeVar("OfFit", Point, ProbeRow)
 OURS = "dimerec"
 BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
 """What is measured by default: all but the ablations and the sweep over steps × draws."""
+DIFFERENCES_FILE = "differences.json"
 OUTSIDE = {"rectools-sasrec": Entry("SASRec of RecTools", lambda _: RecToolsSASRec())}
 """Recommenders of other projects, which have to be named; `make outside` does it."""
 
@@ -109,7 +111,8 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
     rows = collect(outcome.rows, out / "quality.json", store)
     points = collect_beside(rows, store.points(), Point, out / DIVERSITY_FILE, store)
     probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
-    write_markdown(out / "quality.md", rows, _differences(rows, store), points, probes)
+    told = collect_differences(rows, _differences(rows, store), out / DIFFERENCES_FILE, store)
+    write_markdown(out / "quality.md", rows, told, points, probes)
     show_results(outcome.rows, Console())
     outcome.check()
 
@@ -139,14 +142,34 @@ def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:
 
 
 def collect_beside(
-    rows: Sequence[Row], found: Sequence[Kept], kind: type[Kept], path: Path, store: Store
-) -> list[Kept]:
+    rows: Sequence[Row], found: Sequence[OfFit], kind: type[OfFit], path: Path, store: Store
+) -> list[OfFit]:
     """Put what was found of fits into a file, instead of what it had of them; fits without rows leave it."""
     with store.locked("quality"):
         replaced, wanted = {one.run for one in found}, {row.run for row in rows}
         older = read_kept(path, kind) if path.exists() else []
         kept = [one for one in older if one.run in wanted - replaced]
         merged = in_order(kept + [one for one in found if one.run in wanted])
+        write_rows(path, merged)
+    return merged
+
+
+def collect_differences(
+    rows: Sequence[Row], found: Sequence[Comparison], path: Path, store: Store
+) -> list[Comparison]:
+    """Put differences into a file, instead of older ones of as many seeds or fewer.
+
+    An older one whose fits have no rows any more is dropped.
+    """
+    with store.locked("quality"):
+        fits = {row.run for row in rows}
+        older = read_kept(path, Comparison) if path.exists() else []
+        told = {one.place: one for one in older if fits.issuperset(one.runs)}
+        for one in found:
+            before = told.get(one.place)
+            if before is None or len(before.runs) <= len(one.runs):
+                told[one.place] = one
+        merged = in_order(told.values())
         write_rows(path, merged)
     return merged
 

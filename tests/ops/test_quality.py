@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from benchmarks import plots, quality
 from cli.main import application
 from tests.training.logs import cyclic_dataset
+from training.benchmark.comparisons import Comparison
 from training.benchmark.diversity_curve import DELTAS, Point
 from training.benchmark.probing import ProbeRow
 from training.benchmark.roster import ROSTER
@@ -93,6 +94,45 @@ def test_curves_stay_as_long_as_the_rows_of_their_fit(tmp_path: Path) -> None:
     assert read_kept(path, Point) == curve(fits[0]) + newer[: len(DELTAS)]
 
 
+def difference(*runs: str, second: str = "mind", mean: float = 0.01) -> Comparison:
+    """One that was told of the fits `runs`."""
+    return Comparison(
+        data="walks",
+        split="leave-one-out",
+        first="dimerec",
+        second=second,
+        metric="ndcg@10",
+        filtered=True,
+        seeds=len(runs) // 2,
+        runs=list(runs),
+        mean=mean,
+        low=mean - 0.005,
+        high=mean + 0.005,
+    )
+
+
+def test_differences_stay_as_long_as_the_rows_of_their_fits(tmp_path: Path) -> None:
+    path, store = tmp_path / quality.DIFFERENCES_FILE, Store(tmp_path / "work")
+    fits = [row(run=run) for run in "abc"]
+    first = [difference("a", "b", second="mind"), difference("a", "c", second="sasrec")]
+    assert quality.collect_differences(fits, first, path, store) == first == read_kept(path, Comparison)
+    assert quality.collect_differences(fits, [], path, store) == first
+    assert quality.collect_differences(fits[:2], [], path, store) == first[:1]
+
+
+def test_a_difference_of_fewer_seeds_does_not_replace_one_of_more(tmp_path: Path) -> None:
+    path, store = tmp_path / quality.DIFFERENCES_FILE, Store(tmp_path / "work")
+    fits = [row(run=run) for run in "abcd"]
+    of_two = [difference("a", "b", "c", "d")]
+    quality.collect_differences(fits, of_two, path, store)
+    assert quality.collect_differences(fits, [difference("a", "c", mean=0.5)], path, store) == of_two
+    again = [difference("a", "b", "c", "d", mean=0.2)]
+    assert quality.collect_differences(fits, again, path, store) == again
+    assert quality.collect_differences(fits[:3], [difference("a", "c")], path, store) == [
+        difference("a", "c")
+    ]
+
+
 def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shared, out = tmp_path / "shared", tmp_path / "out"
     dataset = cyclic_dataset()
@@ -119,6 +159,18 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     text = (out / "quality.md").read_text()
     for second in ("popularity", "itemknn", "own (guidance max)"):
         assert f"| own − {second} | NDCG@10 |" in text
+    elsewhere = [
+        "--shared",
+        str(shared),
+        "--work",
+        str(tmp_path / "fresh"),
+        "--out",
+        str(out),
+        "--seeds",
+        "1",
+    ]
+    assert run(*elsewhere, "--data", "walks", "--models", "popularity") == (0, "")
+    assert "| own − itemknn | NDCG@10 |" in (out / "quality.md").read_text()
     code, err = run(*common, "--data", "walks,amazon-beauty")
     assert code == 1
     assert "amazon-beauty.parquet is not there: lay it" in err

@@ -20,6 +20,13 @@ class Comparison(Compared):
     split: str
     filtered: bool
     seeds: int
+    runs: list[str]
+    """The fits whose ranks were compared."""
+
+    @property
+    def place(self) -> tuple[str, str, str, str, str, bool]:
+        """What was compared; where it stands among others."""
+        return (self.data, self.split, self.first, self.second, self.metric, not self.filtered)
 
 
 def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int = 20) -> Comparison:
@@ -49,6 +56,7 @@ def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int 
         metric=f"{name}@{k}",
         filtered=row.filtered,
         seeds=seeds,
+        runs=[row.run for line in (first, second) for row in line.rows],
         mean=found.mean,
         low=found.low,
         high=found.high,

@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,19 @@ DIVERSITY_FILE = "diversity.json"
 PROBING_FILE = "probing.json"
 TABLES_FILE = "results.md"
 
-Kept = TypeVar("Kept", Row, Point, ProbeRow)
-"""What a file holds, one a line."""
+
+class Placed(Protocol):
+    """What a file of results holds, one a line: a row, a point, a probe, a difference."""
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Where it stands among others of its kind."""
+
+    def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]:
+        """Its keys and values, as Pydantic gives them."""
+
+
+Kept = TypeVar("Kept", bound=Placed)
 
 Ranks = dict[str, npt.NDArray[Any]]
 """`users` `(targets,)` and, named by `ranks_name`, ranks `(targets,)` float32; all of the test part."""
@@ -135,7 +146,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def read_kept(path: Path, kind: type[Kept]) -> list[Kept]:
-    """Read a file of rows, points or probes. Raises BenchmarkError as `read_rows` does."""
+    """Read a file of rows, points, probes or differences. Raises BenchmarkError as `read_rows` does."""
     try:
         return TypeAdapter(list[kind]).validate_json(path.read_bytes())  # type: ignore[valid-type]
     except FileNotFoundError as error:
@@ -152,7 +163,7 @@ def in_order(found: Iterable[Kept]) -> list[Kept]:
 
 
 def write_rows(path: Path, rows: Iterable[Kept]) -> None:
-    """Write rows, points or probes as JSON, one a line."""
+    """Write rows, points, probes or differences as JSON, one a line."""
     lines = [json.dumps(row.model_dump(mode="json", by_alias=True), ensure_ascii=False) for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
