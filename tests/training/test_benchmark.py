@@ -460,7 +460,7 @@ def test_markdown_compares_lists_at_one_recall_and_probes(walks: Data, tmp_path:
     ]
     text = render(rows, (), points, probes)
     assert text == render(rows, (), points[::-1], probes[::-1])
-    assert "HR@20 = 0.5000, the lowest among dimerec, sasrec, " in text
+    assert "HR@20 = 0.5000, the lowest among dimerec without re-ranking" in text
     assert "| dimerec | 2 | 0.25 (0.00–0.50) | 0.5000 | 3.25 (3.00–3.50) | " in text
     assert "| popularity | 1 | – | – | – | – |" in text
     low, high = sorted(probed.accuracy for probed in probes)

@@ -18,7 +18,7 @@ from training.benchmark.diversity_curve import (
     diversified,
     diversity_curve,
     place_values,
-    reference_recall,
+    references,
 )
 from training.diversity import memberships
 from training.evaluation import evaluate
@@ -178,9 +178,20 @@ def test_each_curve_has_a_row_in_whatever_order_its_points_come() -> None:
 def test_the_recall_to_compare_at_is_the_lowest_of_those_that_must_reach_it() -> None:
     compared = points("dimerec", [0.4, 0.1]) + points("sasrec", [0.3, 0.2])
     asked_otherwise = [point.model_copy(update={"way": 1}) for point in points("dimerec", [0.2, 0.2])]
-    assert reference_recall([*compared, *asked_otherwise, *points("popularity", [0.05, 0.01])]) == 0.3
-    assert reference_recall(points("popularity", [0.05, 0.01]) + points("itemknn", [0.2, 0.1])) == 0.05
-    assert reference_recall([]) is None
+    weakest = points("popularity", [0.05, 0.01])
+    strongest = (0.3, ["dimerec", "sasrec"])
+    assert references([*compared, *asked_otherwise, *weakest]) == [strongest]
+    assert references(weakest + points("itemknn", [0.2, 0.1])) == [(0.05, ["popularity", "itemknn"])]
+    assert references([]) == []
+
+
+def test_a_weak_recommender_adds_a_comparison_and_spoils_none() -> None:
+    compared = points("sasrec", [0.3, 0.2]) + points("dimerec", [0.4, 0.1])
+    first = (0.3, ["dimerec", "sasrec"])
+    weaker = points("comirec-sa", [0.1, 0.05])
+    assert references(compared + weaker) == [first, (0.1, ["dimerec", "sasrec", "comirec-sa"])]
+    assert references(compared + points("comirec-sa", [0.5, 0.2])) == [first]
+    assert references(weaker) == [(0.1, ["comirec-sa"])]
 
 
 def test_ways_of_asking_and_fits_are_curves_of_their_own() -> None:

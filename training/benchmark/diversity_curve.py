@@ -7,6 +7,7 @@ that a hit at this place is worth. No recommender gains from the scale or the sh
 
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,13 @@ DELTAS = tuple(tenth / 10 for tenth in range(11))
 """Values of δ; between two of them a curve is close to a straight line."""
 POOL = 100
 """Candidates that are re-ranked, for every recommender; serving's `depth` of 50 answers."""
-REFERENCES = ("dimerec", "sasrec", "sasrec-ce", "comirec-sa", "comirec-dr")
-"""Those that must reach the recall at which all are compared, so that none of them drops out."""
+_STRONGEST = ("dimerec", "sasrec", "sasrec-ce")
+REFERENCES = (_STRONGEST, (*_STRONGEST, "comirec-sa", "comirec-dr"))
+"""Those that must all reach the recall at which recommenders are compared, for each comparison.
+
+A weak one among them lowers that recall until the lists of the strong ones differ in nothing any more: so the
+strongest are compared without ComiRec first.
+"""
 
 _LISTED = 20
 _LISTS_AT_ONCE = 128
@@ -110,15 +116,29 @@ def diversity_curve(
     ]
 
 
-def reference_recall(points: Iterable[Point]) -> float | None:
-    """The HR@20 at which recommenders of one data set are compared: all of `REFERENCES` reach it.
+class Reference(NamedTuple):
+    """At which recall recommenders are compared."""
 
-    It is the lowest that one of them has with one seed, as it is served and not re-ranked (δ = 0); without
-    any of them the lowest of all, and None without points.
+    recall: float
+    """HR@20."""
+    among: Sequence[str]
+    """The models of which it is the lowest."""
+
+
+def references(points: Iterable[Point]) -> list[Reference]:
+    """At which HR@20 recommenders of one data set are compared, highest first: once or twice.
+
+    It is the lowest that one of a group of `REFERENCES` has with one seed, as it is served and not re-ranked
+    (δ = 0). Without any of them it is the lowest of all; without points there is none.
     """
     plain = [point for point in points if point.way == 0 and point.delta == 0]
-    compared = [point for point in plain if point.model in REFERENCES] or plain
-    return min((point.hr_20 for point in compared), default=None)
+    present = list(dict.fromkeys(point.model for point in plain))
+    groups = [[name for name in group if name in present] for group in REFERENCES]
+    found: dict[float, Reference] = {}
+    for group in filter(None, groups if any(groups) else [present]):
+        recall = min(point.hr_20 for point in plain if point.model in group)
+        found.setdefault(recall, Reference(recall, group))
+    return sorted(found.values(), key=lambda one: -one.recall)
 
 
 def at_equal_recall(

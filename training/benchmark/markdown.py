@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from index.atomic import replacing
 from training.benchmark.comparisons import Comparison
-from training.benchmark.diversity_curve import REFERENCES, AtRecall, Point, at_equal_recall, reference_recall
+from training.benchmark.diversity_curve import AtRecall, Point, at_equal_recall, references
 from training.benchmark.probing import ProbeRow
 from training.benchmark.rows import Row
 from training.benchmark.summary import Line, by_quality, lines
@@ -108,15 +108,13 @@ def _title_of_kept(kept: Sequence[Line]) -> str:
 def _equal_recall(removed: Sequence[Line], points: Sequence[Point]) -> Iterator[str]:
     """The lists of each recommender re-ranked until all have one HR@20."""
     curved = [(line, mine) for line in removed if (mine := line.points(points))]
-    reference = reference_recall(point for _, mine in curved for point in mine)
-    if reference is None:
-        return
-    yield (
-        f"Diversity at equal recall: each re-ranked, seen items removed, with the δ that leaves it HR@20 ="
-        f" {reference:.4f}, the lowest among {', '.join(REFERENCES)} without re-ranking; –: never reached:"
-    )
-    found = [(line, at_equal_recall(mine, reference)) for line, mine in curved]
-    yield _grid([_entry(line, rows, _AT_RECALL) for line, rows in found], _AT_RECALL)
+    for recall, among in references(point for _, mine in curved for point in mine):
+        yield (
+            "Diversity at equal recall: each re-ranked, seen items removed, with the δ that leaves it HR@20 ="
+            f" {recall:.4f}, the lowest among {', '.join(among)} without re-ranking; –: never reached:"
+        )
+        found = [(line, at_equal_recall(mine, recall)) for line, mine in curved]
+        yield _grid([_entry(line, rows, _AT_RECALL) for line, rows in found], _AT_RECALL)
 
 
 def _probes(served: Sequence[Line], probes: Sequence[ProbeRow]) -> Iterator[str]:
