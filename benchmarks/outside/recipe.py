@@ -35,7 +35,8 @@ class RecToolsSASRec:
     batch_size: int = 128
     learning_rate: float = 1e-3
     monitor: str = "ndcg@10"
-    epochs: int = 30
+    epochs: int = 200
+    """More than our networks need: with one batch of many users a step, a small log has few steps an epoch."""
     patience: int = 10
     k: int = POOL
     """Length of the lists that it is asked for."""
