@@ -36,7 +36,7 @@ class RecToolsSASRec:
     learning_rate: float = 1e-3
     monitor: str = "ndcg@10"
     epochs: int = 200
-    """More than our networks need: with one batch of many users a step, a small log has few steps an epoch."""
+    """More than our networks need: a step is a batch of many users, so a small log has few an epoch."""
     patience: int = 10
     k: int = POOL
     """Length of the lists that it is asked for."""
