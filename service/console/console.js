@@ -268,6 +268,10 @@ function wire() {
   });
 }
 
+function typing() {
+  return document.activeElement === page.user && page.user.value !== "" && page.user.value !== state.user;
+}
+
 function userInAddress() {
   try {
     return decodeURIComponent(location.hash.slice(1));
@@ -289,6 +293,7 @@ async function start() {
   }
   const { users } = await call(`/users?limit=${MOST_SUGGESTIONS}`).catch(() => ({ users: [] }));
   suggest(users);
+  if (typing()) return; // a choice of ours would overwrite it
   const user = userInAddress() || users[0];
   if (user) {
     choose(user);

@@ -188,6 +188,24 @@ def test_a_user_who_is_typed_in_gets_history_and_recommendations(
         expect(page.locator("#timings dt", has_text=part)).to_be_visible()
 
 
+def test_what_is_typed_before_the_suggestions_come_stays(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    server.watch("another, suggested first", "1001")
+    page = open_console(server, trouble=True)
+    held: list[Route] = []
+    page.route("**/users?*", lambda route: held.append(route))
+    with page.expect_request("**/users?*"):
+        page.reload()
+    page.get_by_label("User id").fill(viewer)
+    page.wait_for_timeout(50)  # the handler of the route gets its turn
+    held.pop().continue_()
+    expect(page.locator(".suggestion").first).to_be_visible()
+    expect(page.get_by_label("User id")).to_have_value(viewer)
+    settle(page, lambda: page.get_by_role("button", name="Show").click())
+    expect(page.locator("#history-count")).to_have_text("3 events")
+
+
 def test_a_user_is_picked_from_the_suggestions(open_console: Open, serve: Serve) -> None:
     history = InProcessHistory()
     history.load((f"user {number}", Event("1001", number)) for number in (10, 9, 2))
