@@ -198,7 +198,8 @@ def test_what_is_typed_before_the_suggestions_come_stays(
     with page.expect_request("**/users?*"):
         page.reload()
     page.get_by_label("User id").fill(viewer)
-    page.wait_for_timeout(50)  # the handler of the route gets its turn
+    while not held:  # the handler of the route has its turn after the request is told of
+        page.wait_for_timeout(10)
     held.pop().continue_()
     expect(page.locator(".suggestion").first).to_be_visible()
     expect(page.get_by_label("User id")).to_have_value(viewer)
