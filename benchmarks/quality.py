@@ -6,7 +6,7 @@ their intervals need the rank of every target, which only the working directory 
 stays as long as the results have the fits that it is of.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -27,10 +27,10 @@ from training.benchmark.rows import Row
 from training.benchmark.store import (
     DIVERSITY_FILE,
     PROBING_FILE,
+    Kept,
     Store,
     in_order,
     read_kept,
-    read_rows,
     write_rows,
 )
 from training.benchmark.summary import lines
@@ -38,6 +38,7 @@ from training.errors import BenchmarkError, TrainingError
 from training.movielens import fetch_movielens_100k
 
 OfFit = TypeVar("OfFit", Point, ProbeRow)
+"""What is kept of a fit beside its rows."""
 OURS = "dimerec"
 BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
 """What is measured by default: all but the ablations and the sweep over steps × draws."""
@@ -132,26 +133,26 @@ def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
 
 def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:
     """Put rows into a file of results, instead of those of the same recommenders on the same data."""
-    with store.locked("quality"):
-        replaced = {(row.data, row.split, row.model) for row in rows}
-        kept = read_rows(path) if path.exists() else []
-        kept = [row for row in kept if (row.data, row.split, row.model) not in replaced]
-        merged = in_order([*kept, *rows])
-        write_rows(path, merged)
-    return merged
+    replaced = {(row.data, row.split, row.model) for row in rows}
+
+    def merge(older: list[Row]) -> list[Row]:
+        kept = [row for row in older if (row.data, row.split, row.model) not in replaced]
+        return [*kept, *rows]
+
+    return _rewritten(path, Row, store, merge)
 
 
 def collect_beside(
     rows: Sequence[Row], found: Sequence[OfFit], kind: type[OfFit], path: Path, store: Store
 ) -> list[OfFit]:
     """Put what was found of fits into a file, instead of what it had of them; fits without rows leave it."""
-    with store.locked("quality"):
-        replaced, wanted = {one.run for one in found}, {row.run for row in rows}
-        older = read_kept(path, kind) if path.exists() else []
+    replaced, wanted = {one.run for one in found}, {row.run for row in rows}
+
+    def merge(older: list[OfFit]) -> list[OfFit]:
         kept = [one for one in older if one.run in wanted - replaced]
-        merged = in_order(kept + [one for one in found if one.run in wanted])
-        write_rows(path, merged)
-    return merged
+        return kept + [one for one in found if one.run in wanted]
+
+    return _rewritten(path, kind, store, merge)
 
 
 def collect_differences(
@@ -161,15 +162,25 @@ def collect_differences(
 
     An older one whose fits have no rows any more is dropped.
     """
-    with store.locked("quality"):
-        fits = {row.run for row in rows}
-        older = read_kept(path, Comparison) if path.exists() else []
+    fits = {row.run for row in rows}
+
+    def merge(older: list[Comparison]) -> list[Comparison]:
         told = {one.place: one for one in older if fits.issuperset(one.runs)}
         for one in found:
             before = told.get(one.place)
             if before is None or len(before.runs) <= len(one.runs):
                 told[one.place] = one
-        merged = in_order(told.values())
+        return list(told.values())
+
+    return _rewritten(path, Comparison, store, merge)
+
+
+def _rewritten(
+    path: Path, kind: type[Kept], store: Store, merge: Callable[[list[Kept]], list[Kept]]
+) -> list[Kept]:
+    """A file with what `merge` makes of what it holds; one process at a time."""
+    with store.locked("quality"):
+        merged = in_order(merge(read_kept(path, kind) if path.exists() else []))
         write_rows(path, merged)
     return merged
 

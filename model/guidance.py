@@ -129,8 +129,7 @@ class DynamicRouting(Extractor):
     def _routed(self, vectors: Tensor, visible: Tensor) -> Tensor:
         """Interests of the histories that see `visible` `(batch, histories, length)` of the events."""
         votes = torch.einsum("bnd,kde->bkne", vectors, self.transform)
-        agreement = torch.zeros((), device=votes.device, dtype=votes.dtype)
-        agreement = agreement.expand(*votes.shape[:2], *visible.shape[1:])
+        agreement = votes.new_zeros(1).expand(*votes.shape[:2], *visible.shape[1:])
         return route(votes, agreement, visible, self.iterations)
 
 

@@ -159,16 +159,7 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     text = (out / "quality.md").read_text()
     for second in ("popularity", "itemknn", "own (guidance max)"):
         assert f"| own − {second} | NDCG@10 |" in text
-    elsewhere = [
-        "--shared",
-        str(shared),
-        "--work",
-        str(tmp_path / "fresh"),
-        "--out",
-        str(out),
-        "--seeds",
-        "1",
-    ]
+    elsewhere = [*common, "--work", str(tmp_path / "fresh")]
     assert run(*elsewhere, "--data", "walks", "--models", "popularity") == (0, "")
     assert "| own − itemknn | NDCG@10 |" in (out / "quality.md").read_text()
     code, err = run(*common, "--data", "walks,amazon-beauty")
@@ -214,7 +205,7 @@ def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
-    models = (Row, Point, ProbeRow)
+    models = (Row, Point, ProbeRow, Comparison)
     for key in {field.alias or name for model in models for name, field in model.model_fields.items()}:
         shown = re.sub(r"^(hr|ndcg)@(10|20)$", r"\1@50", key)
         assert f"`{shown}`" in DOCUMENT, key

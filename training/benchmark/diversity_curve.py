@@ -27,7 +27,8 @@ POOL = 100
 """Candidates that are re-ranked, for every recommender; serving's `depth` of 50 answers."""
 _STRONGEST = ("dimerec", "sasrec", "sasrec-ce")
 REFERENCES = (_STRONGEST, (*_STRONGEST, "comirec-sa", "comirec-dr"))
-"""Those that must all reach the recall at which recommenders are compared, for each comparison.
+"""Those that must all reach the recall at which recommenders are compared, for each comparison; the second
+has the first in it, so that its recall is no higher.
 
 A weak one among them lowers that recall until the lists of the strong ones differ in nothing any more: so the
 strongest are compared without ComiRec first.
@@ -138,7 +139,7 @@ def references(points: Iterable[Point]) -> list[Reference]:
     for group in filter(None, groups if any(groups) else [present]):
         recall = min(point.hr_20 for point in plain if point.model in group)
         found.setdefault(recall, Reference(recall, group))
-    return sorted(found.values(), key=lambda one: -one.recall)
+    return list(found.values())
 
 
 def at_equal_recall(

@@ -48,6 +48,7 @@ class Placed(Protocol):
 
 
 Kept = TypeVar("Kept", bound=Placed)
+"""What all lines of a file are."""
 
 Ranks = dict[str, npt.NDArray[Any]]
 """`users` `(targets,)` and, named by `ranks_name`, ranks `(targets,)` float32; all of the test part."""
