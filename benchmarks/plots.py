@@ -1,7 +1,7 @@
 """Draws the benchmark's results: `python -m benchmarks.plots docs/results/quality.json docs/images`.
 
-Accuracy is NDCG@20 on the test events, seen items removed; a panel for each data set and split; the mean over
-the seeds, with a bar from the least to the most where there are several. Curves over δ are of HR@20, the
+Accuracy is NDCG@10 on the test events, seen items removed; a panel for each data set and split; the mean over
+the seeds, with a line from the least to the most where there are several. Curves over δ are of HR@20, the
 mean over the seeds, and come from `diversity.json` beside the results. Ablations (`dimerec-…`) are left to
 the tables. Colours are those of Okabe and Ito, which the colour-blind can tell apart, and no two recommenders
 share a marker. The same results give the same bytes.
@@ -9,6 +9,7 @@ share a marker. The same results give the same bytes.
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import ceil
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
@@ -21,9 +22,9 @@ from matplotlib.figure import Figure
 from training.benchmark.diversity_curve import Point
 from training.benchmark.rows import Row
 from training.benchmark.store import DIVERSITY_FILE, read_kept, read_rows
-from training.benchmark.summary import Line, lines
+from training.benchmark.summary import Line, by_quality, lines
 
-QUALITY = "ndcg@20"
+QUALITY = "ndcg@10"
 OURS = "dimerec"
 SWEPT = f"{OURS}-steps"
 """The row of the roster that asks with many numbers of steps and draws."""
@@ -39,8 +40,10 @@ STYLE: dict[Any, Any] = {
     "svg.hashsalt": "dimerec",
 }
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#d55e00", "#f0c000")
+_OUR_COLOUR = "#d55e00"
 _MARKERS = "osD^vP<>XphHd8"
 _COLUMNS = 3
+"""At most."""
 _PANEL_INCHES = (3.6, 2.9)
 _LEGEND_INCHES = 0.9
 
@@ -78,6 +81,8 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
     shown = [line for line in tested if not line.first.model.startswith(f"{OURS}-")]
     served = [line for line in shown if line.first.way == 0]
     styles = _styles(served)
+    if served:
+        written.append(_figure(served, _ranked, out / "quality-ranking.svg"))
     for name, axis in _AXES.items():
         found = [line for line in served if line.values(axis.metric)]
         if found:
@@ -87,17 +92,17 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
         found = [line for line in shown if line.points(known)]
         if found:
             panel = _over_delta(field, label, known, styles)
-            written.append(_figure(found, panel, out / f"{name}.svg", quality="HR@20"))
+            written.append(_figure(found, panel, out / f"{name}.svg"))
     return written
 
 
-def _figure(found: Sequence[Line], panel: Panel, path: Path, quality: str = "NDCG@20") -> Path:
-    """One panel for each data set, one legend for all."""
+def _figure(found: Sequence[Line], panel: Panel, path: Path) -> Path:
+    """One panel for each data set, one legend for all where the panels have labels for it."""
     groups = [
         (title, list(of_title)) for title, of_title in groupby(found, key=lambda line: _title(line.first))
     ]
-    columns = min(len(groups), _COLUMNS)
-    rows = -(-len(groups) // columns)
+    rows = ceil(len(groups) / _COLUMNS)
+    columns = ceil(len(groups) / rows)
     width, height = columns * _PANEL_INCHES[0], rows * _PANEL_INCHES[1] + _LEGEND_INCHES
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -105,20 +110,34 @@ def _figure(found: Sequence[Line], panel: Panel, path: Path, quality: str = "NDC
         labelled: dict[str, Any] = {}
         for axes, (title, of_title) in zip(panels, groups, strict=False):
             axes.set_title(title)
-            axes.set_ylabel(quality)
             panel(axes, of_title)
-            axes.set_ylim(bottom=0)
             labelled |= {
                 label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
             }
         for axes in panels[len(groups) :]:
             axes.set_axis_off()
-        figure.legend(
-            labelled.values(), labelled.keys(), loc="outside lower center", ncols=max(2, 2 * columns)
-        )
+        if labelled:
+            figure.legend(
+                labelled.values(), labelled.keys(), loc="outside lower center", ncols=max(2, 2 * columns)
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, metadata={"Date": None})
     return path
+
+
+def _ranked(axes: Axes, found: Sequence[Line]) -> None:
+    """A bar for each recommender as it is served, the best on top, with its value."""
+    worst_first = by_quality(found, QUALITY)[::-1]
+    bars = axes.barh(
+        [line.first.model for line in worst_first],
+        [line.mean(QUALITY) or 0 for line in worst_first],
+        xerr=_spread(worst_first, QUALITY),
+        color=[_OUR_COLOUR if line.first.model == OURS else "#b5b5b5" for line in worst_first],
+    )
+    axes.bar_label(bars, fmt="{:.4f}", padding=3, fontsize=8)
+    axes.margins(x=0.2)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(QUALITY.upper())
 
 
 def _by_steps(axes: Axes, found: Sequence[Line]) -> None:
@@ -140,6 +159,7 @@ def _by_steps(axes: Axes, found: Sequence[Line]) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("denoising steps")
+    _upwards(axes, QUALITY)
 
 
 def _against(axis: _Axis, styles: dict[str, dict[str, Any]]) -> Panel:
@@ -161,6 +181,7 @@ def _against(axis: _Axis, styles: dict[str, dict[str, Any]]) -> Panel:
         axes.set_xlim(left=0)
         axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel(axis.label)
+        _upwards(axes, QUALITY)
 
     return panel
 
@@ -180,8 +201,14 @@ def _over_delta(field: str, label: str, points: Sequence[Point], styles: dict[st
                 **{**styles[line.first.model], "markersize": 4},
             )
         axes.set_xlabel(label)
+        _upwards(axes, "hr@20")
 
     return panel
+
+
+def _upwards(axes: Axes, metric: str) -> None:
+    axes.set_ylabel(metric.upper())
+    axes.set_ylim(bottom=0)
 
 
 def _spread(found: Sequence[Line], metric: str) -> list[list[float]]:
@@ -199,7 +226,7 @@ def _styles(found: Sequence[Line]) -> dict[str, dict[str, Any]]:
         name: {"color": _COLOURS[place % 6], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 6}
         for place, name in enumerate(names)
     }
-    return {OURS: {"color": "#d55e00", "marker": "*", "markersize": 12}, **styles}
+    return {OURS: {"color": _OUR_COLOUR, "marker": "*", "markersize": 12}, **styles}
 
 
 def _title(row: Row) -> str:

@@ -189,19 +189,31 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
     plots.main(tmp_path / "results.json", tmp_path / "first")
     plots.main(tmp_path / "results.json", tmp_path / "second")
     of_curves = {"quality-diversity", "quality-distance"}
-    names = {"quality-steps", "quality-latency", "quality-training", *of_curves}
+    names = {"quality-ranking", "quality-steps", "quality-latency", "quality-training", *of_curves}
     assert {path.stem for path in (tmp_path / "first").iterdir()} == names
     for name in names:
         drawn = (tmp_path / "first" / f"{name}.svg").read_bytes()
         assert drawn == (tmp_path / "second" / f"{name}.svg").read_bytes()
         assert ElementTree.fromstring(drawn).tag.endswith("svg")
-        assert (b"NDCG@20" in drawn, b"HR@20" in drawn) == (name not in of_curves, name in of_curves)
+        assert (b"NDCG@10" in drawn, b"HR@20" in drawn) == (name not in of_curves, name in of_curves)
         assert (b"dimerec-k1" in drawn, b"mind" in drawn) == (False, name != "quality-steps")
 
 
 def test_what_there_is_nothing_of_is_not_drawn(tmp_path: Path) -> None:
     drawn = plots.draw([row(), row(model="mind")], curve(row(model="other", run="s")), tmp_path)
-    assert [path.stem for path in drawn] == ["quality-latency", "quality-training"]
+    assert [path.stem for path in drawn] == ["quality-ranking", "quality-latency", "quality-training"]
+
+
+def test_the_ranking_has_the_best_recommender_on_top(tmp_path: Path) -> None:
+    quality_of = {"mind": 0.05, "dimerec": 0.1234, "popularity": 0.02}
+    plots.draw([row(model=model, **{"ndcg@10": value}) for model, value in quality_of.items()], [], tmp_path)
+    drawn = (tmp_path / "quality-ranking.svg").read_text()
+    heights = {
+        text: float(re.findall(rf"<!-- {text} -->\n *<g [^>]*translate\([\d.]+ ([\d.]+)\)", drawn)[0])
+        for text in (*quality_of, "0.1234", "0.0500", "0.0200")
+    }
+    assert heights["dimerec"] < heights["mind"] < heights["popularity"]
+    assert heights["0.1234"] < heights["0.0500"] < heights["0.0200"]
 
 
 def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
