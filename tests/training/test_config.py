@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.config import ModelConfig
+from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.sasrec import SASRecConfig
 from training.config import Optimisation, TrainingConfig, load_config, override, typical_dropout
 from training.errors import ConfigError
@@ -101,3 +102,7 @@ def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation
     assert of(config.fitted_to(events=3600, items=100)) == 0.4
     key = "model.dropout" if isinstance(config, TrainingConfig) else "dropout"
     assert of(override(config, [f"{key}=0.1"]).fitted_to(events=3600, items=100)) == 0.1
+
+
+def test_dreamrec_keeps_the_dropout_with_which_it_learns_from_a_sparse_log() -> None:
+    assert DreamRecConfig().fitted_to(events=1300, items=100).dropout == 0.1
