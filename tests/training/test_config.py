@@ -105,4 +105,4 @@ def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation
 
 
 def test_dreamrec_keeps_the_dropout_with_which_it_learns_from_a_sparse_log() -> None:
-    assert DreamRecConfig().fitted_to(events=1300, items=100).dropout == 0.1
+    assert DreamRecConfig().fitted_to(events=1300, items=100).dropout == 0.3

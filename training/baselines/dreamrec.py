@@ -7,12 +7,12 @@ generated with f̃ = (1 + w) f(guidance) − w f(dummy) ranks the items by inner
 N(0, I) and enter the network divided by √d.
 
 Departures: x_0 takes no gradient, for without negatives item vectors that follow their predictions lose what
-tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP, which
-corrects its guidance; the signal falls
-linearly from `first_cosine` to 0; sampling is DDIM in 50 strided steps instead of up to 2,000 ancestral ones,
-two calls each, from noise of the length that N(0, I/d) has on average. It learns slowly: on Amazon Beauty
-validation HR@10 is .002 after 8 epochs and .012 after 15; with the dropout of the other baselines, .5, it
-stays below .002.
+tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP, which corrects
+its guidance; the signal falls linearly from `first_cosine` to 0; sampling is DDIM in 50 strided steps instead
+of up to 2,000 ancestral ones, two calls each, from noise of the length that N(0, I/d) has on average. It
+learns slowly: on Amazon Beauty validation HR@10 is .003 after 8 epochs and .013 after 16; with the dropout of
+the other baselines there, .5, it stays below .002. With .1 it learns as fast there, and on MovieLens-100K
+ends at .067 in place of .105 (with .36).
 """
 
 from typing import Literal
@@ -37,7 +37,7 @@ class DreamRecConfig(DiffusionConfig):
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     epochs: int = Field(60, ge=1, le=100_000, description="at most this many passes over the data")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="AdamW's, after the warm-up")
-    dropout: float = Field(0.1, ge=0, lt=1, description="dropout of the network and of what it reads")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the network and of what it reads")
     first_cosine: float = Field(
         0.5, gt=0, lt=1, description="√ᾱ_1; with more signal the guidance would have nothing to add"
     )
