@@ -39,8 +39,8 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "dimerec",
 }
-_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#d55e00", "#f0c000")
 _OUR_COLOUR = "#d55e00"
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#000000", _OUR_COLOUR, "#f0c000")
 _MARKERS = "osD^vP<>XphHd8"
 _COLUMNS = 3
 """At most."""

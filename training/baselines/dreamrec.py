@@ -10,9 +10,8 @@ Departures: x_0 takes no gradient, for without negatives item vectors that follo
 tells them apart (Amazon Beauty: worse than chance); the denoiser is DimeRec's residual MLP, which corrects
 its guidance; the signal falls linearly from `first_cosine` to 0; sampling is DDIM in 50 strided steps instead
 of up to 2,000 ancestral ones, two calls each, from noise of the length that N(0, I/d) has on average. It
-learns slowly: on Amazon Beauty validation HR@10 is .003 after 8 epochs and .013 after 16; with the dropout of
-the other baselines there, .5, it stays at .001. With .1 it learns as fast there, and on MovieLens-100K
-ends at .067 in place of .105 (with .36).
+learns slowly: on Amazon Beauty validation HR@10 is .001 after 8 epochs and .013 after 16; hence a dropout of
+its own (docs/experiments.md).
 """
 
 from typing import Literal
