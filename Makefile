@@ -20,7 +20,7 @@ bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 outside := .quality/rectools-env
-ours := model index bundle training service cli benchmarks
+ours := files model index bundle training service cli benchmarks
 
 .PHONY: help install demo stop test lint types load quality outside training-speed training-memory clean
 .DEFAULT_GOAL := help

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.benchmark.machine import hardware, source_revision
 from training.config import load_config
 from training.dataset import load_dataset

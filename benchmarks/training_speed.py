@@ -23,7 +23,7 @@ import typer
 
 from benchmarks.outside.exchange import Outsider
 from benchmarks.outside.recipe import RecToolsSASRec
-from index.atomic import replacing
+from files.atomic import replacing
 from training.baselines.sasrec import SASRecConfig
 from training.benchmark.data import Data, prepare_data
 from training.benchmark.machine import hardware, source_revision

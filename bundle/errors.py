@@ -9,8 +9,10 @@ BundleError
 A root that cannot be written (full, read-only) is an OSError.
 """
 
+from files.errors import DimeRecError
 
-class BundleError(Exception):
+
+class BundleError(DimeRecError):
     """Base of all errors raised by :mod:`bundle`; its text is one line that names the remedy."""
 
 

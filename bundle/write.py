@@ -30,7 +30,7 @@ from bundle.manifest import (
     ServingDefaults,
     new_manifest,
 )
-from index.atomic import replacing, sync_directory, sync_file
+from files.atomic import replacing, sync_directory, sync_file
 from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
 from index.vector_index import UNIT_TOLERANCE

@@ -14,18 +14,7 @@ from typing import Annotated, NamedTuple, NoReturn
 
 import typer
 
-DOMAIN_ERRORS = frozenset(
-    {
-        "bundle.errors.BundleError",
-        "index.errors.IndexingError",
-        "model.checkpoint.CheckpointError",
-        "service.errors.ServiceError",
-        "service.history.errors.HistoryError",
-        "training.errors.TrainingError",
-    }
-)
-"""The root of every room's exception tree: expected trouble, told in one line. By name, for not all of these
-modules are quick to import."""
+from files.errors import DimeRecError
 
 LEARN = "From an event log to a model"
 PUBLISH = "Bundles"
@@ -69,9 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _fail("interrupted", 130)
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
-    except Exception as error:
-        if DOMAIN_ERRORS.isdisjoint(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__):
-            raise
+    except DimeRecError as error:
         _fail(str(error), 1)
     sys.exit(0)
 

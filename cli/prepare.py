@@ -24,7 +24,7 @@ from cli.log_options import (
     WeightColumn,
     prepare_options,
 )
-from index.catalogue import MAX_ID_LENGTH
+from files.ids import MAX_ID_LENGTH
 from training.data_card import DataCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare

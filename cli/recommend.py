@@ -27,7 +27,7 @@ from cli.log_options import (
     WeightColumn,
     prepare_options,
 )
-from index.atomic import replacing
+from files.atomic import replacing
 from service.engine import Engine, EngineAnswer, EngineRequest
 from service.settings import read_settings
 from training.errors import ConfigError, DataError

@@ -1,6 +1,5 @@
 """The catalogue: the caller's item ids and the rows they have here, with titles, categories, popularity."""
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,17 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from index.atomic import replacing
+from files.atomic import replacing
+from files.ids import MAX_ID_LENGTH, is_id
 from index.errors import CatalogueError
 from index.vector_index import Rows
-
-MAX_ID_LENGTH = 128
-"""Characters that a user, item or event id has at most, at least 1."""
-
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+$"
-"""What an id matches besides: no control characters; read alike by Python, Polars, pydantic, JSON Schema."""
-
-_ID = re.compile(PRINTABLE)
 
 _SCHEMA = pa.schema(
     [
@@ -34,8 +26,9 @@ _SCHEMA = pa.schema(
 class Catalogue:
     """Items in row order: line i of every column describes row i + 1; row 0 is padding and is no item.
 
-    ``item_ids``: unique, each as :func:`is_id` asks; ``titles``: None where unknown; ``categories``: none,
-    one or several an item; ``popularity``: events counted in the training log, int64 (items,).
+    ``item_ids``: unique, each as :func:`files.ids.is_id` asks; ``titles``: None where unknown;
+    ``categories``: none, one or several an item; ``popularity``: events counted in the training log,
+    int64 (items,).
     Raises :class:`CatalogueError` when the columns do not fit together.
     """
 
@@ -164,11 +157,6 @@ class Catalogue:
         owners = np.repeat(np.arange(1, len(self) + 1), counts)[order]
         ends = np.cumsum(np.bincount(self._codes, minlength=len(self._code_of)))
         self._rows_by_code = np.split(owners, ends[:-1])
-
-
-def is_id(text: str) -> bool:
-    """Return whether ``text`` may be an id: 1 … 128 characters, none of them a control character."""
-    return len(text) <= MAX_ID_LENGTH and _ID.fullmatch(text) is not None
 
 
 def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:

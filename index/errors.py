@@ -8,8 +8,10 @@ IndexingError
 └── GpuUnavailableError  a GPU index was asked for where none can be made
 """
 
+from files.errors import DimeRecError
 
-class IndexingError(Exception):
+
+class IndexingError(DimeRecError):
     """Base of all errors raised by :mod:`index`; its text is one line that names the remedy."""
 
 

@@ -14,8 +14,8 @@ from typing import Any, Literal, cast
 import faiss
 import numpy as np
 
+from files.atomic import replacing
 from index import tuning
-from index.atomic import replacing
 from index.errors import GpuUnavailableError, IndexFileError, VectorError
 from index.tuning import IndexKind
 from index.vector_index import Rows, Vectors, checked_depth, checked_unit_vectors

@@ -1,6 +1,5 @@
 """A model on disk: safetensors with the configuration in its header. No pickle, nothing executed."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -8,36 +7,23 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from files.atomic import replacing
+from files.errors import DimeRecError
 from model.config import ModelConfig
 from model.dimerec import DimeRec
 
 _FORMAT = "dimerec-model-3"
 
 
-class CheckpointError(Exception):
+class CheckpointError(DimeRecError):
     """A model file is missing, damaged, or of another format than this version reads."""
 
 
 def save_checkpoint(path: Path, model: DimeRec) -> None:
     """Write the model to `path`; a reader sees the old file or the new one, whole."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
-        _sync(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file's content, or a directory's names, are on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:

@@ -26,6 +26,8 @@ Errors of other rooms that reach a caller keep their own trees: `HistoryUnavaila
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from files.errors import DimeRecError
+
 
 class FieldFault(NamedTuple):
     """What is wrong with one field of a request."""
@@ -35,7 +37,7 @@ class FieldFault(NamedTuple):
     message: str
 
 
-class ServiceError(Exception):
+class ServiceError(DimeRecError):
     """Any expected trouble of the service."""
 
 

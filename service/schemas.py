@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bundle.manifest import MOST_DRAWS
-from index.catalogue import MAX_ID_LENGTH, PRINTABLE
+from files.ids import MAX_ID_LENGTH, PRINTABLE
 
 MOST_ITEMS = 500
 LONGEST_HISTORY = 1_000

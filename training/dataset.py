@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from index.atomic import replacing
+from files.atomic import replacing
 from index.catalogue import Catalogue
 from index.errors import IndexingError
 from training.errors import DataError

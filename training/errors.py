@@ -11,8 +11,10 @@ prints it as it is.
     └── BenchmarkError a benchmark of which some fits failed, or results that cannot be used
 """
 
+from files.errors import DimeRecError
 
-class TrainingError(Exception):
+
+class TrainingError(DimeRecError):
     """The root of this room's errors."""
 
 

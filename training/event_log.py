@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from index.catalogue import MAX_ID_LENGTH, PRINTABLE
+from files.ids import MAX_ID_LENGTH, PRINTABLE
 from training.data_card import Dropped
 from training.dataset import WINDOWS, TimestampUnit
 from training.errors import DataError

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from index.atomic import replacing
+from files.atomic import replacing
 from index.catalogue import Catalogue
 from training.data_card import DataCard, Dropped, ItemsFileCard
 from training.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
-from index.catalogue import MAX_ID_LENGTH, PRINTABLE
+from files.ids import MAX_ID_LENGTH, PRINTABLE
 from training.prepare_options import PrepareOptions
 from training.tables import explaining, require_columns, scan_table, text_expression
 

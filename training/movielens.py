@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.errors import DownloadError
 
 _REQUIREMENT = "recbole==1.2.1"

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.dataset import Dataset
 from training.draws import Draws
 from training.evaluation import METRICS, Evaluation, evaluate_both, paired_bootstrap

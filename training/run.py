@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.config import Optimisation, TrainingConfig
 from training.errors import ConfigError, TrainingError
 

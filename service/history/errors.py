@@ -8,8 +8,10 @@ HistoryError
 └── HistoryUrlError         the address of the store can't be used
 """
 
+from files.errors import DimeRecError
 
-class HistoryError(Exception):
+
+class HistoryError(DimeRecError):
     """Root of the tree; every message is one line."""
 
 

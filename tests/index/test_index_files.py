@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from index.atomic import replacing
+from files.atomic import replacing
 from index.errors import IndexFileError
 from index.faiss_index import FaissIndex, build_index
 from tests.factories import make_unit_vectors

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from index.atomic import replacing
+from files.atomic import replacing
 from model.batch import HistoryBatch, PrefixBatch, windows
 from model.config import Architecture, GuidanceKind, ModelConfig
 from model.losses import Choices, sampled_softmax_loss

@@ -6,7 +6,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.benchmark.comparisons import Comparison
 from training.benchmark.diversity_curve import AtRecall, Point, at_equal_recall, references
 from training.benchmark.probing import ProbeRow

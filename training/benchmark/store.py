@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
-from index.atomic import replacing
+from files.atomic import replacing
 from training.benchmark.diversity_curve import Point
 from training.benchmark.probing import ProbeRow
 from training.benchmark.rows import Row
