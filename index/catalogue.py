@@ -76,6 +76,10 @@ class Catalogue:
         """Return every category, in order of first appearance."""
         return list(self._code_of)
 
+    def unknown_categories(self, names: Iterable[str]) -> list[str]:
+        """Return those of ``names`` that no item has, each once, in their order."""
+        return [name for name in dict.fromkeys(names) if name not in self._code_of]
+
     def rows_in(self, categories: Iterable[str]) -> Rows:
         """Return the rows, ascending, that have any of ``categories``; unknown categories have none."""
         known = [self._rows_by_code[self._code_of[name]] for name in set(categories) if name in self._code_of]

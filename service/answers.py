@@ -47,6 +47,9 @@ class RecommendAnswer(_Answer):
     source: Literal["personal", "popularity"] = Field(
         description="popularity: nothing is known of the user, or only items that are not in the catalogue"
     )
+    unknown_categories: list[str] = Field(
+        description="names in the request's `categories` that no item of the catalogue has", examples=[[]]
+    )
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
     degraded: Literal["history_unavailable"] | None = Field(description="the fault that weakened the answer")

@@ -75,7 +75,7 @@ class Recommender:
         except RequestRefusedError as refusal:
             self._metrics.refused.labels(_reason(refusal)).inc()
             raise
-        answer = _answer(completed, engine, known, arrival)
+        answer = _answer(completed, engine, wish, known, arrival)
         self._observe(answer)
         return answer
 
@@ -129,7 +129,11 @@ def _resolve(wish: RecommendRequest, known: _Known, engine: Engine) -> EngineReq
 
 
 def _answer(
-    completed: Completed[EngineAnswer], engine: Engine, known: _Known, arrival: Arrival
+    completed: Completed[EngineAnswer],
+    engine: Engine,
+    wish: RecommendRequest,
+    known: _Known,
+    arrival: Arrival,
 ) -> RecommendAnswer:
     computed, catalogue = completed.answer, engine.catalogue
     return RecommendAnswer(
@@ -148,6 +152,7 @@ def _answer(
             for interest in computed.interests
         ],
         source="personal" if computed.interests else "popularity",
+        unknown_categories=catalogue.unknown_categories(wish.categories or ()),
         model_version=engine.version,
         request_id=arrival.request_id,
         degraded="history_unavailable" if known.unavailable else None,

@@ -103,6 +103,18 @@ def test_categories_are_any_of_and_never_come_back_short(server: Running, histor
     assert len(ids(answer)) == len(fitting)
 
 
+@pytest.mark.parametrize("user", [{"history": ["1001", "1002"]}, {"user_id": "nobody"}])
+def test_categories_that_no_item_has_are_told(server: Running, user: dict[str, Any]) -> None:
+    asked = ["Comedy", "comedy", "Comedies", "Comedies", "News"]
+    answer: Any = server.answer(**user, k=5, categories=asked)
+    assert answer["unknown_categories"] == ["comedy", "Comedies"]
+    assert len(answer["items"]) == 5
+    nothing: Any = server.answer(**user, k=5, categories=["Comedies"])
+    assert (nothing["items"], nothing["unknown_categories"]) == ([], ["Comedies"])
+    everything: Any = server.answer(**user, k=5)
+    assert everything["unknown_categories"] == []
+
+
 def test_diversity_spreads_the_answer(server: Running) -> None:
     def overlap(answer: Any) -> float:
         sets = [set(item["category"]) for item in answer["items"]]
