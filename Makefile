@@ -22,7 +22,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 outside := .quality/rectools-env
 ours := files model index bundle training service cli benchmarks
 
-.PHONY: help install demo stop test lint types load quality outside training-speed training-memory clean
+.PHONY: help install demo stop test quick format lint types load quality outside training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -67,6 +67,14 @@ stop: ## end what `make demo DETACH=1` started
 test: lint types ## everything that proves it: lint, types, tests (with a real Redis and a browser)
 	@sh tests/provide.sh
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS)
+
+quick: lint types ## the two-minute loop: lint, types, the tests of what changed
+	@changed=$$($(bin)/python tests/changed.py); [ -z "$$changed" ] || \
+	    OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope $$changed
+
+format: $(everything) ## let ruff lay out the code and sort the imports
+	$(bin)/ruff check --select I --fix
+	$(bin)/ruff format
 
 lint: $(everything) ## style
 	$(bin)/ruff check

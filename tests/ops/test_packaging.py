@@ -1,7 +1,7 @@
 """What is installed: every package pinned, every file of ours packed."""
 
 import tomllib
-from importlib.metadata import distribution
+from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
 import pytest
@@ -118,3 +118,13 @@ def test_no_pattern_of_package_data_is_left_over(package: str) -> None:
     folder = REPOSITORY / package.replace(".", "/")
     for pattern in SETUPTOOLS["package-data"][package]:
         assert list(folder.glob(pattern)), f"{package}: nothing matches {pattern}"
+
+
+def test_no_other_distribution_ships_a_package_of_our_names() -> None:
+    shipped = packages_distributions()
+    for package in {name.split(".")[0] for name in SETUPTOOLS["packages"]}:
+        assert set(shipped.get(package, [])) <= {PYPROJECT["project"]["name"]}, package
+
+
+def test_it_cannot_be_uploaded_by_mistake() -> None:
+    assert "Private :: Do Not Upload" in PYPROJECT["project"]["classifiers"]
