@@ -75,7 +75,7 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
     """Write every plot that the rows and the curves have something for into `out`, as SVG; the files."""
     tested = lines(row for row in rows if row.part == "test" and row.filtered)
     written = []
-    swept = [line for line in tested if line.first.model == SWEPT and line.first.interest_mode == "generated"]
+    swept = [line for line in tested if line.first.model == SWEPT and line.first.interest_mode == "draws"]
     if len({line.first.steps for line in swept}) > 1:
         written.append(_figure(swept, _by_steps, out / "quality-steps.svg"))
     shown = [line for line in tested if not line.first.model.startswith(f"{OURS}-")]

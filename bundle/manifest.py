@@ -33,6 +33,8 @@ from model.config import ModelConfig
 FORMAT_VERSION = 1
 MOST_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
+InterestMode = Literal["draws", "guidance", "both"]
+"""Which interests search: those that the diffusion draws, the guidance vectors, or both."""
 
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
@@ -60,7 +62,7 @@ class ServingDefaults(_Part):
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
     draws: int = Field(4, ge=1, le=MOST_DRAWS, description="interests drawn per user")
-    interest_mode: Literal["generated", "guidance", "both"] = Field(
+    interest_mode: InterestMode = Field(
         "both", description="search with the draws, with the guidance vectors, or with both"
     )
     guidance_share: float = Field(

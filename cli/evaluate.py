@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from bundle.manifest import MOST_DRAWS, ServingDefaults
+from bundle.manifest import MOST_DRAWS, InterestMode, ServingDefaults
 from bundle.read import load
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
@@ -77,9 +77,7 @@ def command(
     ] = "test",
     steps: Annotated[int | None, typer.Option(min=1, rich_help_panel=SERVING)] = None,
     draws: Annotated[int | None, typer.Option(min=1, max=MOST_DRAWS, rich_help_panel=SERVING)] = None,
-    interest_mode: Annotated[
-        Literal["generated", "guidance", "both"] | None, typer.Option(rich_help_panel=SERVING)
-    ] = None,
+    interest_mode: Annotated[InterestMode | None, typer.Option(rich_help_panel=SERVING)] = None,
     guidance_share: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
     merge: Annotated[Literal["mean", "max"] | None, typer.Option(rich_help_panel=SERVING)] = None,
     temperature: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,

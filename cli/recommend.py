@@ -204,7 +204,7 @@ def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> p
 
 def _print(engine: Engine, answer: EngineAnswer) -> None:
     catalogue = engine.catalogue
-    table = Table("#", "item", "title", "category", "score", "interest", title=f"source: {_source(answer)}")
+    table = Table("#", "item", "title", "categories", "score", "interest", title=f"source: {_source(answer)}")
     for rank, item in enumerate(answer.items, start=1):
         interest = "" if item.interest is None else str(item.interest)
         title, category = catalogue.title(item.row) or "", ", ".join(catalogue.category(item.row))

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service.schemas import InterestMode
+from bundle.manifest import InterestMode
 
 
 class _Answer(BaseModel):
@@ -19,7 +19,7 @@ class RecommendedItem(_Answer):
     interest: int | None = Field(
         description="place in `interests` of the one that brought it; null for popularity", examples=[2]
     )
-    category: list[str] = Field(examples=[["Comedy", "Sci-Fi"]])
+    categories: list[str] = Field(examples=[["Comedy", "Sci-Fi"]])
     title: str | None = Field(examples=["Back to the Future (1985)"])
 
 
@@ -97,7 +97,7 @@ class HistoryEvent(_Answer):
     item_id: str = Field(examples=["50"])
     timestamp: int = Field(description="ms since the epoch", examples=[1_795_000_000_000])
     title: str | None = Field(examples=["Star Wars (1977)"])
-    category: list[str] = Field(examples=[["Action", "Sci-Fi"]])
+    categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
     known: bool = Field(description="whether the catalogue in service has the item")
 
 
@@ -126,7 +126,7 @@ class SimilarItem(_Answer):
 
     item_id: str = Field(examples=["181"])
     score: float = Field(description="cosine of the item vectors", examples=[0.87])
-    category: list[str] = Field(examples=[["Action", "Sci-Fi"]])
+    categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
     title: str | None = Field(examples=["Return of the Jedi (1983)"])
 
 
@@ -148,9 +148,9 @@ class HealthAnswer(_Answer):
 class Defaults(_Answer):
     """What a request that leaves a field out gets."""
 
-    interests: int = Field(examples=[8])
+    draws: int = Field(examples=[8])
     steps: int = Field(examples=[4])
-    interest_mode: InterestMode = Field(examples=["generated"])
+    interest_mode: InterestMode = Field(examples=["draws"])
     diversity: float = Field(examples=[0.0])
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import chain
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from bundle.manifest import InterestMode
 from bundle.read import Bundle
 from index.catalogue import Catalogue
 from index.merging import votes
@@ -22,7 +22,6 @@ from model.sampler import starting_noise
 from service.popularity import Popularity
 from service.schemas import MOST_STEPS
 
-InterestMode = Literal["generated", "guidance", "both"]
 MOST_TOP_CATEGORIES = 3
 
 
@@ -133,7 +132,7 @@ class Engine:
         config = self._model.config
         histories = [request.history.tolist() for request in requests]
         guidance = self._model.guide(collate(histories, config.max_length, self._device))
-        generated: dict[int, Tensor] = {}
+        drawn: dict[int, Tensor] = {}
         by_steps: defaultdict[int, list[int]] = defaultdict(list)
         for place, request in enumerate(requests):
             if request.interest_mode != "guidance":
@@ -144,17 +143,17 @@ class Engine:
             noise = [
                 starting_noise(requests[place].seed, requests[place].draws, config.dim) for place in places
             ]
-            drawn = self._model.generate(guidance[repeats], torch.cat(noise).to(self._device), steps)
-            generated.update(zip(places, drawn.split_with_sizes(draws), strict=True))
+            vectors = self._model.generate(guidance[repeats], torch.cat(noise).to(self._device), steps)
+            drawn.update(zip(places, vectors.split_with_sizes(draws), strict=True))
         return [
-            self._chosen(request.interest_mode, guidance[place], generated.get(place))
+            self._chosen(request.interest_mode, guidance[place], drawn.get(place))
             for place, request in enumerate(requests)
         ]
 
     @staticmethod
-    def _chosen(mode: InterestMode, guidance: Tensor, generated: Tensor | None) -> Vectors:
-        parts = [generated] if generated is not None else []
-        if mode != "generated":
+    def _chosen(mode: InterestMode, guidance: Tensor, drawn: Tensor | None) -> Vectors:
+        parts = [drawn] if drawn is not None else []
+        if mode != "draws":
             parts.append(guidance)
         interests: Vectors = torch.cat(parts).float().cpu().numpy()
         return interests

@@ -121,7 +121,7 @@ def _resolve(wish: RecommendRequest, known: _Known, engine: Engine) -> EngineReq
         excluded=np.unique(catalogue.rows(left_out)),
         categories=None if wish.categories is None else frozenset(wish.categories),
         diversity=defaults.diversity if wish.diversity is None else wish.diversity,
-        draws=wish.interests or defaults.draws,
+        draws=wish.draws or defaults.draws,
         interest_mode=wish.interest_mode or defaults.interest_mode,
         steps=wish.steps or defaults.steps,
         seed=seed,
@@ -142,7 +142,7 @@ def _answer(
                 item_id=catalogue.item_id(item.row),
                 score=item.score,
                 interest=item.interest,
-                category=list(catalogue.category(item.row)),
+                categories=list(catalogue.category(item.row)),
                 title=catalogue.title(item.row),
             )
             for item in computed.items

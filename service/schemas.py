@@ -3,7 +3,7 @@
 Nothing is coerced but what JSON does not tell apart: 10.0 is the integer 10; integer ids are their digits.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bundle.manifest import MOST_DRAWS
+from bundle.manifest import MOST_DRAWS, InterestMode
 from files.ids import MAX_ID_LENGTH, PRINTABLE
 
 MOST_ITEMS = 500
@@ -56,7 +56,6 @@ Steps = Annotated[int, Field(ge=1, le=MOST_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=60_000), BeforeValidator(_integral)]
 Timestamp = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_integral)]
-InterestMode = Literal["generated", "guidance", "both"]
 
 
 class _Request(BaseModel):
@@ -103,13 +102,13 @@ class RecommendRequest(_Request):
         description="0: best scores only, 1: as few shared categories as possible; default: the bundle's",
         examples=[0.3],
     )
-    interests: Draws | None = Field(
-        None, description="interests to draw; default: the bundle's", examples=[8]
+    draws: Draws | None = Field(
+        None, description="how many interests the diffusion draws; default: the bundle's", examples=[8]
     )
     interest_mode: InterestMode | None = Field(
         None,
-        description="interests drawn by the diffusion, the guidance vectors, or both; default: the bundle's",
-        examples=["generated"],
+        description="search with the draws, with the guidance vectors, or with both; default: the bundle's",
+        examples=["draws"],
     )
     steps: Steps | None = Field(None, description="denoising steps; default: the bundle's", examples=[4])
     seed: Seed | None = Field(

@@ -56,7 +56,7 @@ def make_serving(**fields: object) -> ServingDefaults:
     defaults = {
         "steps": 2,
         "draws": 4,
-        "interest_mode": "generated",
+        "interest_mode": "draws",
         "temperature": 0.07,
         "guidance_share": 0.25,
     }

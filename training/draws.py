@@ -14,7 +14,7 @@ _COSINES_IN_MEMORY = 2**24
 
 
 class Draws(BaseModel):
-    """How much the generated interests of one history differ, and what that is worth."""
+    """How much the draws of one history differ, and what that is worth."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,8 +28,8 @@ def measure_draws(
     model: DimeRec, serving: ServingDefaults, targets: Targets, *, seed: int = 0, k: int = 20
 ) -> Draws:
     """Measure the draws that `serving` asks for, for M = 1, 2, 4, … up to all of them."""
-    generated = serving.model_copy(update={"interest_mode": "generated"})
-    scorer, draws = DimeRecScorer(model, generated, seed), serving.draws
+    drawn = serving.model_copy(update={"interest_mode": "draws"})
+    scorer, draws = DimeRecScorer(model, drawn, seed), serving.draws
     size = max(1, _COSINES_IN_MEMORY // (draws * scorer.items))
     cosines, luckiest = [], []
     with torch.inference_mode():

@@ -167,7 +167,7 @@ class DimeRecScorer:
         return scores
 
     def interests(self, histories: Histories) -> Tensor:
-        """Unit interest embeddings `(rows, interests, dim)`: generated ones first, then the guidance.
+        """Unit interest embeddings `(rows, interests, dim)`: draws first, then the guidance.
 
         The model is put into evaluation mode for it.
         """
@@ -176,7 +176,7 @@ class DimeRecScorer:
         history = windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
         guidance = self._model.guide(history.to(self._device))
         parts = [] if self._serving.interest_mode == "guidance" else [self._generated(history, guidance)]
-        if self._serving.interest_mode != "generated":
+        if self._serving.interest_mode != "draws":
             parts.append(guidance)
         self._model.train(training)
         return torch.cat(parts, dim=1)

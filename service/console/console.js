@@ -57,7 +57,7 @@ const readingHistory = new Latest();
 function wish() {
   const controls = page.controls.elements;
   const wish = { user_id: state.user, k: Number(controls.k.value) };
-  for (const name of ["steps", "interests", "diversity"]) wish[name] = Number(controls[name].value);
+  for (const name of ["steps", "draws", "diversity"]) wish[name] = Number(controls[name].value);
   wish.interest_mode = controls.interest_mode.value;
   if (state.seed !== null) wish.seed = state.seed;
   return wish;
@@ -165,11 +165,11 @@ function changed() {
 }
 
 function showValues() {
-  const { steps, interests, diversity, interest_mode: mode } = page.controls.elements;
+  const { steps, draws, diversity, interest_mode: mode } = page.controls.elements;
   page["steps-value"].textContent = steps.value;
-  page["interests-value"].textContent = interests.value;
+  page["draws-value"].textContent = draws.value;
   page["diversity-value"].textContent = Number(diversity.value).toFixed(2);
-  for (const slider of [steps, interests]) {
+  for (const slider of [steps, draws]) {
     slider.disabled = mode.value === "guidance"; // the guidance vectors are there before any step or draw
     slider.style.setProperty("--filled", (slider.value - slider.min) / (slider.max - slider.min));
   }
@@ -179,10 +179,10 @@ function showValues() {
 
 function useDefaults() {
   state.seed = null;
-  const { steps, interests, diversity, interest_mode: mode, k } = page.controls.elements;
+  const { steps, draws, diversity, interest_mode: mode, k } = page.controls.elements;
   steps.max = state.defaults.most_steps;
   steps.value = state.defaults.steps;
-  interests.value = state.defaults.interests;
+  draws.value = state.defaults.draws;
   diversity.value = state.defaults.diversity;
   mode.value = state.defaults.interest_mode;
   k.value = "10";

@@ -24,7 +24,7 @@ export function showHistory(list, count, events, limit) {
         element("time", { className: "event-time", textContent: when(event.timestamp) }),
         element("span", {
           className: "event-categories",
-          textContent: event.known ? event.category.join(", ") : "not in the catalogue",
+          textContent: event.known ? event.categories.join(", ") : "not in the catalogue",
         }),
       ),
     ),
@@ -64,7 +64,7 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
       element(
         "p",
         { className: "categories" },
-        ...item.category.map((name) => element("span", { className: "category", textContent: name })),
+        ...item.categories.map((name) => element("span", { className: "category", textContent: name })),
       ),
     ),
     element(

@@ -32,7 +32,7 @@ def similar_items(  # not async: FastAPI runs the search in a thread
             SimilarItem(
                 item_id=catalogue.item_id(candidate.row),
                 score=candidate.score,
-                category=list(catalogue.category(candidate.row)),
+                categories=list(catalogue.category(candidate.row)),
                 title=catalogue.title(candidate.row),
             )
             for candidate in engine.retriever.similar(row, k)

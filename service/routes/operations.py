@@ -62,7 +62,7 @@ async def version(request: Request, service: TheService) -> VersionAnswer:
         items=len(engine.catalogue),
         most_steps=engine.most_steps,
         defaults=Defaults(
-            interests=defaults.draws,
+            draws=defaults.draws,
             steps=defaults.steps,
             interest_mode=defaults.interest_mode,
             diversity=defaults.diversity,

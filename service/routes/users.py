@@ -48,7 +48,7 @@ async def read_history(
                 item_id=event.item_id,
                 timestamp=event.timestamp,
                 title=None if row is None else catalogue.title(row),
-                category=[] if row is None else list(catalogue.category(row)),
+                categories=[] if row is None else list(catalogue.category(row)),
                 known=row is not None,
             )
         )

@@ -34,8 +34,8 @@ FACTS = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_finger
 
 def test_defaults_stay_within_what_is_served() -> None:
     assert Query(make_unit_vectors(1, 4), 1).temperature == ServingDefaults().temperature
-    assert RecommendRequest(history=["1"], interests=ServingDefaults(draws=32).draws).interests == 32
-    for asked in (lambda: ServingDefaults(draws=33), lambda: RecommendRequest(history=["1"], interests=33)):
+    assert RecommendRequest(history=["1"], draws=ServingDefaults(draws=32).draws).draws == 32
+    for asked in (lambda: ServingDefaults(draws=33), lambda: RecommendRequest(history=["1"], draws=33)):
         with pytest.raises(ValidationError, match="less than or equal to 32"):
             asked()
 

@@ -41,7 +41,7 @@ def row(**fields: object) -> Row:
             "way": 0,
             "steps": 2,
             "draws": 4,
-            "interest_mode": "generated",
+            "interest_mode": "draws",
             "merge": "mean",
             "temperature": 0.1,
             "part": "test",

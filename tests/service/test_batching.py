@@ -76,10 +76,10 @@ def wishes(count: int) -> list[dict[str, Any]]:
         {
             "history": [str(1000 + row) for row in generator.integers(1, 201, generator.integers(1, 40))],
             "k": int(generator.integers(1, 30)),
-            "interests": int(generator.integers(1, 8)),
+            "draws": int(generator.integers(1, 8)),
             "steps": int(generator.integers(1, 9)),
             "diversity": float(generator.choice([0.0, 0.5])),
-            "interest_mode": str(generator.choice(["generated", "guidance", "both"])),
+            "interest_mode": str(generator.choice(["draws", "guidance", "both"])),
         }
         for _ in range(count)
     ]

@@ -181,7 +181,7 @@ def test_a_user_who_is_typed_in_gets_history_and_recommendations(
     first = server.answer(user_id=viewer, k=10)["items"][0]  # type: ignore[index]
     row = page.locator(".item").first
     expect(row.locator(".title")).to_contain_text(first["title"] or f"Untitled {first['item_id']}")
-    assert row.locator(".category").all_inner_texts() == first["category"]
+    assert row.locator(".category").all_inner_texts() == first["categories"]
     expect(row.locator(".dot")).to_have_text(str(first["interest"] + 1))
     expect(row.locator(".score-value")).to_have_text(f"{100 * first['score']:.1f}%")
     for part in ("queue", "model", "search", "other"):
@@ -222,7 +222,7 @@ def test_a_user_is_picked_from_the_suggestions(open_console: Open, serve: Serve)
     ("control", "key", "field", "value"),
     [
         ("Denoising steps", "Home", "steps", 1),
-        ("Interests drawn", "Home", "interests", 1),
+        ("Draws", "Home", "draws", 1),
         ("Diversity", "End", "diversity", 1),
     ],
 )

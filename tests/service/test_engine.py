@@ -37,7 +37,7 @@ def request(history: list[int], **fields: object) -> EngineRequest:
         "categories": None,
         "diversity": 0.0,
         "draws": 3,
-        "interest_mode": "generated",
+        "interest_mode": "draws",
         "steps": 2,
         "seed": 5,
     }
@@ -52,7 +52,7 @@ def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
         drawn = [
             bundle.model.generate(guidance, noise[draw : draw + 1], wish.steps) for draw in range(wish.draws)
         ]
-    parts = {"generated": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}
+    parts = {"draws": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}
     vectors: Vectors = torch.cat(parts[wish.interest_mode]).numpy()
     return vectors
 
@@ -83,7 +83,7 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
     return [(int(lines[place]) + 1, float(scores[place]), int(weights[:, place].argmax())) for place in order]
 
 
-@pytest.mark.parametrize(("mode", "steps"), list(product(["generated", "guidance", "both"], [1, 4])))
+@pytest.mark.parametrize(("mode", "steps"), list(product(["draws", "guidance", "both"], [1, 4])))
 def test_answers_are_the_nearest_items_of_the_interests(
     bundle: Bundle, engine: Engine, mode: str, steps: int
 ) -> None:

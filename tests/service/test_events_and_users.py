@@ -70,7 +70,7 @@ def test_an_event_shows_in_the_history_and_leaves_the_next_answer(keeper: Runnin
             "item_id": first,
             "timestamp": NOW,
             "title": CATALOGUE.title(row),
-            "category": list(CATALOGUE.category(row)),
+            "categories": list(CATALOGUE.category(row)),
             "known": True,
         }
     ]

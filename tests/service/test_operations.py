@@ -55,9 +55,9 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
     assert version["most_steps"] == 8
     assert version["metrics"] == {"hit_rate@20": 0.1}
     assert version["defaults"] == {
-        "interests": 4,
+        "draws": 4,
         "steps": 2,
-        "interest_mode": "generated",
+        "interest_mode": "draws",
         "diversity": 0.0,
     }
     assert version["history_store"] == "in-process"

@@ -21,7 +21,7 @@ def ids(answer: dict[str, Any]) -> list[str]:
 
 
 def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None:
-    answer: Any = server.answer(history=["1001", "1002"], k=7, interests=3)
+    answer: Any = server.answer(history=["1001", "1002"], k=7, draws=3)
     assert answer["source"] == "personal"
     assert answer["degraded"] is None
     assert answer["model_version"] == server.service.bundles.engine.version
@@ -34,7 +34,7 @@ def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None
         row = CATALOGUE.row(item["item_id"])
         assert row is not None
         assert item["title"] == CATALOGUE.title(row)
-        assert item["category"] == list(CATALOGUE.category(row))
+        assert item["categories"] == list(CATALOGUE.category(row))
         assert 0 <= item["interest"] < 3
     timings = answer["timings_ms"]
     assert set(timings) == {"queue", "model", "search", "total"}
@@ -43,7 +43,7 @@ def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None
 
 def test_no_stage_is_said_to_last_longer_than_the_whole_answer(server: Running) -> None:
     for _ in range(200):  # a clock of whole milliseconds would be wrong every few answers
-        timings: Any = server.answer(history=["1001"], k=1, interests=1, steps=1)["timings_ms"]
+        timings: Any = server.answer(history=["1001"], k=1, draws=1, steps=1)["timings_ms"]
         assert timings["total"] >= timings["queue"] + timings["model"] + timings["search"]
 
 
@@ -88,7 +88,7 @@ def test_popularity_respects_exclusions_and_categories(server: Running) -> None:
     answer: Any = server.answer(user_id="nobody", k=5, exclude=MOST_POPULAR[:3])
     assert ids(answer) == MOST_POPULAR[3:8]
     comedies: Any = server.answer(user_id="nobody", k=5, categories=["Comedy"])
-    assert all("Comedy" in item["category"] for item in comedies["items"])
+    assert all("Comedy" in item["categories"] for item in comedies["items"])
 
 
 @pytest.mark.parametrize("history", [["1001", "1002"], []])
@@ -117,7 +117,7 @@ def test_categories_that_no_item_has_are_told(server: Running, user: dict[str, A
 
 def test_diversity_spreads_the_answer(server: Running) -> None:
     def overlap(answer: Any) -> float:
-        sets = [set(item["category"]) for item in answer["items"]]
+        sets = [set(item["categories"]) for item in answer["items"]]
         pairs = [(a, b) for place, a in enumerate(sets) for b in sets[:place]]
         return sum(len(a & b) / max(1, len(a | b)) for a, b in pairs)
 
@@ -138,7 +138,7 @@ def test_the_same_request_gets_the_same_answer_and_the_seed_changes_it(server: R
 
 def test_modes_steps_and_interests_have_their_effect(server: Running) -> None:
     guidance: Any = server.answer(history=["1001"], interest_mode="guidance")
-    both: Any = server.answer(history=["1001"], interest_mode="both", interests=2)
+    both: Any = server.answer(history=["1001"], interest_mode="both", draws=2)
     defaults: Any = server.answer(history=["1001"])
     config = server.service.bundles.engine.manifest.model
     assert len(guidance["interests"]) == config.guidance_vectors

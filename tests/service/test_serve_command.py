@@ -126,7 +126,7 @@ def test_it_answers_where_it_says_and_logs_json_without_user_data(bundle_root: P
 def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
     root = tmp_path / "bundles"
     publish_tiny_bundle(root, hidden=64)
-    wish = {"history": ["1001", "1002"], "interests": 32, "steps": 8, "k": 100}
+    wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
     with (
         process(tmp_path, "--bundle", root, DIMEREC_MAX_BATCH="1") as served,
         ThreadPoolExecutor(1) as caller,

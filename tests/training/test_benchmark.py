@@ -45,7 +45,7 @@ TINY = [
     "serving.draws=2",
     "serving.steps=2",
     "serving.temperature=0.1",
-    "serving.interest_mode=generated",
+    "serving.interest_mode=draws",
 ]
 TIMES = {"train_s", "ms_per_user"}
 
@@ -146,14 +146,14 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
     ]
     assert (watcher.done, watcher.epochs, watcher.cached) == (watcher.expected, 4, [False])
     served, *_ = outcome.rows
-    assert (served.steps, served.draws, served.interest_mode) == (2, 2, "generated")
+    assert (served.steps, served.draws, served.interest_mode) == (2, 2, "draws")
     assert (served.seed, served.commit, served.data, served.split) == (3, "abc", "walks", "leave-one-out")
     assert served.hardware.cores >= 1
     assert served.epochs is not None
     assert 1 <= served.epochs <= 4
     ways = {(row.interest_mode, row.merge, row.steps, row.temperature) for row in outcome.rows}
     assert ways == {
-        ("generated", "mean", 2, 0.1),
+        ("draws", "mean", 2, 0.1),
         ("guidance", "max", None, None),
         ("guidance", "mean", None, 0.1),
     }
@@ -297,7 +297,7 @@ def test_a_recommender_not_served_by_draws_alone_has_their_curve_too(walks: Data
     store = Store(tmp_path)
     rows = run(jobs, store, Watched(), curves=True).rows
     modes = {row.way: row.interest_mode for row in rows}
-    assert [modes[way] for way in sorted({point.way for point in store.points()})] == ["both", "generated"]
+    assert [modes[way] for way in sorted({point.way for point in store.points()})] == ["both", "draws"]
 
 
 def test_where_nothing_has_categories_there_is_no_curve(tmp_path: Path) -> None:

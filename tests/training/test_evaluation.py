@@ -98,7 +98,7 @@ def test_nothing_to_predict_is_said() -> None:
 
 
 def dimerec_case(
-    interest_mode: str = "generated", merge: str = "mean", repeat_weight: float = 1.0
+    interest_mode: str = "draws", merge: str = "mean", repeat_weight: float = 1.0
 ) -> tuple[DimeRec, Histories, DimeRecScorer]:
     dataset = random_dataset(np.random.default_rng(5), np.arange(3, 33), items=40)
     model = make_model(40, interests=4)
@@ -106,7 +106,7 @@ def dimerec_case(
     return model, leave_one_out(dataset).test.histories, DimeRecScorer(model, serving, 7, repeat_weight)
 
 
-@pytest.mark.parametrize("interest_mode", ["generated", "guidance", "both"])
+@pytest.mark.parametrize("interest_mode", ["draws", "guidance", "both"])
 def test_a_dimerec_score_depends_on_its_history_alone(interest_mode: str) -> None:
     _, histories, scorer = dimerec_case(interest_mode)
     together = scorer.score(histories)
@@ -115,7 +115,7 @@ def test_a_dimerec_score_depends_on_its_history_alone(interest_mode: str) -> Non
     np.testing.assert_allclose(together, scorer.score(histories), atol=0)
 
 
-@pytest.mark.parametrize("interest_mode", ["generated", "guidance", "both"])
+@pytest.mark.parametrize("interest_mode", ["draws", "guidance", "both"])
 def test_the_interests_are_unit_vectors_of_the_asked_kind(interest_mode: str) -> None:
     model, histories, scorer = dimerec_case(interest_mode)
     with torch.inference_mode():
@@ -123,10 +123,10 @@ def test_the_interests_are_unit_vectors_of_the_asked_kind(interest_mode: str) ->
         guidance = model.guide(
             collate([histories[row].tolist() for row in range(30)], model.config.max_length)
         )
-    expected = {"generated": 3, "guidance": 4, "both": 7}[interest_mode]
+    expected = {"draws": 3, "guidance": 4, "both": 7}[interest_mode]
     assert interests.shape == (30, expected, model.config.dim)
     torch.testing.assert_close(interests.norm(dim=2), torch.ones(30, expected))
-    if interest_mode != "generated":
+    if interest_mode != "draws":
         torch.testing.assert_close(interests[:, -4:], guidance)
 
 

@@ -27,7 +27,7 @@ def trained(tmp_path: Path) -> DimeRec:
 
 
 def asked(steps: int) -> ServingDefaults:
-    return ServingDefaults(steps=steps, draws=8, interest_mode="generated", temperature=0.1)
+    return ServingDefaults(steps=steps, draws=8, interest_mode="draws", temperature=0.1)
 
 
 def test_the_curve_over_steps_is_flat_while_the_draws_differ(trained: DimeRec) -> None:

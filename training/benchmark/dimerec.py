@@ -44,12 +44,12 @@ class DimeRecRecipe(NetworkRecipe):
     def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
         for merge in ("max", "mean"):
             yield serving.model_copy(update={"interest_mode": "guidance", "merge": merge})
-        generated = serving.model_copy(update={"interest_mode": "generated"})
-        yield generated
+        draws_alone = serving.model_copy(update={"interest_mode": "draws"})
+        yield draws_alone
         if self.sweep:
             within = [steps for steps in STEPS if steps <= self.config.model.timesteps]
             for steps, draws in product(within, DRAWS):
-                yield generated.model_copy(update={"steps": steps, "draws": draws})
+                yield draws_alone.model_copy(update={"steps": steps, "draws": draws})
 
 
 def _written(serving: ServingDefaults) -> dict[str, Any]:

@@ -21,7 +21,7 @@ class Asked:
     steps: int | None = None
     """Denoising steps."""
     draws: int | None = None
-    """Interests generated per user."""
+    """Interests drawn per user."""
     interest_mode: str | None = None
     guidance_share: float | None = None
     """What the guidance counts among several interests of both kinds."""
@@ -52,9 +52,9 @@ class Fitted:
 
     @property
     def curved(self) -> dict[int, Asked]:
-        """The ways whose diversity is measured, by place: as served, and the first by generated interests."""
-        generated = [way for way, asked in enumerate(self.asked) if asked.interest_mode == "generated"]
-        return {way: self.asked[way] for way in [0, *generated[:1]]}
+        """The ways whose diversity is measured, by place: as served, and the first by draws alone."""
+        drawn = [way for way, asked in enumerate(self.asked) if asked.interest_mode == "draws"]
+        return {way: self.asked[way] for way in [0, *drawn[:1]]}
 
 
 @dataclass(frozen=True)
