@@ -443,7 +443,7 @@ def test_all_text_is_readable_in_both_themes(
     server.watch(viewer, "not in the catalogue")
     page = open_console(server, viewer, scheme)
     page.locator(".item").first.wait_for()
-    settle(page, lambda: page.get_by_label("Interests drawn").press("End"))
+    settle(page, lambda: page.get_by_label("Draws").press("End"))
     page.locator(".interest").first.press("Enter")
     page.locator(".interest").first.press("Enter")
     page.wait_for_timeout(500)
