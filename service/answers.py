@@ -115,6 +115,17 @@ class ForgetAnswer(_Answer):
     removed: int = Field(description="events deleted", examples=[39])
 
 
+class UndoAnswer(_Answer):
+    """Which event was taken back."""
+
+    user_id: str = Field(examples=["196"])
+    event_id: str = Field(examples=["e-1"])
+    removed: Literal[0, 1] = Field(
+        description="0: no event of this id is kept; it was taken back before, never sent, or fell out",
+        examples=[1],
+    )
+
+
 class UsersAnswer(_Answer):
     """Some users who have a history, for a picker."""
 

@@ -1,31 +1,11 @@
--- Adds events to one user's history and trims it, in one step.
+-- Adds events to one user's history and trims it, in one step. columns.lua comes first.
 --
 -- KEYS[1]  the user's history      ARGV[1]  events to keep
 -- ARGV[2]  life of the key in ms   ARGV[3]  the events, oldest first, no identity twice
 --
--- A history is a string of columns (service/history/encoding.py writes the same):
---   count (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
--- so that a repeat is found by one search of the identities and a place in time by bisection of the timestamps. A
--- full history is long: it's cut and joined once, and never copied for less.
+-- A full history is long: it's cut and joined once, and never copied for less.
 --
 -- Returns {events added, events older than a full history}.
-
--- Where the columns of a history are.
-local function columns(history)
-    local count = struct.unpack('>I4', history)
-    return {bytes = history, count = count, timestamps = 5, identities = 5 + 8 * count, items = 5 + 16 * count}
-end
-
-local function holds(history, identity)
-    local at = history.bytes:find(identity, history.identities, true)
-    while at and at < history.items do
-        if (at - history.identities) % 8 == 0 then
-            return true
-        end
-        at = history.bytes:find(identity, at + 1, true)  -- it was bytes of two neighbours
-    end
-    return false
-end
 
 local function timestamp_at(history, event)
     return (struct.unpack('>i8', history.bytes, history.timestamps + 8 * event))
@@ -45,24 +25,16 @@ local function not_after(history, timestamp)
     return low
 end
 
--- Where the item stands that comes `count` items after the one at `from`.
-local function skip(history, from, count)
-    for _ = 1, count do
-        from = history.bytes:find('\0', from, true) + 1
-    end
-    return from
+local kept, unreadable = read(redis.call('GET', KEYS[1]) or '\0\0\0\0')
+if not kept then
+    return unreadable
 end
-
-local stored = redis.call('GET', KEYS[1]) or '\0\0\0\0'
-if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) or stored:byte(-1) ~= 0 then
-    return redis.error_reply('UNREADABLE not a history')
-end
-local kept, given = columns(stored), columns(ARGV[3])
+local given = columns(ARGV[3])
 
 local new = {}
 for event = 0, given.count - 1 do
     local at = given.identities + 8 * event
-    if not holds(kept, given.bytes:sub(at, at + 7)) then
+    if not find(kept, given.bytes:sub(at, at + 7)) then
         table.insert(new, event)
     end
 end
@@ -86,7 +58,7 @@ local function take_kept(upto)
     to_drop = to_drop - dropped
     next_kept, kept_item = next_kept + dropped, skip(kept, kept_item, dropped)
     if next_kept < upto then
-        local item_upto = upto == kept.count and #stored + 1 or skip(kept, kept_item, upto - next_kept)
+        local item_upto = upto == kept.count and #kept.bytes + 1 or skip(kept, kept_item, upto - next_kept)
         take(kept, next_kept, upto, kept_item, item_upto)
         next_kept, kept_item = upto, item_upto
     end

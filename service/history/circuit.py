@@ -76,6 +76,10 @@ class CircuitBreaker:
         """As the store's, or HistoryUnavailable at once."""
         return await self._call(lambda: self._store.read(user_id, limit))
 
+    async def remove(self, user_id: str, event_id: str) -> int:
+        """As the store's, or HistoryUnavailable at once."""
+        return await self._call(lambda: self._store.remove(user_id, event_id))
+
     async def forget(self, user_id: str) -> int:
         """As the store's, or HistoryUnavailable at once."""
         return await self._call(lambda: self._store.forget(user_id))

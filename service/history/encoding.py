@@ -2,8 +2,9 @@
 
     count (4 bytes) | timestamps (8 bytes each) | identities (8 bytes each) | item ids, each ended by NUL
 
-Integers are big-endian. `append.lua` merges two such strings inside Redis. Columns keep a history small (17
-bytes and the item id an event), let Redis find a repeat with one search, and need no loop over bytes here.
+Integers are big-endian. `append.lua` merges two such strings inside Redis, `remove.lua` takes an event out.
+Columns keep a history small (17 bytes and the item id an event), let Redis find an event with one search, and
+need no loop over bytes here.
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ _WIDTH = 8
 def identity(event: Event) -> bytes:
     """Eight bytes that tell an event from others of the same user: a digest of what makes it a repeat."""
     if event.event_id is not None:
-        named = b"e" + event.event_id.encode()
-    else:
-        named = b"i" + _TIMESTAMP.pack(event.timestamp) + event.item_id.encode()
-    return blake2b(named, digest_size=_WIDTH).digest()
+        return named_identity(event.event_id)
+    return _digest(b"i" + _TIMESTAMP.pack(event.timestamp) + event.item_id.encode())
+
+
+def named_identity(event_id: str) -> bytes:
+    """The identity of the event that its caller named `event_id`; no event without a name has the same."""
+    return _digest(b"e" + event_id.encode())
 
 
 def encode(events: Sequence[Event]) -> bytes:
@@ -68,3 +72,7 @@ def encoded_count(history: bytes) -> int:
     if not 0 <= count <= (len(history) - _COUNT.size) // (2 * _WIDTH):
         raise HistoryUnreadable("the store holds something else than a history under this user's key")
     return count
+
+
+def _digest(text: bytes) -> bytes:
+    return blake2b(text, digest_size=_WIDTH).digest()

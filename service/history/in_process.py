@@ -12,6 +12,7 @@ from service.history.protocol import (
     AppendResult,
     Event,
     by_user,
+    check_event_id,
     check_events,
     check_limit,
     check_user,
@@ -56,6 +57,18 @@ class InProcessHistory:
         history = self._histories.get(user_id, [])
         oldest = max(0, len(history) - limit)
         return [Event(event.item_id, event.timestamp) for event in history[oldest:]]
+
+    async def remove(self, user_id: str, event_id: str) -> int:
+        """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
+        check_user(user_id)
+        check_event_id(event_id)
+        history = self._histories.get(user_id, [])
+        remaining = [event for event in history if event.event_id != event_id]
+        if remaining:
+            self._histories[user_id] = remaining
+        else:
+            self._histories.pop(user_id, None)
+        return len(history) - len(remaining)
 
     async def forget(self, user_id: str) -> int:
         """Delete all that is kept of a user; the number of events that were deleted."""

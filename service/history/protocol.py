@@ -6,6 +6,7 @@ The rules that every store keeps, whatever order events come in:
 - An event is a repeat if the history holds one of the same identity: the same `event_id`, or, for events
   without one, the same item and timestamp. A repeat changes nothing, so that every call may be made again.
 - An event older than a full history is outdated: it's accepted, counted, and not kept.
+- An event that its caller named by an `event_id` can be removed again. Sent once more after that, it's new.
 """
 
 from __future__ import annotations
@@ -71,6 +72,10 @@ class HistoryStore(Protocol):
         """The newest `limit` events (≥ 0) of a user, oldest first; empty for an unknown user."""
         ...
 
+    async def remove(self, user_id: str, event_id: str) -> int:
+        """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
+        ...
+
     async def forget(self, user_id: str) -> int:
         """Delete all that is kept of a user; the number of events that were deleted."""
         ...
@@ -93,12 +98,17 @@ def check_user(user_id: str) -> None:
     _check_id("user_id", user_id)
 
 
+def check_event_id(event_id: str) -> None:
+    """Raise HistoryInputError unless `event_id` can be kept."""
+    _check_id("event_id", event_id)
+
+
 def check_events(events: Sequence[Event]) -> None:
     """Raise HistoryInputError unless every event can be kept."""
     for event in events:
         _check_id("item_id", event.item_id)
         if event.event_id is not None:
-            _check_id("event_id", event.event_id)
+            check_event_id(event.event_id)
         if not -MAX_TIMESTAMP <= event.timestamp <= MAX_TIMESTAMP:
             raise HistoryInputError("timestamp: must lie within ±(2^53 − 1), in ms since the epoch")
 

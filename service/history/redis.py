@@ -26,13 +26,14 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
 
 from service.history.connection import connect
-from service.history.encoding import decode, encode, encoded_count
+from service.history.encoding import decode, encode, encoded_count, named_identity
 from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
     Event,
     by_user,
+    check_event_id,
     check_events,
     check_limit,
     check_user,
@@ -45,9 +46,20 @@ DEFAULT_MAX_CONNECTIONS = 64
 _KEY_PREFIX = "dimerec:history:1:"
 _IMPORT_PREFIX = "dimerec:import:1:"
 _IMPORT_TTL_S = 7 * 24 * 3600
-_SCRIPT = files("service.history").joinpath("append.lua").read_text()
-_SCRIPT_SHA1 = sha1(_SCRIPT.encode(), usedforsecurity=False).hexdigest()
 _SCAN_KEYS = 1_000
+
+
+class _Script:
+    """A Lua script that Redis runs as one step, known to it by the digest of its text."""
+
+    def __init__(self, name: str) -> None:
+        parts = (files("service.history").joinpath(part) for part in ("columns.lua", name))
+        self.text = "".join(part.read_text() for part in parts)
+        self.sha1 = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+_APPEND = _Script("append.lua")
+_REMOVE = _Script("remove.lua")
 
 
 class RedisHistory:
@@ -101,10 +113,7 @@ class RedisHistory:
         if not events:
             return AppendResult()
         async with self._bounded():
-            try:
-                counts = await self._client.evalsha(_SCRIPT_SHA1, *call)
-            except NoScriptError:
-                counts = await self._client.eval(_SCRIPT, *call)
+            counts = await self._run(_APPEND, *call)
         return _result(counts, len(events))
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
@@ -112,9 +121,9 @@ class RedisHistory:
         grouped = by_user(events)
         calls = list(starmap(self._append_call, grouped.items()))
         async with self._bounded():
-            replies = await self._pipeline("EVALSHA", _SCRIPT_SHA1, calls)
+            replies = await self._pipeline("EVALSHA", _APPEND.sha1, calls)
             unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            again = await self._pipeline("EVAL", _SCRIPT, [calls[place] for place in unknown])
+            again = await self._pipeline("EVAL", _APPEND.text, [calls[place] for place in unknown])
             for place, reply in zip(unknown, again, strict=True):
                 replies[place] = reply
             for reply in replies:
@@ -132,6 +141,13 @@ class RedisHistory:
         async with self._bounded():
             history = await self._client.get(_key(user_id))
         return decode(history, min(limit, self._max_events)) if history is not None else []
+
+    async def remove(self, user_id: str, event_id: str) -> int:
+        """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
+        check_user(user_id)
+        check_event_id(event_id)
+        async with self._bounded():
+            return int(await self._run(_REMOVE, 1, _key(user_id), named_identity(event_id)))
 
     async def forget(self, user_id: str) -> int:
         """Delete all that is kept of a user; the number of events that were deleted."""
@@ -175,6 +191,12 @@ class RedisHistory:
         check_user(user_id)
         check_events(events)
         return 1, _key(user_id), self._max_events, self._ttl_ms, encode(events)
+
+    async def _run(self, script: _Script, *call: Any) -> Any:
+        try:
+            return await self._client.evalsha(script.sha1, *call)
+        except NoScriptError:
+            return await self._client.eval(script.text, *call)
 
     async def _pipeline(self, command: str, script: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not calls:

@@ -1,18 +1,22 @@
-"""What is kept of users: read it, forget it, and list some of them for a picker."""
+"""What is kept of users: read it, take an event back, forget it, and list some users for a picker."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.answers import ForgetAnswer, HistoryAnswer, HistoryEvent, UsersAnswer
+from service.answers import ForgetAnswer, HistoryAnswer, HistoryEvent, UndoAnswer, UsersAnswer
 from service.dependencies import TheService
 from service.errors import UsersNotListedError
 from service.problems import documented
+from service.routes.encoded_path import EncodedPathRoute
 from service.schemas import Text
 
-router = APIRouter(tags=["history"])
+router = APIRouter(tags=["history"], route_class=EncodedPathRoute)
 
 UserId = Annotated[Text, Path(description="as in events; percent-encode it", examples=["196"])]
+EventId = Annotated[
+    Text, Path(description="as in the event that was sent; percent-encode it", examples=["e-1"])
+]
 
 
 @router.get("/users", responses=documented(403, 422, 503))
@@ -30,7 +34,7 @@ async def list_users(
         return UsersAnswer(users=await service.history.users(limit))
 
 
-@router.get("/users/{user_id:path}/history", responses=documented(404, 422, 503))
+@router.get("/users/{user_id}/history", responses=documented(404, 422, 503))
 async def read_history(
     user_id: UserId,
     service: TheService,
@@ -55,8 +59,19 @@ async def read_history(
     return HistoryAnswer(user_id=user_id, events=described)
 
 
-@router.delete("/users/{user_id:path}/history", responses=documented(404, 422, 503))
+@router.delete("/users/{user_id}/history", responses=documented(404, 422, 503))
 async def forget_history(user_id: UserId, service: TheService) -> ForgetAnswer:
     """Delete all that is kept of a user; fine to repeat."""
     with service.metrics.counting_history_errors("forget"):
         return ForgetAnswer(user_id=user_id, removed=await service.history.forget(user_id))
+
+
+@router.delete("/users/{user_id}/events/{event_id}", responses=documented(404, 422, 503))
+async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoAnswer:
+    """Take back one event that was sent with an `event_id`; fine to repeat.
+
+    Events without an `event_id` cannot be named, and so not be taken back one by one.
+    """
+    with service.metrics.counting_history_errors("remove"):
+        removed = await service.history.remove(user_id, event_id)
+    return UndoAnswer(user_id=user_id, event_id=event_id, removed=removed)

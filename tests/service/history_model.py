@@ -26,6 +26,11 @@ class PlainHistory:
         kept = sum(event in self.events for event in new)
         return AppendResult(added=kept, repeated=len(events) - len(new), outdated=len(new) - kept)
 
+    def remove(self, event_id: str) -> int:
+        before = len(self.events)
+        self.events = [event for event in self.events if event.event_id != event_id]
+        return before - len(self.events)
+
     def read(self, limit: int) -> list[Event]:
         newest = list(reversed(self.events))[:limit]
         return [Event(event.item_id, event.timestamp) for event in reversed(newest)]

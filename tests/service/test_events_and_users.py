@@ -135,6 +135,74 @@ def test_forgetting_leaves_nothing(keeper: Running, user: str) -> None:
     assert answer["source"] == "popularity"
 
 
+def undo(server: Running, user_id: str, event_id: str) -> dict[str, Any]:
+    response = server.client.delete(f"/users/{quote(user_id, safe='')}/events/{quote(event_id, safe='')}")
+    assert response.status_code == 200, response.text
+    told: dict[str, Any] = response.json()
+    return told
+
+
+def test_an_event_taken_back_leaves_history_and_answers(keeper: Running, user: str) -> None:
+    post(keeper, event(user, "1001", event_id="kept"))
+    before: Any = keeper.answer(user_id=user, k=500)
+    post(keeper, event(user, "1002", NOW + 1, event_id="mistaken"))
+    assert keeper.answer(user_id=user, k=500)["items"] != before["items"]
+    assert undo(keeper, user, "mistaken") == {"user_id": user, "event_id": "mistaken", "removed": 1}
+    assert undo(keeper, user, "mistaken") == {"user_id": user, "event_id": "mistaken", "removed": 0}
+    assert [kept["item_id"] for kept in history(keeper, user)] == ["1001"]
+    assert keeper.answer(user_id=user, k=500)["items"] == before["items"]
+    assert undo(keeper, user, "kept")["removed"] == 1
+    assert keeper.answer(user_id=user)["source"] == "popularity"
+
+
+def test_an_integer_names_an_event_by_its_digits(keeper: Running, user: str) -> None:
+    post(keeper, event(user, "1001", event_id=7))
+    assert undo(keeper, user, "7")["removed"] == 1
+
+
+AWKWARD = [
+    "a/b",
+    "a b",
+    "../admin",
+    "ü/ñ",
+    "e?x=1#y",
+    "100%",
+    "%2F",
+    "{tag}",
+    "a/history",
+    "a/events/b",
+    "/",
+    '"',
+]
+
+
+@pytest.mark.parametrize("awkward", AWKWARD)
+def test_undo_finds_ids_with_awkward_characters(keeper: Running, user: str, awkward: str) -> None:
+    for owner, event_id in [(f"{user}{awkward}", "e"), (user, awkward), (f"{user}{awkward}", awkward)]:
+        post(keeper, event(owner, "1001", event_id=event_id), event(owner, "1002"))
+        assert undo(keeper, owner, event_id) == {"user_id": owner, "event_id": event_id, "removed": 1}
+        assert [kept["item_id"] for kept in history(keeper, owner)] == ["1002"]
+
+
+def test_slashes_inside_ids_never_lead_to_another_user(keeper: Running, user: str) -> None:
+    owners = [user, f"{user}/events", f"{user}/events/e", f"{user}/events/e/history"]
+    post(keeper, *(event(owner, "1001", event_id="e") for owner in owners))
+    for event_id in ("history", "e/history", "e/events/e", "e/history/events/e"):
+        assert undo(keeper, user, event_id)["removed"] == 0
+    for path in ("events/e/events/e", "events/e/history", "events//history"):
+        assert keeper.client.delete(f"/users/{user}/{path}").status_code == 404
+    assert [len(history(keeper, owner)) for owner in owners] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [("x%01y/events/e", "user_id"), ("u/events/" + "x" * 129, "event_id")]
+)
+def test_undo_refuses_what_is_no_id(keeper: Running, path: str, field: str) -> None:
+    response = keeper.client.delete(f"/users/{path}")
+    assert response.status_code == 422
+    assert [fault["field"] for fault in response.json()["errors"]] == [field]
+
+
 @pytest.mark.parametrize(
     "user_id", ["a/b", "a b", "../admin", "ü/ñ", "user?x=1#y", "100%", "{tag}", "a/history", '"']
 )

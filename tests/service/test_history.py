@@ -151,6 +151,75 @@ async def test_forget_deletes_one_user_only(store: HistoryStore) -> None:
     assert await store.append("u", events(("a", 1))) == AppendResult(added=1)
 
 
+async def test_a_named_event_is_taken_back_once(store: HistoryStore) -> None:
+    await store.append("u", [Event("a", 1, "first"), Event("b", 2, "second"), Event("c", 3)])
+    assert await store.remove("u", "second") == 1
+    assert await store.read("u", 50) == events(("a", 1), ("c", 3))
+    assert await store.remove("u", "second") == 0
+    assert await store.remove("u", "never sent") == 0
+    assert await store.remove("nobody", "first") == 0
+    assert await store.read("u", 50) == events(("a", 1), ("c", 3))
+
+
+@pytest.mark.parametrize("position", range(3))
+async def test_an_event_is_taken_out_of_its_place(store: HistoryStore, position: int) -> None:
+    kept = [Event("é", 1, "0"), Event("a long item id", -2, "1"), Event("c", 1, "2")]
+    await store.append("u", kept)
+    assert await store.remove("u", str(position)) == 1
+    left = [event for event in kept if event.event_id != str(position)]
+    in_order = sorted(left, key=lambda event: event.timestamp)
+    assert await store.read("u", 50) == [event._replace(event_id=None) for event in in_order]
+    assert await store.append("u", left) == AppendResult(repeated=2)
+
+
+async def test_of_equal_events_only_the_named_one_is_taken_back(store: HistoryStore) -> None:
+    await store.append("u", [Event("a", 1, "first"), Event("a", 1, "second"), Event("a", 1)])
+    await store.append("v", [Event("a", 1, "first")])
+    assert await store.remove("u", "first") == 1
+    assert await store.read("u", 50) == events(("a", 1), ("a", 1))
+    assert await store.append("u", [Event("a", 1, "second"), Event("a", 1)]) == AppendResult(repeated=2)
+    assert await store.read("v", 50) == events(("a", 1))
+
+
+@pytest.mark.parametrize("event_id", ["a", "1", "a1", "('a', 1)", "None"])
+async def test_an_event_without_a_name_cannot_be_taken_back(store: HistoryStore, event_id: str) -> None:
+    await store.append("u", events(("a", 1)))
+    assert await store.remove("u", event_id) == 0
+    assert await store.read("u", 50) == events(("a", 1))
+
+
+async def test_a_user_whose_last_event_is_taken_back_is_unknown(store: HistoryStore) -> None:
+    await store.append("u", [Event("a", 1, "only")])
+    assert await store.remove("u", "only") == 1
+    assert await store.users(10) == []
+    assert await store.forget("u") == 0
+
+
+async def test_an_event_taken_back_is_new_when_it_is_sent_again(store: HistoryStore) -> None:
+    await store.append("u", [Event("a", 1, "first"), Event("b", 2)])
+    await store.remove("u", "first")
+    assert await store.append("u", [Event("a", 1, "first")]) == AppendResult(added=1)
+    assert await store.read("u", 50) == events(("a", 1), ("b", 2))
+
+
+async def test_what_fell_out_of_a_full_history_does_not_come_back(new_store: MakeStore) -> None:
+    store = new_store(2)
+    await store.append("u", [Event("a", 1, "a"), Event("b", 2, "b"), Event("c", 3, "c")])
+    assert await store.remove("u", "a") == 0
+    assert await store.remove("u", "c") == 1
+    assert await store.read("u", 50) == events(("b", 2))
+
+
+async def test_concurrent_removals_take_every_event_back_once(store: HistoryStore) -> None:
+    await store.append("u", [Event(f"item {n}", n, f"event {n}") for n in range(50)])
+    removed = await asyncio.gather(
+        *(store.remove("u", f"event {n % 40}") for n in range(80)),
+        store.append("u", [Event("late", 99)]),
+    )
+    assert sum(removed[:-1]) == 40  # type: ignore[arg-type]
+    assert await store.read("u", 99) == [*(Event(f"item {n}", n) for n in range(40, 50)), Event("late", 99)]
+
+
 async def test_users_are_listed_up_to_the_limit(store: HistoryStore) -> None:
     await store.append_many([(f"user {number}", Event("a", 1)) for number in range(30)])
     everyone = {f"user {number}" for number in range(30)}
@@ -182,7 +251,9 @@ async def test_odd_ids_stay_what_they_are(store: HistoryStore, odd: str) -> None
     await store.append(odd, [Event(odd, 1, odd), Event("next", 2)])
     assert await store.read(odd, 50) == events((odd, 1), ("next", 2))
     assert set(await store.users(10)) == {odd, "plain"}
-    assert await store.forget(odd) == 2
+    assert await store.remove(odd, odd) == 1
+    assert await store.read(odd, 50) == events(("next", 2))
+    assert await store.forget(odd) == 1
     assert await store.read("plain", 50) == events(("kept apart", 1))
 
 
@@ -210,6 +281,13 @@ async def test_what_cannot_be_kept_is_refused_by_name(
     with pytest.raises(HistoryInputError, match=f"^{field}: "):
         await store.append_many([("fine", Event("a", 1)), (user_id, event)])
     assert await store.users(10) == []
+
+
+@pytest.mark.parametrize("bad", ["", "x" * (MAX_ID_BYTES + 1), "a\0b", "\ud800"])
+async def test_a_removal_of_what_cannot_be_kept_is_refused_by_name(store: HistoryStore, bad: str) -> None:
+    for user_id, event_id, field in [(bad, "e", "user_id"), ("u", bad, "event_id")]:
+        with pytest.raises(HistoryInputError, match=f"^{field}: "):
+            await store.remove(user_id, event_id)
 
 
 async def test_a_negative_limit_is_refused(store: HistoryStore) -> None:
@@ -306,6 +384,10 @@ class HistoryMachine(RuleBasedStateMachine):
     @rule(limit=st.integers(0, 8))
     def read(self, limit: int) -> None:
         assert self.run(self.store.read(self.user_id, limit)) == self.model.read(limit)
+
+    @rule(event_id=st.sampled_from([f"id {n}" for n in range(9)]))
+    def remove(self, event_id: str) -> None:
+        assert self.run(self.store.remove(self.user_id, event_id)) == self.model.remove(event_id)
 
     @rule()
     def forget(self) -> None:

@@ -114,6 +114,7 @@ async def test_every_call_is_refused_while_open(breaker: CircuitBreaker, store: 
         lambda: breaker.append("u", [Event("b", 2)]),
         lambda: breaker.append_many([("u", Event("b", 2))]),
         lambda: breaker.read("u", 9),
+        lambda: breaker.remove("u", "e"),
         lambda: breaker.forget("u"),
         lambda: breaker.users(9),
         lambda: breaker.ping(),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from service.history.encoding import identity
+from service.history.encoding import encode, identity
 from service.history.errors import HistoryUnavailable, HistoryUnreadable, HistoryUrlError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
@@ -70,6 +70,20 @@ async def test_an_append_starts_the_lifetime_anew(
     assert raw.pttl(USER_KEY) > 5_000
 
 
+async def test_an_event_taken_back_leaves_the_lifetime_as_it_is(
+    store: RedisHistory, raw: redis.Redis
+) -> None:
+    await store.append("u", [Event("a", 1, "first"), Event("b", 2, "second")])
+    raw.pexpire(USER_KEY, 5_000)
+    for event_id, lifetimes in (
+        ("never sent", range(1, 5_001)),
+        ("first", range(1, 5_001)),
+        ("second", [-2]),
+    ):
+        await store.remove("u", event_id)
+        assert raw.pttl(USER_KEY) in lifetimes
+
+
 async def test_a_history_without_events_for_long_disappears(redis_url: str) -> None:
     store = RedisHistory.from_url(redis_url, timeout_s=PATIENCE_S, ttl_s=0.05)
     await store.append("u", [Event("a", 1)])
@@ -113,6 +127,8 @@ async def test_a_server_that_forgot_the_script_is_taught_again(store: RedisHisto
         raw.script_flush()
         assert await store.append("u", [Event("a", number)]) == AppendResult(added=1)
         raw.script_flush()
+        assert await store.remove("u", "never sent") == 0
+        raw.script_flush()
         call = [(user, Event("b", number)) for user in ("u", "v", "w")]
         assert await store.append_many(call) == AppendResult(added=3)
     assert len(await store.read("u", 50)) == 6
@@ -132,6 +148,16 @@ async def test_bytes_that_look_like_an_identity_are_no_repeat(
     assert await store.append("u", [late]) == AppendResult(added=1)
     assert await store.append("u", [late]) == AppendResult(repeated=1)
     assert await store.read("u", 9) == [Event(item, 1), Event("a", 2), late]
+
+
+@pytest.mark.parametrize("position", [0, 1, 2, 999])
+async def test_an_event_of_a_full_history_is_cut_out_byte_for_byte(
+    store: RedisHistory, raw: redis.Redis, position: int
+) -> None:
+    kept = [Event(f"item {n}" + "é" * (n % 3), n // 2, f"event {n}") for n in range(1_000)]
+    await store.append("u", kept)
+    assert await store.remove("u", f"event {position}") == 1
+    assert raw.get(USER_KEY) == encode([event for event in kept if event != kept[position]])
 
 
 def looks_like_text(digest: bytes) -> bool:
@@ -180,10 +206,12 @@ async def test_every_call_is_one_round_trip(redis_url: str) -> None:
         lambda: store.append("u", [Event(str(n), n) for n in range(100)]),
         lambda: store.append_many([(f"user {n % 20}", Event(str(n), n)) for n in range(100)]),
         lambda: store.read("u", 1_000),
+        lambda: store.remove("u", "named"),
         lambda: store.forget("u"),
         lambda: store.ping(),
     ]
-    await store.append("u", [Event("a", 1)])  # connects, and teaches the script
+    await store.append("u", [Event("a", 1, "named")])  # connects, and teaches the scripts
+    await store.remove("u", "never sent")
     for call in calls:
         proxy.turns = 0
         await call()
@@ -207,6 +235,7 @@ CALLS: dict[str, Callable[[RedisHistory], Awaitable[object]]] = {
     "append": lambda store: store.append("u", [Event("a", 1)]),
     "append_many": lambda store: store.append_many([("u", Event("a", 1)), ("v", Event("a", 1))]),
     "read": lambda store: store.read("u", 50),
+    "remove": lambda store: store.remove("u", "e"),
     "forget": lambda store: store.forget("u"),
     "users": lambda store: store.users(10),
     "ping": lambda store: store.ping(),
@@ -300,12 +329,14 @@ async def test_a_foreign_value_is_unreadable(store: RedisHistory, raw: redis.Red
         await store.read("u", 50)
     with pytest.raises(HistoryUnreadable):
         await store.append("u", [Event("a", 1)])
+    with pytest.raises(HistoryUnreadable):
+        await store.remove("u", "e")
     assert raw.get(USER_KEY) == value
 
 
 async def test_a_key_of_another_type_is_unreadable(store: RedisHistory, raw: redis.Redis) -> None:
     raw.rpush(USER_KEY, "a")
-    for call in (CALLS["append"], CALLS["append_many"], CALLS["read"], CALLS["forget"]):
+    for call in (CALLS["append"], CALLS["append_many"], CALLS["read"], CALLS["remove"], CALLS["forget"]):
         with pytest.raises(HistoryUnreadable):
             await call(store)
 

@@ -74,6 +74,8 @@ async def test_a_cluster_spreads_users_over_its_nodes(nodes: list[RedisServer]) 
         assert await store.append_many(call) == AppendResult(added=60)
         assert await store.append_many(call) == AppendResult(repeated=60)
         assert await store.append(USERS[0], [Event("c", 0)]) == AppendResult(added=1)
+        assert await store.append(USERS[0], [Event("d", 0, "mistaken")]) == AppendResult(added=1)
+        assert await store.remove(USERS[0], "mistaken") == 1
         assert await store.read(USERS[0], 9) == [Event("c", 0), Event("a", 1), Event("b", 1)]
         for user_id in USERS[1:]:
             assert await store.read(user_id, 9) == [Event("a", 1), Event("b", 1)]

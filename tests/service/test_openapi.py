@@ -23,6 +23,7 @@ OPERATIONS = (
     "GET /users",
     "GET /users/{user_id}/history",
     "DELETE /users/{user_id}/history",
+    "DELETE /users/{user_id}/events/{event_id}",
     "GET /items/{item_id}/similar",
     "GET /health/live",
     "GET /health/ready",

@@ -1,0 +1,39 @@
+-- A history as columns, and how to find one's way in it: read before append.lua and remove.lua.
+--
+-- A history is a string of columns (service/history/encoding.py writes the same):
+--   count (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
+-- so that an event is found by one search of the identities and a place in time by bisection of the timestamps.
+
+-- Where the columns of a history are.
+local function columns(history)
+    local count = struct.unpack('>I4', history)
+    return {bytes = history, count = count, timestamps = 5, identities = 5 + 8 * count, items = 5 + 16 * count}
+end
+
+-- The columns of what is kept under a key, or nil and an error if it's something else than a history.
+local function read(stored)
+    if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) or stored:byte(-1) ~= 0 then
+        return nil, redis.error_reply('UNREADABLE not a history')
+    end
+    return columns(stored)
+end
+
+-- Which event has the identity, counted from 0; nil: none.
+local function find(history, identity)
+    local at = history.bytes:find(identity, history.identities, true)
+    while at and at < history.items do
+        if (at - history.identities) % 8 == 0 then
+            return (at - history.identities) / 8
+        end
+        at = history.bytes:find(identity, at + 1, true)  -- it was bytes of two neighbours
+    end
+    return nil
+end
+
+-- Where the item stands that comes `count` items after the one at `from`.
+local function skip(history, from, count)
+    for _ = 1, count do
+        from = history.bytes:find('\0', from, true) + 1
+    end
+    return from
+end

@@ -1,0 +1,26 @@
+"""Routes whose ids are parts of the path, and may hold slashes."""
+
+from urllib.parse import quote, unquote
+
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
+
+
+class EncodedPathRoute(APIRoute):
+    """A route that is matched on the path as it was sent, before `%2F` becomes a slash.
+
+    So `/users/a%2Fevents%2Fb/history` is about the user `a/events/b`, and `/users/a/events/b%2Fhistory` about
+    the event `b/history` of the user `a`: after decoding nobody could tell.
+    """
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Match the encoded path, and decode what it names."""
+        encoded = scope.get("raw_path") or quote(scope["path"]).encode()  # servers may leave `raw_path` out
+        match, child = super().matches({**scope, "path": encoded.decode("latin-1")})
+        if match is not Match.NONE:
+            child["path_params"] = {
+                name: unquote(value) if isinstance(value, str) else value
+                for name, value in child["path_params"].items()
+            }
+        return match, child
