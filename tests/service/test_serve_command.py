@@ -109,7 +109,7 @@ def test_it_answers_where_it_says_and_logs_json_without_user_data(bundle_root: P
         answer = client.post("/recommend", json={"user_id": secret, "k": 3}, headers=headers)
         assert len(answer.json()["items"]) == 3
         client.post("/recommend", json={"user_id": secret, "k": 0, secret: 1})
-        client.post("/events", json={"user_id": secret, "item_id": secret, "timestamp": 1})
+        client.post("/events", json={"user_id": secret, "item_id": secret, "timestamp": 1_700_000_000_000})
         client.get(f"/users/{secret}/history?limit=5")
         client.get(f"/items/{secret}/similar")
         client.get(f"/{secret}")
