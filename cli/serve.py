@@ -68,6 +68,14 @@ def command(
     settings = read_settings(
         bundle=bundle, redis_url=redis, host=host, port=port, device=device, log_format=log_format
     )
+    run(settings, history)
+
+
+def run(settings: Settings, history: Path | None) -> None:
+    """Serve as the settings say until a signal ends it; `history`: prepared data for the in-process store.
+
+    Raises StartupError when it cannot start.
+    """
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
     with bound_socket(settings) as listener:

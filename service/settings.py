@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     list_users: bool | None = Field(
         None, description="offer GET /users; unset: only with the in-process store"
     )
+    console_writes: bool = Field(
+        False, description="show the console's Watch and Undo buttons; hides buttons, is no access control"
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line logged"
