@@ -35,7 +35,8 @@ def command(
     (Data: GroupLens, for research use, not to be redistributed.)
     """
     if not prepare_only:
-        serve.bound_socket(read_settings(host=host, port=port)).close()  # now, not after minutes of training
+        # Now, not after minutes of training.
+        serve.bound_socket(read_settings(host=host, port=port, redis_url=redis)).close()
     console = Console()
     data, run, bundles = directory / "data", directory / "run", directory / "bundles"
 

@@ -117,7 +117,7 @@ def bound_socket(settings: Settings) -> socket.socket:
         family, kind, protocol, _, target = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"cannot listen on {address}: no such host; choose another with --host") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
