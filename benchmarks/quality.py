@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
-from rich.console import Console
 
 from benchmarks.outside.recipe import RecToolsSASRec
 from cli.benchmark import measure, show_results
@@ -114,7 +113,7 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
     probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
     told = collect_differences(rows, _differences(rows, store), out / DIFFERENCES_FILE, store)
     write_markdown(out / "quality.md", rows, told, points, probes)
-    show_results(outcome.rows, Console())
+    show_results(outcome.rows)
     outcome.check()
 
 

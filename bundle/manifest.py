@@ -160,7 +160,7 @@ def read_manifest(text: bytes, version: str) -> Manifest:
 def checked_version(name: str) -> str:
     """Return ``name`` when it is a version's; only such names ever become part of a path."""
     if not _VERSION.fullmatch(name):
-        raise BundleRequestError(f"{name!r:.80} is no bundle version: `dimerec bundles` lists them")
+        raise BundleRequestError(f"{name!r:.80} is no bundle version: `dimerec bundles list` shows them")
     return name
 
 

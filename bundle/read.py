@@ -51,20 +51,12 @@ class Bundle:
 
 
 def current_version(root: Path) -> str | None:
-    """Return the version in service, None when nothing was published under ``root``.
-
-    Raises BundleRequestError when CURRENT, perhaps written by hand, names no version.
-    """
+    """Return the version in service, None when nothing was published under ``root``."""
     try:
-        content = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES)
+        name = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES).decode("ascii", errors="replace")
     except FileNotFoundError:
         return None
-    try:
-        return checked_version(content.decode("utf-8-sig", errors="replace").strip())
-    except BundleRequestError as error:
-        raise BundleRequestError(
-            f"{CURRENT_FILE} is wrong: {error}, `dimerec bundles use VERSION` writes {CURRENT_FILE} anew"
-        ) from error
+    return checked_version(name.strip())
 
 
 def versions(root: Path) -> list[str]:
@@ -90,7 +82,9 @@ def verify(root: Path, version: str) -> Manifest:
     """
     directory = root / checked_version(version)
     if not directory.is_dir():
-        raise BundleMissingError(f"{version} is not published under {root}: `dimerec bundles` lists what is")
+        raise BundleMissingError(
+            f"{version} is not published under {root}: `dimerec bundles list` shows what is"
+        )
     if directory.is_symlink():
         raise BundleDamagedError(f"{version} is a symbolic link: copy the bundle itself there")
     try:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from cli.bars import Bars
 from cli.evaluate import show_comparisons
+from cli.interrupts import interruptible
+from cli.output import Json, print_json, print_table
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
@@ -93,6 +93,7 @@ def command(
             help="Source revision to note in the results. [default: the checkout's]",
         ),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Train and measure many recommenders by one protocol: full ranking, the same split, several seeds.
 
@@ -110,9 +111,8 @@ def command(
 
     - `dimerec benchmark --data data --models dimerec --config wide=wide.toml --against wide --out results`
     """
-    console = Console()
     if show_roster or models == "list":
-        console.print(_roster())
+        _show_roster(as_json=as_json)
         return
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
@@ -129,12 +129,18 @@ def command(
         raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
     jobs = plan(held, entries, seeds=seeds, minutes=minutes, overrides=overrides or [])
     store = Store(out)
-    outcome = measure(jobs, store, revision, curves=curves)
-    show_results(outcome.rows, console)
-    comparisons = [] if against is None else list(compare_with(against, lines(served(outcome.rows)), store))
-    show_comparisons(comparisons, console)
-    write_markdown(out / TABLES_FILE, store.collect(), comparisons, store.points(), store.probes())
-    typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
+    with interruptible(lambda: f"what was done is kept in {out}; give the same command again to go on"):
+        outcome = measure(jobs, store, revision, curves=curves)
+        comparisons = (
+            [] if against is None else list(compare_with(against, lines(served(outcome.rows)), store))
+        )
+        write_markdown(out / TABLES_FILE, store.collect(), comparisons, store.points(), store.probes())
+    if as_json:
+        print_json({"rows": served(outcome.rows), "comparisons": comparisons, "all_rows": out / RESULTS_FILE})
+    else:
+        show_results(outcome.rows)
+        show_comparisons(comparisons)
+        typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
     outcome.check()
 
 
@@ -149,23 +155,23 @@ def served(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row.part == "test" and row.filtered and row.way == 0]
 
 
-def show_results(rows: Sequence[Row], console: Console) -> None:
+def show_results(rows: Sequence[Row]) -> None:
     """Print a table for each data set: every recommender as it is served, the best first."""
     shown = served(rows)
     for data, split in sorted({(row.data, row.split) for row in shown}):
         of_data = [row for row in shown if (row.data, row.split) == (data, split)]
         seeds = len({row.seed for row in of_data})
-        console.print(
-            f"{data}, {split} split, {of_data[0].targets:,} targets, seen items removed,"
+        print_table(
+            ["", *SHOWN.values()],
+            [
+                [line.first.model, *(_cell(line, metric) for metric in SHOWN)]
+                for line in by_quality(lines(of_data))
+            ],
+            title=f"{data}, {split} split, {of_data[0].targets:,} targets, seen items removed,"
             f" {seeds} seed{'s (means)' if seeds > 1 else ''}",
-            highlight=False,
+            right_from=1,
+            compact=True,
         )
-        table = Table("", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for heading in SHOWN.values():
-            table.add_column(heading, justify="right", no_wrap=True)
-        for line in by_quality(lines(of_data)):
-            table.add_row(line.first.model, *(_cell(line, metric) for metric in SHOWN))
-        console.print(table)
 
 
 def _cell(line: Line, metric: str) -> str:
@@ -173,11 +179,11 @@ def _cell(line: Line, metric: str) -> str:
     return "–" if mean is None else f"{mean:.{DIGITS.get(metric, 4)}f}"
 
 
-def _roster() -> Table:
-    table = Table("--models", "what it is", title="The roster", title_justify="left")
-    for name, entry in ROSTER.items():
-        table.add_row(name, entry.summary)
-    return table
+def _show_roster(*, as_json: bool) -> None:
+    if as_json:
+        print_json({name: entry.summary for name, entry in ROSTER.items()})
+    else:
+        print_table(["--models", "what it is"], [[name, entry.summary] for name, entry in ROSTER.items()])
 
 
 class BenchmarkProgress(Bars):

@@ -1,36 +1,51 @@
 """`dimerec bundles`: look after published bundles."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from bundle.errors import BundleError, BundleMissingError
+from bundle.errors import BundleDamagedError, BundleError, BundleMissingError, BundleRequestError
 from bundle.manifest import Manifest
 from bundle.read import current_version, previous_version, verify, versions
 from bundle.write import prune, set_current
+from cli.output import Json, print_json, print_table
 
 command = typer.Typer(no_args_is_help=True, help="List, verify and prune published bundles; choose CURRENT.")
 
 Root = Annotated[Path, typer.Option(help="Directory of bundles.")]
 DEFAULT_ROOT = Path("bundles")
+MAX_NAMED = 5
+"""Versions that an error names; `dimerec bundles list` shows all."""
+
+
+class _State(NamedTuple):
+    """What is known of a published version; `manifest` is None where a file of it is damaged: `error`."""
+
+    version: str
+    in_service: bool
+    manifest: Manifest | None
+    error: str | None
 
 
 @command.command("list")
-def list_bundles(root: Root = DEFAULT_ROOT) -> None:
-    """List every version, newest first, with the one in service marked."""
-    found = _published(root)
-    current = current_version(root)
-    table = Table("", "version", "items", "dim", "validation ndcg@10", "size", "state")
-    for version in found:
-        mark = "→" if version == current else ""
-        try:
-            table.add_row(mark, version, *_facts(verify(root, version)), "whole")
-        except BundleError as error:
-            table.add_row(mark, version, "", "", "", "", f"[red]{error}[/red]")
-    Console().print(table)
+def list_bundles(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+    """List every version, newest first, with the one in service marked.
+
+    - `dimerec bundles list --root bundles`
+
+    - `dimerec bundles list --json | jq -r '.[] | select(.in_service).version'`
+    """
+    states = _states(root, _published(root))
+    if as_json:
+        print_json([_document(state) for state in states])
+        return
+    print_table(
+        ["", "version", "items", "dim", "validation ndcg@10", "size", "state"],
+        [["→" if state.in_service else "", state.version, *_facts(state)] for state in states],
+    )
 
 
 @command.command("verify")
@@ -39,36 +54,93 @@ def verify_bundles(
         list[str] | None, typer.Argument(metavar="[VERSION]...", help="Default: all of them.")
     ] = None,
     root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
 ) -> None:
-    """Check that every file of the bundles is whole and its own; exit with 1 at the first that is not."""
-    for version in versions_ or _published(root):
-        verify(root, version)
-        typer.echo(f"{version} is whole")
+    """Check that every file of the bundles is whole and its own; exit with 1 where one is not.
+
+    - `dimerec bundles verify --root bundles`
+    """
+    states = _states(root, versions_ or _published(root))
+    if as_json:
+        print_json([_document(state) for state in states])
+    else:
+        for state in states:
+            typer.echo(f"{state.version} is {'whole' if state.error is None else 'damaged'}")
+    errors = [state.error for state in states if state.error is not None]
+    if errors:
+        raise BundleDamagedError("; ".join(errors))
 
 
 @command.command("prune")
 def prune_bundles(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5,
     root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
 ) -> None:
-    """Remove all but the newest versions; the one in service always stays."""
+    """Remove all but the newest versions; the one in service always stays.
+
+    - `dimerec bundles prune --keep 5 --root bundles`
+    """
     removed = prune(root, keep)
+    left = versions(root)
+    if as_json:
+        print_json({"removed": removed, "left": left})
+        return
     for version in removed:
         typer.echo(f"removed {version}")
-    typer.echo(f"{len(removed)} removed, {len(versions(root))} left")
+    typer.echo(f"{len(removed)} removed, {len(left)} left")
 
 
 @command.command("use")
 def use_bundle(
-    version: Annotated[str | None, typer.Argument(help="Default: the one before the one in service.")] = None,
+    version: Annotated[
+        str | None, typer.Argument(help="Which one. [default: asks, where there is a terminal]")
+    ] = None,
+    previous: Annotated[
+        bool, typer.Option("--previous", help="Roll back: the newest that is older than the one in service.")
+    ] = False,
     root: Root = DEFAULT_ROOT,
+    as_json: Json = False,
 ) -> None:
-    """Put another version in service (roll back); a running service takes it up with `/admin/reload`."""
-    chosen = version or previous_version(root)
-    if chosen is None:
-        raise BundleMissingError(f"{root} holds no version older than the one in service")
+    """Put another version in service, or roll back; a running service takes it up with `/admin/reload`.
+
+    - `dimerec bundles use --previous --root bundles`
+
+    - `dimerec bundles use 20261125T180903.861988Z-2ff33a39 --root bundles`
+    """
+    if previous and version is not None:
+        raise BundleRequestError(f"--previous chooses a version itself: leave out it or {version}")
+    chosen = _older(root) if previous else version or _asked(root)
     set_current(root, chosen)
-    typer.echo(f"{chosen} is CURRENT")
+    if as_json:
+        print_json({"version": chosen, "root": root})
+    else:
+        typer.echo(f"{chosen} is CURRENT")
+
+
+def _older(root: Path) -> str:
+    found = previous_version(root)
+    if found is None:
+        raise BundleMissingError(f"{root} holds no version older than the one in service")
+    return found
+
+
+def _asked(root: Path) -> str:
+    """The version that a person chooses; raises BundleRequestError, naming some, without a terminal."""
+    found, current = _published(root), current_version(root)
+    named = [f"{version} (in service)" if version == current else version for version in found]
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
+        raise BundleRequestError(
+            "name the version to put in service, or give --previous for the one before it:"
+            f" {', '.join(named[:MAX_NAMED])}{more}"
+        )
+    for place, name in enumerate(named, start=1):
+        typer.echo(f"{place:>3}  {name}", err=True)
+    number: int = typer.prompt("Number of the version to put in service", type=int, err=True)
+    if not 1 <= number <= len(found):
+        raise BundleRequestError(f"there is no number {number}; CURRENT is as before")
+    return found[number - 1]
 
 
 def _published(root: Path) -> list[str]:
@@ -78,12 +150,51 @@ def _published(root: Path) -> list[str]:
     return found
 
 
-def _facts(manifest: Manifest) -> list[str]:
-    size = sum(entry.size for entry in manifest.files.values())
+def _states(root: Path, names: list[str]) -> list[_State]:
+    current = current_version(root)
+    return [_state(root, version, in_service=version == current) for version in names]
+
+
+def _state(root: Path, version: str, *, in_service: bool) -> _State:
+    try:
+        return _State(version, in_service, verify(root, version), None)
+    except (BundleRequestError, BundleMissingError):
+        raise  # no such version: nothing to tell of
+    except BundleError as error:
+        return _State(version, in_service, None, str(error))
+
+
+def _document(state: _State) -> dict[str, object]:
+    manifest = state.manifest
+    known = manifest and {
+        "created": manifest.created,
+        "items": manifest.model.items,
+        "dim": manifest.model.dim,
+        "metrics": manifest.metrics,
+        "bytes": _size(manifest),
+    }
+    return {
+        "version": state.version,
+        "in_service": state.in_service,
+        "whole": state.error is None,
+        "error": state.error,
+        **(known or {}),
+    }
+
+
+def _facts(state: _State) -> list[str | Text]:
+    manifest = state.manifest
+    if manifest is None:
+        return ["", "", "", "", Text(state.error or "", style="red")]
     quality = manifest.metrics.get("validation/ndcg@10")
     return [
         f"{manifest.model.items:,}",
         str(manifest.model.dim),
         "" if quality is None else f"{quality:.4f}",
-        f"{size / 1e6:.1f} MB",
+        f"{_size(manifest) / 1e6:.1f} MB",
+        "whole",
     ]
+
+
+def _size(manifest: Manifest) -> int:
+    return sum(entry.size for entry in manifest.files.values())

@@ -1,6 +1,6 @@
 """`dimerec evaluate`: a model next to Popularity and ItemKNN, on events that none of them learned from."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,10 +9,10 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bundle.manifest import MOST_DRAWS, InterestMode, ServingDefaults
 from bundle.read import load
+from cli.output import Json, print_json, print_table
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
 from training.baselines.item_knn import NEIGHBOURS, ItemKNN
@@ -87,6 +87,7 @@ def command(
         Path | None,
         typer.Option(help="Write the report here as JSON. [default: evaluation-<part>.json in the run]"),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Measure a model next to Popularity and ItemKNN: full ranking over all items, never sampled.
 
@@ -123,11 +124,15 @@ def command(
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
     report = measure(contestants, dataset, held_out, part, seed).model_copy(update={"draws": found})
-    show_report(report, Console())
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"
     if out is not None:
         write_report(report, out)
+    if as_json:
+        print_json(report)
+        return
+    show_report(report)
+    if out is not None:
         typer.echo(f"Written to {out}")
 
 
@@ -150,34 +155,31 @@ def measure(
         )
 
 
-def show_report(report: Report, console: Console) -> None:
+def show_report(report: Report) -> None:
     """Print a report: accuracy, diversity, and differences that the data can or cannot tell from none."""
-    console.print(
+    typer.echo(
         f"{report.split} split, {report.part}: {report.targets:,} targets of {report.users:,} users,"
         " every item a candidate"
     )
     removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
-    console.print(_table("seen items removed, as when serving", removed, [ACCURACY, DIVERSITY]))
+    _show_metrics("seen items removed, as when serving", removed, [ACCURACY, DIVERSITY])
     kept = {name: measured.seen_kept for name, measured in report.recommenders.items()}
-    console.print(_table("seen items kept", kept, [ACCURACY]))
+    _show_metrics("seen items kept", kept, [ACCURACY])
     if report.draws is not None:
         best = ", ".join(f"{count}: {rate:.4f}" for count, rate in report.draws.best_of.items())
-        console.print(
+        typer.echo(
             f"DimeRec's draws: mean pairwise cosine {report.draws.pairwise_cosine:.4f};"
-            f" HR@20 of the luckiest\nof {best}",
-            highlight=False,
+            f" HR@20 of the best of {best}"
         )
-    show_comparisons(report.comparisons, console)
+    show_comparisons(report.comparisons)
 
 
-def show_comparisons(comparisons: Iterable[Compared], console: Console) -> None:
+def show_comparisons(comparisons: Iterable[Compared]) -> None:
     """Print differences that the data can or cannot tell from none."""
     for found in comparisons:
-        console.print(
+        typer.echo(
             f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
-            f" \\[{found.low:+.4f}, {found.high:+.4f}] {found.verdict}",
-            highlight=False,
-            soft_wrap=True,
+            f" [{found.low:+.4f}, {found.high:+.4f}] {found.verdict}"
         )
 
 
@@ -248,15 +250,18 @@ def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:
     }
 
 
-def _table(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> Table:
-    """A row a metric, a column a recommender; – where a metric is undefined."""
-    table = Table("", title=title, title_justify="left")
-    for recommender in measured:
-        table.add_column(recommender, justify="right")
-    for section in sections:
-        for shown, name in section.names.items():
-            for k in section.ks:
-                values = (metrics.get(f"{name}@{k}") for metrics in measured.values())
-                cells = ("–" if value is None else f"{value:.4f}" for value in values)
-                table.add_row(f"{shown}@{k}", *cells, end_section=k == section.ks[-1])
-    return table
+def _show_metrics(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> None:
+    """Print a row a metric, a column a recommender; – where a metric is undefined."""
+    print_table(
+        ["", *measured],
+        *(list(_metric_rows(section, measured)) for section in sections),
+        title=title,
+        right_from=1,
+    )
+
+
+def _metric_rows(section: _Rows, measured: dict[str, dict[str, float]]) -> Iterator[list[str]]:
+    for shown, name in section.names.items():
+        for k in section.ks:
+            values = (metrics.get(f"{name}@{k}") for metrics in measured.values())
+            yield [f"{shown}@{k}", *("–" if value is None else f"{value:.4f}" for value in values)]

@@ -13,12 +13,18 @@ from importlib.metadata import version as installed_version
 from typing import Annotated, NamedTuple, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
+from cli.interrupts import NOTHING_WRITTEN, StoppedError
+from cli.output import printable
 from files.errors import DimeRecError
 
 LEARN = "From an event log to a model"
 PUBLISH = "Bundles"
 SERVE = "Serving"
+
+INTERRUPTED = 130
+"""Exit code of a process that Ctrl-C ended, as shells have it."""
 
 
 class Subcommand(NamedTuple):
@@ -53,14 +59,21 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        application(given)(given, prog_name="dimerec")
-    except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        # Not standalone: typer would leave without a word on Ctrl-C, and frame a usage error in many lines.
+        code = application(given)(given, prog_name="dimerec", standalone_mode=False)
+    except TyperException as error:
+        _fail(_usage(error), error.exit_code)
+    except StoppedError as error:
+        _fail(str(error), INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
     except OSError as error:
         _fail(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     except DimeRecError as error:
         _fail(str(error), 1)
-    sys.exit(0)
+    if code == INTERRUPTED:
+        _fail(f"interrupted; {NOTHING_WRITTEN}", INTERRUPTED)
+    sys.exit(code)
 
 
 def application(arguments: Sequence[str]) -> typer.Typer:
@@ -70,6 +83,7 @@ def application(arguments: Sequence[str]) -> typer.Typer:
         add_completion=False,
         rich_markup_mode="markdown",
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_root)
     requested = next((argument for argument in arguments if argument in COMMANDS), None)
@@ -116,9 +130,17 @@ def _not_imported() -> None:
     """Stand in for a subcommand that was not asked for."""
 
 
+def _usage(error: TyperException) -> str:
+    """The line for a usage error, naming the help; empty where the help itself was printed."""
+    message, context = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if not message or context is None:
+        return message
+    return f"{message} (see `{context.command_path} --help`)"
+
+
 def _fail(message: str, code: int) -> NoReturn:
-    printable = "".join(character if character.isprintable() else " " for character in message)
-    typer.echo(f"dimerec: {' '.join(printable.split())}", err=True)
+    if message:
+        typer.echo(f"dimerec: {' '.join(printable(message).split())}", err=True)
     sys.exit(code)
 
 

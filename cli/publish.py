@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from bundle.read import current_version, versions
+from cli.interrupts import interruptible
+from cli.output import Json, print_json
 from index.retrieval import LARGEST_SEEN_WEIGHT
 from training.dataset import load_dataset
 from training.publishing import publish_run
@@ -38,6 +41,7 @@ def command(
         str | None,
         typer.Option(envvar="DIMEREC_SOURCE_REVISION", help="Source revision to note in the manifest."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Publish a run's best model, its items and their index as one bundle, and make it CURRENT.
 
@@ -50,14 +54,30 @@ def command(
 
     A running service takes it up with `POST /admin/reload`.
     """
-    version = publish_run(
-        run,
-        load_dataset(data),
-        root,
-        index_kind=None if index == "auto" else index,
-        repeat_weight=repeat_weight,
-        margin=margin,
-        force=force,
-        source_revision=revision,
-    )
-    typer.echo(f"Published {version} under {root}; it is CURRENT.")
+    before = versions(root)
+    with interruptible(lambda: _kept(root, before)):
+        version = publish_run(
+            run,
+            load_dataset(data),
+            root,
+            index_kind=None if index == "auto" else index,
+            repeat_weight=repeat_weight,
+            margin=margin,
+            force=force,
+            source_revision=revision,
+        )
+    if as_json:
+        print_json({"version": version, "root": root})
+    else:
+        typer.echo(f"Published {version} under {root}; it is CURRENT.")
+
+
+def _kept(root: Path, before: list[str]) -> str:
+    """Of an interrupted call; another that published at the same time may be what is found."""
+    published = [version for version in versions(root) if version not in before]
+    current = current_version(root)
+    if not published:
+        return f"nothing was published, CURRENT is {current or 'unset'} as before"
+    if published[0] == current:
+        return f"{current} is published, and CURRENT"
+    return f"{published[0]} is published but not CURRENT: `dimerec bundles use {published[0]}` makes it that"

@@ -8,13 +8,12 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from bundle.read import load
+from cli.answers import SCHEMA, answers_file, check_out
 from cli.log_options import (
     DEFAULTS,
     EventTypeColumn,
@@ -27,7 +26,7 @@ from cli.log_options import (
     WeightColumn,
     prepare_options,
 )
-from files.atomic import replacing
+from cli.output import Json, print_json, print_table
 from service.engine import Engine, EngineAnswer, EngineRequest
 from service.settings import read_settings
 from training.errors import ConfigError, DataError
@@ -35,17 +34,6 @@ from training.event_log import read_event_log
 from training.prepare_options import PrepareOptions
 
 _USERS_AT_ONCE = 256
-
-_SCHEMA = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("rank", pa.int32()),
-        ("item_id", pa.string()),
-        ("score", pa.float64()),
-        ("interest", pa.int32()),
-        ("source", pa.string()),
-    ]
-)
 
 
 class _User(NamedTuple):
@@ -64,7 +52,11 @@ def command(
         str | None, typer.Option(help="Item ids instead, oldest first, separated by commas.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Answer for every user of --events into this Parquet file.")
+        Path | None,
+        typer.Option(
+            help="Answer for every user of --events into this file: .csv, .jsonl (text also .gz, .zst) or"
+            " .parquet."
+        ),
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, max=500, help="Items per user.")] = 10,
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
@@ -78,8 +70,9 @@ def command(
     timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
+    as_json: Json = False,
 ) -> None:
-    """Recommend from the shell: a table for one user, or a Parquet file for all users of a log.
+    """Recommend from the shell: a table for one user, or a file for all users of a log.
 
     Seen items are left out and of a log's users only the newest events are used (DIMEREC_HISTORY_MAX_EVENTS,
     1,000), as the service does; with equal seeds the answers are the service's.
@@ -88,7 +81,9 @@ def command(
 
     - `dimerec recommend --bundle bundles --events events.parquet --user 196 -k 20`
 
-    - `dimerec recommend --bundle bundles --events events.parquet --out recommendations.parquet`
+    - `dimerec recommend --bundle bundles --events events.parquet --out recommendations.csv`
+
+    - `dimerec recommend --bundle bundles --history 50,181 --json | jq -r '.items[].item_id'`
     """
     if (history is None) == (events is None):
         raise ConfigError("give either --history or --events")
@@ -96,6 +91,8 @@ def command(
         raise ConfigError("--history is answered by a table; leave out --user and --out")
     if history is None and (user is None) == (out is None):
         raise ConfigError("with --events give either --user (a table) or --out (a file for all users)")
+    if out is not None and events is not None:
+        check_out(out, events)
     listed = None if history is None else _listed(history)
     options = prepare_options(
         user_column=user_column,
@@ -110,11 +107,15 @@ def command(
     engine = Engine(load(bundle, device=device))
     asked = _Asked(engine, k, diversity, seed)
     if listed is not None:
-        _print(engine, asked.answers([_User("", listed)])[0])
+        _print(engine, asked.answers([_User("", listed)])[0], as_json=as_json)
     elif events is not None and user is not None:
-        _print(engine, asked.answers([_of_user(events, options, user)])[0])
+        _print(engine, asked.answers([_of_user(events, options, user)])[0], as_json=as_json)
     elif events is not None and out is not None:
-        _write(engine, asked, _histories(events, options), out)
+        rows, users = _write(engine, asked, _histories(events, options), out)
+        if as_json:
+            print_json({"out": out, "users": users, "recommendations": rows})
+        else:
+            typer.echo(f"{rows:,} recommendations for {users:,} users → {out}")
 
 
 class _Asked:
@@ -168,22 +169,23 @@ def _of_user(events: Path, options: PrepareOptions, user: str) -> _User:
     return _User(*found.row(0))
 
 
-def _write(engine: Engine, asked: _Asked, histories: pl.DataFrame, out: Path) -> None:
+def _write(engine: Engine, asked: _Asked, histories: pl.DataFrame, out: Path) -> tuple[int, int]:
+    """The recommendations written and the users that they are for."""
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     rows = 0
     with (
-        replacing(out) as temporary,
-        pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer,
-        Progress(*columns, console=Console(stderr=True)) as progress,
+        answers_file(out) as write,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         task = progress.add_task("users", total=histories.height)
         for some in histories.iter_slices(_USERS_AT_ONCE):
             users = list(starmap(_User, some.iter_rows()))
             table = _table(engine, users, asked.answers(users))
-            writer.write_table(table)
+            write(table)
             rows += table.num_rows
             progress.advance(task, len(users))
-    typer.echo(f"{rows:,} recommendations for {histories.height:,} users → {out}")
+    return rows, histories.height
 
 
 def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> pa.Table:
@@ -199,17 +201,36 @@ def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> p
         for user, answer in zip(users, answers, strict=True)
         for rank, item in enumerate(answer.items, start=1)
     ]
-    return pa.Table.from_pylist(rows, schema=_SCHEMA)
+    return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _print(engine: Engine, answer: EngineAnswer) -> None:
-    catalogue = engine.catalogue
-    table = Table("#", "item", "title", "categories", "score", "interest", title=f"source: {_source(answer)}")
-    for rank, item in enumerate(answer.items, start=1):
-        interest = "" if item.interest is None else str(item.interest)
-        title, category = catalogue.title(item.row) or "", ", ".join(catalogue.category(item.row))
-        table.add_row(str(rank), catalogue.item_id(item.row), title, category, f"{item.score:.4f}", interest)
-    Console().print(table)
+def _print(engine: Engine, answer: EngineAnswer, *, as_json: bool) -> None:
+    catalogue, source = engine.catalogue, _source(answer)
+    if as_json:
+        items = [
+            {
+                "item_id": catalogue.item_id(item.row),
+                "title": catalogue.title(item.row),
+                "categories": catalogue.category(item.row),
+                "score": item.score,
+                "interest": item.interest,
+            }
+            for item in answer.items
+        ]
+        print_json({"source": source, "items": items, "interests": answer.interests})
+        return
+    rows = [
+        [
+            str(rank),
+            catalogue.item_id(item.row),
+            catalogue.title(item.row) or "",
+            ", ".join(catalogue.category(item.row)),
+            f"{item.score:.4f}",
+            "" if item.interest is None else str(item.interest),
+        ]
+        for rank, item in enumerate(answer.items, start=1)
+    ]
+    print_table(["#", "item", "title", "categories", "score", "interest"], rows, title=f"source: {source}")
 
 
 def _source(answer: EngineAnswer) -> str:

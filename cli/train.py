@@ -11,9 +11,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from bundle.manifest import ServingDefaults
 from bundle.read import load
 from cli.bars import Bars
+from cli.interrupts import interruptible
+from cli.output import Json, print_json
 from training.config import TrainingConfig, load_config
 from training.dataset import load_dataset
-from training.run import EpochRecord
+from training.run import EpochRecord, read_records
 from training.trainer import Outcome, train
 from training.warm_start import Initial
 
@@ -31,6 +33,7 @@ def command(
         Path | None, typer.Option(help="Start from the bundle in service under this root (warm start).")
     ] = None,
     show_config: Annotated[bool, typer.Option("--show-config", help="List every key and exit.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Train a DimeRec model; stop early, keep the best epoch, resume after a crash.
 
@@ -46,29 +49,46 @@ def command(
     """
     settings = load_config(config, overrides or [])
     if show_config:
-        show(settings, Console())
+        show(settings, as_json=as_json)
         return
     dataset = load_dataset(data)
     initial = None
     if init is not None:
         bundle = load(init)
         initial = Initial(bundle.model, bundle.catalogue, bundle.version)
-    with TrainingProgress(Console(), settings) as observer:
+    with (
+        interruptible(lambda: _kept(out)),
+        TrainingProgress(Console(stderr=as_json), settings) as observer,
+    ):
         outcome = train(dataset, settings, out, observer, initial)
-    report(outcome, settings, out, Console())
+    report(outcome, settings, out, as_json=as_json)
 
 
-def report(outcome: Outcome, config: TrainingConfig, out: Path, console: Console) -> None:
+def report(outcome: Outcome, config: TrainingConfig, out: Path, *, as_json: bool) -> None:
     """Say how a run ended."""
+    if as_json:
+        print_json({"run": out, "epochs": outcome.epochs, "reason": outcome.reason, "best": outcome.best})
+        return
     best = outcome.best
-    console.print(
+    typer.echo(
         f"Stopped after epoch {outcome.epochs}: {outcome.reason}. Best: epoch {best.epoch},"
         f" {config.monitor} {best.validation[config.monitor]:.4f} → {out}"
     )
 
 
-def show(config: TrainingConfig, console: Console) -> None:
-    """Print every key with its value and what it means, as TOML."""
+def _kept(out: Path) -> str:
+    """Of an interrupted run."""
+    records = read_records(out)
+    if not records:
+        return f"no epoch was finished, so that nothing is kept in {out}"
+    return f"kept up to epoch {records[-1].epoch} in {out}; give the same command again to go on from there"
+
+
+def show(config: TrainingConfig, *, as_json: bool) -> None:
+    """Print every key with its value and what it means, as TOML; as JSON without the meaning."""
+    if as_json:
+        print_json(config)
+        return
     lines: list[str] = []
     sections = [("", config), ("model", config.model), ("serving", config.serving)]
     for name, section in sections:
@@ -81,7 +101,7 @@ def show(config: TrainingConfig, console: Console) -> None:
                 is_choice = get_origin(field.annotation) is Literal
                 choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
                 lines.append(f"{setting:<40}# {field.description}{choices}")
-    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    typer.echo("\n".join(lines))
 
 
 def _follows(section: BaseModel) -> bool:
@@ -104,6 +124,7 @@ class TrainingProgress(Bars):
             TimeRemainingColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         super().__init__(console, progress)
         self.config = config
@@ -130,6 +151,7 @@ class TrainingProgress(Bars):
             f"epoch {record.epoch:>3}  {_losses(record.losses)}  validation {validation}"
             f"  {record.examples_per_s:,.0f} examples/s  {record.seconds:.0f} s{'  *' if improved else ''}",
             highlight=False,
+            soft_wrap=True,
         )
 
 

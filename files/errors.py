@@ -7,7 +7,8 @@ DimeRecError
 ├── BundleError          bundle/errors.py
 ├── TrainingError        training/errors.py
 ├── ServiceError         service/errors.py
-└── HistoryError         service/history/errors.py
+├── HistoryError         service/history/errors.py
+└── StoppedError         cli/interrupts.py
 ```
 """
 

@@ -101,7 +101,7 @@ def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_pat
     assert listed.count("→") == 1
     newest = (root / "CURRENT").read_text().strip()
     assert done("bundles", "verify", "--root", root).count("is whole") == 3
-    done("bundles", "use", "--root", root)
+    done("bundles", "use", "--previous", "--root", root)
     older = (root / "CURRENT").read_text().strip()
     assert older < newest
     assert "removed" in done("bundles", "prune", "--keep", "1", "--root", root)
