@@ -51,12 +51,20 @@ class Bundle:
 
 
 def current_version(root: Path) -> str | None:
-    """Return the version in service, None when nothing was published under ``root``."""
+    """Return the version in service, None when nothing was published under ``root``.
+
+    Raises BundleRequestError when CURRENT, perhaps written by hand, names no version.
+    """
     try:
-        name = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES).decode("ascii", errors="replace")
+        content = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES)
     except FileNotFoundError:
         return None
-    return checked_version(name.strip())
+    try:
+        return checked_version(content.decode("utf-8-sig", errors="replace").strip())
+    except BundleRequestError as error:
+        raise BundleRequestError(
+            f"{CURRENT_FILE} is wrong: {error}, `dimerec bundles use VERSION` writes {CURRENT_FILE} anew"
+        ) from error
 
 
 def versions(root: Path) -> list[str]:

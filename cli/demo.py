@@ -11,7 +11,7 @@ from rich.console import Console
 import training.configs
 from bundle.read import current_version
 from cli import evaluate, import_history, prepare, publish, serve, train
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 from training.dataset import SEQUENCES_FILE
 from training.movielens import fetch_movielens_100k
 
@@ -35,7 +35,8 @@ def command(
     (Data: GroupLens, for research use, not to be redistributed.)
     """
     if not prepare_only:
-        serve.bound_socket(read_settings(host=host, port=port)).close()  # now, not after minutes of training
+        # Now, not after minutes of training.
+        serve.bound_socket(read_settings(host=host, port=port, redis_url=redis)).close()
     console = Console()
     data, run, bundles = directory / "data", directory / "run", directory / "bundles"
 
@@ -60,14 +61,15 @@ def command(
     if redis is not None:
         import_history.command(events=directory / "source" / "movielens-100k-events.csv", redis=redis)
     _explain(console, host, port)
-    serve.command(
-        bundle=bundles,
-        redis=redis,
-        history=None if redis else data,
-        host=host,
-        port=port,
-        log_format="console",
-    )
+    serve.run(service_settings(bundles, redis, host, port), history=None if redis else data)
+
+
+def service_settings(bundles: Path, redis: str | None, host: str, port: int) -> Settings:
+    """Settings of the demo's service: the console may write, unless the environment says otherwise."""
+    settings = read_settings(bundle=bundles, redis_url=redis, host=host, port=port, log_format="console")
+    if "console_writes" in settings.model_fields_set:
+        return settings
+    return settings.model_copy(update={"console_writes": True})
 
 
 class _Stages:

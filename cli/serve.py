@@ -68,6 +68,14 @@ def command(
     settings = read_settings(
         bundle=bundle, redis_url=redis, host=host, port=port, device=device, log_format=log_format
     )
+    run(settings, history)
+
+
+def run(settings: Settings, history: Path | None) -> None:
+    """Serve as the settings say until a signal ends it; `history`: prepared data for the in-process store.
+
+    Raises StartupError when it cannot start.
+    """
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
     with bound_socket(settings) as listener:
@@ -109,7 +117,7 @@ def bound_socket(settings: Settings) -> socket.socket:
         family, kind, protocol, _, target = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-    except socket.gaierror as error:
+    except (socket.gaierror, UnicodeError) as error:
         raise StartupError(f"cannot listen on {address}: no such host; choose another with --host") from error
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

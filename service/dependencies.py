@@ -27,6 +27,13 @@ class Service:
     recommender: Recommender
     metrics: Metrics
 
+    @property
+    def lists_users(self) -> bool:
+        """Return whether `GET /users` is offered: as set, else only with the in-process store."""
+        if self.settings.list_users is None:
+            return self.history_kind == "in-process"
+        return self.settings.list_users
+
 
 def _service(request: Request) -> Service:
     service: Service = request.app.state.service

@@ -1,11 +1,14 @@
 """What callers send: every field bounded, unknown fields refused.
 
-Nothing is coerced but what JSON does not tell apart: 10.0 is the integer 10; integer ids are their digits.
+Nothing is coerced but what JSON does not tell apart: a count of 10.0 is the integer 10; integer ids are
+their digits. An id has two rules: what is read or left out may be whatever is stored; what is written must
+also have no `files.ids.fault`.
 """
 
 from typing import Annotated, Any, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -19,7 +22,9 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bundle.manifest import MOST_DRAWS, InterestMode
-from files.ids import MAX_ID_LENGTH, PRINTABLE
+from files import ids
+from files.clock import EARLIEST_MS
+from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 
 MOST_ITEMS = 500
 LONGEST_HISTORY = 1_000
@@ -33,29 +38,50 @@ def _integral(value: object) -> object:
 
 
 def _integer_as_text(value: object) -> object:
-    number = _integral(value)
-    return str(number) if isinstance(number, int) and not isinstance(number, bool) else value
+    if isinstance(value, float):
+        raise PydanticCustomError(
+            "float_id", "a number with a fraction or an exponent is no id; send an integer or a string"
+        )
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _may_be_written(text: str) -> str:
+    fault = ids.fault(text)
+    if fault is not None:
+        raise PydanticCustomError("unwritable_id", "{fault}", {"fault": fault})
+    return text
 
 
 def _not_null(field: str) -> dict[str, Any]:
     return {"required": [field], "properties": {field: {"not": {"type": "null"}}}}
 
 
-_ID_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": PRINTABLE},
-        {"type": "integer"},
-    ],
-    "description": "a string without control characters, or an integer that stands for its decimal digits",
-}
+def _id_schema(string: dict[str, Any], description: str) -> WithJsonSchema:
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, **string}
+    number = "or an integer, without fraction or exponent, that stands for its decimal digits"
+    schema = {"anyOf": [text, {"type": "integer"}], "description": f"{description}, {number}"}
+    return WithJsonSchema(schema, mode="validation")
+
+
+_READ = _id_schema({"pattern": PRINTABLE}, "a string without control characters")
+_WRITTEN = _id_schema(
+    {"pattern": UNPADDED, "not": {"enum": [word for word in MISSING_WORDS if word]}},
+    "a string without control characters, blanks around it or a word for a missing value",
+)
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=PRINTABLE)]
-Id = Annotated[Text, BeforeValidator(_integer_as_text), WithJsonSchema(_ID_SCHEMA, mode="validation")]
+Id = Annotated[Text, BeforeValidator(_integer_as_text), _READ]
+WrittenId = Annotated[Text, BeforeValidator(_integer_as_text), AfterValidator(_may_be_written), _WRITTEN]
 K = Annotated[int, Field(ge=1, le=MOST_ITEMS), BeforeValidator(_integral)]
 Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS), BeforeValidator(_integral)]
 Steps = Annotated[int, Field(ge=1, le=MOST_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=60_000), BeforeValidator(_integral)]
-Timestamp = Annotated[int, Field(ge=0, le=2**53 - 1), BeforeValidator(_integral)]
+Timestamp = Annotated[
+    int,
+    BeforeValidator(_integral),
+    WithJsonSchema({"type": "integer", "minimum": EARLIEST_MS, "maximum": 2**53 - 1}),
+]
+"""Judged by `files.clock` once the moment is known."""
 
 
 class _Request(BaseModel):
@@ -143,12 +169,12 @@ class RecommendBatchRequest(_Request):
 class WatchEvent(_Request):
     """One item that a user watched."""
 
-    user_id: Id = Field(examples=["196"])
-    item_id: Id = Field(examples=["50"])
+    user_id: WrittenId = Field(examples=["196"])
+    item_id: WrittenId = Field(examples=["50"])
     timestamp: Timestamp = Field(
-        description="ms since the epoch, at most 24 h ahead", examples=[1_795_000_000_000]
+        description="ms since the epoch, from 1995 to 24 h ahead", examples=[1_795_000_000_000]
     )
-    event_id: Id | None = Field(
+    event_id: WrittenId | None = Field(
         None, description="the caller's name of the event; repeats of it change nothing", examples=["e-1"]
     )
 

@@ -7,8 +7,12 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.environment import ENCODING, PREFIX, check_variables
 from service.errors import StartupError
+from service.history.address import parse
+from service.history.errors import HistoryUrlError
 
+DOTENV = Path(".env")
 SHORTEST_ADMIN_KEY = 16
 _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
@@ -18,8 +22,9 @@ class Settings(BaseSettings):
     """How one service process behaves; immutable. An empty variable counts as not set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DIMEREC_",
-        env_file=".env",
+        env_prefix=PREFIX,
+        env_file=DOTENV,
+        env_file_encoding=ENCODING,
         env_ignore_empty=True,
         frozen=True,
         extra="ignore",
@@ -79,6 +84,9 @@ class Settings(BaseSettings):
     list_users: bool | None = Field(
         None, description="offer GET /users; unset: only with the in-process store"
     )
+    console_writes: bool = Field(
+        False, description="show the console's Watch and Undo buttons; hides buttons, is no access control"
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe line logged"
@@ -86,6 +94,16 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = Field(
         "json", description="json for machines, console for people"
     )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _refuse_wrong_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                parse(url.get_secret_value())
+            except HistoryUrlError as error:
+                raise ValueError(error.fault) from error
+        return url
 
     @field_validator("admin_key")
     @classmethod
@@ -105,8 +123,10 @@ class Settings(BaseSettings):
 def read_settings(**overrides: object) -> Settings:
     """Settings from the environment and `.env`; `overrides` (field names, None = not given) win.
 
-    Raises StartupError with one line that names every bad variable and never shows its value.
+    Raises StartupError with one line that names every bad variable and never shows its value; so too for a
+    variable of our prefix that is no setting, and for a `.env` that cannot be read.
     """
+    check_variables([variable(name) for name in Settings.model_fields], DOTENV)
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
@@ -114,6 +134,11 @@ def read_settings(**overrides: object) -> Settings:
         raise StartupError("settings: " + "; ".join(map(_describe, error.errors()))) from error
 
 
+def variable(field: str) -> str:
+    """The name of the environment variable of a field."""
+    return f"{PREFIX}{field.upper()}"
+
+
 def _describe(fault: ErrorDetails) -> str:
-    variable = "_".join(map(str, fault["loc"])).upper()
-    return f"DIMEREC_{variable} {fault['msg'].removeprefix('Value error, ')}"
+    field = "_".join(map(str, fault["loc"]))
+    return f"{variable(field)} {fault['msg'].removeprefix('Value error, ')}"

@@ -53,11 +53,11 @@ def public_data() -> Callable[[str], Path]:
     """Finds a Parquet file of public interaction data by name; skips the test where it is not there."""
 
     def find(name: str) -> Path:
-        directory = Path(os.environ.get("DIMEREC_PUBLIC_DATA", _PUBLIC_DATA))
+        directory = Path(os.environ.get("PUBLIC_DATA", _PUBLIC_DATA))
         if not (path := directory / name).exists():
             pytest.skip(
                 f"{name} is not there: lay {', '.join(_PUBLIC_FILES)} (columns user_id, item_id, timestamp)"
-                f" into {directory}, or name their directory in DIMEREC_PUBLIC_DATA"
+                f" into {directory}, or name their directory in PUBLIC_DATA"
             )
         return path
 

@@ -147,10 +147,12 @@ def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingCon
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except FileNotFoundError as error:
             raise ConfigError(f"{path} does not exist; leave out --config for the defaults") from error
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is no UTF-8 text: save it as UTF-8") from error
+        except (OSError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read as TOML: {error}") from error
     return _overridden(TrainingConfig, values, overrides)
 

@@ -32,4 +32,8 @@ class HistoryInputError(HistoryError):
 
 
 class HistoryUrlError(HistoryError):
-    """The address of the store is malformed or of an unknown scheme."""
+    """The address of the store cannot be meant; `fault` says so of "the address", and repeats none of it."""
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        super().__init__(f"redis url: {fault}")

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from hashlib import sha1
 from importlib.resources import files
 from itertools import starmap
@@ -23,11 +23,18 @@ from typing import Any, Self
 from urllib.parse import quote, unquote
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    NoScriptError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
 
 from service.history.connection import connect
 from service.history.encoding import decode, encode, encoded_count, named_identity
-from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryBusy, HistoryError, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
@@ -95,7 +102,7 @@ class RedisHistory:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
     ) -> Self:
-        """A store at an address; connection.py lists the schemes. Nothing is connected yet.
+        """A store at an address; address.py lists the schemes. Nothing is connected yet.
 
         Raises HistoryUrlError.
         """
@@ -114,7 +121,7 @@ class RedisHistory:
             return AppendResult()
         async with self._bounded():
             counts = await self._run(_APPEND, *call)
-        return _result(counts, len(events))
+            return _result(counts, len(events))
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """Add events of many users in one round trip; each user gets all or none of theirs."""
@@ -129,32 +136,33 @@ class RedisHistory:
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply
-        return sum(
-            (_result(reply, len(of_user)) for reply, of_user in zip(replies, grouped.values(), strict=True)),
-            AppendResult(),
-        )
+            counted = zip(replies, grouped.values(), strict=True)
+            return sum((_result(reply, len(of_user)) for reply, of_user in counted), AppendResult())
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """The newest `limit` events of a user, oldest first; empty for an unknown user."""
         check_user(user_id)
         check_limit(limit)
+        key = _key(user_id)
         async with self._bounded():
-            history = await self._client.get(_key(user_id))
-        return decode(history, min(limit, self._max_events)) if history is not None else []
+            history = await self._client.get(key)
+            return decode(history, min(limit, self._max_events)) if history is not None else []
 
     async def remove(self, user_id: str, event_id: str) -> int:
         """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
         check_user(user_id)
         check_event_id(event_id)
+        key, identity = _key(user_id), named_identity(event_id)
         async with self._bounded():
-            return int(await self._run(_REMOVE, 1, _key(user_id), named_identity(event_id)))
+            return int(await self._run(_REMOVE, 1, key, identity))
 
     async def forget(self, user_id: str) -> int:
         """Delete all that is kept of a user; the number of events that were deleted."""
         check_user(user_id)
+        key = _key(user_id)
         async with self._bounded():
-            history = await self._client.getdel(_key(user_id))
-        return encoded_count(history) if history is not None else 0
+            history = await self._client.getdel(key)
+            return encoded_count(history) if history is not None else 0
 
     async def users(self, limit: int) -> list[str]:
         """Up to `limit` ids of users who have a history, found by a scan that ends when they are."""
@@ -167,16 +175,18 @@ class RedisHistory:
 
     async def import_progress(self, job: str) -> int:
         """How many users of an import are done; 0 for one that is new or complete."""
+        key = _key(job, _IMPORT_PREFIX)
         async with self._bounded():
-            return int(await self._client.get(_key(job, _IMPORT_PREFIX)) or 0)
+            return int(await self._client.get(key) or 0)
 
     async def note_import_progress(self, job: str, users: int | None) -> None:
         """Note how many users of an import are done; None: it is complete."""
+        key = _key(job, _IMPORT_PREFIX)
         async with self._bounded():
             if users is None:
-                await self._client.delete(_key(job, _IMPORT_PREFIX))
+                await self._client.delete(key)
             else:
-                await self._client.set(_key(job, _IMPORT_PREFIX), users, ex=_IMPORT_TTL_S)
+                await self._client.set(key, users, ex=_IMPORT_TTL_S)
 
     async def ping(self) -> None:
         """Return if Redis answers."""
@@ -184,8 +194,10 @@ class RedisHistory:
             await self._client.ping()
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._client.aclose()
+        """Close all connections; trouble with one that is gone already is none."""
+        with suppress(HistoryUnavailable):
+            async with self._edge():
+                await self._client.aclose()
 
     def _append_call(self, user_id: str, events: Sequence[Event]) -> tuple[int, str, int, int, bytes]:
         check_user(user_id)
@@ -209,7 +221,7 @@ class RedisHistory:
 
     @asynccontextmanager
     async def _bounded(self) -> AsyncIterator[None]:
-        """Bound the time of the calls inside, and map what Redis and the network raise to our errors."""
+        """One connection's turn at Redis, whose trouble is one of our errors."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._connections.acquire()
@@ -218,20 +230,42 @@ class RedisHistory:
                 f"all connections are in use for longer than {self._timeout_s * 1000:.0f} ms"
             ) from error
         try:
+            async with self._edge():
+                yield
+        finally:
+            self._connections.release()
+
+    @asynccontextmanager
+    async def _edge(self) -> AsyncIterator[None]:
+        """Bound the time of what is inside, and map whatever it raises to our errors.
+
+        Inside are the client's calls and the reading of what they gave. The checks of arguments, and the
+        making of keys and values, stay outside: a mistake there is ours and is not to look like Redis' fault.
+        """
+        try:
             async with asyncio.timeout(self._timeout_s):
                 yield
+        except HistoryError:
+            raise
         except TimeoutError as error:
             raise HistoryUnavailable(
                 f"Redis did not answer within {self._timeout_s * 1000:.0f} ms"
             ) from error
-        except ResponseError as error:
+        except (ResponseError, AuthenticationError, AuthorizationError) as error:
             if "WRONGTYPE" in str(error) or "UNREADABLE" in str(error):
                 raise HistoryUnreadable("Redis holds something else under this user's key") from error
-            raise HistoryUnavailable(f"Redis refuses: {error}") from error
+            raise HistoryUnavailable(f"Redis refuses: {_one_line(error)}") from error
         except (RedisError, RedisClusterException, OSError) as error:
-            raise HistoryUnavailable(f"Redis is gone: {error}") from error
-        finally:
-            self._connections.release()
+            raise HistoryUnavailable(f"Redis is gone: {_one_line(error)}") from error
+        # The client, its event loop and its parser raise more than they declare (TypeError, RuntimeError of a
+        # closed transport, UnicodeDecodeError …), and none of it may fail a request that can do without.
+        except Exception as error:
+            fault = f"{type(error).__name__}: {_one_line(error)}"
+            raise HistoryUnavailable(f"the Redis client failed: {fault}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _key(user_or_job: str, prefix: str = _KEY_PREFIX) -> str:

@@ -4,7 +4,10 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 
 from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+
+from service.dependencies import TheService
 
 router = APIRouter(include_in_schema=False)
 
@@ -28,6 +31,13 @@ _HEADERS = {
 def page() -> Response:
     """The console's page."""
     return _file("index.html")
+
+
+@router.get("/console/settings.json")
+def settings(service: TheService) -> JSONResponse:
+    """What the operator allows the page to offer."""
+    allowed = {"writes": service.settings.console_writes, "lists_users": service.lists_users}
+    return JSONResponse(allowed, headers=_HEADERS)
 
 
 @router.get("/console/{name}")

@@ -1,9 +1,8 @@
 """`POST /events`: what users watched, as it happens."""
 
-import time
-
 from fastapi import APIRouter, Depends
 
+from files import clock
 from service.answers import EventsAnswer
 from service.dependencies import TheService, require_json
 from service.errors import FieldFault, InvalidRequestError
@@ -12,8 +11,6 @@ from service.problems import documented
 from service.schemas import EventsRequest, WatchEvents
 
 router = APIRouter(tags=["history"], dependencies=[Depends(require_json)])
-
-FURTHEST_AHEAD_MS = 24 * 3600 * 1000
 
 
 @router.post("/events", responses=documented(400, 413, 415, 422, 503))
@@ -24,14 +21,12 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
     """
     many = isinstance(body, WatchEvents)
     events = body.events if isinstance(body, WatchEvents) else [body]
-    latest = int(time.time() * 1000) + FURTHEST_AHEAD_MS
+    now = clock.now_ms()
+    judged = [(place, clock.fault(event.timestamp, now)) for place, event in enumerate(events)]
     faults = [
-        FieldFault(
-            f"events[{place}].timestamp" if many else "timestamp",
-            "more than 24 h ahead of the server's clock; it is in ms since the epoch",
-        )
-        for place, event in enumerate(events)
-        if event.timestamp > latest
+        FieldFault(f"events[{place}].timestamp" if many else "timestamp", fault)
+        for place, fault in judged
+        if fault is not None
     ]
     if faults:
         raise InvalidRequestError(faults)

@@ -25,10 +25,7 @@ async def list_users(
     limit: Annotated[int, Query(ge=1, le=1000, description="at most so many")] = 100,
 ) -> UsersAnswer:
     """Some users who have a history, in no particular order; by default only with the in-process store."""
-    allowed = service.settings.list_users
-    if allowed is None:
-        allowed = service.history_kind == "in-process"
-    if not allowed:
+    if not service.lists_users:
         raise UsersNotListedError("set DIMEREC_LIST_USERS=true to offer it")
     with service.metrics.counting_history_errors("users"):
         return UsersAnswer(users=await service.history.users(limit))

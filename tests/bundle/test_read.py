@@ -115,6 +115,19 @@ def test_names_that_are_no_versions_never_become_paths(root: Path, name: str) ->
         previous_version(root)
 
 
+def test_a_current_saved_with_a_byte_order_mark_is_read(root: Path, version: str) -> None:
+    (root / "CURRENT").write_text(f"{version}\r\n", encoding="utf-8-sig")
+    assert load(root).version == version
+
+
+def test_a_current_in_another_encoding_is_named_with_the_remedy(root: Path, version: str) -> None:
+    (root / "CURRENT").write_text(f"{version}\r\n", encoding="utf-16")
+    with pytest.raises(BundleRequestError, match=r"CURRENT is wrong: .* `dimerec bundles use VERSION`"):
+        load(root)
+    set_current(root, version)
+    assert current_version(root) == version
+
+
 def test_a_current_that_never_ends_is_refused(root: Path) -> None:
     (root / "CURRENT").write_text("2" * 10_000)
     assert "CURRENT is larger than 256 bytes" in refusal(root)

@@ -8,9 +8,11 @@ from typing import Any
 import httpx
 import pytest
 
+from files.ids import MISSING_WORDS
 from tests.service.serving import Running
 
 OK = {"history": ["1001"]}
+NOW = 1_700_000_000_000
 
 
 def refused(response: httpx.Response, status: int, *fields: str) -> dict[str, Any]:
@@ -51,6 +53,8 @@ def post(server: Running, body: bytes | str, path: str = "/recommend", **headers
         ({"history": ["1001", None]}, ["history[1]"]),
         ({"history": ["1001", True]}, ["history[1]"]),
         ({"history": [1.5]}, ["history[0]"]),
+        ({"history": [1001.0]}, ["history[0]"]),
+        ({**OK, "exclude": [1e3]}, ["exclude[0]"]),
         ({"history": [["1001"]]}, ["history[0]"]),
         ({"history": [""]}, ["history[0]"]),
         ({"history": ["a\nb"]}, ["history[0]"]),
@@ -240,19 +244,22 @@ def test_unknown_routes_and_methods_are_problems(server: Running) -> None:
         ({"user_id": "u", "item_id": "i", "timestamp": True}, ["timestamp"]),
         ({"user_id": "u", "item_id": "i", "timestamp": -1}, ["timestamp"]),
         ({"user_id": "u", "item_id": "i", "timestamp": 2**53}, ["timestamp"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": 10**30}, ["timestamp"]),
         ({"user_id": "u", "item_id": "i", "timestamp": 2**52}, ["timestamp"]),  # bound of 24 h ahead
-        ({"user_id": "u", "item_id": "", "timestamp": 1}, ["item_id"]),
-        ({"user_id": "u", "item_id": "i", "timestamp": 1, "event_id": "e" * 129}, ["event_id"]),
-        ({"user_id": "u", "item_id": "i", "timestamp": 1, "weight": 1}, ["weight"]),
-        ({"events": [{"user_id": "u", "item_id": "i", "timestamp": 1}] * 1001}, ["events"]),
+        ({"user_id": "u", "item_id": "", "timestamp": NOW}, ["item_id"]),
+        ({"user_id": " u", "item_id": "i\u3000", "timestamp": NOW}, ["user_id", "item_id"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": NOW, "event_id": "null"}, ["event_id"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": NOW, "event_id": "e" * 129}, ["event_id"]),
+        ({"user_id": "u", "item_id": "i", "timestamp": NOW, "weight": 1}, ["weight"]),
+        ({"events": [{"user_id": "u", "item_id": "i", "timestamp": NOW}] * 1001}, ["events"]),
         (
-            {"events": [{"user_id": "u", "item_id": "i", "timestamp": 1}, {"user_id": "u"}]},
+            {"events": [{"user_id": "u", "item_id": "i", "timestamp": NOW}, {"user_id": "u"}]},
             ["events[1].item_id", "events[1].timestamp"],
         ),
         (
             {
                 "events": [
-                    {"user_id": "u", "item_id": "i", "timestamp": 1},
+                    {"user_id": "u", "item_id": "i", "timestamp": NOW},
                     {"user_id": "u", "item_id": "i", "timestamp": 2**52},
                 ]
             },
@@ -263,6 +270,41 @@ def test_unknown_routes_and_methods_are_problems(server: Running) -> None:
 def test_bad_events_are_named_and_none_is_kept(server: Running, events: Any, fields: list[str]) -> None:
     refused(post(server, json.dumps(events), "/events"), 422, *fields)
     assert server.client.get("/users/u/history").json()["events"] == []
+
+
+@pytest.mark.parametrize("word", MISSING_WORDS)
+def test_a_word_for_a_missing_value_is_no_id(server: Running, word: str) -> None:
+    event = {"user_id": word, "item_id": word, "timestamp": NOW, "event_id": word}
+    refused(post(server, json.dumps(event), "/events"), 422, "user_id", "item_id", "event_id")
+
+
+@pytest.mark.parametrize("number", ["9007199254740993.0", "1.2345678901235e+17", "1e5", "10.0", "-1E2"])
+def test_a_number_with_a_fraction_or_an_exponent_is_no_id(server: Running, number: str) -> None:
+    body = f'{{"user_id": {number}, "item_id": "i", "timestamp": {NOW}}}'
+    problem = refused(post(server, body, "/events"), 422, "user_id")
+    assert "fraction or an exponent" in problem["detail"]
+    refused(post(server, f'{{"user_id": {number}}}'), 422, "user_id")
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "says"),
+    [
+        (1_700_000_000, "looks like seconds; it is in ms since the epoch: 1700000000000"),
+        (1_700_000_000_000_000, "looks like microseconds; it is in ms since the epoch: 1700000000000"),
+        (1_700_000_000_000_000_000, "looks like nanoseconds; it is in ms since the epoch: 1700000000000"),
+        (20231114221320, "looks like YYYYMMDDhhmmss"),
+        (0, "before 1995"),
+        (788_918_399_999, "before 1995"),
+        (4_000_000_000_000, "24 h ahead"),
+    ],
+)
+def test_another_clock_is_called_by_its_name(server: Running, timestamp: int, says: str) -> None:
+    event = {"user_id": "clock", "item_id": "i", "timestamp": NOW}
+    events = {"events": [event, {**event, "timestamp": timestamp}]}
+    problem = refused(post(server, json.dumps(events), "/events"), 422, "events[1].timestamp")
+    assert says in problem["detail"]
+    refused(post(server, json.dumps({**event, "timestamp": timestamp}), "/events"), 422, "timestamp")
+    assert server.client.get("/users/clock/history").json()["events"] == []
 
 
 @pytest.mark.parametrize(

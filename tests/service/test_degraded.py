@@ -71,7 +71,7 @@ def test_redis_that_hangs_costs_at_most_the_timeout(server: Running, redis_serve
 
 def test_calls_that_are_about_the_store_say_503(server: Running, redis_server: RedisServer) -> None:
     redis_server.stop()
-    event = {"user_id": "known", "item_id": "1001", "timestamp": 1}
+    event = {"user_id": "known", "item_id": "1001", "timestamp": 1_700_000_000_000}
     for response in (
         server.client.post("/events", json=event),
         server.client.get("/users/known/history"),

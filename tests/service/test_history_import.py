@@ -164,7 +164,9 @@ def test_trouble_is_one_line_with_a_remedy(
     for arguments, message in {
         ("--events", log): "needs a Redis: give --redis URL",
         ("--events", log, "--redis", "redis://127.0.0.1:1/0"): "give the same command again",
-        ("--events", log, "--redis", "ftp://u:secret@h"): "the scheme must be redis://",
+        ("--events", log, "--redis", "ftp://u:secret@h"): "must begin with redis://",
+        ("--events", log, "--redis", "redis://:s/secret@h"): "percent-encode",
+        ("--events", log, "--redis", "redis://h?timeout=5"): "DIMEREC_HISTORY_TIMEOUT_S",
         ("--events", str(tmp_path / "none.csv"), "--redis", redis_url): "no such file",
         ("--events", str(tmp_path / "other.csv"), "--redis", redis_url): "has no column 'user_id'",
         ("--events", str(tmp_path / "nul.csv"), "--redis", redis_url): "item_id has control characters",

@@ -150,7 +150,7 @@ def test_modes_steps_and_interests_have_their_effect(server: Running) -> None:
 
 
 def test_integers_are_integers_however_written_and_integer_ids_their_digits(server: Running) -> None:
-    event = {"user_id": 777, "item_id": 1001.0, "timestamp": 1.0}
+    event = {"user_id": 777, "item_id": 1001, "timestamp": 1_700_000_000_000.0}
     assert server.client.post("/events", json=event).json()["added"] == 1
     by_integer: Any = server.answer(user_id=777, k=500.0)
     by_text: Any = server.answer(user_id="777", k=500)

@@ -91,3 +91,83 @@ def test_a_bad_value_is_one_line_that_names_the_variable(
     monkeypatch.setenv(f"DIMEREC_{variable}", value)
     with pytest.raises(StartupError, match=f"^settings: DIMEREC_{variable} [^\n]+$"):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("DIMEREC_MAXBATCH", "did you mean DIMEREC_MAX_BATCH?"),
+        ("DIMEREC_REDIS", "did you mean DIMEREC_REDIS_URL?"),
+        ("dimerec_log_levle", "did you mean DIMEREC_LOG_LEVEL?"),
+        ("DIMEREC__PORT", "did you mean DIMEREC_PORT?"),
+        ("DIMEREC_ZZZ", "docs/configuration.md"),
+    ],
+)
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, remedy: str
+) -> None:
+    monkeypatch.setenv(name, "5")
+    with pytest.raises(StartupError, match=r"^settings: [^\n]+$") as refused:
+        read_settings()
+    assert f"{name} is no setting" in str(refused.value)
+    assert remedy in str(refused.value)
+
+    monkeypatch.delenv(name)
+    Path(".env").write_text(f"# a comment\n\nDIMEREC_PORT=9001\n\nexport {name}=5\n")
+    with pytest.raises(StartupError, match=f"[.]env line 5: {name} is no setting") as refused:
+        read_settings()
+    assert remedy in str(refused.value)
+
+
+def test_all_misspelt_variables_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMEREC_PROT", "1")
+    monkeypatch.setenv("DIMEREC_HOSTS", "x")
+    Path(".env").write_text("DIMEREC_DEVICES=cpu\n")
+    with pytest.raises(StartupError, match=r"HOSTS.*PROT.*DEVICES"):
+        read_settings()
+
+
+def test_variables_of_other_commands_and_programs_are_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMEREC_SOURCE_REVISION", "0a1b2c3")
+    monkeypatch.setenv("dimerec_port", "9003")
+    Path(".env").write_text("PORT=1\nEXTRA\nnot a line of ours\nDIMEREC_SOURCE_REVISION=0\n")
+    assert read_settings().port == 9003
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_dotenv_with_a_byte_order_mark_is_read(newline: str) -> None:
+    Path(".env").write_bytes(b"\xef\xbb\xbf" + f"DIMEREC_PORT=9001{newline}".encode())
+    assert read_settings().port == 9001
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("DIMEREC_PORT=9001\n".encode("utf-16"), "no UTF-8 text"),
+        ("DIMEREC_PORT=9001\n".encode("utf-16-le"), "no UTF-8 text"),
+        ("DIMEREC_HOST=h\u00f6st\n".encode("latin-1"), "no UTF-8 text (byte 15)"),
+        (b"A=1\nDIMEREC_PORT 9001\n", ".env line 2: cannot be read: write NAME=VALUE"),
+        (b"DIMEREC_PORT\n", ".env line 1: cannot be read: write NAME=VALUE"),
+        (b"DIMEREC_HOST='::\nDIMEREC_PORT=9001\nNAME='x'\n", ".env line 1: a quote"),
+    ],
+)
+def test_a_dotenv_that_would_not_be_read_is_one_line(content: bytes, says: str) -> None:
+    Path(".env").write_bytes(content)
+    with pytest.raises(StartupError, match=r"^settings: [^\n]+$") as refused:
+        read_settings()
+    assert says in str(refused.value)
+
+
+def test_a_directory_named_dotenv_is_no_settings() -> None:
+    Path(".env").mkdir()
+    assert read_settings().port == 8000
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@cache:6379/zero", "redis://:hun@ter2/@cache"])
+def test_a_bad_redis_address_is_named_without_being_shown(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("DIMEREC_REDIS_URL", url)
+    monkeypatch.setenv("DIMEREC_PORT", "http")
+    with pytest.raises(StartupError, match=r"DIMEREC_REDIS_URL has .*; DIMEREC_PORT Input") as refused:
+        read_settings()
+    assert "hun" not in str(refused.value)
+    assert "cache" not in str(refused.value)

@@ -55,6 +55,15 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "absent.toml")
 
 
+def test_a_byte_order_mark_is_read_over_and_another_encoding_named(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text("epochs = 3\r\n", encoding="utf-8-sig")
+    assert load_config(path).epochs == 3
+    path.write_text("epochs = 3\r\n", encoding="utf-16")
+    with pytest.raises(ConfigError, match=r"config\.toml is no UTF-8 text: save it as UTF-8"):
+        load_config(path)
+
+
 def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
     assert [typical_dropout(12 * 3**power) for power in range(-2, 5)] == [0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.2]
 
