@@ -1,6 +1,6 @@
 """A file of answers for many users: CSV, JSON Lines or Parquet, by its suffix."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,7 +29,7 @@ _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 _TEXT = (".csv", ".jsonl", ".ndjson")
 
 
-def check_out(out: Path, events: Path) -> None:
+def check_out(out: Path, events: Sequence[Path]) -> None:
     """Refuse a file that cannot be written, before the work: raises ConfigError with the remedy."""
     suffix, compression = _format(out)
     if suffix not in _TEXT and (suffix, compression) != (".parquet", None):
@@ -41,8 +41,8 @@ def check_out(out: Path, events: Path) -> None:
         raise ConfigError(f"--out {out}: there is no directory {out.parent}; make it first")
     if out.is_dir():
         raise ConfigError(f"--out {out} is a directory; name a file")
-    if out.exists() and events.exists() and out.samefile(events):
-        raise ConfigError(f"--out {out} is the log of --events; name another file")
+    if out.exists() and any(log.exists() and out.samefile(log) for log in events):
+        raise ConfigError(f"--out {out} is a log of --events; name another file")
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from cli.bars import Bars
 from cli.evaluate import show_comparisons
 from cli.interrupts import interruptible
+from cli.log_options import ItemsFiles, OptionalEventsFiles
 from cli.output import Json, print_json, print_table
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import prepare_data, split_data
@@ -39,8 +40,8 @@ DIGITS = {"categories@20": 1, "ild@20": 3, "train_s": 0, "ms_per_user": 2}
 
 
 def command(
-    events: Annotated[Path | None, typer.Option(help="An event log, as `dimerec prepare` reads it.")] = None,
-    items: Annotated[Path | None, typer.Option(help="Its items file: titles and categories.")] = None,
+    events: OptionalEventsFiles = None,
+    items: ItemsFiles = None,
     data: Annotated[
         Path | None, typer.Option(help="Instead of --events: a directory that `dimerec prepare` wrote.")
     ] = None,
@@ -121,10 +122,12 @@ def command(
         raise ConfigError("--models names none; `dimerec benchmark --list` shows them")
     if against is not None and against not in entries:
         raise ConfigError(f"--against: {against!r} is not among --models ({', '.join(entries)})")
-    if data is not None and events is None:
+    if data is not None and not events:
         held = split_data(name or data.name, data, split)
-    elif events is not None and data is None:
-        held = prepare_data(name or events.name.partition(".")[0], events, items, split, out / "data")
+    elif events and data is None:
+        held = prepare_data(
+            name or events[0].name.partition(".")[0] or "log", events, items, split, out / "data"
+        )
     else:
         raise ConfigError("name the data either with --events FILE or, prepared, with --data DIRECTORY")
     jobs = plan(held, entries, seeds=seeds, minutes=minutes, overrides=overrides or [])

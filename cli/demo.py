@@ -42,7 +42,7 @@ def command(
 
     def fetch_and_prepare() -> None:
         events, items = fetch_movielens_100k(directory / "source")
-        prepare.command(events=events, items=items, out=data)
+        prepare.command(events=[events], items=[items], out=data)
 
     def learn() -> None:
         with as_file(files(training.configs) / "movielens-100k.toml") as config:
@@ -59,7 +59,7 @@ def command(
         return
     console.rule(f"{_STAGES}/{_STAGES} Serve")
     if redis is not None:
-        import_history.command(events=directory / "source" / "movielens-100k-events.csv", redis=redis)
+        import_history.command(events=[directory / "source" / "movielens-100k-events.csv"], redis=redis)
     _explain(console, host, port)
     serve.run(service_settings(bundles, redis, host, port), history=None if redis else data)
 

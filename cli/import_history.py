@@ -14,11 +14,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.log_options import (
     DEFAULTS,
-    EventsFile,
+    EventsFiles,
     EventTypeColumn,
     EventTypes,
     ItemColumn,
     MinWeight,
+    QuoteOption,
+    Separator,
     TimestampColumn,
     TimeUnit,
     UserColumn,
@@ -31,14 +33,14 @@ from service.history.importing import History, Imported, import_histories
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from service.settings import read_settings
-from training.event_log import read_event_log
+from training.event_log import open_event_log
 from training.prepare_options import PrepareOptions
 
 _STEP_TIMEOUT_S = 30.0
 
 
 def command(
-    events: EventsFile,
+    events: EventsFiles,
     redis: Annotated[
         str | None,
         typer.Option(
@@ -47,6 +49,8 @@ def command(
             "with a password: others can see this line]",
         ),
     ] = None,
+    separator: Separator = None,
+    quote: QuoteOption = DEFAULTS.quote,
     user_column: UserColumn = DEFAULTS.user_column,
     item_column: ItemColumn = DEFAULTS.item_column,
     timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
@@ -77,6 +81,8 @@ def command(
         weight_column=weight_column,
         timestamp_unit=timestamp_unit,
         event_types=event_types,
+        separator=separator,
+        quote=quote,
         min_weight=min_weight,
     )
     store = RedisHistory.from_url(
@@ -88,12 +94,12 @@ def command(
     typer.echo(asyncio.run(_import(store, events, options, settings.history_max_events)))
 
 
-async def _import(store: RedisHistory, path: Path, options: PrepareOptions, most: int) -> str:
-    """Import the newest `most` events of every user in `path`; what was done, in one line."""
+async def _import(store: RedisHistory, paths: list[Path], options: PrepareOptions, most: int) -> str:
+    """Import the newest `most` events of every user in the log `paths`; what was done, in one line."""
     try:
         await store.ping()
-        log = read_event_log(path, options)
-        newest, job = log.newest(most), _job(path, options, most)
+        with open_event_log(paths, options) as log:
+            newest, job = log.newest(most), _job(log.table.digest(), options, most)
         done = await store.import_progress(job)
         with _Report(newest.height, done) as report:
             for drop in log.dropped:
@@ -107,12 +113,9 @@ async def _import(store: RedisHistory, path: Path, options: PrepareOptions, most
         await store.close()
 
 
-def _job(events: Path, options: PrepareOptions, most: int) -> str:
-    """A name for importing this content in this way."""
-    with events.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update(options.model_dump_json().encode() + str(most).encode())
-    return digest.hexdigest()
+def _job(content: str, options: PrepareOptions, most: int) -> str:
+    """A name for importing what has this digest in this way."""
+    return hashlib.sha256(f"{content}{options.model_dump_json()}{most}".encode()).hexdigest()
 
 
 def _histories(newest: pl.DataFrame) -> Iterator[History]:

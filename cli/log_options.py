@@ -9,10 +9,50 @@ from training.prepare_options import PrepareOptions
 
 COLUMNS = "Column names"
 FILTERS = "What counts as an event"
+TEXT = "How text is laid out"
 
 DEFAULTS = PrepareOptions()
 
-EventsFile = Annotated[Path, typer.Option(help="The event log: Parquet, CSV or TSV, gzip allowed.")]
+EVENTS_HELP = (
+    "The event log: Parquet, CSV, TSV or JSON Lines (gzip or zstd allowed), or a pipe. Repeatable; a "
+    "directory means the files in it, and so does a quoted pattern such as 'logs/*.csv'."
+)
+ITEMS_HELP = "The items file, of the same formats, repeatable too: titles and categories."
+
+
+def _one_character(given: str | None) -> str | None:
+    """The separator itself for what a shell makes hard to type."""
+    separator = {"\\t": "\t", "tab": "\t", "space": " "}.get(given or "", given)
+    if separator is None:
+        return None
+    if len(separator) != 1 or not separator.isascii() or separator in '\r\n"':
+        raise typer.BadParameter("give one ASCII character, or tab or space, and no quote or line end")
+    return separator
+
+
+EventsFiles = Annotated[list[Path], typer.Option("--events", help=EVENTS_HELP)]
+OptionalEventsFiles = Annotated[list[Path] | None, typer.Option("--events", help=EVENTS_HELP)]
+ItemsFiles = Annotated[list[Path] | None, typer.Option("--items", help=ITEMS_HELP)]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        "--delimiter",
+        metavar="CHARACTER",
+        callback=_one_character,
+        help="Between fields of text; tab and space by name. [default: guessed from the first lines]",
+        rich_help_panel=TEXT,
+    ),
+]
+QuoteOption = Annotated[
+    Literal["auto", "none", "double"],
+    typer.Option(
+        "--quote",
+        help="double: quotes enclose fields and are doubled inside; none: they are literal. auto: double "
+        "where every quote of the file is used so.",
+        rich_help_panel=TEXT,
+    ),
+]
 UserColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]
 ItemColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]
 TimestampColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]

@@ -13,11 +13,14 @@ from cli.log_options import (
     COLUMNS,
     DEFAULTS,
     FILTERS,
-    EventsFile,
+    EventsFiles,
     EventTypeColumn,
     EventTypes,
     ItemColumn,
+    ItemsFiles,
     MinWeight,
+    QuoteOption,
+    Separator,
     TimestampColumn,
     TimeUnit,
     UserColumn,
@@ -25,21 +28,30 @@ from cli.log_options import (
     prepare_options,
 )
 from files.ids import MAX_ID_LENGTH
-from training.data_card import DataCard, ItemsFileCard
+from training.data_card import DataCard, FileCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare
 from training.prepare_options import CategorySeparator
 
+_SEPARATORS = {"\t": "tab", " ": "space"}
+
 
 def command(
-    events: EventsFile,
+    events: EventsFiles,
     out: Annotated[Path, typer.Option(help="Directory to write to; made if need be.")] = Path("data"),
-    items: Annotated[
+    items: ItemsFiles = None,
+    rejects: Annotated[
         Path | None,
         typer.Option(
-            help="The items file, of the same formats and with the same item column: titles and categories."
+            help="Keep the records that are left out in this file, each with its file, line and reason: "
+            ".csv, .jsonl or .parquet."
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Account for every record, and write nothing (but --rejects).")
+    ] = False,
+    separator: Separator = None,
+    quote: QuoteOption = DEFAULTS.quote,
     user_column: UserColumn = DEFAULTS.user_column,
     item_column: ItemColumn = DEFAULTS.item_column,
     timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
@@ -73,8 +85,8 @@ def command(
     """Turn an event log into sequences, an item table and a data card.
 
     The log needs a user, an item and a timestamp a row. Rows that cannot be used are left out, counted and
-    reported; a file that cannot be used is refused with the column's name and the remedy. The order of the
-    rows does not matter.
+    reported; a file that cannot be used is refused with the column or the line and the remedy. Records in the
+    files, counted twice = events + what was dropped. The order of the rows does not matter.
 
     - `dimerec prepare --events watches.parquet --items videos.csv --out data`
 
@@ -82,6 +94,8 @@ def command(
       --min-weight 4`
 
     - `dimerec prepare --events log.csv.gz --event-type watch --event-type like --min-item-events 5`
+
+    - `dimerec prepare --events january.csv --events february.csv --check --rejects rejects.csv`
 
     Items that no event names stay out of the catalogue, for a model knows nothing of them.
     """
@@ -96,6 +110,8 @@ def command(
             timestamp_unit=timestamp_unit,
             event_type_column=event_type_column,
             event_types=event_types,
+            separator=separator,
+            quote=quote,
             weight_column=weight_column,
             min_weight=min_weight,
             window_column=window_column,
@@ -105,14 +121,21 @@ def command(
             min_events=min_events,
             min_item_events=min_item_events,
         ),
+        rejects=rejects,
+        check=check,
     )
     show_card(card, Console())
-    typer.echo(f"Written to {out}; next: dimerec train --data {out}")
+    if rejects is not None:
+        typer.echo(f"What was dropped: {rejects}")
+    typer.echo("Nothing was written." if check else f"Written to {out}; next: dimerec train --data {out}")
 
 
 def show_card(card: DataCard, console: Console) -> None:
     """Print a data card as tables: what there is, what was dropped and why."""
-    table = _table(f"{card.events_file}: {card.rows:,} rows")
+    table = _table(f"{_named(card.events_files)}: {card.rows:,} rows")
+    _add_files(table, card.events_files)
+    dropped = sum(drop.events for drop in card.dropped)
+    table.add_row("accounted for", f"{card.rows:,} rows = {card.events:,} events + {dropped:,} dropped")
     for name in ("users", "items", "events"):
         table.add_row(name, f"{getattr(card, name):,}")
     table.add_row("density", f"{card.events / (card.users * card.items):.3%}")
@@ -131,13 +154,39 @@ def show_card(card: DataCard, console: Console) -> None:
     _show_dropped(card, console)
 
 
+def _named(files: list[FileCard]) -> str:
+    return files[0].file if len(files) == 1 else f"{len(files):,} files"
+
+
+def _add_files(table: Table, files: list[FileCard]) -> None:
+    """Say how each file was understood; of several with its name and rows."""
+    for file in files:
+        of_several = f"{file.file}, {file.records:,} rows: " if len(files) > 1 else ""
+        table.add_row("read as", Text(of_several + _layout(file)))
+
+
+def _layout(file: FileCard) -> str:
+    said: list[str] = [file.format]
+    if file.separator is not None:
+        said.append(f"separator {_SEPARATORS.get(file.separator, file.separator)}")
+        said.append("quotes enclose fields" if file.quote == "double" else "quotes literal")
+    said += [word for word in (file.encoding, file.compression) if word is not None]
+    if file.longer:
+        said.append(f"{file.longer:,} rows longer than the header")
+    if file.shorter:
+        said.append(f"{file.shorter:,} rows shorter than the header")
+    return ", ".join(said)
+
+
 def _add_items_file(table: Table, card: ItemsFileCard) -> None:
-    table.add_row("items file", Text(f"{card.file}: {card.listed:,} items"))
+    table.add_row("items file", Text(f"{_named(card.files)}: {card.rows:,} rows, {card.listed:,} items"))
+    _add_files(table, card.files)
     notes = {
         "without events, left out of the catalogue": card.without_events,
         "with events but not listed, kept without title": card.unlisted,
         "rows repeat an id and were left out": card.repeated,
         f"rows without an id of 1–{MAX_ID_LENGTH} printable characters were left out": card.without_id,
+        **{f"rows left out: {drop.reason}": drop.events for drop in card.unread},
     }
     for note, count in notes.items():
         if count:

@@ -20,6 +20,9 @@ from cli.log_options import (
     EventTypes,
     ItemColumn,
     MinWeight,
+    OptionalEventsFiles,
+    QuoteOption,
+    Separator,
     TimestampColumn,
     TimeUnit,
     UserColumn,
@@ -46,7 +49,7 @@ def command(
     bundle: Annotated[Path, typer.Option(help="Directory of bundles; the one in service answers.")] = Path(
         "bundles"
     ),
-    events: Annotated[Path | None, typer.Option(help="Event log with the users' histories.")] = None,
+    events: OptionalEventsFiles = None,
     user: Annotated[str | None, typer.Option(help="One user of --events.")] = None,
     history: Annotated[
         str | None, typer.Option(help="Item ids instead, oldest first, separated by commas.")
@@ -62,6 +65,8 @@ def command(
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise. [default: from the user id]")] = None,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
+    separator: Separator = None,
+    quote: QuoteOption = DEFAULTS.quote,
     user_column: UserColumn = DEFAULTS.user_column,
     item_column: ItemColumn = DEFAULTS.item_column,
     timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
@@ -85,7 +90,7 @@ def command(
 
     - `dimerec recommend --bundle bundles --history 50,181 --json | jq -r '.items[].item_id'`
     """
-    if (history is None) == (events is None):
+    if (history is None) == (not events):
         raise ConfigError("give either --history or --events")
     if history is not None and (user is not None or out is not None):
         raise ConfigError("--history is answered by a table; leave out --user and --out")
@@ -102,15 +107,17 @@ def command(
         weight_column=weight_column,
         timestamp_unit=timestamp_unit,
         event_types=event_types,
+        separator=separator,
+        quote=quote,
         min_weight=min_weight,
     )
     engine = Engine(load(bundle, device=device))
     asked = _Asked(engine, k, diversity, seed)
     if listed is not None:
         _print(engine, asked.answers([_User("", listed)])[0], as_json=as_json)
-    elif events is not None and user is not None:
+    elif events and user is not None:
         _print(engine, asked.answers([_of_user(events, options, user)])[0], as_json=as_json)
-    elif events is not None and out is not None:
+    elif events and out is not None:
         rows, users = _write(engine, asked, _histories(events, options), out)
         if as_json:
             print_json({"out": out, "users": users, "recommendations": rows})
@@ -154,7 +161,7 @@ def _listed(history: str) -> list[str]:
     return item_ids
 
 
-def _histories(events: Path, options: PrepareOptions, only: str | None = None) -> pl.DataFrame:
+def _histories(events: list[Path], options: PrepareOptions, only: str | None = None) -> pl.DataFrame:
     """A row a user, by id: the id and the items of the newest events, as many as the service keeps."""
     log = read_event_log(events, options)
     if only is not None:
@@ -162,10 +169,10 @@ def _histories(events: Path, options: PrepareOptions, only: str | None = None) -
     return log.newest(read_settings().history_max_events).select("user_id", "item_id")
 
 
-def _of_user(events: Path, options: PrepareOptions, user: str) -> _User:
+def _of_user(events: list[Path], options: PrepareOptions, user: str) -> _User:
     found = _histories(events, options, user)
     if found.is_empty():
-        raise DataError(f"{events} has no event of user {user!r}")
+        raise DataError(f"{', '.join(map(str, events))} has no event of user {user!r}")
     return _User(*found.row(0))
 
 

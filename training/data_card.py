@@ -1,5 +1,7 @@
 """The data card: what `prepare` found in an event log, what it dropped and why."""
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict
 
 from training.dataset import TimestampUnit
@@ -18,18 +20,42 @@ class Dropped(BaseModel):
     """Items left out altogether, where the reason is one about items."""
 
 
+class FileCard(BaseModel):
+    """A file that was read: how it was understood, and the count of its records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    format: Literal["delimited text", "JSON Lines", "Parquet"]
+    compression: Literal["gzip", "zstd"] | None = None
+    encoding: Literal["UTF-8", "UTF-16"] | None = None
+    separator: str | None = None
+    quote: Literal["none", "double"] | None = None
+    """none: quotes are literal, or there are none."""
+    records: int
+    """Without the header; blank lines count. Found by a count that shares nothing with the reader."""
+    longer: int = 0
+    """Records with more fields than the header that were read nevertheless."""
+    shorter: int = 0
+    """Records with fewer fields than the header, read as if the last ones were empty."""
+
+
 class ItemsFileCard(BaseModel):
     """How an items file and an event log fit together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    file: str
+    files: list[FileCard]
+    rows: int
+    """Records of these files."""
     listed: int
     """Distinct items in the file."""
     repeated: int
     """Rows left out because an earlier row has the same id."""
     without_id: int
     """Rows left out because they have no id, or one that is too long or has control characters."""
+    unread: list[Dropped]
+    """Records that are none: blank lines and the like."""
     without_events: int
     """Listed items that are not in the catalogue: nothing is known of them that a model could learn."""
     unlisted: int
@@ -42,9 +68,9 @@ class DataCard(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    events_file: str
+    events_files: list[FileCard]
     rows: int
-    """Rows of the event log."""
+    """Records of the event log: `events` and what was `dropped` add up to it."""
     users: int
     items: int
     events: int

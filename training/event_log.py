@@ -1,10 +1,10 @@
 """Reading an event log: columns to one shape, unusable rows out, every one of them counted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -15,17 +15,14 @@ from training.data_card import Dropped
 from training.dataset import WINDOWS, TimestampUnit
 from training.errors import DataError
 from training.prepare_options import PrepareOptions
-from training.tables import (
-    explaining,
-    number_expression,
-    require_columns,
-    scan_table,
-    text_expression,
-    time_expression,
-)
+from training.reading.sources import Paths
+from training.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
+from training.tables import number_expression, text_expression, time_expression
 
 _LARGEST_TIMESTAMP = 2.0**53
 """Beyond this, whole numbers are no longer exact in a float64, and no sane clock counts that far."""
+
+REPEATS = "repeats an event (same user, item and timestamp)"
 
 _KEYS = ("user_id", "item_id", "timestamp")
 
@@ -46,6 +43,10 @@ class EventLog:
     timestamp_unit: TimestampUnit
     dropped: list[Dropped]
     ignored_columns: list[str]
+    table: Table
+    """Where it was read from."""
+    left_out: pl.DataFrame
+    """`origin` and `reason` of each record that is no event, if that was asked for."""
 
     def newest(self, most: int) -> pl.DataFrame:
         """A row a user, by id: lists `item_id` and `timestamp` of the newest `most` events, oldest first."""
@@ -59,48 +60,69 @@ class _Column:
     name: str
     source: str
     option: str
-    read: Callable[[Path, pl.Schema, str], pl.Expr]
+    read: Callable[[str, pl.Schema, str], pl.Expr]
     problems: dict[str, pl.Expr]
 
 
-def read_event_log(path: Path, options: PrepareOptions) -> EventLog:
-    """Read the events of `path` that `options` ask for.
+def read_event_log(paths: Paths, options: PrepareOptions) -> EventLog:
+    """Read the events of a log, one or more files, that `options` ask for.
 
-    Raises DataError if the file cannot be read, lacks a column or has one of a wrong type, or if no event in
-    it is usable.
+    Raises DataError if a file cannot be read, lacks a column or has one of a wrong type, or if no event is
+    usable.
+    """
+    with open_event_log(paths, options) as log:
+        return log
+
+
+@contextmanager
+def open_event_log(paths: Paths, options: PrepareOptions, *, origins: bool = False) -> Iterator[EventLog]:
+    """Read an event log as `read_event_log` does; its table can be asked for records within this context.
+
+    `origins`: keep the origin of each event and of each record that is left out.
     """
     columns = _columns(options)
+    wanted = Wanted({column.source: column.option for column in columns})
+    with read_table(paths, wanted, separator=options.separator, quote=options.quote) as table:
+        yield _event_log(table, columns, options, origins=origins)
+
+
+def _event_log(table: Table, columns: list[_Column], options: PrepareOptions, *, origins: bool) -> EventLog:
     problems = {reason: unusable for column in columns for reason, unusable in column.problems.items()}
     kept = [column.name for column in columns if column.name in (*_KEYS, "window")]
-    table = scan_table(path)
-    with explaining(path):
-        schema = table.collect_schema()
-        require_columns(path, schema, {column.source: column.option for column in columns})
-        in_one_shape = {column.name: column.read(path, schema, column.source) for column in columns}
-        labelled = table.select(**in_one_shape).with_columns(problem=_first_of(problems))
-        counts, events = pl.collect_all(
-            [
-                labelled.group_by("problem").len(),
-                labelled.filter(pl.col("problem").is_null()).select(kept),
-            ],
-            engine="streaming",
-        )
+    schema = table.rows.collect_schema()
+    in_one_shape = {column.name: column.read(table.name, schema, column.source) for column in columns}
+    labelled = table.rows.select(**in_one_shape, origin=ORIGIN, fault=FAULT).with_columns(
+        problem=pl.coalesce("fault", _first_of(problems))
+    )
+    counts, events, left_out = pl.collect_all(
+        [
+            labelled.group_by("problem").len(),
+            labelled.filter(pl.col("problem").is_null()).select(*kept, *(["origin"] if origins else [])),
+            labelled.filter(pl.col("problem").is_not_null() & origins).select("origin", reason="problem"),
+        ],
+        engine="streaming",
+    )
     rows_by_problem = dict(counts.iter_rows())
     rows = sum(rows_by_problem.values())
+    faults = sorted(reason for reason in rows_by_problem if reason is not None and reason not in problems)
     dropped = [
         Dropped(reason=reason, events=rows_by_problem[reason])
-        for reason in problems
+        for reason in (*faults, *problems)
         if reason in rows_by_problem
     ]
     if events.is_empty():
-        raise DataError(f"{path} holds no usable event: {_why_empty(rows, dropped)}")
+        raise DataError(f"{table.name} holds no usable event: {_why_empty(rows, dropped)}")
 
-    events, unit = _in_milliseconds(path, events, schema, options)
+    events, unit = _in_milliseconds(table.name, events, schema, options)
     once = events.group_by(_KEYS).agg(pl.exclude(_KEYS).min())
     if once.height < events.height:
         repeats = events.height - once.height
-        dropped.append(Dropped(reason="repeats an event (same user, item and timestamp)", events=repeats))
-    return EventLog(_oldest_first(once), rows, unit, dropped, sorted(set(schema) - _known_columns(options)))
+        dropped.append(Dropped(reason=REPEATS, events=repeats))
+        if origins:
+            again = events.join(once, on="origin", how="anti").select("origin", reason=pl.lit(REPEATS))
+            left_out = pl.concat([left_out, again])
+    ignored = sorted(set(table.names) - _known_columns(options))
+    return EventLog(_oldest_first(once), rows, unit, dropped, ignored, table, left_out)
 
 
 def _columns(options: PrepareOptions) -> list[_Column]:
@@ -191,7 +213,7 @@ def _why_empty(rows: int, dropped: list[Dropped]) -> str:
 
 
 def _in_milliseconds(
-    path: Path, events: pl.DataFrame, schema: pl.Schema, options: PrepareOptions
+    path: str, events: pl.DataFrame, schema: pl.Schema, options: PrepareOptions
 ) -> tuple[pl.DataFrame, TimestampUnit]:
     """Timestamps as int64, seconds scaled to milliseconds, and the unit they came in."""
     timestamps = events["timestamp"]
@@ -209,7 +231,7 @@ def _in_milliseconds(
     return events.with_columns(scaled.round().cast(pl.Int64)), unit
 
 
-def _unit_of(path: Path, median: float, column: str) -> TimestampUnit:
+def _unit_of(path: str, median: float, column: str) -> TimestampUnit:
     magnitude = abs(median)
     if magnitude < 1e8:
         return "order"

@@ -1,6 +1,8 @@
 """From an event log to prepared data: `dimerec prepare`."""
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,37 +15,55 @@ from index.catalogue import Catalogue
 from training.data_card import DataCard, Dropped, ItemsFileCard
 from training.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset
 from training.errors import DataError
-from training.event_log import EventLog, read_event_log
-from training.items_file import ItemsFile, read_items_file
+from training.event_log import EventLog, open_event_log
+from training.items_file import ItemsFile, open_items_file
 from training.prepare_options import PrepareOptions
+from training.reading.sources import Paths
+from training.reading.table import Table
+from training.rejects import check_rejects, write_rejects
 
 CARD_FILE = "card.json"
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1.0}
 
 
-def prepare(events: Path, items: Path | None, out: Path, options: PrepareOptions | None = None) -> DataCard:
-    """Turn an event log and an optional items file into sequences and an item table in the directory `out`.
+def prepare(
+    events: Paths,
+    items: Paths | None,
+    out: Path,
+    options: PrepareOptions | None = None,
+    *,
+    rejects: Path | None = None,
+    check: bool = False,
+) -> DataCard:
+    """Turn an event log and optional items files into sequences and an item table in the directory `out`.
 
-    Writes `sequences.parquet`, `items.parquet` and `card.json`, each atomically. The same events give the
-    same files in whatever order their rows come. Items without events do not enter the catalogue: a row of
-    the item table that was never trained cannot be ranked. Raises DataError if the input cannot be used.
+    Writes `sequences.parquet`, `items.parquet` and `card.json`, each atomically; with `check` none of them.
+    The same events give the same files in whatever order their rows come. Items without events do not enter
+    the catalogue: a row of the item table that was never trained cannot be ranked. `rejects`: a file for the
+    records that are left out. Raises DataError if the input cannot be used.
     """
     options = options or PrepareOptions()
-    log = read_event_log(events, options)
-    listed = None if items is None else read_items_file(items, options)
-    coded = _coded(log.events)
-    kept, dropped = _dense_core(coded, options)
-    if not len(kept):
-        raise DataError(
-            f"{events}: no user has {options.min_events} events left after cleaning; "
-            "give a longer log or lower --min-events and --min-item-events"
-        )
-    dataset = _arranged(coded, kept, listed, log.timestamp_unit)
-    write_dataset(dataset, out)
-    card = _card(dataset, events, log, dropped, _items_file_card(items, listed, coded, dataset.catalogue))
-    with replacing(out / CARD_FILE) as temporary:
-        temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    if rejects is not None:
+        check_rejects(rejects)
+    with ExitStack() as opened:
+        log = opened.enter_context(open_event_log(events, options, origins=rejects is not None))
+        listed = opened.enter_context(open_items_file(items, options)) if items else None
+        coded = _coded(log.events)
+        core = _dense_core(coded, options)
+        if not len(core.kept):
+            raise DataError(
+                f"{log.table.name}: no user has {options.min_events} events left after cleaning; "
+                "give a longer log or lower --min-events and --min-item-events"
+            )
+        dataset = _arranged(coded, core.kept, listed, log.timestamp_unit)
+        card = _card(dataset, log, core.dropped, _items_file_card(listed, coded, dataset.catalogue))
+        if not check:
+            write_dataset(dataset, out)
+            with replacing(out / CARD_FILE) as temporary:
+                temporary.write_text(card.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        if rejects is not None:
+            write_rejects(rejects, _left_out(log, core, listed))
     return card
 
 
@@ -80,30 +100,53 @@ def _coded(events: pl.DataFrame) -> _Coded:
     )
 
 
-def _dense_core(coded: _Coded, options: PrepareOptions) -> tuple[npt.NDArray[np.int64], list[Dropped]]:
-    """Places of the events that are left once short users and rare items are out (the k-core of both)."""
+@dataclass(frozen=True)
+class _Core:
+    """What is left of the events once short users and rare items are out (the k-core of both)."""
+
+    kept: npt.NDArray[np.int64]
+    """Places in the log."""
+    dropped: list[Dropped]
+    places: list[npt.NDArray[np.int64]]
+    """Of what each of `dropped` says."""
+
+
+def _dense_core(coded: _Coded, options: PrepareOptions) -> _Core:
     kept = np.arange(len(coded.users))
     limits = {"users": (coded.users, options.min_events), "items": (coded.items, options.min_item_events)}
-    lost_events, lost_ids = Counter[str](), Counter[str]()
+    lost: dict[str, list[npt.NDArray[np.int64]]] = {name: [] for name in limits}
+    lost_ids = Counter[str]()
     before = None
     while len(kept) != before:
         before = len(kept)
         for name, (numbers, least) in limits.items():
             counts = np.bincount(numbers[kept])
             enough = counts[numbers[kept]] >= least
-            lost_events[name] += int(len(kept) - np.count_nonzero(enough))
+            lost[name].append(kept[~enough])
             lost_ids[name] += int(np.count_nonzero((counts > 0) & (counts < least)))
             kept = kept[enough]
+    places = {name: np.concatenate(parts) for name, parts in lost.items()}
     dropped = [
         Dropped(
             reason=f"{name[:-1]} has fewer than {least} events",
-            events=lost_events[name],
+            events=len(places[name]),
             **{name: lost_ids[name]},
         )
         for name, (_, least) in limits.items()
-        if lost_events[name]
+        if len(places[name])
     ]
-    return kept, dropped
+    return _Core(kept, dropped, [some for some in places.values() if len(some)])
+
+
+def _left_out(log: EventLog, core: _Core, listed: ItemsFile | None) -> Iterator[tuple[Table, pl.DataFrame]]:
+    """The origin and the reason of all records that are in no sequence and in no catalogue."""
+    of_core = [
+        log.events.select(pl.col("origin").gather(places), reason=pl.lit(drop.reason))
+        for drop, places in zip(core.dropped, core.places, strict=True)
+    ]
+    yield log.table, pl.concat([log.left_out, *of_core])
+    if listed is not None:
+        yield listed.table, listed.left_out
 
 
 def _arranged(
@@ -137,14 +180,16 @@ def _catalogue(item_ids: pl.Series, popularity: npt.NDArray[np.int64], listed: I
 
 
 def _card(
-    dataset: Dataset, events: Path, log: EventLog, dropped: list[Dropped], items_file: ItemsFileCard | None
+    dataset: Dataset, log: EventLog, dropped: list[Dropped], items_file: ItemsFileCard | None
 ) -> DataCard:
     catalogue = dataset.catalogue
     users = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
     pairs = np.sort(users * (len(catalogue) + 1) + dataset.items)
+    dropped = [*log.dropped, *dropped]
+    _balance(log.table, len(dataset.items), sum(drop.events for drop in dropped))
     return DataCard(
-        events_file=events.name,
-        rows=log.rows,
+        events_files=log.table.files,
+        rows=log.table.records,
         users=len(dataset),
         items=len(catalogue),
         events=len(dataset.items),
@@ -157,28 +202,39 @@ def _card(
         categories=len(catalogue.category_names),
         items_without_title=sum(title is None for title in catalogue.titles),
         items_without_category=sum(not names for names in catalogue.categories),
-        dropped=[*log.dropped, *dropped],
+        dropped=dropped,
         ignored_columns=log.ignored_columns,
         items_file=items_file,
         fingerprint=dataset.fingerprint,
     )
 
 
-def _items_file_card(
-    path: Path | None, listed: ItemsFile | None, coded: _Coded, catalogue: Catalogue
-) -> ItemsFileCard | None:
-    if path is None or listed is None:
+def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalogue) -> ItemsFileCard | None:
+    if listed is None:
         return None
     known = set(listed.items["item_id"])
+    unread = sum(drop.events for drop in listed.unread)
+    _balance(listed.table, len(known), listed.repeated + listed.without_id + unread)
     return ItemsFileCard(
-        file=path.name,
+        files=listed.table.files,
+        rows=listed.table.records,
         listed=len(known),
         repeated=listed.repeated,
         without_id=listed.without_id,
+        unread=listed.unread,
         without_events=len(known.difference(coded.item_ids)),
         unlisted=sum(item_id not in known for item_id in catalogue.item_ids),
         ignored_columns=listed.ignored_columns,
     )
+
+
+def _balance(table: Table, kept: int, dropped: int) -> None:
+    """Raise DataError unless every record was kept or dropped."""
+    if kept + dropped != table.records:
+        raise DataError(
+            f"{table.name}: of {table.records:,} records {kept:,} were kept and {dropped:,} dropped, "
+            "which does not add up; this is a defect, report it with the file"
+        )
 
 
 def _quantiles(counts: npt.NDArray[np.int64]) -> dict[str, int]:

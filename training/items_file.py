@@ -1,13 +1,20 @@
 """Reading an items file: titles and categories of the caller's items."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import polars as pl
 
 from files.ids import MAX_ID_LENGTH, PRINTABLE
+from training.data_card import Dropped
 from training.prepare_options import PrepareOptions
-from training.tables import explaining, require_columns, scan_table, text_expression
+from training.reading.sources import Paths
+from training.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
+from training.tables import text_expression
+
+WITHOUT_ID = f"no id of 1–{MAX_ID_LENGTH} printable characters"
+REPEATED = "repeats the id of another row"
 
 _SEPARATORS = {"|": "|", ",": ",", ";": ";", "space": " "}
 
@@ -21,39 +28,73 @@ class ItemsFile:
     repeated: int
     without_id: int
     ignored_columns: list[str]
+    unread: list[Dropped]
+    """Records that are none, such as blank lines."""
+    table: Table
+    """Where they were read from."""
+    left_out: pl.DataFrame
+    """`origin` and `reason` of each record that is not among the items."""
 
 
-def read_items_file(path: Path, options: PrepareOptions) -> ItemsFile:
+@contextmanager
+def open_items_file(paths: Paths, options: PrepareOptions) -> Iterator[ItemsFile]:
     """Read titles and categories; both columns may be absent unless the options name them otherwise.
 
     Of several rows with one id the first in alphabetical order of title and categories counts, whatever the
-    order in the file. Raises DataError if the file cannot be read, lacks a column or has one of a wrong type.
+    order in the file. Raises DataError if a file cannot be read, lacks a column or has one of a wrong type.
     """
-    table = scan_table(path)
-    with explaining(path):
-        schema = table.collect_schema()
-        require_columns(path, schema, {options.item_column: "--item-column", **_named(options)})
-        has_title, has_category = options.title_column in schema, options.category_column in schema
-        title = text_expression(path, schema, options.title_column) if has_title else pl.lit(None, pl.String)
-        categories = (
-            _categories(path, table, schema, options) if has_category else pl.lit([], pl.List(pl.String))
-        )
-        rows = table.select(
-            item_id=text_expression(path, schema, options.item_column),
-            title=title.str.replace_all(r"\s+", " ").str.strip_chars().replace("", None),
-            categories=categories.fill_null([]),
-        ).collect(engine="streaming")
+    wanted = Wanted(
+        {options.item_column: "--item-column", **_named(options)},
+        optional=(options.title_column, options.category_column),
+        lists=(options.category_column,),
+    )
+    with read_table(paths, wanted, separator=options.separator, quote=options.quote) as table:
+        yield _items_file(table, options)
+
+
+def _items_file(table: Table, options: PrepareOptions) -> ItemsFile:
+    schema = table.rows.collect_schema()
+    has_title, has_category = options.title_column in schema, options.category_column in schema
+    title = (
+        text_expression(table.name, schema, options.title_column) if has_title else pl.lit(None, pl.String)
+    )
+    categories = (
+        _categories(table.name, table.rows, schema, options)
+        if has_category
+        else pl.lit([], pl.List(pl.String))
+    )
+    rows = table.rows.select(
+        item_id=text_expression(table.name, schema, options.item_column),
+        title=title.str.replace_all(r"\s+", " ").str.strip_chars().replace("", None),
+        categories=categories.fill_null([]),
+        origin=ORIGIN,
+        fault=FAULT,
+    ).collect(engine="streaming")
     item_id = pl.col("item_id").str
-    with_id = rows.filter(item_id.len_chars() <= MAX_ID_LENGTH, item_id.contains(PRINTABLE))
+    usable = (item_id.len_chars() <= MAX_ID_LENGTH) & item_id.contains(PRINTABLE)
+    read = rows.filter(pl.col("fault").is_null())
+    with_id = read.filter(usable)
     items = with_id.sort("item_id", "title", pl.col("categories").list.join("\x1f"), nulls_last=True)
     items = items.unique("item_id", keep="first", maintain_order=True)
+    left_out = [
+        rows.select("origin", reason="fault").drop_nulls(),
+        read.filter(~usable.fill_null(value=False)).select("origin", reason=pl.lit(WITHOUT_ID)),
+        with_id.join(items, on="origin", how="anti").select("origin", reason=pl.lit(REPEATED)),
+    ]
     known = {options.item_column, options.title_column, options.category_column}
     return ItemsFile(
-        items,
+        items.drop("origin", "fault"),
         repeated=with_id.height - items.height,
-        without_id=rows.height - with_id.height,
-        ignored_columns=sorted(set(schema) - known),
+        without_id=read.height - with_id.height,
+        ignored_columns=sorted(set(table.names) - known),
+        unread=[Dropped(reason=reason, events=records) for reason, records in _faults(rows)],
+        table=table,
+        left_out=pl.concat(left_out),
     )
+
+
+def _faults(rows: pl.DataFrame) -> list[tuple[str, int]]:
+    return rows["fault"].drop_nulls().value_counts(sort=True).rows()
 
 
 def _named(options: PrepareOptions) -> dict[str, str]:
@@ -67,7 +108,7 @@ def _named(options: PrepareOptions) -> dict[str, str]:
     return named
 
 
-def _categories(path: Path, table: pl.LazyFrame, schema: pl.Schema, options: PrepareOptions) -> pl.Expr:
+def _categories(path: str, table: pl.LazyFrame, schema: pl.Schema, options: PrepareOptions) -> pl.Expr:
     """Lists of names without blanks and repeats, in the file's order."""
     column, dtype = options.category_column, schema[options.category_column]
     if isinstance(dtype, pl.List):

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.dataset import TimestampUnit
+from training.reading.quoting import Quote
 
 CategorySeparator = Literal["auto", "|", ",", ";", "space", "none"]
 
@@ -14,6 +15,12 @@ class PrepareOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    """Between the fields of delimited text; None: guessed from its first lines."""
+    quote: Quote = "auto"
+    """double: quotes quote; none: they are literal; auto: they quote where each opens or closes a field or is
+    doubled inside one.
+    """
     user_column: str = "user_id"
     item_column: str = "item_id"
     """Also the items file's id column."""

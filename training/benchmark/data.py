@@ -6,6 +6,7 @@ from pathlib import Path
 from training.dataset import Dataset, load_dataset
 from training.events import prepare
 from training.prepare_options import PrepareOptions
+from training.reading.sources import Paths
 from training.splits import SPLITS, Split
 
 WINDOW_COLUMN = "window"
@@ -27,7 +28,7 @@ def split_data(name: str, prepared: Path, split: str) -> Data:
     return Data(name, dataset, SPLITS[split](dataset))
 
 
-def prepare_data(name: str, events: Path, items: Path | None, split: str, directory: Path) -> Data:
+def prepare_data(name: str, events: Paths, items: Paths | None, split: str, directory: Path) -> Data:
     """Prepare a log under `directory`, in a folder of the data set's and the split's names, and load it.
 
     This is done anew each time, for it is quick and the log may have changed.

@@ -1,0 +1,137 @@
+"""Deciding from a whole text if its quotes quote or are literal."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from training.errors import DataError
+
+Quote = Literal["auto", "none", "double"]
+Quoting = Literal["none", "double"]
+
+Bytes = npt.NDArray[np.uint8]
+
+LINE_FEED, RETURN, QUOTE = b'\n\r"'
+LONGEST_LINE = 1 << 26
+
+_LITERAL = "say --quote none if quotes are literal"
+
+
+@dataclass
+class Quotes:
+    """What the quotes of a text do, as RFC 4180 has it: open a field, close it, or stand doubled inside."""
+
+    separator: int
+    """Its byte."""
+    width: int
+    """Fields of the header."""
+    present: bool = False
+    misplaced: int | None = None
+    """The line of the first quote that neither opens nor closes a field and isn't doubled."""
+    swallowing: int | None = None
+    """The line where a quoted field opens of whose lines most have the header's number of fields."""
+    _open: bool = False
+    _opened: int = 0
+    _line: int = 1
+    """The next line's number."""
+    _record: list[bool] = field(default_factory=list)
+    """Of the record under way: if each of its lines has the header's number of fields."""
+
+    @property
+    def unclosed(self) -> int | None:
+        """The line of a quote that opens a field and is never closed."""
+        return self._opened if self._open else None
+
+    def feed(self, lines: bytes) -> None:
+        """Look at the next lines, whole ones."""
+        data = np.frombuffer(lines, np.uint8)
+        ends = np.flatnonzero(data == LINE_FEED)
+        places = np.flatnonzero(data == QUOTE)
+        self.present |= len(places) > 0
+        if self.misplaced is None and (len(places) or self._open):
+            opens = (np.arange(len(places)) + self._open) % 2 == 0
+            wrong = places[~self._well_placed(data, places, opens)]
+            if len(wrong):
+                self.misplaced = self._line_of(ends, wrong[0])
+            if opens.any():
+                self._opened = self._line_of(ends, places[opens][-1])
+            self._follow(data, ends, places)
+            self._open ^= len(places) % 2 == 1
+        self._line += len(ends)
+
+    def _well_placed(
+        self, data: Bytes, places: npt.NDArray[np.intp], opens: npt.NDArray[np.bool]
+    ) -> npt.NDArray[np.bool]:
+        before = data[places - 1]  # of the first byte of all: the last one, a line feed
+        after = data[np.minimum(places + 1, len(data) - 1)]
+        line_ends = (after == LINE_FEED) | (
+            (after == RETURN) & (data[np.minimum(places + 2, len(data) - 1)] == LINE_FEED)
+        )
+        opening = (before == self.separator) | (before == LINE_FEED) | (before == QUOTE)
+        closing = (after == self.separator) | line_ends | (after == QUOTE)
+        placed: npt.NDArray[np.bool] = np.where(opens, opening, closing)
+        return placed
+
+    def _follow(self, data: Bytes, ends: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
+        """Watch the records of several lines."""
+        goes_on = (np.searchsorted(places, ends) + self._open) % 2 == 1
+        touched = goes_on | np.concatenate([[bool(self._record)], goes_on[:-1]])
+        separators = np.flatnonzero(data == self.separator)
+        counts = np.diff(np.searchsorted(separators, ends), prepend=0)
+        for at in np.flatnonzero(touched):
+            self._record.append(bool(counts[at] == self.width - 1))
+            if not goes_on[at]:
+                full = self._record[0] and self.width > 1 and sum(self._record) * 2 > len(self._record)
+                if full and self.swallowing is None:
+                    self.swallowing = self._line + int(at) - len(self._record) + 1
+                self._record.clear()
+
+    def _line_of(self, ends: npt.NDArray[np.intp], place: np.intp) -> int:
+        return self._line + int(np.searchsorted(ends, place))
+
+
+def decide(name: str, asked: Quote, quotes: Quotes, header: list[str]) -> Quoting:
+    """Decide for the file `name` if its `quotes` quote, `asked` being the option and `header` read literally.
+
+    Raises DataError, which names the line and the remedy, where neither is safe.
+    """
+    if asked == "none" or not quotes.present:
+        return "none"
+    wrapped = any(len(column) > 1 and column.startswith('"') and column.endswith('"') for column in header)
+    if quotes.misplaced is not None:
+        if asked == "auto" and not wrapped:
+            return "none"
+        raise DataError(
+            f"{name}, line {quotes.misplaced:,}: a quote stands inside a field; double it, or {_LITERAL}"
+        )
+    if quotes.unclosed is not None:
+        raise DataError(
+            f"{name}, line {quotes.unclosed:,}: a quote is opened and never closed; close it, or {_LITERAL}"
+        )
+    if asked == "auto" and quotes.swallowing is not None:
+        raise DataError(
+            f"{name}, line {quotes.swallowing:,}: a quoted field goes over lines that look like rows; "
+            f"{_LITERAL}, --quote double if that field does have these lines"
+        )
+    return "double"
+
+
+def whole_lines(name: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Cut chunks anew at line feeds; the last line gets one where it has none.
+
+    Raises DataError on a line without end.
+    """
+    rest: list[bytes] = []
+    for chunk in chunks:
+        lines, feed, begun = chunk.rpartition(b"\n")
+        if feed:
+            yield b"".join([*rest, lines, feed])
+            rest = []
+        rest.append(begun)
+        if sum(map(len, rest)) > LONGEST_LINE:
+            raise DataError(f"{name} has a line of more than {LONGEST_LINE >> 20} MiB; it is no text of rows")
+    if any(rest):
+        yield b"".join([*rest, b"\n"])
