@@ -1,5 +1,6 @@
 """`dimerec serve`: settings, a listening socket, the app, and uvicorn around it."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from service.errors import StartupError
+from service.hangup import handle_hangup, hangup_policy
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.settings import Settings, read_settings
@@ -63,7 +65,8 @@ def command(
 
     Every setting is an environment variable, `DIMEREC_PORT=9000` for one, or a line of `.env`; the options
     here win over both. docs/configuration.md lists all. Ctrl-C or SIGTERM ends the service after the requests
-    in flight; a second Ctrl-C does not wait for them.
+    in flight; a second Ctrl-C does not wait for them. SIGHUP reloads the bundle, or ends the service like
+    SIGTERM where it was started from a terminal.
     """
     settings = read_settings(
         bundle=bundle, redis_url=redis, host=host, port=port, device=device, log_format=log_format
@@ -84,8 +87,10 @@ def run(settings: Settings, history: Path | None) -> None:
 
 def _serve(settings: Settings, history: Path | None, listener: socket.socket) -> None:
     """Load the bundle and answer on `listener` until a signal ends it."""
+    on_hangup = hangup_policy()
     # Imported here because torch takes seconds: help and refused settings need none of it.
     import uvicorn
+    import uvloop
 
     from service.app import create_app
     from service.telemetry import configure_logging
@@ -105,9 +110,20 @@ def _serve(settings: Settings, history: Path | None, listener: socket.socket) ->
         log_config=None,
         server_header=False,
         backlog=_BACKLOG,
+        timeout_keep_alive=settings.keep_alive_s,
         timeout_graceful_shutdown=settings.shutdown_grace_s,
     )
-    uvicorn.Server(config).run(sockets=[listener])
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    async def serve_until_stopped() -> None:
+        handle_hangup(on_hangup, app.state.service.bundles, stop)
+        await server.serve([listener])
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve_until_stopped())
 
 
 def bound_socket(settings: Settings) -> socket.socket:

@@ -11,14 +11,16 @@ from starlette.middleware import Middleware
 
 from service import problems
 from service.batcher import MicroBatcher
+from service.bodies import RequestBody
 from service.bundles import Bundles
 from service.dependencies import Service
 from service.engine import EngineAnswer, Job, compute
+from service.errors import StartupError
 from service.history.circuit import CircuitBreaker
 from service.history.in_process import InProcessHistory
 from service.history.protocol import HistoryStore
 from service.history.redis import RedisHistory
-from service.middleware import BodyLimit, RequestContext
+from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import console, events, items, operations, recommend, users
 from service.settings import Settings
@@ -31,6 +33,11 @@ diffusion on the unit sphere, and an index finds the items nearest to them.
 Every failure is an `application/problem+json` document (RFC 9457) that names the fields at fault. Every
 answer carries `X-Request-ID`, the caller's own if one was sent.
 """
+
+_ROUTERS = (
+    *(module.router for module in (recommend, events, users, items, operations, console)),
+    operations.admin,
+)
 
 
 def create_app(settings: Settings, *, history: HistoryStore | None = None) -> FastAPI:
@@ -56,17 +63,36 @@ def create_app(settings: Settings, *, history: HistoryStore | None = None) -> Fa
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from elsewhere; /openapi.json has the same content
         redoc_url=None,
-        middleware=[
-            Middleware(RequestContext, metrics=service.metrics),
-            Middleware(BodyLimit, limit=settings.max_body_bytes),
-        ],
+        redirect_slashes=False,  # they would be to the host that the caller names
+        middleware=_middleware(settings, service.metrics),
     )
     app.state.service = service
     problems.install(app)
-    for module in (recommend, events, users, items, operations, console):
-        app.include_router(module.router)
-    app.include_router(operations.admin)
+    for router in _ROUTERS:
+        app.include_router(router)
+    _check_prefix(settings.root_path)
     return app
+
+
+def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+    """Around every route, the outermost first."""
+    prefix = [] if settings.root_path is None else [Middleware(PathPrefix, prefix=settings.root_path)]
+    return [
+        Middleware(RequestContext, metrics=metrics),
+        *prefix,
+        Middleware(Head),
+        Middleware(RequestBody, limit=settings.max_body_bytes),
+    ]
+
+
+def _check_prefix(prefix: str | None) -> None:
+    """Refuse a prefix that a path of the service's own begins with: which is meant could not be told."""
+    if prefix is not None:
+        first = prefix.split("/")[1]
+        if first in {route.path.split("/")[1] for router in _ROUTERS for route in router.routes}:
+            raise StartupError(
+                f"settings: DIMEREC_ROOT_PATH begins with the service's own /{first}: use another"
+            )
 
 
 def _assemble(settings: Settings, history: HistoryStore | None) -> Service:

@@ -11,6 +11,8 @@ ServiceError
 ├── NotReadyError               the engine cannot take requests now
 ├── ClientLeftError             the caller hung up before the answer
 ├── BodyTooLargeError           more bytes than the service reads
+├── GzipError                   the body is not the gzip that it is declared to be
+├── ContentEncodingError        the body is compressed in another way than gzip
 ├── MediaTypeError              the body is not declared as JSON
 ├── AdminRefusedError           an administrative call without the right key
 │   └── AdminDisabledError          no key is configured, so nobody may call
@@ -94,7 +96,15 @@ class BodyTooLargeError(ServiceError):
     """The request body is larger than the service reads."""
 
     def __init__(self, limit: int) -> None:
-        super().__init__(f"larger than {limit} bytes: split the request")
+        super().__init__(f"larger than {limit} bytes, as sent or decompressed: split the request")
+
+
+class GzipError(ServiceError):
+    """The request body is not the gzip that it is declared to be."""
+
+
+class ContentEncodingError(ServiceError):
+    """The request body is compressed in another way than gzip."""
 
 
 class MediaTypeError(ServiceError):

@@ -1,6 +1,5 @@
-"""Pure ASGI middleware around every route: request id, log line, metrics, and a bound on bodies."""
+"""Pure ASGI middleware around every route: request id, log line, metrics, HEAD, and a path prefix."""
 
-import asyncio
 import re
 import time
 import uuid
@@ -8,15 +7,12 @@ from http import HTTPStatus
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import BodyTooLargeError
-from service.problems import response_to
 from service.telemetry import Metrics
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-_LINGER_BYTES = 64 * 1024 * 1024
-_LINGER_S = 10.0
 
 log = structlog.get_logger("dimerec.access")
 
@@ -78,63 +74,55 @@ class RequestContext:
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class BodyLimit:
-    """Refuses bodies of more than `limit` bytes, by their declared length or while they stream in.
+class Head:
+    """Answers HEAD wherever GET is answered, with the same status and headers.
 
-    The app gets the whole body at once. After a refusal some more of the body is read and thrown away, so
-    that a caller that is still sending sees the answer rather than a broken connection.
+    The request goes on as GET; the server, which knows what was asked, leaves the body out.
     """
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._limit = limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        declared = Headers(scope=scope).get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._limit:
-            await self._refuse(scope, receive, send)
+
+        async def send_allowing(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                if "GET" in headers.get("allow", "").split(", "):
+                    headers["allow"] += ", HEAD"
+            await send(message)
+
+        if scope["method"] != "HEAD":
+            await self._app(scope, receive, send_allowing)
             return
-        body = bytearray()
-        message: Message = {"more_body": True}
-        while message.get("more_body", False):
-            message = await receive()
-            body += message.get("body", b"")
-            if len(body) > self._limit:
-                await self._refuse(scope, receive, send)
-                return
-        first: list[Message] = (
-            [{"type": "http.request", "body": bytes(body), "more_body": False}]
-            if message["type"] == "http.request"
-            else [message]
-        )
-
-        async def replay() -> Message:
-            return first.pop() if first else await receive()
-
-        await self._app(scope, replay, send)
-
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_unfinished(message: Message) -> None:
-            await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
-
-        response = response_to(BodyTooLargeError(self._limit), scope, {"connection": "close"})
-        await response(scope, receive, send_unfinished)
-        await _discard(receive)
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        asked = {**scope, "method": "GET"}
+        try:
+            await self._app(asked, receive, send_allowing)
+        finally:
+            scope["route"] = asked.get("route")  # RequestContext names it
 
 
-async def _discard(receive: Receive) -> None:
-    left = _LINGER_BYTES
-    try:
-        async with asyncio.timeout(_LINGER_S):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if not message.get("more_body", False):
-                    return
-    except TimeoutError:
-        return
+class PathPrefix:
+    """Answers `/prefix/recommend` as `/recommend`, and goes on answering `/recommend`.
+
+    So a proxy may take the prefix off or leave it on. `/prefix` itself, the console without its last slash,
+    is redirected: by path alone, never by the caller's `Host`.
+    """
+
+    def __init__(self, app: ASGIApp, prefix: str) -> None:
+        self._app = app
+        self._prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        app = self._app
+        if scope["type"] == "http":
+            scope["root_path"] = self._prefix
+            if scope["path"] == self._prefix and scope["method"] in ("GET", "HEAD"):
+                query = scope["query_string"].decode("latin-1")
+                app = RedirectResponse(f"{self._prefix}/" + (f"?{query}" if query else ""))
+        await app(scope, receive, send)

@@ -40,6 +40,8 @@ KINDS: dict[type[Exception], Kind] = {
     errors.NotReadyError: Kind(503, "not-ready", "The service cannot take requests"),
     errors.ClientLeftError: Kind(499, "client-left", "The caller left"),
     errors.BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
+    errors.GzipError: Kind(400, "malformed-gzip", "The body is not gzip"),
+    errors.ContentEncodingError: Kind(415, "content-encoding-unsupported", "The body's encoding is unknown"),
     errors.MediaTypeError: Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
     errors.AdminRefusedError: Kind(401, "admin-refused", "The administrative key is missing or wrong"),
     errors.AdminDisabledError: Kind(403, "admin-disabled", "Administrative calls are switched off"),
@@ -53,13 +55,13 @@ UNEXPECTED = Kind(500, "internal", "The service failed")
 MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 
 _RESPONSES = {
-    400: "The body is not JSON, or nested too deeply",
+    400: "The body is not JSON, or nested too deeply, or not the gzip that it is declared to be",
     401: "The administrative key is missing or wrong",
     403: "Switched off in this service",
     404: "No such item, or no such path",
     409: "The bundles on disk do not allow it; the service keeps the one it has",
-    413: "The body is larger than the service reads",
-    415: "The body is not declared as `application/json`",
+    413: "The body is larger than the service reads, as sent or decompressed",
+    415: "The body is not declared as `application/json`, or compressed in another way than gzip",
     422: "A field is missing or out of bounds; `errors` names it",
     503: "Overloaded, shutting down, or without its history store; `Retry-After` says when to come back",
     504: "`deadline_ms` passed before the work began",
@@ -141,6 +143,8 @@ def _headers_of(error: Exception) -> dict[str, str]:
         return dict(error.headers or {})
     if isinstance(error, errors.AdminRefusedError) and not isinstance(error, errors.AdminDisabledError):
         return {"www-authenticate": "Bearer"}
+    if isinstance(error, errors.ContentEncodingError):
+        return {"accept-encoding": "gzip"}
     if isinstance(error, errors.OverloadedError):
         return {"retry-after": str(error.retry_after_s)}
     kind = _kind_of(error)
@@ -156,7 +160,7 @@ def _is_malformed(error: RequestValidationError) -> bool:
 def _fields_of(error: Exception) -> Sequence[FieldFault]:
     if isinstance(error, errors.InvalidRequestError):
         return error.fields
-    if isinstance(error, errors.BodyTooLargeError):
+    if isinstance(error, errors.BodyTooLargeError | errors.GzipError):
         return [FieldFault("body", str(error))]
     if isinstance(error, HTTPException) and error.status_code == MALFORMED.status:
         if isinstance(error.__cause__, RecursionError):

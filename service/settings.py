@@ -1,5 +1,6 @@
 """Every setting of the service: from the environment (`DIMEREC_…`) or `.env`, checked once at start."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from service.history.errors import HistoryUrlError
 
 DOTENV = Path(".env")
 SHORTEST_ADMIN_KEY = 16
+_ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
 
@@ -50,6 +52,12 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=1 << 30, description="largest request body; more is answered 413"
+    )
+    keep_alive_s: int = Field(
+        75, ge=1, le=3600, description="how long an idle connection stays open; longer than the balancer's, s"
+    )
+    root_path: str | None = Field(
+        None, description="path prefix that a proxy serves this under, e.g. /dimerec; unset: none"
     )
     shutdown_grace_s: int = Field(
         30, ge=0, le=3600, description="how long requests in flight may finish after SIGTERM, s"
@@ -104,6 +112,15 @@ class Settings(BaseSettings):
             except HistoryUrlError as error:
                 raise ValueError(error.fault) from error
         return url
+
+    @field_validator("root_path")
+    @classmethod
+    def _refuse_wrong_prefix(cls, path: str | None) -> str | None:
+        if path is not None and not (_ROOT_PATH.fullmatch(path) and {".", ".."}.isdisjoint(path.split("/"))):
+            raise ValueError(
+                "must be a path like /dimerec: a slash first, none at the end, nothing to escape"
+            )
+        return path
 
     @field_validator("admin_key")
     @classmethod

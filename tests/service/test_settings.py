@@ -171,3 +171,24 @@ def test_a_bad_redis_address_is_named_without_being_shown(monkeypatch: pytest.Mo
         read_settings()
     assert "hun" not in str(refused.value)
     assert "cache" not in str(refused.value)
+
+
+def test_idle_connections_outlive_a_balancers_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().keep_alive_s > 60
+    monkeypatch.setenv("DIMEREC_KEEP_ALIVE_S", "620")
+    assert read_settings().keep_alive_s == 620
+
+
+@pytest.mark.parametrize("path", ["/dimerec", "/a/b-c_d~1.2", "/.well-known"])
+def test_a_prefix_is_a_path(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("DIMEREC_ROOT_PATH", path)
+    assert read_settings().root_path == path
+
+
+@pytest.mark.parametrize(
+    "path", ["dimerec", "/", "/dimerec/", "//dimerec", "/a//b", "/a/../b", "/.", "/a b", "/a?b", "http://h/a"]
+)
+def test_what_is_no_prefix_is_refused(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("DIMEREC_ROOT_PATH", path)
+    with pytest.raises(StartupError, match="DIMEREC_ROOT_PATH must be a path like /dimerec"):
+        read_settings()

@@ -1,0 +1,82 @@
+"""SIGHUP, by what the process was started from, as that is what the sender means by it.
+
+| started                              | SIGHUP                                                       |
+|--------------------------------------|--------------------------------------------------------------|
+| under `nohup`, or otherwise ignoring it | stays ignored                                             |
+| with a terminal, which has gone now  | stops the service as SIGTERM does                            |
+| without, as by a supervisor          | reloads the bundle, as `systemctl reload` expects of a daemon |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bundle.errors import BundleError
+
+if TYPE_CHECKING:
+    from service.bundles import Bundles  # loads torch, which takes seconds in which SIGHUP must be held back
+
+log = structlog.get_logger("dimerec.bundles")
+
+
+class HangupPolicy(StrEnum):
+    """What SIGHUP does."""
+
+    IGNORE = "ignore"
+    STOP = "stop"
+    RELOAD = "reload"
+
+
+def hangup_policy() -> HangupPolicy:
+    """What SIGHUP is to do in this process; ask before anything else handles it.
+
+    Until `handle_hangup`, a signal that asks for a reload is held back: it must not end a process that is
+    still loading.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return HangupPolicy.IGNORE
+    if _has_terminal():
+        return HangupPolicy.STOP
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    return HangupPolicy.RELOAD
+
+
+def handle_hangup(policy: HangupPolicy, bundles: Bundles, stop: Callable[[], None]) -> None:
+    """Do what `policy` says from now on, in the running event loop of the main thread."""
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(_reload(bundles))
+        reloads.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(reloads.discard)
+
+    if policy is not HangupPolicy.IGNORE:
+        loop.add_signal_handler(signal.SIGHUP, stop if policy is HangupPolicy.STOP else reload)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+
+async def _reload(bundles: Bundles) -> None:
+    try:
+        swap = await bundles.reload()
+    except BundleError as error:
+        log.error("bundle kept", version=bundles.engine.version, reason=str(error))  # noqa: TRY400 (expected)
+        return
+    if swap.previous == swap.current:
+        log.info("bundle unchanged", version=swap.current)
+
+
+def _has_terminal() -> bool:
+    """Whether a terminal controls this process, wherever its input and output go."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
