@@ -1,192 +1,139 @@
-// The console: keeps what the viewer chose, asks the service, and hands its answers to the view.
+// The console: asks the service for what was chosen, and hands its answers to the views.
 
-import { element, highlight, showBadges, showHistory, showInterests, showItems, showTimings } from "./view.js";
+import { Choice } from "./choice.js";
+import { highlight, showInterests, showTimings } from "./insight.js";
+import { element } from "./parts.js";
+import { Latest, call, pathOf, post } from "./service.js";
+import { showBadges, showHistory, showItems } from "./view.js";
+import { Writes } from "./writes.js";
 
-const SETTLE_MS = 120; // a slider on the move asks once it rests this long
+const TOAST_MS = 8000;
 const SUGGESTED = 8;
 const HISTORY_SHOWN = 100;
 const MOST_SUGGESTIONS = 500;
+const START = "Type a user id to see what they watched and what comes next.";
+const UNLISTED =
+  "Users are not listed here, so that their ids are not on show. To fill this picker, set DIMEREC_LIST_USERS=true and restart the service. Any id can be typed in.";
+const NOBODY = "No user has a history yet: send POST /events, or run dimerec import-history.";
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
-const state = { user: null, seed: null, defaults: null, ranks: null, pinned: null };
-const natural = new Intl.Collator(undefined, { numeric: true }).compare;
-
-class Problem extends Error {
-  constructor(title, detail) {
-    super(title);
-    this.detail = detail;
-  }
-}
-
-async function call(path, options = {}) {
-  let response;
-  try {
-    response = await fetch(path, options);
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new Problem("The service does not answer", "It may be restarting, or the network is down.");
-  }
-  const answer = await response.json().catch(() => ({}));
-  if (response.ok) return answer;
-  throw new Problem(answer.title ?? `The service answered ${response.status}`, answer.detail ?? "");
-}
-
-const post = (path, body, signal) =>
-  call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
-
-/** Calls of which only the latest counts: a new one aborts the one before. */
-class Latest {
-  #controller = new AbortController();
-
-  async run(task) {
-    this.#controller.abort();
-    this.#controller = new AbortController();
-    const { signal } = this.#controller;
-    try {
-      return await task(signal);
-    } catch (error) {
-      if (!signal.aborted) throw error;
-      return null;
-    }
-  }
-}
-
+const state = { allowed: null, ranks: null, pinned: null };
+const choice = new Choice(page, enter, recommend);
+const writes = new Writes(choice, toast, refresh);
 const recommending = new Latest();
 const readingHistory = new Latest();
 
-function wish() {
-  const controls = page.controls.elements;
-  const wish = { user_id: state.user, k: Number(controls.k.value) };
-  for (const name of ["steps", "draws", "diversity"]) wish[name] = Number(controls[name].value);
-  wish.interest_mode = controls.interest_mode.value;
-  if (state.seed !== null) wish.seed = state.seed;
-  return wish;
-}
+// Asking
 
 async function recommend() {
-  if (state.user === null) return;
-  const asked = wish();
-  page.curl.textContent = curl(asked);
+  if (choice.user === null) return;
+  const request = choice.request();
+  page.curl.textContent = curl(request);
   busy(true);
   try {
-    const answer = await recommending.run((signal) => post("/recommend", asked, signal));
+    const answer = await recommending.run((signal) => post("recommend", request, signal));
     if (answer) show(answer);
   } catch (error) {
+    clearAnswer();
     showProblem(error);
   }
 }
+
+async function readHistory() {
+  if (choice.user === null) return;
+  const path = `${pathOf("users", choice.user, "history")}?limit=${HISTORY_SHOWN}`;
+  try {
+    const answer = await readingHistory.run((signal) => call(path, { signal }));
+    if (!answer) return;
+    showHistory(page.history, page["history-count"], answer.events, HISTORY_SHOWN, writes.undoButton);
+    choice.learn(answer.events.flatMap((event) => event.categories));
+  } catch (error) {
+    clearHistory();
+    const text = `${error.message}. ${error.remedy ?? ""}`;
+    page.history.append(element("li", { className: "nothing", textContent: text }));
+  }
+}
+
+function refresh() {
+  readHistory();
+  recommend();
+}
+
+/** Turn to the chosen user; of the one before, nothing stays. */
+function enter() {
+  for (const calls of [recommending, readingHistory]) calls.abort();
+  clearAnswer();
+  clearHistory();
+  hideToast();
+  busy(false);
+  if (choice.user !== null) {
+    refresh();
+    return;
+  }
+  page.curl.textContent = "";
+  page.empty.hidden = false;
+  page.empty.textContent = START;
+}
+
+// Showing
 
 function show(answer) {
   busy(false);
   page.problem.hidden = true;
   showBadges(page.badges, answer);
-  showItems(page.recommendations, answer, state.ranks, watch);
+  showItems(page.recommendations, answer, state.ranks, state.allowed.writes ? writes.watch : null);
   showInterests(page["interest-list"], page["interests-count"], answer, pointAt);
   showTimings(page["timing-bar"], page.timings, page.total, answer.timings_ms);
-  state.ranks = new Map(answer.items.map((item, place) => [item.item_id, place + 1]));
+  state.ranks = new Map(answer.items.map((item, index) => [item.item_id, index + 1]));
   state.pinned = null;
   highlight(page.recommendations, page["interest-list"], null);
   page["request-id"].textContent = `request ${answer.request_id}`;
   showModel(answer.model_version);
-  page.notice.hidden = answer.source === "personal";
-  page.notice.textContent = answer.degraded
-    ? "The history store does not answer, so these are what most people watch. Personal answers come back by themselves."
-    : "Nothing is known of this viewer yet: these are what most people watch. Watch one, and the next answer is personal.";
-  page.empty.hidden = answer.items.length > 0;
-  page.empty.textContent = "Nothing is left to recommend: everything has been seen.";
-  say(`${answer.items.length} recommendations for ${state.user}, ${answer.source}`);
+  showNotes(answer);
+  choice.learn(answer.items.flatMap((item) => item.categories));
+  page.status.textContent = `${answer.items.length} recommendations for ${choice.user}, ${answer.source}`;
+}
+
+function showNotes({ degraded, source, unknown_categories: unknown, items }) {
+  const notes = [];
+  if (degraded) {
+    notes.push("The history store does not answer, so these are what most people watch. Personal answers come back by themselves.");
+  } else if (source === "popularity") {
+    const next = state.allowed.writes ? "Watch one, and" : "Once they watch one,";
+    notes.push(`Nothing is known of this viewer yet: these are what most people watch. ${next} the next answer is personal.`);
+  }
+  if (unknown.length) notes.push(`The catalogue has no category ${unknown.join(", ")}.`);
+  page.notice.hidden = !notes.length;
+  page.notice.textContent = notes.join(" ");
+  const { categories } = choice.value;
+  page.empty.hidden = items.length > 0;
+  page.empty.textContent = categories.length
+    ? `Nothing of ${categories.join(", ")} is left to recommend.`
+    : "Nothing is left to recommend: everything has been seen.";
+}
+
+/** Take the last answer off the page, so that nothing of it stands beside another user or other settings. */
+function clearAnswer() {
+  const lists = ["recommendations", "badges", "interest-list", "timing-bar", "timings"];
+  const texts = ["interests-count", "total", "request-id", "notice", "status"];
+  for (const id of lists) page[id].replaceChildren();
+  for (const id of texts) page[id].textContent = "";
+  page.notice.hidden = page.empty.hidden = page.problem.hidden = true;
+  page.recommendations.classList.remove("pointing");
+  state.ranks = state.pinned = null;
+}
+
+function clearHistory() {
+  page["history-count"].textContent = "";
+  page.history.replaceChildren();
 }
 
 function showProblem(error) {
   busy(false);
-  if (state.ranks === null) page.recommendations.replaceChildren(); // what is there is another viewer's
   page.problem.hidden = false;
   page["problem-title"].textContent = error.message;
-  page["problem-detail"].textContent = error.detail ?? "";
-}
-
-async function readHistory() {
-  const path = `/users/${encodeURIComponent(state.user)}/history?limit=${HISTORY_SHOWN}`;
-  try {
-    const answer = await readingHistory.run((signal) => call(path, { signal }));
-    if (answer) showHistory(page.history, page["history-count"], answer.events, HISTORY_SHOWN);
-  } catch (error) {
-    page["history-count"].textContent = "";
-    page.history.replaceChildren(element("li", { className: "nothing", textContent: error.message }));
-  }
-}
-
-function choose(user) {
-  state.user = user;
-  state.ranks = null;
-  page.user.value = user;
-  history.replaceState(null, "", `#${encodeURIComponent(user)}`);
-  for (const button of page.suggestions.children) {
-    button.setAttribute("aria-pressed", String(button.textContent === user));
-  }
-  readHistory();
-  recommend();
-}
-
-async function watch(item, title, button) {
-  button.disabled = true;
-  const event = { user_id: state.user, item_id: item.item_id, timestamp: Date.now(), event_id: `console-${randomHex()}` };
-  try {
-    await post("/events", event);
-    toast(`Watched ${title}`);
-    readHistory();
-    recommend();
-  } catch (error) {
-    button.disabled = false;
-    toast(`Not noted. ${error.message}`);
-  }
-}
-
-function pointAt(button, place) {
-  const point = (at) => highlight(page.recommendations, page["interest-list"], at);
-  button.addEventListener("pointerenter", () => point(place));
-  button.addEventListener("pointerleave", () => point(state.pinned));
-  button.addEventListener("focus", () => point(place));
-  button.addEventListener("blur", () => point(state.pinned));
-  button.addEventListener("click", () => {
-    state.pinned = state.pinned === place ? null : place;
-    for (const other of page["interest-list"].querySelectorAll("button")) {
-      other.setAttribute("aria-pressed", String(other === button && state.pinned === place));
-    }
-    point(state.pinned);
-  });
-}
-
-let settling;
-function changed() {
-  showValues();
-  clearTimeout(settling);
-  settling = setTimeout(recommend, SETTLE_MS);
-}
-
-function showValues() {
-  const { steps, draws, diversity, interest_mode: mode } = page.controls.elements;
-  page["steps-value"].textContent = steps.value;
-  page["draws-value"].textContent = draws.value;
-  page["diversity-value"].textContent = Number(diversity.value).toFixed(2);
-  for (const slider of [steps, draws]) {
-    slider.disabled = mode.value === "guidance"; // the guidance vectors are there before any step or draw
-    slider.style.setProperty("--filled", (slider.value - slider.min) / (slider.max - slider.min));
-  }
-  page.redraw.disabled = mode.value === "guidance";
-  diversity.style.setProperty("--filled", diversity.value);
-}
-
-function useDefaults() {
-  state.seed = null;
-  const { steps, draws, diversity, interest_mode: mode, k } = page.controls.elements;
-  steps.max = state.defaults.most_steps;
-  steps.value = state.defaults.steps;
-  draws.value = state.defaults.draws;
-  diversity.value = state.defaults.diversity;
-  mode.value = state.defaults.interest_mode;
-  k.value = "10";
-  showValues();
+  page["problem-remedy"].textContent = error.remedy ?? "This page itself failed: reload it.";
+  page["problem-request"].textContent = error.requestId ? `request ${error.requestId}` : "";
 }
 
 function showModel(version) {
@@ -195,9 +142,45 @@ function showModel(version) {
   page.model.title = version;
 }
 
-function curl(asked) {
-  const body = JSON.stringify(asked).replaceAll("'", "'\\''");
-  return `curl -s ${location.origin}/recommend \\\n  -H 'content-type: application/json' \\\n  -d '${body}'`;
+function pointAt(button, interest) {
+  const point = (at) => highlight(page.recommendations, page["interest-list"], at);
+  button.addEventListener("pointerenter", () => point(interest));
+  button.addEventListener("pointerleave", () => point(state.pinned));
+  button.addEventListener("focus", () => point(interest));
+  button.addEventListener("blur", () => point(state.pinned));
+  button.addEventListener("click", () => {
+    state.pinned = state.pinned === interest ? null : interest;
+    for (const other of page["interest-list"].querySelectorAll("button")) {
+      other.setAttribute("aria-pressed", String(other === button && state.pinned === interest));
+    }
+    point(state.pinned);
+  });
+}
+
+function busy(waiting) {
+  page.progress.classList.toggle("active", waiting);
+  page.recommendations.setAttribute("aria-busy", String(waiting));
+}
+
+let toasting;
+function toast(text, ...buttons) {
+  page.toast.replaceChildren(element("span", { textContent: text }), ...buttons);
+  page.toast.hidden = false;
+  clearTimeout(toasting);
+  toasting = setTimeout(hideToast, TOAST_MS);
+}
+
+function hideToast() {
+  page.toast.hidden = true;
+  page.toast.replaceChildren();
+}
+
+// The request as a command
+
+function curl(request) {
+  const body = JSON.stringify(request).replaceAll("'", "'\\''");
+  const address = new URL("recommend", document.baseURI);
+  return `curl -s ${address} \\\n  -H 'content-type: application/json' \\\n  -d '${body}'`;
 }
 
 async function copyCurl() {
@@ -210,98 +193,59 @@ async function copyCurl() {
   }
 }
 
-function busy(waiting) {
-  page.progress.classList.toggle("active", waiting);
-  page.recommendations.setAttribute("aria-busy", String(waiting));
+// Starting
+
+async function listUsers() {
+  if (!state.allowed.lists_users) return { users: [], note: UNLISTED };
+  try {
+    const { users } = await call(`users?limit=${MOST_SUGGESTIONS}`);
+    return { users, note: users.length ? "" : NOBODY };
+  } catch (error) {
+    return { users: [], note: `Users cannot be listed. ${error.message}. ${error.remedy}` };
+  }
 }
 
-function say(text) {
-  page.status.textContent = text;
-}
-
-let toasting;
-function toast(text) {
-  page.toast.textContent = text;
-  page.toast.hidden = false;
-  clearTimeout(toasting);
-  toasting = setTimeout(() => { page.toast.hidden = true; }, 4000);
-}
-
-function randomHex() {
-  return [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
-function suggest(users) {
-  users.sort(natural);
+function suggest({ users, note }) {
+  users.sort(new Intl.Collator(undefined, { numeric: true }).compare);
   page.users.replaceChildren(...users.map((user) => element("option", { value: user })));
   page.suggestions.hidden = !users.length;
   page.suggestions.replaceChildren(
     ...users.slice(0, SUGGESTED).map((user) => {
       const button = element("button", { type: "button", className: "suggestion", textContent: user });
-      button.addEventListener("click", () => choose(user));
+      button.setAttribute("aria-pressed", String(user === choice.user));
+      button.addEventListener("click", () => choice.choose(user));
       return button;
     }),
   );
+  page["picker-note"].hidden = !note;
+  page["picker-note"].textContent = note;
 }
 
-function wire() {
-  page.pick.addEventListener("submit", (event) => {
-    event.preventDefault();
-    choose(page.user.value);
-  });
-  page.controls.addEventListener("submit", (event) => event.preventDefault());
-  page.controls.addEventListener("input", changed);
-  page.reset.addEventListener("click", (event) => {
-    event.preventDefault();
-    useDefaults();
-    recommend();
-  });
-  page.redraw.addEventListener("click", () => {
-    state.seed = crypto.getRandomValues(new Uint32Array(1))[0];
-    recommend();
-  });
-  page.retry.addEventListener("click", () => { readHistory(); recommend(); });
-  page.copy.addEventListener("click", copyCurl);
-  addEventListener("hashchange", () => {
-    const user = userInAddress();
-    if (user && user !== state.user) choose(user);
-  });
-}
-
-function typing() {
-  return document.activeElement === page.user && page.user.value !== "" && page.user.value !== state.user;
-}
-
-function userInAddress() {
+async function begin() {
+  page.problem.hidden = true;
   try {
-    return decodeURIComponent(location.hash.slice(1));
-  } catch {
-    return "";
-  }
-}
-
-async function start() {
-  wire();
-  try {
-    const version = await call("/version");
-    state.defaults = { ...version.defaults, most_steps: version.most_steps };
+    const [version, allowed] = await Promise.all([call("version"), call("console/settings.json")]);
+    state.allowed = allowed;
+    page[allowed.writes ? "writes-on" : "writes-off"].hidden = false;
     showModel(version.model_version);
-    useDefaults();
+    choice.begin(version);
   } catch (error) {
     showProblem(error);
     return;
   }
-  const { users } = await call(`/users?limit=${MOST_SUGGESTIONS}`).catch(() => ({ users: [] }));
-  suggest(users);
-  if (typing()) return; // a choice of ours would overwrite it
-  const user = userInAddress() || users[0];
-  if (user) {
-    choose(user);
-  } else {
-    page.empty.hidden = false;
-    page.empty.textContent = "Type a user id to see what they watched and what comes next.";
-    page.user.focus();
-  }
+  const listed = await listUsers();
+  suggest(listed);
+  const typing = document.activeElement === page.user && page.user.value !== "";
+  if (choice.user !== null || typing) return; // a choice of ours would overwrite it
+  if (listed.users.length) choice.choose(listed.users[0], true);
+  else page.user.focus();
 }
 
-start();
+page.pick.addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (choice.value) choice.choose(page.user.value);
+  else begin();
+});
+page.retry.addEventListener("click", () => (choice.value ? refresh() : begin()));
+page.copy.addEventListener("click", copyCurl);
+begin();

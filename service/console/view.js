@@ -1,19 +1,14 @@
-// Turns answers of the service into elements. What users and catalogues contain is only ever set as text.
+// A user's history and recommendations. What users and catalogues contain is only ever set as text.
+
+import { dot, element, percent, titleOf, tone } from "./parts.js";
 
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const EARLIEST_DATE = 1e11; // smaller timestamps are an order, not ms since the epoch
-const GOLDEN_ANGLE = 137.508; // neighbouring interests get colours far apart, however many there are
-const FIRST_HUE = 285;
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
-export function element(tag, properties = {}, ...children) {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-}
-
-export function showHistory(list, count, events, limit) {
+/** `undoButton` gives what takes an event back, or "". */
+export function showHistory(list, count, events, limit, undoButton) {
   count.textContent = events.length === 1 ? "1 event" : `${events.length < limit ? "" : "newest "}${events.length} events`;
   list.replaceChildren(
     ...[...events].reverse().map((event) =>
@@ -26,31 +21,32 @@ export function showHistory(list, count, events, limit) {
           className: "event-categories",
           textContent: event.known ? event.categories.join(", ") : "not in the catalogue",
         }),
+        undoButton(event),
       ),
     ),
   );
   if (!events.length) list.append(element("li", { className: "nothing", textContent: "Nothing watched yet." }));
 }
 
-/** `ranks` maps the items of the list shown before to their ranks, so that moves can be told; null: a new user. */
+/**
+ * `ranks` maps the items of the list shown before to their ranks, so that moves can be told; null: a new user.
+ * `onWatch` is called for an item that is watched; null: that is not offered.
+ */
 export function showItems(list, answer, ranks, onWatch) {
   const before = new Map([...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]));
   const focused = list.contains(document.activeElement) && document.activeElement.closest("li").dataset.item;
   const best = Math.max(...answer.items.map((item) => item.score), Number.MIN_VALUE);
   list.replaceChildren(
-    ...answer.items.map((item, place) => itemRow(item, place + 1, item.score / best, answer.interests, ranks, onWatch)),
+    ...answer.items.map((item, index) => itemRow(item, index + 1, item.score / best, answer.interests, ranks, onWatch)),
   );
   for (const row of list.children) {
-    if (row.dataset.item === focused) row.querySelector("button").focus();
+    if (row.dataset.item === focused) row.querySelector("button")?.focus();
     if (!calm.matches && ranks) slide(row, before.get(row.dataset.item));
   }
 }
 
 function itemRow(item, rank, share, interests, ranks, onWatch) {
   const title = titleOf(item);
-  const watch = element("button", { className: "watch", type: "button", textContent: "Watch" });
-  watch.setAttribute("aria-label", `Watch ${title}`);
-  watch.addEventListener("click", () => onWatch(item, title, watch));
   const bar = element("span", { className: "bar-fill" });
   bar.style.setProperty("--share", share);
   const row = element(
@@ -66,6 +62,7 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
         { className: "categories" },
         ...item.categories.map((name) => element("span", { className: "category", textContent: name })),
       ),
+      because(item),
     ),
     element(
       "div",
@@ -78,7 +75,7 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
         element("span", { className: "score-value", textContent: percent(item.score) }),
       ),
     ),
-    watch,
+    onWatch ? watchButton(item, title, onWatch) : "",
   );
   row.dataset.item = item.item_id;
   if (item.interest !== null) {
@@ -88,9 +85,23 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
   return row;
 }
 
+function watchButton(item, title, onWatch) {
+  const button = element("button", { className: "watch", type: "button", textContent: "Watch" });
+  button.setAttribute("aria-label", `Watch ${title}`);
+  button.addEventListener("click", () => onWatch(item, title, button));
+  return button;
+}
+
+/** The videos of the user's own history that are nearest to the interest that brought the item. */
+function because(item) {
+  if (!item.because?.length) return "";
+  const titles = item.because.map((watched) => element("span", { className: "watched", textContent: titleOf(watched) }));
+  return element("p", { className: "because" }, "Because of ", ...titles);
+}
+
 function reason(item, interests) {
   if (item.interest === null) return element("span", { className: "chip", textContent: "popular" });
-  const categories = interests[item.interest].top_categories.slice(0, 2).join(", ");
+  const categories = interests[item.interest].top_categories?.slice(0, 2).join(", ");
   return element(
     "span",
     { className: "chip", title: `Brought by interest ${item.interest + 1}` },
@@ -117,71 +128,6 @@ function slide(row, top) {
   if (top === undefined || distance) row.animate([from, {}], { duration: 320, easing: "cubic-bezier(.2, .8, .2, 1)" });
 }
 
-export function showInterests(list, count, answer, onPoint) {
-  const brought = Map.groupBy(answer.items, (item) => item.interest);
-  const heaviest = Math.max(...answer.interests.map((interest) => interest.weight), Number.MIN_VALUE);
-  count.textContent = answer.interests.length || "";
-  const order = [...answer.interests.keys()].sort((a, b) => answer.interests[b].weight - answer.interests[a].weight);
-  list.replaceChildren(
-    ...order.map((place) => {
-      const { weight, top_categories: categories } = answer.interests[place];
-      const bar = element("span", { className: "bar-fill" });
-      bar.style.setProperty("--share", weight / heaviest);
-      const items = brought.get(place)?.length ?? 0;
-      const named = categories.join(", ") || "no categories";
-      const button = element(
-        "button",
-        { type: "button", className: "interest" },
-        dot(place),
-        element("span", { className: "interest-name", textContent: named, title: named }),
-        element("span", { className: "interest-weight", textContent: percent(weight) }),
-        element("span", { className: "bar-track" }, bar),
-        element("span", { className: "interest-items", textContent: items === 1 ? "1 item" : `${items} items` }),
-      );
-      button.setAttribute("aria-pressed", "false");
-      tone(button, place);
-      onPoint(button, place);
-      return element("li", {}, button);
-    }),
-  );
-  if (!order.length) {
-    list.append(element("li", { className: "nothing", textContent: "None: this answer is the same for everyone." }));
-  }
-}
-
-/** Light up the items of one interest and dim the others; null: all alike. */
-export function highlight(items, interests, place) {
-  items.classList.toggle("pointing", place !== null);
-  for (const row of items.children) row.classList.toggle("lit", row.dataset.interest === String(place));
-  for (const button of interests.querySelectorAll("button")) {
-    button.classList.toggle("lit", button.style.getPropertyValue("--place") === String(place));
-  }
-}
-
-export function showTimings(bar, list, total, timings) {
-  const { queue, model, search } = timings;
-  const rest = Math.max(0, timings.total - queue - model - search);
-  const parts = { queue, model, search, other: rest };
-  total.textContent = milliseconds(timings.total);
-  bar.replaceChildren(
-    ...Object.values(parts).map((part, place) => {
-      const segment = element("span", { className: `segment part-${place}` });
-      segment.style.setProperty("--share", part / Math.max(timings.total, Number.MIN_VALUE));
-      return segment;
-    }),
-  );
-  list.replaceChildren(
-    ...Object.entries(parts).map(([name, part], place) =>
-      element(
-        "div",
-        {},
-        element("dt", {}, element("span", { className: `key part-${place}` }), name),
-        element("dd", { textContent: milliseconds(part) }),
-      ),
-    ),
-  );
-}
-
 export function showBadges(box, answer) {
   const badges = [
     answer.source === "personal"
@@ -195,18 +141,6 @@ export function showBadges(box, answer) {
   box.replaceChildren(...badges);
 }
 
-function dot(place) {
-  const mark = element("span", { className: "dot", textContent: place + 1 });
-  tone(mark, place);
-  return mark;
-}
-
-function tone(node, place) {
-  node.classList.add("toned");
-  node.style.setProperty("--hue", (FIRST_HUE + place * GOLDEN_ANGLE) % 360);
-  node.style.setProperty("--place", place);
-}
-
 function when(timestamp) {
   if (timestamp < EARLIEST_DATE) return `#${timestamp}`;
   const minutes = Math.round((timestamp - Date.now()) / 60_000);
@@ -214,7 +148,3 @@ function when(timestamp) {
   if (Math.abs(minutes) < 24 * 60) return AGO.format(Math.round(minutes / 60), "hour");
   return DATE.format(timestamp);
 }
-
-const titleOf = ({ title, item_id: id }) => title ?? `Untitled ${id}`;
-const percent = (share) => `${(100 * share).toFixed(1)}%`;
-const milliseconds = (time) => `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;

@@ -2,146 +2,27 @@
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Route, expect
 
-from bundle.write import publish
-from index.catalogue import Catalogue
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
-from tests.factories import make_index, make_model, make_serving
 from tests.service.conftest import Serve
+from tests.service.console.reading import HOSTILE, Open, answered, asked, settle, shell_words, shown
 from tests.service.serving import Running
 
-CHROMIUM = shutil.which("chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+FILES = [
+    file.name
+    for file in files("service.console").iterdir()
+    if Path(file.name).suffix in {".css", ".js", ".svg"}
 ]
-PATIENCE_MS = 30_000
-HOSTILE = """<img src=x onerror="document.title='hacked'"><b>'O&#39;Brien"</b>"""
-LONG = "A very long title " * 6 + "Donaudampfschifffahrtsgesellschaftskapitänswitwe" * 3
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium"),
-]
-Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One Chromium for this module: Playwright occupies the event loop of its thread, which others need."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def hostile_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose first titles and categories try to be markup, or to be wider than any screen."""
-    root = tmp_path_factory.mktemp("bundles")
-    model = make_model(60)
-    rows = range(1, 61)
-    catalogue = Catalogue(
-        item_ids=[f"{HOSTILE}{row}" if row == 1 else str(row) for row in rows],
-        titles=[{1: HOSTILE, 2: LONG, 3: None}.get(row, f"Video {row}") for row in rows],
-        categories=[(HOSTILE,) if row == 1 else ("Drama", f"Category {row % 7}") for row in rows],
-        popularity=list(rows),
-    )
-    publish(
-        root, model, catalogue, make_index(model), serving=make_serving(), metrics={}, data_fingerprint="x"
-    )
-    return root
-
-
-@pytest.fixture
-def open_console(browser: Browser) -> Iterator[Open]:
-    """Open the console; whatever the test does, nothing may fail in the page or be asked of another host."""
-    troubles: list[str] = []
-    pages: list[Page] = []
-
-    def open_page(
-        server: Running, user: str = "", scheme: str = "light", width: int = 1440, trouble: bool = False
-    ) -> Page:
-        context = browser.new_context(
-            color_scheme="dark" if scheme == "dark" else "light",
-            viewport=ViewportSize(width=width, height=900),
-            locale="en-GB",
-        )
-        context.set_default_timeout(PATIENCE_MS)
-        page = context.new_page()
-        pages.append(page)
-        if not trouble:
-            page.on(
-                "console", lambda message: troubles.append(message.text) if message.type == "error" else None
-            )
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on(
-            "request",
-            lambda request: None if request.url.startswith(server.url) else troubles.append(request.url),
-        )
-        page.goto(f"{server.url}/#{quote(user, safe='')}")
-        return page
-
-    expect.set_options(timeout=PATIENCE_MS)
-    yield open_page
-    for page in pages:
-        page.context.close()
-    assert troubles == []
-
-
-@pytest.fixture
-def viewer(server: Running, request: pytest.FixtureRequest) -> str:
-    """A user with a history of three videos, the newest last."""
-    user = f"viewer of {request.node.name}"
-    server.watch(user, "1005", "1017", "1123")
-    return user
-
-
-def shown(page: Page) -> list[str]:
-    """The ids of the items in the list, once the list answers what was asked last."""
-    expect(page.locator("#recommendations")).to_have_attribute("aria-busy", "false")
-    return [str(row.get_attribute("data-item")) for row in page.locator(".item").all()]
-
-
-def asked(page: Page) -> dict[str, object]:
-    """The body of the request that the console shows."""
-    body: dict[str, object] = json.loads(shell_words(page.locator("#curl").inner_text())[-1])
-    return body
-
-
-def shell_words(command: str) -> list[str]:
-    """The arguments that a real shell hands to curl."""
-    tell = """curl() { for word; do printf '%s\\0' "$word"; done; }\n"""
-    told = subprocess.run(["sh", "-c", tell + command], capture_output=True, text=True, check=True)
-    return told.stdout.split("\0")[:-1]
-
-
-def answered(server: Running, **wish: object) -> list[str]:
-    answer = server.answer(**wish)
-    return [item["item_id"] for item in answer["items"]]  # type: ignore[index, attr-defined]
-
-
-def settle(page: Page, act: Callable[[], object]) -> None:
-    """Do something that asks the service anew, and wait for the answer to be shown."""
-    with page.expect_response(lambda response: response.url.endswith("/recommend")):
-        act()
-    shown(page)
+pytestmark = pytest.mark.browser
 
 
 def test_the_page_stands_on_its_own(server: Running, open_console: Open) -> None:
@@ -149,7 +30,7 @@ def test_the_page_stands_on_its_own(server: Running, open_console: Open) -> None
     expect(page).to_have_title("DimeRec console")
     version = server.client.get("/version").json()["model_version"]
     expect(page.locator("#model")).to_have_attribute("title", version)
-    for name in ("console.js", "view.js", "theme.js", "console.css", "favicon.svg"):
+    for name in FILES:
         assert server.client.get(f"/console/{name}").status_code == 200
     policy = page.evaluate("fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
     assert "script-src 'self'" in policy
@@ -317,7 +198,7 @@ def test_a_watched_item_enters_the_history_and_leaves_the_answers(
     item_id = shown(page)[0]
     title = page.locator(".item .title").first.inner_text()
     settle(page, lambda: page.get_by_role("button", name=f"Watch {title}", exact=True).press("Enter"))
-    expect(page.locator("#toast")).to_have_text(f"Watched {title}")
+    expect(page.locator("#toast span")).to_have_text(f"Watched {title}")
     expect(page.locator("#history-count")).to_have_text("4 events")
     expect(page.locator(".event-title").first).to_have_text(title)
     assert item_id not in shown(page)
@@ -339,7 +220,9 @@ def test_a_cold_user_sees_what_is_popular_until_the_first_watch(server: Running,
 
 
 def test_a_lost_history_store_is_told(serve: Serve, open_console: Open) -> None:
-    page = open_console(serve(RedisHistory.from_url("redis://127.0.0.1:1/0")), "u", trouble=True)
+    page = open_console(
+        serve(RedisHistory.from_url("redis://127.0.0.1:1/0"), console_writes=True), "u", trouble=True
+    )
     page.locator(".item").first.wait_for()
     expect(page.locator(".badge.degraded")).to_have_text("degraded: history unavailable")
     expect(page.locator("#notice")).to_contain_text("The history store does not answer")
@@ -347,8 +230,21 @@ def test_a_lost_history_store_is_told(serve: Serve, open_console: Open) -> None:
     expect(page.locator("#toast")).to_contain_text("Not noted.")
 
 
+def test_an_empty_picker_says_why_and_what_to_set(serve: Serve, redis_url: str, open_console: Open) -> None:
+    page = open_console(serve(redis_url=redis_url))
+    expect(page.locator("#picker-note")).to_contain_text("set DIMEREC_LIST_USERS=true")
+    expect(page.locator("#suggestions")).to_be_hidden()
+    page = open_console(serve(redis_url=redis_url, list_users=True))
+    expect(page.locator("#picker-note")).to_contain_text("No user has a history yet")
+    server = serve(redis_url=redis_url, list_users=True)
+    server.watch("u", "1001")
+    page = open_console(server)
+    expect(page.locator(".suggestion")).to_have_text(["u"])
+    expect(page.locator("#picker-note")).to_be_hidden()
+
+
 def test_without_a_list_of_users_one_is_typed_in(serve: Serve, open_console: Open) -> None:
-    page = open_console(serve(list_users=False), trouble=True)
+    page = open_console(serve(list_users=False))
     expect(page.locator("#empty")).to_contain_text("Type a user id")
     expect(page.get_by_label("User id")).to_be_focused()
     expect(page.locator("#suggestions")).to_be_hidden()
@@ -389,7 +285,7 @@ def test_the_curl_command_is_the_request(server: Running, open_console: Open) ->
 def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path, open_console: Open) -> None:
     history = InProcessHistory()
     history.load([(HOSTILE, Event(f"{HOSTILE}1", 1)), (HOSTILE, Event(f"{HOSTILE}?", 2))])
-    server = serve(history, bundle=hostile_bundle)
+    server = serve(history, bundle=hostile_bundle, console_writes=True)
     page = open_console(server, HOSTILE)
     page.locator(".item").first.wait_for()
     expect(page.get_by_label("User id")).to_have_value(HOSTILE)
@@ -401,7 +297,7 @@ def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path,
     settle(page, lambda: page.get_by_label("User id").press("Enter"))
     settle(page, lambda: page.locator(".item", has_text="Video 60").get_by_role("button").click())
     everything = page.locator("body")
-    assert everything.locator("img:not([src='/console/favicon.svg']), b").count() == 0
+    assert everything.locator("img:not([src='console/favicon.svg']), b").count() == 0
     expect(page).to_have_title("DimeRec console")
 
 

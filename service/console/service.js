@@ -1,0 +1,57 @@
+// Calls of the service, and what to tell of one that fails. Paths are relative, so that a prefix changes nothing.
+
+const PATIENCE_MS = 30_000;
+const LATER = "Try again in a moment.";
+
+/** A failure for people: what happened, what to do about it, and the request's name in the log, if it has one. */
+export class Problem extends Error {
+  constructor(title, remedy, requestId = "") {
+    super(title);
+    Object.assign(this, { remedy, requestId });
+  }
+}
+
+export async function call(path, { signal, ...options } = {}) {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  let response;
+  try {
+    response = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, patience]) : patience });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The service does not answer", `It may be restarting, or the network is down. ${LATER}`);
+  }
+  const answer = await response.json().catch(() => null);
+  if (response.ok && answer) return answer;
+  const { title, detail, request_id: requestId } = answer ?? {};
+  if (title) throw new Problem(title, detail && detail !== title ? detail : LATER, requestId);
+  throw new Problem(
+    `The answer, with status ${response.status}, is not the service's`,
+    `Something between this page and the service answered in its place. ${LATER}`,
+  );
+}
+
+export const post = (path, body, signal) =>
+  call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+
+export const pathOf = (...parts) => parts.map(encodeURIComponent).join("/");
+
+/** Calls of which only the latest counts: a new one aborts the one before. */
+export class Latest {
+  #controller = new AbortController();
+
+  abort() {
+    this.#controller.abort();
+    this.#controller = new AbortController();
+  }
+
+  async run(task) {
+    this.abort();
+    const { signal } = this.#controller;
+    try {
+      return await task(signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      return null;
+    }
+  }
+}

@@ -1,0 +1,65 @@
+// What the page writes into histories, where the operator allows it: an item watched, and that taken back.
+
+import { element } from "./parts.js";
+import { call, pathOf, post } from "./service.js";
+
+export class Writes {
+  #sent = []; // only what this page sent has a name that it knows
+  #choice;
+  #toast;
+  #refresh;
+
+  constructor(choice, toast, refresh) {
+    this.#choice = choice;
+    this.#toast = toast;
+    this.#refresh = refresh;
+  }
+
+  watch = async (item, title, button) => {
+    button.disabled = true;
+    const { user } = this.#choice;
+    const event = { user_id: user, item_id: item.item_id, timestamp: Date.now(), event_id: `console-${randomHex()}` };
+    try {
+      const { added } = await post("events", event);
+      if (added) this.#sent.push({ ...event, title });
+      if (this.#choice.user !== user) return;
+      if (added) this.#toast(`Watched ${title}`, this.undoButton(event));
+      else this.#toast("Not kept: this viewer's history is full of later events.");
+      this.#refresh();
+    } catch (error) {
+      button.disabled = false;
+      this.#toast(`Not noted. ${error.message}. ${error.remedy}`);
+    }
+  };
+
+  /** A button that takes an event of the history back; nothing for one that this page did not send. */
+  undoButton = ({ item_id: item, timestamp }) => {
+    const { user } = this.#choice;
+    const event = this.#sent.find(
+      (sent) => sent.user_id === user && sent.item_id === item && sent.timestamp === timestamp,
+    );
+    if (!event) return "";
+    const button = element("button", { type: "button", className: "undo", textContent: "Undo" });
+    button.setAttribute("aria-label", `Undo watching ${event.title}`);
+    button.addEventListener("click", () => this.#undo(event, button));
+    return button;
+  };
+
+  async #undo(event, button) {
+    button.disabled = true;
+    try {
+      const { removed } = await call(pathOf("users", event.user_id, "events", event.event_id), { method: "DELETE" });
+      this.#sent = this.#sent.filter((sent) => sent !== event);
+      if (this.#choice.user !== event.user_id) return;
+      this.#toast(removed ? `Took back ${event.title}` : `${event.title} was no longer in the history`);
+      this.#refresh();
+    } catch (error) {
+      button.disabled = false;
+      this.#toast(`Not undone. ${error.message}. ${error.remedy}`);
+    }
+  }
+}
+
+function randomHex() {
+  return [...crypto.getRandomValues(new Uint8Array(8))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
