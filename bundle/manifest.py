@@ -27,7 +27,7 @@ from pydantic import (
 
 from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
 from index.merging import DEFAULT_TEMPERATURE
-from index.retrieval import LARGEST_SEEN_WEIGHT
+from index.query import MAX_REPEAT_WEIGHT
 from model.config import ModelConfig
 
 FORMAT_VERSION = 1
@@ -99,7 +99,7 @@ class Manifest(_Part):
     metrics: dict[str, FiniteFloat]
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
-    repeat_weight: float = Field(1.0, ge=1 / LARGEST_SEEN_WEIGHT, le=LARGEST_SEEN_WEIGHT)
+    repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)
     """What an item of the history counts where such items may be answered: as often as users come back."""
     data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
     source_revision: Annotated[str, Field(max_length=256)] | None = None

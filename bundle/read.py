@@ -31,6 +31,8 @@ from bundle.manifest import (
 from index.catalogue import Catalogue
 from index.errors import IndexingError
 from index.faiss_index import FaissIndex, gpu_available
+from index.vector_index import VectorIndex
+from index.vector_table import VectorTable
 from model.checkpoint import CheckpointError, load_checkpoint
 from model.device import find_device
 from model.dimerec import DimeRec
@@ -47,7 +49,8 @@ class Bundle:
     manifest: Manifest
     model: DimeRec
     catalogue: Catalogue
-    index: FaissIndex
+    index: VectorIndex
+    table: VectorTable
 
 
 def current_version(root: Path) -> str | None:
@@ -138,6 +141,7 @@ def _load(root: Path, version: str, device: str) -> Bundle:
         model = load_checkpoint(directory / MODEL_FILE, device)
         catalogue = Catalogue.read(directory / ITEMS_FILE)
         index = FaissIndex.load(directory / INDEX_FILE, dim=config.dim, count=config.items)
+        table = index.table
         placed = next(model.parameters()).device
         if placed.type == "cuda" and index.kind != "hnsw" and gpu_available():
             index = index.on_gpu(placed.index or 0)
@@ -151,7 +155,7 @@ def _load(root: Path, version: str, device: str) -> Bundle:
         raise BundleIncompatibleError(
             f"{version}/{ITEMS_FILE} has {len(catalogue)} items, the model {config.items}: publish it again"
         )
-    return Bundle(version, manifest, model, catalogue, index)
+    return Bundle(version, manifest, model, catalogue, index, table)
 
 
 def _verify_file(path: Path, entry: FileEntry) -> None:

@@ -139,7 +139,7 @@ def _check_same_items(model: DimeRec, catalogue: Catalogue, index: FaissIndex) -
                 f"the {name} has {count} items, the model {config.items}: build it anew"
             )
     expected = model.item_vectors().detach().float().cpu().numpy()
-    found = index.vectors(np.arange(1, config.items + 1))
+    found = index.table.vectors(np.arange(1, config.items + 1))
     if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=UNIT_TOLERANCE):
         raise BundleIncompatibleError("the index does not hold this model's item vectors: build it from them")
 

@@ -8,7 +8,7 @@ import typer
 from bundle.read import current_version, versions
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
-from index.retrieval import LARGEST_SEEN_WEIGHT
+from index.query import MAX_REPEAT_WEIGHT
 from training.dataset import load_dataset
 from training.publishing import publish_run
 
@@ -27,8 +27,8 @@ def command(
     repeat_weight: Annotated[
         float | None,
         typer.Option(
-            min=1 / LARGEST_SEEN_WEIGHT,
-            max=LARGEST_SEEN_WEIGHT,
+            min=1 / MAX_REPEAT_WEIGHT,
+            max=MAX_REPEAT_WEIGHT,
             help="What the score of a seen item counts where a request does not exclude seen ones; 1: as any"
             " other. [default: fitted on validation, by how often users come back]",
         ),

@@ -13,6 +13,8 @@ from files.ids import MAX_ID_LENGTH, is_id
 from index.errors import CatalogueError
 from index.vector_index import Rows
 
+_NO_ROWS: Rows = np.empty(0, dtype=np.int64)
+
 _SCHEMA = pa.schema(
     [
         pa.field("item_id", pa.string(), nullable=False),
@@ -80,10 +82,10 @@ class Catalogue:
         """Return those of ``names`` that no item has, each once, in their order."""
         return [name for name in dict.fromkeys(names) if name not in self._code_of]
 
-    def rows_in(self, categories: Iterable[str]) -> Rows:
-        """Return the rows, ascending, that have any of ``categories``; unknown categories have none."""
-        known = [self._rows_by_code[self._code_of[name]] for name in set(categories) if name in self._code_of]
-        return np.unique(np.concatenate(known)) if known else np.empty(0, dtype=np.int64)
+    def rows_of(self, category: str) -> Rows:
+        """Return the rows, ascending, that have this category; an unknown one has none."""
+        code = self._code_of.get(category)
+        return _NO_ROWS if code is None else self._rows_by_code[code]
 
     def category_matrix(self, rows: Rows) -> NDArray[np.float32]:
         """Return which categories ``rows`` have: 0 or 1, (len(rows), categories that occur among them)."""

@@ -2,45 +2,43 @@
 
 import numpy as np
 
-from index.errors import VectorError
-from index.vector_index import Rows, Vectors, checked_depth, checked_unit_vectors
+from index.vector_index import Eligible, Hits, Rows, Vectors, checked_hits, checked_unit_vectors
+from index.vector_table import VectorTable
+
+CHUNK = 65_536
+"""Items scored at a time."""
 
 
 class ExactIndex:
-    """Exact search over ``vectors`` (count, dim), line i known as ``rows[i]`` (as row i + 1 by default)."""
+    """Exact search over the items of a table."""
 
     kind = "exact"
 
-    def __init__(self, vectors: Vectors, rows: Rows | None = None) -> None:
-        self._vectors = checked_unit_vectors(vectors, "vectors")
-        self._rows = np.arange(1, len(vectors) + 1) if rows is None else np.asarray(rows, dtype=np.int64)
-        if self._rows.shape != (len(self._vectors),):
-            raise VectorError(f"{len(self._vectors)} vectors need as many rows, not {self._rows.shape}")
-        if np.any(np.diff(self._rows) <= 0) or (len(self._rows) and self._rows[0] < 1):
-            raise VectorError("rows must be positive and ascending")
-        self.dim = self._vectors.shape[1]
+    def __init__(self, table: VectorTable) -> None:
+        self._table = table
+        self.dim = table.dim
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._table)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return cosines (q, k) and rows (q, k), best first, equal cosines by ascending row."""
-        checked_depth(k)
-        cosines = checked_unit_vectors(queries, "queries", self.dim) @ self._vectors.T
-        best = np.full((len(cosines), k), -np.inf, dtype=np.float32)
-        rows = np.full((len(cosines), k), -1, dtype=np.int64)
-        for line, values in enumerate(cosines):
-            positions = best_positions(values, k)
-            best[line, : len(positions)] = values[positions]
-            rows[line, : len(positions)] = self._rows[positions]
-        return best, rows
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors (len(rows), dim) of these rows."""
-        positions = np.searchsorted(self._rows, rows)
-        if np.any(self._rows[np.minimum(positions, len(self) - 1)] != rows):
-            raise VectorError("some rows are not in the index")
-        return self._vectors[positions]
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
+        """Return the ``k`` nearest of each query, best first, equal cosines by ascending row."""
+        checked_hits(k)
+        queries = checked_unit_vectors(queries, "queries", self.dim)
+        best = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        for start in range(0, len(self), CHUNK):
+            cosines = queries @ self._table.all[start : start + CHUNK].T
+            if eligible is not None:
+                cosines[:, ~eligible.mask[start + 1 : start + 1 + cosines.shape[1]]] = -np.inf
+            for line, values in enumerate(cosines):
+                positions = best_positions(values, k)
+                positions = positions[values[positions] > -np.inf]
+                together = np.concatenate([best[line], values[positions]])
+                order = np.argsort(-together, kind="stable")[:k]
+                rows[line] = np.concatenate([rows[line], start + 1 + positions])[order]
+                best[line] = together[order]
+        return Hits(best, rows)
 
 
 def best_positions(values: Vectors, k: int) -> Rows:

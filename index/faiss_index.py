@@ -6,10 +6,11 @@ after its seal was checked, from the very bytes that were checked.
 """
 
 import hashlib
+import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import faiss
 import numpy as np
@@ -18,7 +19,8 @@ from files.atomic import replacing
 from index import tuning
 from index.errors import GpuUnavailableError, IndexFileError, VectorError
 from index.tuning import IndexKind
-from index.vector_index import Rows, Vectors, checked_depth, checked_unit_vectors
+from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors
+from index.vector_table import VectorTable
 
 _KINDS: dict[type, IndexKind] = {
     faiss.IndexFlatIP: "flat",
@@ -36,31 +38,47 @@ class FaissIndex:
     """
 
     def __init__(
-        self, searcher: Any, kind: IndexKind, vectors: Vectors, *, one_at_a_time: bool = False
+        self, searcher: Any, kind: IndexKind, table: VectorTable, *, one_at_a_time: bool = False
     ) -> None:
         self._searcher = searcher
+        self._on_gpu = one_at_a_time
         self._turn: AbstractContextManager[object] = Lock() if one_at_a_time else nullcontext()
-        self._vectors = vectors
+        self.table = table
+        """The vectors that it holds: a view where the kind keeps them in one block."""
         self.kind: IndexKind = kind
         self.dim = int(searcher.d)
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return len(self.table)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return cosines (q, k) and rows (q, k), best first; −inf and −1 where fewer than ``k`` are found."""
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
+        """Return the ``k`` nearest of each query, among ``eligible`` rows only where given.
+
+        A flat or an ivf index leaves the others out while it searches. A graph, which has to walk through
+        them anyway, is asked for as many more hits as are likely to be left out, and so is an index on a GPU.
+        """
         queries = checked_unit_vectors(queries, "queries", self.dim)
-        depth = checked_depth(k)
-        with self._turn:
-            cosines, rows = self._searcher.search(queries, depth)
-        cosines[rows < 0] = -np.inf
-        return cosines, rows
+        checked_hits(k)
+        if eligible is None:
+            return self._search(queries, k)
+        if self.kind == "hnsw" or self._on_gpu:
+            deeper = math.ceil(tuning.FILTER_MARGIN * k / max(eligible.share, 1 / len(self)))
+            return _kept(self._search(queries, max(k, min(deeper, tuning.MAX_HITS))), k, eligible)
+        return self._search(queries, k, self._parameters(eligible))
 
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors (len(rows), dim) of these rows."""
-        if len(rows) and not 1 <= rows.min() <= rows.max() <= len(self):
-            raise VectorError(f"rows must lie in 1 … {len(self)}")
-        return self._vectors.take(rows - 1, axis=0)
+    def _search(self, queries: Vectors, k: int, parameters: Any = None) -> Hits:
+        with self._turn:
+            cosines, rows = self._searcher.search(queries, k, params=parameters)
+        cosines[rows < 0] = -np.inf
+        return Hits(cosines, rows)
+
+    def _parameters(self, eligible: Eligible) -> Any:
+        library: Any = faiss  # its stubs do not know what its Python layer adds
+        selector = library.IDSelectorBitmap(eligible.bitmap)
+        if self.kind == "flat":
+            return library.SearchParameters(sel=selector)
+        nprobe = library.downcast_index(self._searcher.index).nprobe
+        return library.SearchParametersIVF(sel=selector, nprobe=nprobe)
 
     def on_gpu(self, device: int = 0) -> "FaissIndex":
         """Return the same index on a GPU (``flat`` and ``ivf``; at most 2,048 hits a query there).
@@ -76,7 +94,7 @@ class FaissIndex:
             raise GpuUnavailableError("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
         resources = faiss.StandardGpuResources()
         searcher = faiss.index_cpu_to_gpu(resources, device, self._searcher)
-        return FaissIndex(searcher, self.kind, self._vectors, one_at_a_time=True)
+        return FaissIndex(searcher, self.kind, self.table, one_at_a_time=True)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""
@@ -102,7 +120,7 @@ class FaissIndex:
                 raise IndexFileError(
                     f"{path.name} has the {name} {found}, expected {expected}: build it again"
                 )
-        return cls(searcher, found_kind, _vectors_of(searcher, found_kind))
+        return cls(searcher, found_kind, _table_of(searcher, found_kind))
 
 
 def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") -> FaissIndex:
@@ -125,7 +143,7 @@ def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") ->
         raise VectorError(f"unknown index kind {chosen!r}: choose auto, flat, hnsw or ivf")
     searcher = faiss.IndexIDMap2(storage)
     searcher.add_with_ids(vectors, np.arange(1, len(vectors) + 1))
-    return FaissIndex(searcher, chosen, _vectors_of(searcher, chosen))
+    return FaissIndex(searcher, chosen, _table_of(searcher, chosen))
 
 
 def gpu_available() -> bool:
@@ -191,14 +209,27 @@ def _kind_of(path: Path, searcher: Any) -> IndexKind:
     return _KINDS[storage]
 
 
-def _vectors_of(searcher: Any, kind: IndexKind) -> Vectors:
-    """Return the vectors (n, dim), line i for row i + 1.
+def _table_of(searcher: Any, kind: IndexKind) -> VectorTable:
+    """Return the vectors of an index.
 
-    ``flat`` and ``hnsw`` keep them in one block that is looked at in place: the view lives as long as
-    ``searcher``. ``ivf`` scatters them over its cells: a copy.
+    ``flat`` and ``hnsw`` keep them in one block that is looked at in place. ``ivf`` scatters them over its
+    cells: a copy.
     """
     storage: Any = faiss.downcast_index(searcher.index)
     if kind == "ivf":
-        return cast(Vectors, storage.reconstruct_n(0, storage.ntotal))
+        return VectorTable(storage.reconstruct_n(0, storage.ntotal))
     block: Any = storage if kind == "flat" else faiss.downcast_index(storage.storage)
-    return cast(Vectors, faiss.rev_swig_ptr(block.get_xb(), block.ntotal * block.d).reshape(-1, block.d))
+    return VectorTable(
+        faiss.rev_swig_ptr(block.get_xb(), block.ntotal * block.d).reshape(-1, block.d), searcher
+    )
+
+
+def _kept(hits: Hits, k: int, eligible: Eligible) -> Hits:
+    """Return the first ``k`` eligible hits of each line."""
+    usable = eligible.mask[hits.rows]
+    order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
+    usable = np.take_along_axis(usable, order, 1)
+    return Hits(
+        np.where(usable, np.take_along_axis(hits.cosines, order, 1), np.float32(-np.inf)),
+        np.where(usable, np.take_along_axis(hits.rows, order, 1), -1),
+    )

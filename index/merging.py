@@ -37,29 +37,31 @@ def votes(draws: int, guidance: int, guidance_share: float) -> Vectors:
 
 
 def merge_interests(
-    cosines: Vectors, merge: Merge, temperature: float, weights: Vectors | None = None
+    cosines: Vectors,
+    merge: Merge,
+    temperature: float,
+    weights: Vectors | None = None,
+    nearest: Vectors | None = None,
 ) -> Merged:
     """Score items from their ``cosines`` (interests, items).
 
-    ``mean``: the mean over interests of softmax_items(cosine / temperature), so that an interest gives
-    away the same total however near its items are, or ``weights`` (interests,) of sum 1 in place of 1 /
-    interests; its share is what it gives.
-    ``max``: the greatest cosine; the interest that has it has the whole share.
+    ``mean``: the mean over interests, weighted by ``weights`` (interests,) of sum 1 (None: as much each), of
+    softmax(cosine / temperature), so that an interest gives away the same total however near its items are;
+    its share is what it gives. The softmax is over the given items, or over an interest's ``nearest``
+    (interests, hits) cosines where there are more items than are given: what a score means must not depend on
+    how many were asked for. ``max``: the greatest cosine; the interest that has it has the whole share.
     """
     if merge == "max":
         shares = np.zeros_like(cosines)
         shares[cosines.argmax(axis=0), np.arange(cosines.shape[1])] = 1.0
         return Merged(cosines.max(axis=0), shares)
-    shares = np.exp((cosines - cosines.max(axis=1, keepdims=True)) / np.float32(temperature))
-    given = np.float32(1 / len(cosines)) if weights is None else weights[:, None]
-    shares *= given / shares.sum(axis=1, keepdims=True)
+    over = cosines if nearest is None else nearest
+    greatest = over.max(axis=1, keepdims=True)
+    shares = np.exp((cosines - greatest) / np.float32(temperature))
+    given = shares if nearest is None else np.exp((nearest - greatest) / np.float32(temperature))
+    counts = np.float32(1 / len(cosines)) if weights is None else weights[:, None]
+    shares *= counts / given.sum(axis=1, keepdims=True)
     return Merged(shares.sum(axis=0), shares)
-
-
-def reweigh(merged: Merged, chosen: NDArray[np.bool_], weight: float) -> Merged:
-    """Count the ``chosen`` (items,) of a mean of softmaxes ``weight`` times."""
-    factors = np.where(chosen, np.float32(weight), np.float32(1))
-    return Merged(merged.scores * factors, merged.shares * factors)
 
 
 def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:

@@ -21,8 +21,17 @@ from typing import Literal
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
+WHOLE_UP_TO = 50_000
+"""Eligible items that are all scored, without the index: more cost a request longer than a search of them."""
+
 FLAT_UP_TO = 50_000
 HNSW_UP_TO = 1_000_000
+
+MAX_HITS = 2_048
+"""Hits that an index is asked for at most: what FAISS gives on a GPU. More are found exactly."""
+
+FILTER_MARGIN = 1.5
+"""A category is assumed to be this much rarer near an interest than in the whole catalogue."""
 
 # Links a node keeps on each upper level (twice as many on the lowest), and how many candidates are looked at
 # while a node is placed and while a query walks the graph.

@@ -1,6 +1,6 @@
 """What an index is: unit vectors in, the rows with the greatest cosine out."""
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,40 @@ Rows = NDArray[np.int64]
 UNIT_TOLERANCE = 5e-3
 
 
+class Hits(NamedTuple):
+    """What each query found, best first; a line of fewer than asked for ends in cosine −inf and row −1."""
+
+    cosines: Vectors
+    """(queries, k)."""
+    rows: Rows
+    """(queries, k)."""
+
+
+class Eligible(Protocol):
+    """Rows that may be found; :class:`index.eligibility.EligibleRows` is what there is."""
+
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """By row (items + 2,), False for padding at 0 and for "no hit" at −1."""
+        ...
+
+    @property
+    def bitmap(self) -> NDArray[np.uint8]:
+        """The same, a bit a row, the lowest first."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Part of the catalogue that is eligible, 0 … 1."""
+        ...
+
+
 class VectorIndex(Protocol):
     """Nearest neighbours by inner product over unit vectors, each known by its row (1 … n; 0 is padding).
 
-    Two implementations: :class:`index.exact.ExactIndex`, the NumPy reference, and
-    :class:`index.faiss_index.FaissIndex`.
+    It may be in another process: what candidates are scored with is the local
+    :class:`index.vector_table.VectorTable`. Two implementations: :class:`index.exact.ExactIndex`, the NumPy
+    reference, and :class:`index.faiss_index.FaissIndex`.
     """
 
     @property
@@ -35,15 +64,11 @@ class VectorIndex(Protocol):
         """Return how many vectors the index holds."""
         ...
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
-        """Return cosines (q, k) and rows (q, k), best first, for ``queries`` (q, dim).
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
+        """Return the ``k`` nearest of each of ``queries`` (q, dim), among ``eligible`` rows only where given.
 
-        Where fewer than ``k`` are found a line ends in cosine −inf and row −1.
+        Fewer than ``k`` may be found; none that is not eligible is.
         """
-        ...
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors (len(rows), dim) of these rows."""
         ...
 
 
@@ -64,7 +89,7 @@ def checked_unit_vectors(vectors: Vectors, name: str, dim: int | None = None) ->
     return checked
 
 
-def checked_depth(k: int) -> int:
+def checked_hits(k: int) -> int:
     """Return ``k``, or raise :class:`VectorError` when it asks for less than one neighbour."""
     if k < 1:
         raise VectorError(f"k must be at least 1, not {k}")

@@ -15,7 +15,8 @@ from bundle.manifest import InterestMode
 from bundle.read import Bundle
 from index.catalogue import Catalogue
 from index.merging import votes
-from index.retrieval import Query, Retrieval, Retriever
+from index.query import Query, Retrieval
+from index.retrieval import Retriever
 from index.vector_index import Rows, Vectors
 from model.batch import collate
 from model.sampler import starting_noise
@@ -79,8 +80,8 @@ class Engine:
         self.manifest = bundle.manifest
         self.catalogue: Catalogue = bundle.catalogue
         self.defaults = bundle.manifest.serving
-        self.retriever = Retriever(bundle.index, bundle.catalogue)
-        self._index = bundle.index
+        self.retriever = Retriever(bundle.index, bundle.table, bundle.catalogue)
+        self._table = bundle.table
         self._popularity = Popularity(bundle.catalogue)
         of_category = Counter(chain.from_iterable(bundle.catalogue.categories))
         self._rarity = {name: count**-0.5 for name, count in of_category.items()}
@@ -172,7 +173,7 @@ class Engine:
                     temperature=serving.temperature,
                     weights=self._weights(request, len(vectors)),
                     seen=request.history,
-                    seen_weight=self.manifest.repeat_weight,
+                    repeat_weight=self.manifest.repeat_weight,
                 )
                 for request, vectors in zip(requests, interests, strict=True)
             ]
@@ -195,7 +196,8 @@ class Engine:
         return items, [FoundInterest(*pair) for pair in zip(weights, tops, strict=True)]
 
     def _popular(self, request: EngineRequest) -> tuple[list[Recommended], list[FoundInterest]]:
-        best = self._popularity.best(request.k, request.excluded, request.categories, request.diversity)
+        eligible = self.retriever.eligibility.of(request.categories)
+        best = self._popularity.best(request.k, request.excluded, eligible, request.diversity)
         return [Recommended(row, score, None) for row, score in best], []
 
     def _top_categories(self, interests: Vectors, rows: Rows) -> list[tuple[str, ...]]:
@@ -213,7 +215,7 @@ class Engine:
         membership = np.zeros((len(rows), len(column_of)), dtype=np.float32)
         for line, names in enumerate(categories):
             membership[line, [column_of[name] for name in names]] = [self._rarity[name] for name in names]
-        cosines = interests @ self._index.vectors(rows).T
+        cosines = interests @ self._table.vectors(rows).T
         weights = np.exp(
             (cosines - cosines.max(axis=1, keepdims=True)) / np.float32(self.defaults.temperature)
         )

@@ -5,8 +5,9 @@ from typing import NamedTuple
 import numpy as np
 
 from index.catalogue import Catalogue
+from index.eligibility import EligibleRows
 from index.merging import diversify
-from index.retrieval import depth
+from index.pooling import candidates_per_interest
 from index.vector_index import Rows
 
 
@@ -24,25 +25,27 @@ class Popularity:
         self._catalogue = catalogue
         self._shares = catalogue.popularity.astype(np.float64) / max(1, int(catalogue.popularity.sum()))
         self._ranked: Rows = np.argsort(-catalogue.popularity, kind="stable").astype(np.int64) + 1
-        self._rank_of_line = np.empty(len(catalogue), dtype=np.int64)
-        self._rank_of_line[self._ranked - 1] = np.arange(len(catalogue))
 
-    def best(
-        self, k: int, excluded: Rows, categories: frozenset[str] | None, diversity: float
-    ) -> list[PopularItem]:
-        """The `k` most popular items, without `excluded` rows and only of `categories` (any of them).
+    def best(self, k: int, excluded: Rows, eligible: EligibleRows, diversity: float) -> list[PopularItem]:
+        """The `k` most popular of the `eligible` items, without `excluded` rows.
 
-        `diversity` in 0 … 1 trades popularity for distinct categories among the best `depth(k)`, as retrieval
-        does. Shorter than `k` only when fewer items fit.
+        `diversity` in 0 … 1 trades popularity for distinct categories among the best
+        `candidates_per_interest(k)`, as retrieval does. Shorter than `k` only when fewer items fit.
         """
-        pool = depth(k) if diversity else k
-        if categories is None:
-            rows = self._ranked[: pool + len(excluded)]
-        else:
-            rows = self._ranked[np.sort(self._rank_of_line[self._catalogue.rows_in(categories) - 1])]
-        rows = rows[~np.isin(rows, excluded)][:pool]
+        rows = self._first(candidates_per_interest(k) if diversity else k, excluded, eligible)
         shares = self._shares[rows - 1]
         if diversity and len(rows):
             chosen = diversify(shares.astype(np.float32), self._catalogue.category_matrix(rows), k, diversity)
             rows, shares = rows[chosen], shares[chosen]
         return [PopularItem(int(row), float(share)) for row, share in zip(rows, shares, strict=True)]
+
+    def _first(self, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
+        """The most popular rows that fit, found from the top without looking at the rest of the catalogue."""
+        looked_at = most + len(excluded)
+        while True:
+            rows = self._ranked[:looked_at]
+            rows = rows[eligible.mask[rows]]
+            rows = rows[~np.isin(rows, excluded)]
+            if len(rows) >= most or looked_at >= len(self._ranked):
+                return rows[:most]
+            looked_at *= 4

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
 from bundle.manifest import ServingDefaults
-from index.retrieval import LARGEST_SEEN_WEIGHT
+from index.query import MAX_REPEAT_WEIGHT
 from model.dimerec import DimeRec
 from training.evaluation import DimeRecScorer
 from training.metrics import Scores
@@ -50,11 +50,11 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     def surplus(log_weight: float) -> float:
         return float(expit(np.array(log_odds) + log_weight).sum() - expected)
 
-    most = math.log(LARGEST_SEEN_WEIGHT)
+    most = math.log(MAX_REPEAT_WEIGHT)
     if surplus(-most) >= 0:
-        return 1 / LARGEST_SEEN_WEIGHT
+        return 1 / MAX_REPEAT_WEIGHT
     if surplus(most) <= 0:
-        return LARGEST_SEEN_WEIGHT
+        return MAX_REPEAT_WEIGHT
     return math.exp(brentq(surplus, -most, most, xtol=1e-4))
 
 

@@ -18,7 +18,7 @@ from bundle.manifest import CONTENT_FILES, ServingDefaults
 from bundle.read import current_version, load, previous_version, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
 from index.faiss_index import build_index, gpu_available
-from index.retrieval import Query
+from index.query import Query
 from service.schemas import RecommendRequest
 from tests.factories import (
     make_catalogue,
@@ -65,7 +65,7 @@ def test_what_was_published_is_what_is_loaded(tmp_path: Path, kind: str) -> None
     assert bundle.catalogue.titles == catalogue.titles
     assert (bundle.index.kind, len(bundle.index)) == (kind, 60)
     vectors = model.item_vectors().detach().numpy()
-    np.testing.assert_array_equal(bundle.index.vectors(np.arange(1, 61)), vectors)
+    np.testing.assert_array_equal(bundle.table.vectors(np.arange(1, 61)), vectors)
 
 
 def test_the_directory_is_what_the_format_says(root: Path, version: str) -> None:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from index.catalogue import Catalogue
-from index.retrieval import Query, Retrieval, depth
+from index.pooling import SOFTMAX_HITS, candidates_per_interest
+from index.query import Query, Retrieval
 from index.vector_index import Vectors
 
 TOLERANCE = 1e-5
@@ -12,44 +13,43 @@ TOLERANCE = 1e-5
 
 
 def eligible_rows(catalogue: Catalogue, query: Query) -> list[int]:
-    excluded = {int(row) for row in query.excluded}
+    """Those of the categories asked for, excluded ones among them."""
     return [
         row
         for row in range(1, len(catalogue) + 1)
-        if row not in excluded
-        and (query.categories is None or query.categories & set(catalogue.category(row)))
+        if query.categories is None or query.categories & set(catalogue.category(row))
     ]
 
 
-def seen_rows(query: Query) -> set[int]:
-    return set() if query.seen is None or query.seen_weight == 1 else set(query.seen.tolist())
-
-
 def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query) -> list[int]:
-    """The union of every interest's nearest eligible items; room for seen ones, or all of them."""
-    seen = seen_rows(query) & set(rows)
-    union: set[int] = seen if query.seen_weight > 1 else set()
-    count = depth(query.k) + (len(seen) if query.seen_weight < 1 else 0)
+    """What a searched catalogue chooses from: the union of every interest's nearest.
+
+    With room for seen items that count less, and with all of those that count more.
+    """
+    seen = set(query.seen.tolist()) & set(rows)
+    union: set[int] = seen if query.repeat_weight > 1 else set()
+    count = candidates_per_interest(query.k) + (len(query.seen) if query.repeat_weight < 1 else 0)
     for line in cosines:
         union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)
 
 
 def contributions(
-    cosines: Sequence[Sequence[float]], pool: Sequence[int], query: Query
+    cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query, softmax_hits: int
 ) -> dict[int, list[float]]:
-    """What each interest gives to each item: its part of the softmax over the pool, or its cosine.
+    """The part of each interest in each item: of the softmax over its nearest eligible items, or its cosine.
 
     A part counts as often as the query says of a seen item.
     """
     if query.merge == "max":
-        return {row: [line[row - 1] for line in cosines] for row in pool}
-    given: dict[int, list[float]] = {row: [] for row in pool}
+        return {row: [line[row - 1] for line in cosines] for row in rows}
+    given: dict[int, list[float]] = {row: [] for row in rows}
     weights = [1 / len(cosines)] * len(cosines) if query.weights is None else query.weights.tolist()
     for weight, line in zip(weights, cosines, strict=True):
-        total = sum(math.exp(line[row - 1] / query.temperature) for row in pool)
-        for row in pool:
-            times = query.seen_weight if row in seen_rows(query) else 1
+        nearest = sorted((line[row - 1] for row in rows), reverse=True)[:softmax_hits]
+        total = sum(math.exp(cosine / query.temperature) for cosine in nearest)
+        for row in rows:
+            times = query.repeat_weight if row in query.seen else 1
             given[row].append(times * weight * math.exp(line[row - 1] / query.temperature) / total)
     return given
 
@@ -67,15 +67,24 @@ def objective(
     return (1 - diversity) * relevance - diversity * mean
 
 
-def assert_answers(found: Retrieval, query: Query, vectors: Vectors, catalogue: Catalogue) -> None:
-    """Every choice of ``found`` is the best that the loops know, given the choices before it."""
-    rows = eligible_rows(catalogue, query)
+def assert_answers(
+    found: Retrieval, query: Query, vectors: Vectors, catalogue: Catalogue, *, searched: bool = False
+) -> None:
+    """Every choice of ``found`` is the best that the loops know, given the choices before it.
+
+    ``searched``: the catalogue is so large that it was searched, else all of it was scored.
+    """
+    excluded = set(query.excluded.tolist())
+    eligible = eligible_rows(catalogue, query)
+    rows = [row for row in eligible if row not in excluded]
     cosines = (query.interests.astype(float) @ vectors.astype(float).T).tolist()
-    given = contributions(cosines, pool_of(cosines, rows, query), query)
+    given = contributions(cosines, eligible, query, SOFTMAX_HITS if searched else len(eligible))
+    if searched:
+        rows = pool_of(cosines, rows, query)
     merge = max if query.merge == "max" else sum
-    scores = {row: merge(values) for row, values in given.items()}
+    scores = {row: merge(given[row]) for row in rows}
     best = sorted(scores, key=lambda row: (-scores[row], row))
-    remaining = best[: depth(query.k)] if query.diversity else best
+    remaining = best[: candidates_per_interest(query.k)] if query.diversity else best
     greatest = max(scores.values(), default=0.0)
 
     assert len(found.candidates) == min(query.k, len(rows))

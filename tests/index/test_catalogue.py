@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.catalogue import Catalogue
+from index.eligibility import Eligibility
 from index.errors import CatalogueError
 from tests.factories import make_catalogue
 
@@ -58,7 +59,10 @@ def test_padding_and_rows_outside_are_no_items(row: int) -> None:
 @given(st.lists(names, min_size=1, max_size=12), st.sets(st.sampled_from(["a", "b", "c", "unknown"])))
 def test_rows_in_any_of_the_categories(categories: list[list[str]], wanted: set[str]) -> None:
     expected = [row for row, having in enumerate(categories, start=1) if wanted & set(having)]
-    assert with_categories(categories).rows_in(wanted).tolist() == expected
+    eligible = Eligibility(with_categories(categories)).of(frozenset(wanted))
+    assert eligible.rows.tolist() == expected
+    assert eligible.count == len(expected)
+    assert np.flatnonzero(np.unpackbits(eligible.bitmap, bitorder="little")).tolist() == expected
 
 
 @settings(deadline=None)

@@ -28,7 +28,7 @@ def test_the_same_index_comes_back(tmp_path: Path, kind: str) -> None:
     index.save(tmp_path / "index.faiss")
     loaded = FaissIndex.load(tmp_path / "index.faiss", dim=8, count=300, kind=kind)
     assert (loaded.kind, loaded.dim, len(loaded)) == (kind, 8, 300)
-    np.testing.assert_array_equal(loaded.vectors(ROWS), VECTORS)
+    np.testing.assert_array_equal(loaded.table.vectors(ROWS), VECTORS)
     for before, after in zip(index.search(VECTORS, 9), loaded.search(VECTORS, 9), strict=True):
         np.testing.assert_array_equal(before, after)
 

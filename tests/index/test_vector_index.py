@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from index.eligibility import EligibleRows
 from index.errors import GpuUnavailableError, VectorError
 from index.exact import ExactIndex
 from index.faiss_index import build_index, gpu_available
-from index.tuning import FLAT_UP_TO, HNSW_UP_TO, choose_kind, ivf_cells, ivf_probes
+from index.tuning import FLAT_UP_TO, HNSW_UP_TO, IndexKind, choose_kind, ivf_cells, ivf_probes
 from index.vector_index import VectorIndex, Vectors
+from index.vector_table import VectorTable
 from tests.factories import make_unit_vectors
 
 ITEMS, DIM = 4000, 16
@@ -33,12 +35,16 @@ def nearest(queries: Vectors, k: int) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=["exact", "flat", "hnsw", "ivf"])
 def index(request: pytest.FixtureRequest) -> VectorIndex:
-    return ExactIndex(VECTORS) if request.param == "exact" else build_index(VECTORS, request.param)
+    return (
+        ExactIndex(VectorTable(VECTORS)) if request.param == "exact" else build_index(VECTORS, request.param)
+    )
 
 
 @pytest.fixture(scope="module", params=["exact", "flat"])
 def exact_index(request: pytest.FixtureRequest) -> VectorIndex:
-    return ExactIndex(VECTORS) if request.param == "exact" else build_index(VECTORS, request.param)
+    return (
+        ExactIndex(VectorTable(VECTORS)) if request.param == "exact" else build_index(VECTORS, request.param)
+    )
 
 
 def test_says_what_it_is(index: VectorIndex) -> None:
@@ -69,7 +75,7 @@ def test_hits_are_sorted_distinct_and_carry_their_cosine(index: VectorIndex) -> 
     assert np.all(np.diff(cosines, axis=1) <= 0)
     for query, values, line in zip(QUERIES, cosines, rows, strict=True):
         assert len(set(line)) == 40
-        np.testing.assert_allclose(values, index.vectors(line) @ query, atol=1e-5)
+        np.testing.assert_allclose(values, VECTORS[line - 1] @ query, atol=1e-5)
 
 
 def test_a_batch_finds_what_single_queries_find(index: VectorIndex) -> None:
@@ -78,22 +84,39 @@ def test_a_batch_finds_what_single_queries_find(index: VectorIndex) -> None:
     np.testing.assert_array_equal(together, alone)
 
 
-def test_vectors_are_those_of_the_rows(index: VectorIndex) -> None:
+@pytest.mark.parametrize("kind", ["exact", "flat", "hnsw", "ivf"])
+@pytest.mark.parametrize("share", [0.02, 0.4, 1.0])
+def test_only_eligible_rows_are_found(kind: str, share: float) -> None:
+    index: VectorIndex = ExactIndex(VectorTable(VECTORS)) if kind == "exact" else build_index(VECTORS, kind)
+    mask = np.zeros(ITEMS + 2, dtype=np.bool_)
+    mask[1:-1] = np.random.default_rng(5).random(ITEMS) < share
+    eligible = EligibleRows(mask, int(mask.sum()))
+    cosines, rows = index.search(QUERIES, 20, eligible)
+    assert mask[rows[rows > 0]].all()
+    assert np.isneginf(cosines[rows < 0]).all()
+    expected = [[row for row in line if mask[row]][:20] for line in nearest(QUERIES, ITEMS)]
+    recall = [len(set(line) & set(best)) / 20 for line, best in zip(rows, expected, strict=True)]
+    if kind in ("exact", "flat"):
+        np.testing.assert_array_equal(rows, expected)
+    else:
+        assert np.mean(recall) >= (0.85 if share > 0.1 else 0.2)
+
+
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
+def test_the_table_of_an_index_has_the_vectors_of_its_rows(kind: IndexKind) -> None:
+    table = build_index(VECTORS, kind).table  # outlives the index
     rows = np.array([ITEMS, 1, 77, 77])
-    np.testing.assert_array_equal(index.vectors(rows), VECTORS[rows - 1])
-    assert index.vectors(np.empty(0, dtype=np.int64)).shape == (0, DIM)
-
-
-@pytest.mark.parametrize("row", [0, -1, ITEMS + 1])
-def test_rows_outside_are_refused(index: VectorIndex, row: int) -> None:
-    with pytest.raises(VectorError, match="rows"):
-        index.vectors(np.array([1, row]))
+    np.testing.assert_array_equal(table.vectors(rows), VECTORS[rows - 1])
+    assert table.vectors(np.empty(0, dtype=np.int64)).shape == (0, DIM)
+    for row in (0, -1, ITEMS + 1):
+        with pytest.raises(VectorError, match="rows"):
+            table.vectors(np.array([1, row]))
 
 
 @pytest.mark.parametrize("kind", ["exact", "flat", "hnsw", "ivf"])
 def test_fewer_items_than_asked_for_end_in_no_hit(kind: str) -> None:
     vectors = make_unit_vectors(3, DIM)
-    index: VectorIndex = ExactIndex(vectors) if kind == "exact" else build_index(vectors, kind)
+    index: VectorIndex = ExactIndex(VectorTable(vectors)) if kind == "exact" else build_index(vectors, kind)
     cosines, rows = index.search(vectors[:1], 5)
     assert sorted(rows[0, :3]) == [1, 2, 3]
     assert rows[0, 0] == 1
@@ -123,16 +146,11 @@ def test_what_cannot_be_indexed_is_refused() -> None:
         build_index(VECTORS, "annoy")  # type: ignore[arg-type]
 
 
-def test_the_reference_knows_other_rows_and_breaks_ties_by_row() -> None:
+def test_the_reference_breaks_ties_by_row() -> None:
     axes = np.eye(4, dtype=np.float32)[[0, 1, 0, 0]]
-    index = ExactIndex(axes, np.array([3, 5, 8, 13]))
-    cosines, rows = index.search(np.eye(4, dtype=np.float32)[:1], 2)
-    assert rows.tolist() == [[3, 8]]
+    cosines, rows = ExactIndex(VectorTable(axes)).search(np.eye(4, dtype=np.float32)[:1], 2)
+    assert rows.tolist() == [[1, 3]]
     assert cosines.tolist() == [[1.0, 1.0]]
-    with pytest.raises(VectorError, match="ascending"):
-        ExactIndex(axes, np.array([3, 5, 5, 13]))
-    with pytest.raises(VectorError, match="as many rows"):
-        ExactIndex(axes, np.array([3, 5]))
 
 
 def test_the_kind_follows_from_the_catalogue_size() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.read import Bundle, load
+from index.eligibility import Eligibility
 from index.vector_index import Vectors
 from model.batch import collate
 from model.sampler import starting_noise
@@ -58,20 +59,13 @@ def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
 
 
 def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, int]]:
-    """Rows, scores, strongest interests: mean of softmaxes over the union of each interest's 50 nearest.
+    """Rows, scores, strongest interests: mean of softmaxes over all items, excluded ones struck afterwards.
 
     With both kinds of interests the draws count three quarters together (`make_serving`).
     """
     interests = interests_by_hand(bundle, wish)
     cosines = interests @ bundle.model.item_vectors().detach().numpy().T
-    excluded = np.isin(np.arange(1, cosines.shape[1] + 1), wish.excluded)
-    pool = {
-        int(line)
-        for row in np.where(excluded, -np.inf, cosines)
-        for line in np.argsort(-row, kind="stable")[:50]
-    }
-    lines = np.array(sorted(pool - set(np.flatnonzero(excluded).tolist())))
-    weights = np.exp(cosines[:, lines] / bundle.manifest.serving.temperature)
+    weights = np.exp(cosines / bundle.manifest.serving.temperature)
     weights /= weights.sum(axis=1, keepdims=True)
     if wish.interest_mode == "both":
         weights[: wish.draws] *= 0.75 / wish.draws
@@ -79,8 +73,9 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
     else:
         weights /= len(weights)
     scores = weights.sum(axis=0)
-    order = np.argsort(-scores, kind="stable")[: wish.k]
-    return [(int(lines[place]) + 1, float(scores[place]), int(weights[:, place].argmax())) for place in order]
+    excluded = set(wish.excluded.tolist())
+    order = [line for line in np.argsort(-scores, kind="stable") if line + 1 not in excluded][: wish.k]
+    return [(int(line) + 1, float(scores[line]), int(weights[:, line].argmax())) for line in order]
 
 
 @pytest.mark.parametrize(("mode", "steps"), list(product(["draws", "guidance", "both"], [1, 4])))
@@ -202,7 +197,8 @@ def test_popularity_is_a_sort_of_what_fits(
         if row not in excluded and (categories is None or categories & set(catalogue.category(row)))
     ]
     expected = sorted(fitting, key=lambda row: (-counts[row - 1], row))[:k]
-    found = Popularity(catalogue).best(k, np.array(sorted(excluded), dtype=np.int64), categories, 0.0)
+    eligible = Eligibility(catalogue).of(categories)
+    found = Popularity(catalogue).best(k, np.array(sorted(excluded), dtype=np.int64), eligible, 0.0)
     assert [row for row, _ in found] == expected
     np.testing.assert_allclose(
         [score for _, score in found], [counts[row - 1] / sum(counts) for row in expected]
@@ -211,8 +207,9 @@ def test_popularity_is_a_sort_of_what_fits(
 
 def test_diversity_spreads_popular_answers_over_categories() -> None:
     catalogue = make_catalogue(200)
-    plain = Popularity(catalogue).best(10, NOTHING, None, 0.0)
-    spread = Popularity(catalogue).best(10, NOTHING, None, 0.9)
+    everything = Eligibility(catalogue).of(None)
+    plain = Popularity(catalogue).best(10, NOTHING, everything, 0.0)
+    spread = Popularity(catalogue).best(10, NOTHING, everything, 0.9)
 
     def overlaps(rows: list[int]) -> float:
         sets = [set(catalogue.category(row)) for row in rows]

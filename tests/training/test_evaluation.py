@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from index.exact import ExactIndex
 from index.merging import Merge
-from index.retrieval import Query, Retriever
+from index.query import Query
+from index.retrieval import Retriever
+from index.vector_table import VectorTable
 from model.batch import collate
 from model.dimerec import DimeRec
 from tests.factories import make_model, make_serving
@@ -143,7 +145,7 @@ def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: Merge, repeat_we
         interests = scorer.interests(histories).numpy()
         vectors = model.item_vectors().numpy()
     catalogue = random_dataset(np.random.default_rng(0), np.array([3]), items=40).catalogue
-    retriever = Retriever(ExactIndex(vectors), catalogue)
+    retriever = Retriever(ExactIndex(VectorTable(vectors)), VectorTable(vectors), catalogue)
     top = top_items(scorer.score(histories), 40)
     none = np.empty(0, np.int64)
     for row in range(len(histories)):
@@ -157,7 +159,7 @@ def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: Merge, repeat_we
             temperature=0.07,
             weights=np.array([0.25] * 3 + [0.0625] * 4, dtype=np.float32),
             seen=histories[row],
-            seen_weight=repeat_weight,
+            repeat_weight=repeat_weight,
         )
         candidates = retriever.retrieve([query])[0].candidates
         assert [candidate.row for candidate in candidates] == top[row].tolist()

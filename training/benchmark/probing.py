@@ -70,7 +70,7 @@ def probe(
     fewer items take part than there are folds.
     """
     events = np.bincount(train.items, minlength=len(catalogue) + 1)[1:]
-    known = catalogue.rows_in(catalogue.category_names)
+    known = np.flatnonzero([bool(names) for names in catalogue.categories]) + 1
     rows = known[events[known - 1] >= min_events]
     if len(rows) < folds:
         raise DataError(

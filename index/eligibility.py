@@ -1,0 +1,73 @@
+"""The items that may be answered with: a mask for each set of categories, kept for the next request."""
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue
+from index.vector_index import Rows
+
+MAX_KEPT = 16
+"""Masks kept, those asked for most recently: callers choose the sets, so that their number needs a bound."""
+
+
+@dataclass(frozen=True, eq=False)
+class EligibleRows:
+    """Rows that may be answered.
+
+    ``mask`` (items + 2,): by row; the first entry stands for padding and the last for −1, an index's "no
+    hit", and both are False, so that hits may be looked up as they come.
+    """
+
+    mask: NDArray[np.bool_]
+    count: int
+
+    @property
+    def everything(self) -> bool:
+        """Whether no item is left out."""
+        return self.count == len(self.mask) - 2
+
+    @property
+    def share(self) -> float:
+        """Part of the catalogue that is eligible, 0 … 1."""
+        return self.count / max(1, len(self.mask) - 2)
+
+    @cached_property
+    def rows(self) -> Rows:
+        """The eligible rows, ascending."""
+        return np.flatnonzero(self.mask)
+
+    @cached_property
+    def bitmap(self) -> NDArray[np.uint8]:
+        """One bit a row, the lowest first: what FAISS reads."""
+        return np.packbits(self.mask[:-1], bitorder="little")
+
+
+class Eligibility:
+    """The eligible rows of a catalogue, by the categories that a request asks for.
+
+    A set of categories costs a pass over the rows that have one of them, the first time that it is asked for;
+    the newest :data:`MAX_KEPT` sets are kept. Safe to share between threads.
+    """
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        mask = self._none()
+        mask[1:-1] = True
+        self._everything = EligibleRows(mask, len(catalogue))
+        self._kept = lru_cache(MAX_KEPT)(self._of)
+
+    def of(self, categories: frozenset[str] | None) -> EligibleRows:
+        """Return the rows that have any of ``categories``, all for None; unknown categories have none."""
+        return self._everything if categories is None else self._kept(categories)
+
+    def _of(self, categories: frozenset[str]) -> EligibleRows:
+        mask = self._none()
+        for name in categories:
+            mask[self._catalogue.rows_of(name)] = True
+        return EligibleRows(mask, int(np.count_nonzero(mask)))
+
+    def _none(self) -> NDArray[np.bool_]:
+        return np.zeros(len(self._catalogue) + 2, dtype=np.bool_)

@@ -1,0 +1,125 @@
+"""The candidates of a large catalogue:
+what the index finds for each interest, asked for again until it is enough.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import tuning
+from index.eligibility import EligibleRows
+from index.exact import ExactIndex
+from index.query import Query
+from index.vector_index import Hits, Rows, VectorIndex, Vectors
+from index.vector_table import VectorTable
+
+SOFTMAX_HITS = 128
+"""Nearest eligible items that an interest's softmax is over; the index is never asked for fewer."""
+
+
+def candidates_per_interest(k: int) -> int:
+    """Return how many items, not excluded, each interest brings for ``k`` answers."""
+    return max(50, 2 * k)
+
+
+class Pool(NamedTuple):
+    """What there is to choose from for one query."""
+
+    rows: Rows
+    """Ascending: the union over the interests, without what is excluded."""
+    nearest: Vectors
+    """(interests, SOFTMAX_HITS):
+    cosines of each interest's nearest eligible items, excluded ones among them.
+    """
+
+
+class Pooling:
+    """Searches an index for candidates."""
+
+    def __init__(self, index: VectorIndex, table: VectorTable) -> None:
+        self._index = index
+        self._exact = ExactIndex(table)
+
+    def pools(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Pool]:
+        """Return a pool for each query; none depends on the other queries.
+
+        Each interest brings its nearest ``candidates_per_interest(k)`` that are eligible and not excluded.
+        Where items that were seen count less than others, it brings as many more as there are of them; where
+        they count more, all of these join the union.
+        """
+        searches = [_Search(query, rows) for query, rows in zip(queries, eligible, strict=True)]
+        waiting = searches
+        while waiting:
+            # Only queries that ask for as many hits are searched together: a graph search for more hits walks
+            # further, and so an answer would depend on its company.
+            waiting = sorted(waiting, key=attrgetter("key"))
+            for _, group in groupby(waiting, key=attrgetter("key")):
+                self._search(list(group))
+            waiting = [search for search in waiting if search.pool is None]
+        return [search.pool for search in searches if search.pool is not None]
+
+    def _search(self, searches: list["_Search"]) -> None:
+        """Search for all ``searches``, of one depth and one set of categories, at once."""
+        ask, eligible = searches[0].ask, searches[0].eligible
+        exact = ask > tuning.MAX_HITS
+        index: VectorIndex = self._exact if exact else self._index
+        interests = [search.query.interests for search in searches]
+        hits = index.search(np.concatenate(interests), ask, None if eligible.everything else eligible)
+        ends = np.cumsum([len(block) for block in interests])[:-1]
+        for search, *own in zip(searches, *(np.split(part, ends) for part in hits), strict=True):
+            search.take(Hits(*own), exact=exact)
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """How far the search for one query is."""
+
+    query: Query
+    eligible: EligibleRows
+    wanted: int = 0
+    """Usable hits that each interest should have."""
+    ask: int = 0
+    """Hits to ask for next; more than an index is asked for: exactly."""
+    pool: Pool | None = None
+
+    def __post_init__(self) -> None:
+        query = self.query
+        self.wanted = candidates_per_interest(query.k) + (len(query.seen) if query.repeat_weight < 1 else 0)
+        expected = len(query.excluded) + self.wanted
+        self.ask = max(SOFTMAX_HITS, 1 << (expected - 1).bit_length())
+
+    @property
+    def key(self) -> tuple[int, int]:
+        """What searches that are made together have in common."""
+        return self.ask, id(self.eligible)
+
+    def take(self, hits: Hits, *, exact: bool) -> None:
+        """Make the pool of ``hits`` if they do, or ask for more."""
+        usable = self._usable(hits.rows)
+        ranks = usable.cumsum(axis=1)
+        rows = np.unique(hits.rows[usable & (ranks <= self.wanted)])
+        has_no_more = hits.rows.min() < 0
+        if exact or ranks[:, -1].min() >= self.wanted or (has_no_more and len(rows) >= self.query.k):
+            self.pool = Pool(self._with_seen(rows), hits.cosines[:, :SOFTMAX_HITS])
+        else:
+            self.ask = 4 * self.ask if not has_no_more else 2 * tuning.MAX_HITS
+
+    def _usable(self, rows: Rows) -> NDArray[np.bool_]:
+        excluded = self.query.excluded
+        if not len(excluded):
+            return rows > 0
+        places = np.minimum(np.searchsorted(excluded, rows), len(excluded) - 1)
+        usable: NDArray[np.bool_] = (rows > 0) & (excluded[places] != rows)
+        return usable
+
+    def _with_seen(self, rows: Rows) -> Rows:
+        """Return the rows with those that count more than others, where they may be answered."""
+        query = self.query
+        if query.repeat_weight <= 1:
+            return rows
+        return np.union1d(rows, np.setdiff1d(query.seen[self.eligible.mask[query.seen]], query.excluded))

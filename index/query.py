@@ -1,0 +1,99 @@
+"""One user's question to the retrieval, and its answer."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import QueryError, VectorError
+from index.merging import DEFAULT_TEMPERATURE, Merge
+from index.vector_index import Rows, Vectors, checked_unit_vectors
+
+MAX_K = 1_000
+MAX_INTERESTS = 1_024
+MAX_REPEAT_WEIGHT = 1e6
+
+
+def _no_rows() -> Rows:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Query:
+    """One user's interests, and what is asked of them.
+
+    ``interests`` (interests, dim): unit rows; ``k``: 1 … 1,000; ``excluded``: rows never to answer with (0,
+    padding, may be among them); ``categories``: answer only with items that have any of them, None for all;
+    ``diversity``: δ in 0 … 1; ``merge`` and ``temperature`` (0.001 … 1000): how interests are merged
+    (:mod:`index.merging`); ``weights`` (interests,): how much each counts in the mean, of sum 1, by default
+    as much each; ``seen``: rows whose merged score counts ``repeat_weight`` (10⁻⁶ … 10⁶) times, and other
+    than once only in the mean. Raises :class:`QueryError`, or VectorError for the interests.
+    """
+
+    interests: Vectors
+    k: int
+    excluded: Rows = field(default_factory=_no_rows)
+    categories: frozenset[str] | None = None
+    diversity: float = 0.0
+    merge: Merge = "mean"
+    temperature: float = DEFAULT_TEMPERATURE
+    weights: Vectors | None = None
+    seen: Rows = field(default_factory=_no_rows)
+    repeat_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))
+        _check_range("interests", len(self.interests), 1, MAX_INTERESTS)
+        _check_range("k", self.k, 1, MAX_K)
+        _check_range("diversity", self.diversity, 0, 1)
+        _check_range("temperature", self.temperature, 0.001, 1000)
+        _check_range("repeat_weight", self.repeat_weight, 1 / MAX_REPEAT_WEIGHT, MAX_REPEAT_WEIGHT)
+        if self.merge not in ("mean", "max"):
+            raise QueryError(f"merge must be mean or max, not {self.merge!r}")
+        if self.merge == "max" and self.repeat_weight != 1:
+            raise QueryError("repeat_weight must be 1 where merge is max: a cosine is no probability")
+        if self.weights is not None:
+            object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.interests)))
+        object.__setattr__(self, "excluded", np.unique(self.excluded))
+        object.__setattr__(self, "seen", np.unique(self.seen) if self.repeat_weight != 1 else _no_rows())
+
+    def check_fits(self, items: int, dim: int) -> None:
+        """Raise :class:`QueryError` or VectorError unless this can be asked of such a catalogue."""
+        if self.interests.shape[1] != dim:
+            raise VectorError(f"interests have {self.interests.shape[1]} dimensions, the index has {dim}")
+        for name, rows in (("excluded", self.excluded), ("seen", self.seen)):
+            if len(rows) and not 0 <= rows[0] <= rows[-1] <= items:
+                raise QueryError(f"{name} rows must lie in 1 … {items}")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An item found: its row, its merged score, and the interest (0 …) that contributed most to it."""
+
+    row: int
+    score: float
+    interest: int
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """The answer to one query.
+
+    ``candidates``: in the order of choice, by descending score (then ascending row) where diversity is 0;
+    ``interest_weights`` (interests,): each interest's part in the candidates' scores; sums to 1.
+    """
+
+    candidates: list[Candidate]
+    interest_weights: NDArray[np.float32]
+
+
+def _checked_weights(weights: Vectors, interests: int) -> Vectors:
+    checked = np.asarray(weights, dtype=np.float32)
+    if checked.shape != (interests,) or not (checked >= 0).all() or abs(checked.sum() - 1) > 1e-4:
+        raise QueryError(f"weights must be {interests} numbers of sum 1, none below 0")
+    return checked
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise QueryError(f"{name} must be {low} … {high}, not {value}")
