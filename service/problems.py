@@ -52,6 +52,7 @@ KINDS: dict[type[Exception], Kind] = {
     HistoryUnavailable: Kind(503, "history-unavailable", "The history store does not answer"),
 }
 UNEXPECTED = Kind(500, "internal", "The service failed")
+_NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
 MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 
 _RESPONSES = {
@@ -130,7 +131,7 @@ def _kind_of(error: Exception) -> Kind:
 
 def _detail_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
-        return error.detail
+        return _NO_SUCH_PATH if error.status_code == HTTPStatus.NOT_FOUND else error.detail
     if isinstance(error, HistoryUnavailable):
         return "try again in a moment"  # its own words may name hosts
     if _kind_of(error) is UNEXPECTED:

@@ -196,6 +196,7 @@ def test_no_path_is_redirected_to_a_host_that_the_caller_names(server: Running, 
         response = server.client.request(method, path, headers={"host": "evil.example.org"})
         assert response.status_code in (404, 405)
         assert "location" not in response.headers
+        assert method == "HEAD" or response.status_code == 405 or "slash" in response.json()["detail"]
 
 
 class StrippingProxy(BaseHTTPRequestHandler):
