@@ -4,11 +4,8 @@ import gzip
 import json
 import re
 import socket
-import threading
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +18,7 @@ from service.app import create_app
 from service.bodies import MAX_GZIP_MEMBERS, Gunzip
 from service.errors import StartupError
 from tests.service.conftest import Serve
+from tests.service.prefix import PREFIX, served_under_prefix
 from tests.service.processes import process
 from tests.service.serving import Running, settings_for
 
@@ -199,66 +197,12 @@ def test_no_path_is_redirected_to_a_host_that_the_caller_names(server: Running, 
         assert method == "HEAD" or response.status_code == 405 or "slash" in response.json()["detail"]
 
 
-class StrippingProxy(BaseHTTPRequestHandler):
-    """What nginx does with `location /shop/dimerec/ { proxy_pass http://…/; }`."""
-
-    upstream: str
-    prefix: str
-
-    def do_GET(self) -> None:
-        if not self.path.startswith(f"{self.prefix}/"):
-            self.send_error(404)
-            return
-        length = int(self.headers.get("content-length", 0))
-        kept = {name: value for name, value in self.headers.items() if name.lower() != "connection"}
-        with httpx.Client() as client:
-            answer = client.request(
-                self.command,
-                self.upstream + self.path.removeprefix(self.prefix),
-                content=self.rfile.read(length),
-                headers=kept,
-            )
-        self.send_response(answer.status_code)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(answer.content)
-
-    do_POST = do_HEAD = do_DELETE = do_GET
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def stripping_proxy(upstream: str, prefix: str) -> Iterator[str]:
-    handler = type("Handler", (StrippingProxy,), {"upstream": upstream, "prefix": prefix})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{proxy.server_port}"
-        finally:
-            proxy.shutdown()
-            thread.join()
-
-
-PREFIX = "/shop/dimerec"
-
-
-@pytest.fixture(params=["kept", "stripped"])
-def prefixed(request: pytest.FixtureRequest, serve: Serve) -> Iterator[str]:
-    """Address of the service under a prefix, as a browser sees it behind a proxy of either kind."""
-    server = serve(root_path=PREFIX)
-    if request.param == "kept":
-        yield server.url + PREFIX
-        return
-    with stripping_proxy(server.url, PREFIX) as proxy:
-        yield proxy + PREFIX
-
-
-def test_everything_works_under_a_prefix(prefixed: str) -> None:
-    with httpx.Client(base_url=f"{prefixed}/") as client:
+@pytest.mark.parametrize("proxy", ["keeps", "strips"])
+def test_everything_works_under_a_prefix(serve: Serve, proxy: str) -> None:
+    with (
+        served_under_prefix(serve(root_path=PREFIX), strips=proxy == "strips") as url,
+        httpx.Client(base_url=f"{url}/") as client,
+    ):
         assert client.post("recommend", json={"history": ["1001"], "k": 2}).status_code == 200
         assert client.get("items/1001/similar?k=2").status_code == 200
         assert client.get("users/a%2Fb/history").json()["user_id"] == "a/b"
