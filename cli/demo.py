@@ -11,6 +11,7 @@ from rich.console import Console
 import training.configs
 from bundle.read import current_version
 from cli import evaluate, import_history, prepare, publish, serve, train
+from cli.log_options import DEFAULTS
 from service.settings import Settings, read_settings
 from training.dataset import SEQUENCES_FILE
 from training.movielens import fetch_movielens_100k
@@ -59,7 +60,7 @@ def command(
         return
     console.rule(f"{_STAGES}/{_STAGES} Serve")
     if redis is not None:
-        import_history.command(events=[directory / "source" / "movielens-100k-events.csv"], redis=redis)
+        import_history.import_log([directory / "source" / "movielens-100k-events.csv"], redis, DEFAULTS)
     _explain(console, host, port)
     serve.run(service_settings(bundles, redis, host, port), history=None if redis else data)
 

@@ -19,12 +19,14 @@ from cli.log_options import (
     EventTypes,
     ItemColumn,
     MinWeight,
+    Missing,
     QuoteOption,
     Separator,
     TimestampColumn,
     TimeUnit,
     UserColumn,
     WeightColumn,
+    as_prepared,
     prepare_options,
 )
 from service.errors import StartupError
@@ -40,6 +42,7 @@ _STEP_TIMEOUT_S = 30.0
 
 
 def command(
+    context: typer.Context,
     events: EventsFiles,
     redis: Annotated[
         str | None,
@@ -47,6 +50,13 @@ def command(
             metavar="URL",
             help="Where to, e.g. redis://localhost:6379/0. [default: DIMEREC_REDIS_URL, the place for a URL "
             "with a password: others can see this line]",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Read the log as `dimerec prepare` did that wrote this directory: its columns, filters and "
+            "unit of time. Options given here go before them."
         ),
     ] = None,
     separator: Separator = None,
@@ -59,10 +69,11 @@ def command(
     timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
+    missing: Missing = None,
 ) -> None:
     """Load an event log into Redis, so that the service knows everybody's history from the start.
 
-        dimerec import-history --events watches.parquet --redis redis://localhost:6379/0
+        dimerec import-history --events watches.parquet --data data --redis redis://localhost:6379/0
 
     Of every user the newest events are kept, as many and as long as the service does
     (DIMEREC_HISTORY_MAX_EVENTS, DIMEREC_HISTORY_TTL_S). The import adds to what is there, also while the
@@ -70,9 +81,6 @@ def command(
     a complete one may be repeated: an item at an instant counts once. (Events that the service was sent with
     an event_id are told apart by that, so leave them out of the log.)
     """
-    settings = read_settings(redis_url=redis)
-    if settings.redis_url is None:
-        raise StartupError("import-history needs a Redis: give --redis URL or set DIMEREC_REDIS_URL")
     options = prepare_options(
         user_column=user_column,
         item_column=item_column,
@@ -84,7 +92,18 @@ def command(
         separator=separator,
         quote=quote,
         min_weight=min_weight,
+        missing=missing,
     )
+    if data is not None:
+        options = as_prepared(data, options, context)
+    import_log(events, redis, options)
+
+
+def import_log(events: list[Path], redis: str | None, options: PrepareOptions) -> None:
+    """Import an event log, read as `options` say, into the Redis at `redis` or at the URL of the settings."""
+    settings = read_settings(redis_url=redis)
+    if settings.redis_url is None:
+        raise StartupError("import-history needs a Redis: give --redis URL or set DIMEREC_REDIS_URL")
     store = RedisHistory.from_url(
         settings.redis_url.get_secret_value(),
         max_events=settings.history_max_events,
@@ -104,6 +123,8 @@ async def _import(store: RedisHistory, paths: list[Path], options: PrepareOption
         with _Report(newest.height, done) as report:
             for drop in log.dropped:
                 report.say(f"left out {drop.events:,} events: {drop.reason}")
+            if log.event_types is not None and log.event_types.note is not None:
+                report.say(log.event_types.note)
             async for step in import_histories(store, job, _histories(newest[done:]), done):
                 report.add(step)
         return report.summary()

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from files.ids import MISSING_WORDS
+from training.data_card import read_card
 from training.prepare_options import PrepareOptions
 
 COLUMNS = "Column names"
@@ -59,10 +61,20 @@ TimestampColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]
 EventTypeColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]
 WeightColumn = Annotated[str, typer.Option(rich_help_panel=COLUMNS)]
 TimeUnit = Annotated[
-    Literal["auto", "s", "ms", "order"],
+    Literal["auto", "s", "ms", "us", "ns", "order"],
     typer.Option(
-        help="Seconds or milliseconds since the epoch, or just an order. auto: by the median, an order "
-        "below 10^8, seconds below 10^11, else milliseconds. Date-times need none."
+        help="Seconds, milli-, micro- or nanoseconds since the epoch, or just an order. auto: the unit in "
+        "which the rows lie between 1995 and now; an order below 10^8. Date-times need none."
+    ),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--missing",
+        metavar="WORD",
+        help="Stands for a missing value, as the empty text always does; repeatable. "
+        f"[default: {', '.join(word for word in MISSING_WORDS if word)}]",
+        rich_help_panel=FILTERS,
     ),
 ]
 EventTypes = Annotated[
@@ -74,6 +86,25 @@ MinWeight = Annotated[
 ]
 
 
-def prepare_options(*, event_types: list[str] | None, **fields: object) -> PrepareOptions:
+def prepare_options(
+    *, event_types: list[str] | None, missing: list[str] | None = None, **fields: object
+) -> PrepareOptions:
     """How to read a log, from what these options were given; `fields` are those of PrepareOptions."""
+    if missing is not None:
+        fields["missing"] = tuple(missing)
     return PrepareOptions.model_validate({"event_types": tuple(event_types or ()), **fields})
+
+
+def as_prepared(data: Path, given: PrepareOptions, context: typer.Context) -> PrepareOptions:
+    """How `prepare` read the log of the directory `data`, but for the options that are on the command line.
+
+    The window column is left out: it divides events for evaluation and is no filter of what was watched.
+    """
+    card = read_card(data)
+    recorded = card.options.model_copy(update={"window_column": None, "timestamp_unit": card.timestamp_unit})
+    explicit = {
+        name
+        for name in PrepareOptions.model_fields
+        if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+    }
+    return recorded.model_copy(update=given.model_dump(include=explicit))

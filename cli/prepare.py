@@ -19,6 +19,7 @@ from cli.log_options import (
     ItemColumn,
     ItemsFiles,
     MinWeight,
+    Missing,
     QuoteOption,
     Separator,
     TimestampColumn,
@@ -28,7 +29,7 @@ from cli.log_options import (
     prepare_options,
 )
 from files.ids import MAX_ID_LENGTH
-from training.data_card import DataCard, FileCard, ItemsFileCard
+from training.data_card import DataCard, EventTypesCard, FileCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare
 from training.prepare_options import CategorySeparator
@@ -54,6 +55,10 @@ def command(
     quote: QuoteOption = DEFAULTS.quote,
     user_column: UserColumn = DEFAULTS.user_column,
     item_column: ItemColumn = DEFAULTS.item_column,
+    items_item_column: Annotated[
+        str | None,
+        typer.Option(help="The items file's. [default: that of --item-column]", rich_help_panel=COLUMNS),
+    ] = None,
     timestamp_column: TimestampColumn = DEFAULTS.timestamp_column,
     event_type_column: EventTypeColumn = DEFAULTS.event_type_column,
     weight_column: WeightColumn = DEFAULTS.weight_column,
@@ -70,11 +75,14 @@ def command(
     ] = DEFAULTS.category_column,
     category_separator: Annotated[
         CategorySeparator,
-        typer.Option(help="Between categories in text; auto: | or else , where there is one."),
+        typer.Option(
+            help="Between categories in text; auto: | or else , where there is one. Brackets tell lists."
+        ),
     ] = "auto",
     timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
+    missing: Missing = None,
     min_events: Annotated[
         int, typer.Option(min=3, help="Leave out users with fewer events.", rich_help_panel=FILTERS)
     ] = DEFAULTS.min_events,
@@ -106,6 +114,7 @@ def command(
         prepare_options(
             user_column=user_column,
             item_column=item_column,
+            items_item_column=items_item_column,
             timestamp_column=timestamp_column,
             timestamp_unit=timestamp_unit,
             event_type_column=event_type_column,
@@ -114,6 +123,7 @@ def command(
             quote=quote,
             weight_column=weight_column,
             min_weight=min_weight,
+            missing=missing,
             window_column=window_column,
             title_column=title_column,
             category_column=category_column,
@@ -143,6 +153,8 @@ def show_card(card: DataCard, console: Console) -> None:
     table.add_row("events per user", _spelled(card.lengths))
     table.add_row("events per item", _spelled(card.popularity))
     table.add_row("from … to", _period(card))
+    if card.event_types is not None:
+        _add_event_types(table, card.event_types)
     if card.categories:
         table.add_row("categories", f"{card.categories:,}; none for {card.items_without_category:,} items")
     if card.items_without_title < card.items:
@@ -178,10 +190,22 @@ def _layout(file: FileCard) -> str:
     return ", ".join(said)
 
 
+def _add_event_types(table: Table, types: EventTypesCard) -> None:
+    counts = ", ".join(f"{name} {events:,}" for name, events in types.events.items())
+    if counts:
+        table.add_row("event types", Text(f"{types.column}: {counts}"))
+    if types.note is not None:
+        table.add_row("event types", Text(types.note, style="bold"))
+
+
 def _add_items_file(table: Table, card: ItemsFileCard) -> None:
     table.add_row("items file", Text(f"{_named(card.files)}: {card.rows:,} rows, {card.listed:,} items"))
     _add_files(table, card.files)
+    if card.category_forms:
+        forms = ", ".join(f"{form} in {rows:,} rows" for form, rows in card.category_forms.items())
+        table.add_row("categories as", Text(forms))
     notes = {
+        "titles are a word for a missing value, and were kept": card.odd_titles,
         "without events, left out of the catalogue": card.without_events,
         "with events but not listed, kept without title": card.unlisted,
         "rows repeat an id and were left out": card.repeated,

@@ -20,6 +20,7 @@ from cli.log_options import (
     EventTypes,
     ItemColumn,
     MinWeight,
+    Missing,
     OptionalEventsFiles,
     QuoteOption,
     Separator,
@@ -75,6 +76,7 @@ def command(
     timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
+    missing: Missing = None,
     as_json: Json = False,
 ) -> None:
     """Recommend from the shell: a table for one user, or a file for all users of a log.
@@ -110,6 +112,7 @@ def command(
         separator=separator,
         quote=quote,
         min_weight=min_weight,
+        missing=missing,
     )
     engine = Engine(load(bundle, device=device))
     asked = _Asked(engine, k, diversity, seed)

@@ -1,10 +1,15 @@
 """The data card: what `prepare` found in an event log, what it dropped and why."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from training.dataset import TimestampUnit
+from training.errors import DataError
+from training.prepare_options import PrepareOptions
+
+CARD_FILE = "card.json"
 
 
 class Dropped(BaseModel):
@@ -40,6 +45,18 @@ class FileCard(BaseModel):
     """Records with fewer fields than the header, read as if the last ones were empty."""
 
 
+class EventTypesCard(BaseModel):
+    """The types of a log's events."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    column: str
+    events: dict[str, int]
+    """Rows of the log by type, whether they are kept or not; most frequent first."""
+    note: str | None
+    """Says which types count as watches and hardly are, and the remedy."""
+
+
 class ItemsFileCard(BaseModel):
     """How an items file and an event log fit together."""
 
@@ -60,6 +77,10 @@ class ItemsFileCard(BaseModel):
     """Listed items that are not in the catalogue: nothing is known of them that a model could learn."""
     unlisted: int
     """Items with events that the file does not list: kept, without title and categories."""
+    odd_titles: int
+    """Listed items whose title is a word for a missing value, such as nan; kept, for it may be a title."""
+    category_forms: dict[str, int]
+    """Rows by how several categories were told apart: `lists`, `|`, `,` …"""
     ignored_columns: list[str]
 
 
@@ -71,6 +92,9 @@ class DataCard(BaseModel):
     events_files: list[FileCard]
     rows: int
     """Records of the event log: `events` and what was `dropped` add up to it."""
+    options: PrepareOptions
+    """How the files were read, for another reader of the same log."""
+    event_types: EventTypesCard | None
     users: int
     items: int
     events: int
@@ -92,3 +116,14 @@ class DataCard(BaseModel):
     items_file: ItemsFileCard | None
     fingerprint: str
     """SHA-256 of the prepared content."""
+
+
+def read_card(directory: Path) -> DataCard:
+    """Read the card that `prepare` wrote into `directory`; raises DataError if none there can be read."""
+    path, remedy = directory / CARD_FILE, "name a directory that `dimerec prepare` wrote, or run it again"
+    try:
+        return DataCard.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such file; {remedy}") from error
+    except (OSError, ValidationError) as error:
+        raise DataError(f"{path} cannot be read as a data card; {remedy}") from error

@@ -18,8 +18,8 @@ from index.catalogue import Catalogue
 from index.errors import IndexingError
 from training.errors import DataError
 
-TimestampUnit = Literal["s", "ms", "order"]
-"""What the log's own timestamps were: seconds or milliseconds since the epoch, or just an order."""
+TimestampUnit = Literal["s", "ms", "us", "ns", "order"]
+"""What the log's timestamps were: a clock's count since the epoch (ms for date-times), or just an order."""
 
 WINDOWS = ("train", "validation", "test")
 """Values of an event log's window column; their places here are the codes in `Dataset.windows`."""
@@ -55,8 +55,12 @@ class Dataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the content: the same events and items give the same, in whatever row order."""
-        digest = hashlib.sha256(f"{_FORMAT} {self.timestamp_unit}".encode())
+        """SHA-256 (hex) of the content: the same events and items give the same, in whatever row order.
+
+        One moment is one moment, so the unit of the log's clock does not count: `s` stands for all of them.
+        """
+        meaning = "order" if self.timestamp_unit == "order" else "s"
+        digest = hashlib.sha256(f"{_FORMAT} {meaning}".encode())
         _update_with_texts(digest, self.user_ids)
         for array in (self.items, self.timestamps, self.offsets, self.windows, self.catalogue.popularity):
             if array is not None:

@@ -1,6 +1,6 @@
 """Reading an event log: columns to one shape, unusable rows out, every one of them counted."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -10,21 +10,29 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from files import clock
 from files.ids import MAX_ID_LENGTH, PRINTABLE
-from training.data_card import Dropped
+from training.data_card import Dropped, EventTypesCard
 from training.dataset import WINDOWS, TimestampUnit
 from training.errors import DataError
+from training.event_types import count_of, described
 from training.prepare_options import PrepareOptions
 from training.reading.sources import Paths
 from training.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
-from training.tables import number_expression, text_expression, time_expression
-
-_LARGEST_TIMESTAMP = 2.0**53
-"""Beyond this, whole numbers are no longer exact in a float64, and no sane clock counts that far."""
+from training.tables import (
+    cast_to_integers,
+    holds_floats,
+    number_expression,
+    refuse_one_for_two,
+    text_expression,
+)
+from training.time_column import time_column
+from training.timestamps import LogClock, clock_of, survey_of
 
 REPEATS = "repeats an event (same user, item and timestamp)"
 
 _KEYS = ("user_id", "item_id", "timestamp")
+_KEPT = (*_KEYS, "window")
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class EventLog:
     timestamp_unit: TimestampUnit
     dropped: list[Dropped]
     ignored_columns: list[str]
+    event_types: EventTypesCard | None
     table: Table
     """Where it was read from."""
     left_out: pl.DataFrame
@@ -55,49 +64,65 @@ class EventLog:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column to read: its name here, in the file and on the command line, and what makes a row unusable."""
+    """A column to read: its name here, its values, and what makes a row unusable."""
 
     name: str
-    source: str
-    option: str
-    read: Callable[[str, pl.Schema, str], pl.Expr]
+    values: pl.Expr
     problems: dict[str, pl.Expr]
 
 
-def read_event_log(paths: Paths, options: PrepareOptions) -> EventLog:
+def read_event_log(paths: Paths, options: PrepareOptions, now_ms: int | None = None) -> EventLog:
     """Read the events of a log, one or more files, that `options` ask for.
 
-    Raises DataError if a file cannot be read, lacks a column or has one of a wrong type, or if no event is
-    usable.
+    `now_ms` is the moment that times are judged by, by default that of the system's clock. Raises DataError
+    if a file cannot be read, lacks a column or has one of a wrong type, if its ids or timestamps are not what
+    they should be throughout, or if no event is usable.
     """
-    with open_event_log(paths, options) as log:
+    with open_event_log(paths, options, now_ms) as log:
         return log
 
 
 @contextmanager
-def open_event_log(paths: Paths, options: PrepareOptions, *, origins: bool = False) -> Iterator[EventLog]:
+def open_event_log(
+    paths: Paths, options: PrepareOptions, now_ms: int | None = None, *, origins: bool = False
+) -> Iterator[EventLog]:
     """Read an event log as `read_event_log` does; its table can be asked for records within this context.
 
     `origins`: keep the origin of each event and of each record that is left out.
     """
-    columns = _columns(options)
-    wanted = Wanted({column.source: column.option for column in columns})
-    with read_table(paths, wanted, separator=options.separator, quote=options.quote) as table:
-        yield _event_log(table, columns, options, origins=origins)
+    now_ms = clock.now_ms() if now_ms is None else now_ms
+    with read_table(paths, _wanted(options), separator=options.separator, quote=options.quote) as table:
+        yield _event_log(table, options, now_ms, origins=origins)
 
 
-def _event_log(table: Table, columns: list[_Column], options: PrepareOptions, *, origins: bool) -> EventLog:
-    problems = {reason: unusable for column in columns for reason, unusable in column.problems.items()}
-    kept = [column.name for column in columns if column.name in (*_KEYS, "window")]
+def _wanted(options: PrepareOptions) -> Wanted:
+    required = [
+        (options.user_column, "--user-column"),
+        (options.item_column, "--item-column"),
+        (options.timestamp_column, "--timestamp-column"),
+    ]
+    if options.event_types:
+        required.append((options.event_type_column, "--event-type-column"))
+    if options.min_weight is not None:
+        required.append((options.weight_column, "--weight-column"))
+    if options.window_column is not None:
+        required.append((options.window_column, "--window-column"))
+    refuse_one_for_two(required)
+    return Wanted(dict(required), optional=(options.event_type_column,))
+
+
+def _event_log(table: Table, options: PrepareOptions, now_ms: int, *, origins: bool) -> EventLog:
     schema = table.rows.collect_schema()
-    in_one_shape = {column.name: column.read(table.name, schema, column.source) for column in columns}
-    labelled = table.rows.select(**in_one_shape, origin=ORIGIN, fault=FAULT).with_columns(
-        problem=pl.coalesce("fault", _first_of(problems))
-    )
+    log_clock, event_types = _surveyed(table, schema, options, now_ms)
+    columns = _columns(table.name, schema, options, log_clock)
+    problems = {reason: unusable for column in columns for reason, unusable in column.problems.items()}
+    values = {column.name: column.values for column in columns}
+    labelled = table.rows.select(**values, origin=ORIGIN, problem=pl.coalesce(FAULT, _first_of(problems)))
+    kept = [*(name for name in values if name in _KEPT), *(["origin"] if origins else [])]
     counts, events, left_out = pl.collect_all(
         [
             labelled.group_by("problem").len(),
-            labelled.filter(pl.col("problem").is_null()).select(*kept, *(["origin"] if origins else [])),
+            labelled.filter(pl.col("problem").is_null()).select(kept),
             labelled.filter(pl.col("problem").is_not_null() & origins).select("origin", reason="problem"),
         ],
         engine="streaming",
@@ -113,7 +138,6 @@ def _event_log(table: Table, columns: list[_Column], options: PrepareOptions, *,
     if events.is_empty():
         raise DataError(f"{table.name} holds no usable event: {_why_empty(rows, dropped)}")
 
-    events, unit = _in_milliseconds(table.name, events, schema, options)
     once = events.group_by(_KEYS).agg(pl.exclude(_KEYS).min())
     if once.height < events.height:
         repeats = events.height - once.height
@@ -122,56 +146,77 @@ def _event_log(table: Table, columns: list[_Column], options: PrepareOptions, *,
             again = events.join(once, on="origin", how="anti").select("origin", reason=pl.lit(REPEATS))
             left_out = pl.concat([left_out, again])
     ignored = sorted(set(table.names) - _known_columns(options))
-    return EventLog(_oldest_first(once), rows, unit, dropped, ignored, table, left_out)
+    return EventLog(_oldest_first(once), rows, log_clock.unit, dropped, ignored, event_types, table, left_out)
 
 
-def _columns(options: PrepareOptions) -> list[_Column]:
+def _surveyed(
+    table: Table, schema: pl.Schema, options: PrepareOptions, now_ms: int
+) -> tuple[LogClock, EventTypesCard | None]:
+    """The log's clock and its types of events, from a first pass over the records; its ids are judged too."""
+    rows = table.rows.filter(pl.col(FAULT).is_null())
+    times = time_column(table.name, schema, options.timestamp_column, options.missing)
+    ids = {
+        column: holds_floats(text_expression(table.name, schema, column, options.missing))
+        for column in (options.user_column, options.item_column)
+    }
+    surveys = [survey_of(times, rows, now_ms), rows.select(**ids)]
+    if options.event_type_column in schema:
+        by, count = count_of(options.event_type_column)
+        surveys.append(rows.group_by(by).agg(count))
+    kinds, floats, *counts = pl.collect_all(surveys, engine="streaming")
+    for column, held in floats.row(0, named=True).items():
+        if held:
+            raise DataError(
+                f"{table.name}: column {column!r} holds numbers such as 7.0; {cast_to_integers(column)}"
+            )
+    types = dict(counts[0].iter_rows()) if counts else {}
+    log_clock = clock_of(table.name, times, kinds, options.timestamp_unit, now_ms)
+    return log_clock, described(types, table.names, options)
+
+
+def _columns(path: str, schema: pl.Schema, options: PrepareOptions, log_clock: LogClock) -> list[_Column]:
+    def text(source: str) -> pl.Expr:
+        return text_expression(path, schema, source, options.missing)
+
     columns = [
-        _id_column("user_id", options.user_column, "--user-column"),
-        _id_column("item_id", options.item_column, "--item-column"),
-        _time_column(options.timestamp_column),
+        _id_column("user_id", options.user_column, text(options.user_column)),
+        _id_column("item_id", options.item_column, text(options.item_column)),
+        _Column("timestamp", log_clock.value, log_clock.problems),
     ]
     if options.event_types:
-        source, types = options.event_type_column, options.event_types
-        other = {f"{source} is not {' or '.join(types)}": ~_one_of("event_type", types)}
-        columns.append(_Column("event_type", source, "--event-type-column", text_expression, other))
+        source, types, values = (
+            options.event_type_column,
+            options.event_types,
+            text(options.event_type_column),
+        )
+        other = {f"{source} is not {' or '.join(types)}": _none_of(values, types)}
+        columns.append(_Column("event_type", values, other))
     if options.min_weight is not None:
         source, least = options.weight_column, options.min_weight
+        weight = number_expression(path, schema, source)
         light = {
-            f"{source} is not a number": _no_number("weight"),
-            f"{source} is below {least:g}": pl.col("weight") < least,
+            f"{source} is not a number": weight.is_null(),
+            f"{source} is below {least:g}": weight < least,
         }
-        columns.append(_Column("weight", source, "--weight-column", number_expression, light))
+        columns.append(_Column("weight", weight, light))
     if options.window_column is not None:
-        source = options.window_column
-        other = {f"{source} is none of {', '.join(WINDOWS)}": ~_one_of("window", WINDOWS)}
-        columns.append(_Column("window", source, "--window-column", text_expression, other))
+        source, values = options.window_column, text(options.window_column)
+        other = {f"{source} is none of {', '.join(WINDOWS)}": _none_of(values, WINDOWS)}
+        columns.append(_Column("window", values, other))
     return columns
 
 
-def _id_column(name: str, source: str, option: str) -> _Column:
+def _id_column(name: str, source: str, text: pl.Expr) -> _Column:
     problems = {
-        f"{source} is missing": pl.col(name).is_null(),
-        f"{source} is longer than {MAX_ID_LENGTH} characters": pl.col(name).str.len_chars() > MAX_ID_LENGTH,
-        f"{source} has control characters": ~pl.col(name).str.contains(PRINTABLE),
+        f"{source} is missing": text.is_null(),
+        f"{source} is longer than {MAX_ID_LENGTH} characters": text.str.len_chars() > MAX_ID_LENGTH,
+        f"{source} has control characters": ~text.str.contains(PRINTABLE),
     }
-    return _Column(name, source, option, text_expression, problems)
+    return _Column(name, text, problems)
 
 
-def _time_column(source: str) -> _Column:
-    problems = {
-        f"{source} is not a number of s or ms, nor an order": _no_number("timestamp"),
-        f"{source} is out of range": pl.col("timestamp").abs() > _LARGEST_TIMESTAMP,
-    }
-    return _Column("timestamp", source, "--timestamp-column", time_expression, problems)
-
-
-def _no_number(name: str) -> pl.Expr:
-    return pl.col(name).is_null() | pl.col(name).is_nan()
-
-
-def _one_of(name: str, values: tuple[str, ...]) -> pl.Expr:
-    return pl.col(name).is_in(list(values)).fill_null(value=False)
+def _none_of(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
+    return ~text.is_in(list(values)).fill_null(value=False)
 
 
 def _first_of(problems: dict[str, pl.Expr]) -> pl.Expr:
@@ -210,39 +255,6 @@ def _why_empty(rows: int, dropped: list[Dropped]) -> str:
         return "it has a header but no rows"
     reasons = "; ".join(f"in {drop.events:,} of {rows:,} rows {drop.reason}" for drop in dropped)
     return f"{reasons}; correct the column or the option that names it"
-
-
-def _in_milliseconds(
-    path: str, events: pl.DataFrame, schema: pl.Schema, options: PrepareOptions
-) -> tuple[pl.DataFrame, TimestampUnit]:
-    """Timestamps as int64, seconds scaled to milliseconds, and the unit they came in."""
-    timestamps = events["timestamp"]
-    unit = options.timestamp_unit
-    if unit != "order" and schema[options.timestamp_column].is_temporal():
-        unit = "ms"
-    if unit == "auto":
-        unit = _unit_of(path, float(np.median(timestamps.to_numpy())), options.timestamp_column)
-    if unit == "order" and not timestamps.equals(timestamps.round()):
-        raise DataError(
-            f"{path}: column {options.timestamp_column!r} has fractions, so it is no order; "
-            "say --timestamp-unit s or ms, or make it whole"
-        )
-    scaled = timestamps * 1000 if unit == "s" else timestamps
-    return events.with_columns(scaled.round().cast(pl.Int64)), unit
-
-
-def _unit_of(path: str, median: float, column: str) -> TimestampUnit:
-    magnitude = abs(median)
-    if magnitude < 1e8:
-        return "order"
-    if magnitude < 1e11:
-        return "s"
-    if magnitude < 1e14:
-        return "ms"
-    raise DataError(
-        f"{path}: column {column!r} looks like micro- or nanoseconds; divide it to milliseconds, "
-        "or say --timestamp-unit"
-    )
 
 
 def _known_columns(options: PrepareOptions) -> set[str]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from files.atomic import replacing
 from index.catalogue import Catalogue
-from training.data_card import DataCard, Dropped, ItemsFileCard
+from training.data_card import CARD_FILE, DataCard, Dropped, ItemsFileCard
 from training.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset
 from training.errors import DataError
 from training.event_log import EventLog, open_event_log
@@ -21,8 +21,6 @@ from training.prepare_options import PrepareOptions
 from training.reading.sources import Paths
 from training.reading.table import Table
 from training.rejects import check_rejects, write_rejects
-
-CARD_FILE = "card.json"
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1.0}
 
@@ -35,19 +33,21 @@ def prepare(
     *,
     rejects: Path | None = None,
     check: bool = False,
+    now_ms: int | None = None,
 ) -> DataCard:
     """Turn an event log and optional items files into sequences and an item table in the directory `out`.
 
     Writes `sequences.parquet`, `items.parquet` and `card.json`, each atomically; with `check` none of them.
     The same events give the same files in whatever order their rows come. Items without events do not enter
     the catalogue: a row of the item table that was never trained cannot be ranked. `rejects`: a file for the
-    records that are left out. Raises DataError if the input cannot be used.
+    records that are left out. `now_ms`: the moment that times are judged by, by default that of the system's
+    clock. Raises DataError if the input cannot be used.
     """
     options = options or PrepareOptions()
     if rejects is not None:
         check_rejects(rejects)
     with ExitStack() as opened:
-        log = opened.enter_context(open_event_log(events, options, origins=rejects is not None))
+        log = opened.enter_context(open_event_log(events, options, now_ms, origins=rejects is not None))
         listed = opened.enter_context(open_items_file(items, options)) if items else None
         coded = _coded(log.events)
         core = _dense_core(coded, options)
@@ -57,7 +57,8 @@ def prepare(
                 "give a longer log or lower --min-events and --min-item-events"
             )
         dataset = _arranged(coded, core.kept, listed, log.timestamp_unit)
-        card = _card(dataset, log, core.dropped, _items_file_card(listed, coded, dataset.catalogue))
+        items_card = _items_file_card(listed, coded, dataset.catalogue)
+        card = _card(dataset, log, core.dropped, items_card, options)
         if not check:
             write_dataset(dataset, out)
             with replacing(out / CARD_FILE) as temporary:
@@ -180,7 +181,11 @@ def _catalogue(item_ids: pl.Series, popularity: npt.NDArray[np.int64], listed: I
 
 
 def _card(
-    dataset: Dataset, log: EventLog, dropped: list[Dropped], items_file: ItemsFileCard | None
+    dataset: Dataset,
+    log: EventLog,
+    dropped: list[Dropped],
+    items_file: ItemsFileCard | None,
+    options: PrepareOptions,
 ) -> DataCard:
     catalogue = dataset.catalogue
     users = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
@@ -190,6 +195,8 @@ def _card(
     return DataCard(
         events_files=log.table.files,
         rows=log.table.records,
+        options=options,
+        event_types=log.event_types,
         users=len(dataset),
         items=len(catalogue),
         events=len(dataset.items),
@@ -224,6 +231,8 @@ def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalog
         unread=listed.unread,
         without_events=len(known.difference(coded.item_ids)),
         unlisted=sum(item_id not in known for item_id in catalogue.item_ids),
+        odd_titles=listed.odd_titles,
+        category_forms=listed.category_forms,
         ignored_columns=listed.ignored_columns,
     )
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from files.ids import MISSING_WORDS
 from training.dataset import TimestampUnit
 from training.reading.quoting import Quote
 
@@ -23,10 +24,11 @@ class PrepareOptions(BaseModel):
     """
     user_column: str = "user_id"
     item_column: str = "item_id"
-    """Also the items file's id column."""
+    items_item_column: str | None = None
+    """The items file's id column; None: named as in the log."""
     timestamp_column: str = "timestamp"
     timestamp_unit: TimestampUnit | Literal["auto"] = "auto"
-    """auto: by the median's magnitude, below 10^8 an order, below 10^11 seconds, below 10^14 milliseconds."""
+    """auto: the unit in which most rows lie between 1995 and now; an order where they are below 10^8."""
     event_type_column: str = "event_type"
     event_types: tuple[str, ...] = ()
     """Keep only these types of events; empty: all."""
@@ -38,7 +40,9 @@ class PrepareOptions(BaseModel):
     title_column: str = "title"
     category_column: str = "category"
     category_separator: CategorySeparator = "auto"
-    """auto: `|` if any row holds one, else `,` if any row holds one, else one category a row."""
+    """auto: lists are read as such; in other text `|` if any row holds one, else `,`, else one a row."""
+    missing: tuple[str, ...] = MISSING_WORDS
+    """Words that stand for a missing id, timestamp, type, weight or category; the empty one always does."""
     min_events: int = Field(3, ge=3)
     """Users with fewer events are left out; leave-one-out needs three."""
     min_item_events: int = Field(1, ge=1)

@@ -63,7 +63,7 @@ def test_nothing_dropped_is_said(dimerec: Run, log: Path) -> None:
     ("arguments", "said"),
     [
         ((), "has no column 'user_id'"),
-        ((*COLUMNS, "--timestamp-column", "kind"), "kind is not a number of s or ms, nor an order"),
+        ((*COLUMNS, "--timestamp-column", "kind"), "kind is neither a number nor a date-time"),
         ((*COLUMNS, "--min-events", "4"), "no user has 4 events left"),
     ],
 )

@@ -1,5 +1,4 @@
 import gzip
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.data_card import DataCard
+from training.data_card import DataCard, read_card
 from training.dataset import Dataset, load_dataset
 from training.events import prepare
 from training.prepare_options import PrepareOptions
@@ -65,7 +64,7 @@ def test_events_become_sequences_oldest_first(tmp_path: Path) -> None:
     assert [drop.model_dump() for drop in card.dropped] == [
         {"reason": "user has fewer than 3 events", "events": 2, "users": 1, "items": None}
     ]
-    assert json.loads((tmp_path / "prepared" / "card.json").read_text()) == card.model_dump()
+    assert read_card(tmp_path / "prepared") == card
 
 
 def as_parquet(path: Path, frame: pl.DataFrame) -> None:
@@ -121,8 +120,11 @@ def test_the_unit_of_time_is_told_by_magnitude(
 
 
 def test_the_unit_of_time_can_be_given(tmp_path: Path) -> None:
-    log = write_csv(tmp_path / "log.csv", [("a", "x", 10), ("a", "y", 20), ("a", "z", 30)])
-    assert prepared(log, timestamp_unit="s")[1].timestamps.tolist() == [10_000, 20_000, 30_000]
+    log = write_csv(tmp_path / "log.csv", [("a", item, SECONDS + n) for n, item in enumerate("xyz")])
+    for unit, factor in (("s", 1000), ("order", 1), ("auto", 1000)):
+        card, dataset = prepared(log, timestamp_unit=unit)
+        assert dataset.timestamps.tolist() == [(SECONDS + n) * factor for n in range(3)]
+        assert card.options.timestamp_unit == unit
 
 
 def test_date_times_need_no_unit(tmp_path: Path) -> None:
@@ -151,7 +153,7 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
         ("a", "y", 10),
         ("a", "y", 10),
     ]
-    card, dataset = prepared(write_csv(tmp_path / "log.csv", rows))
+    card, dataset = prepared(write_csv(tmp_path / "log.csv", rows), timestamp_unit="order")
     assert sequences(dataset) == PREPARED
     assert dropped(card) == {
         "user_id is missing": 1,
@@ -160,7 +162,8 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
         "item_id is longer than 128 characters": 2,
         "user_id has control characters": 1,
         "item_id has control characters": 1,
-        "timestamp is not a number of s or ms, nor an order": 3,
+        "timestamp is missing": 2,
+        "timestamp is neither a number nor a date-time": 1,
         "timestamp is out of range": 1,
         "repeats an event (same user, item and timestamp)": 2,
         "user has fewer than 3 events": 2,
@@ -297,6 +300,8 @@ class TestItemsFile:
             "unread": [],
             "without_events": 1,
             "unlisted": 1,
+            "odd_titles": 0,
+            "category_forms": {"|": 1, "one a row": 6},
             "ignored_columns": ["year"],
         }
         assert (card.items_without_title, card.items_without_category, card.categories) == (1, 1, 2)

@@ -34,13 +34,13 @@ def refusal(path: Path, items: Path | None = None, **options: object) -> str:
         (HEADER, "no usable event: it has a header but no rows"),
         (
             b"user,item,timestamp\na,x,1\n",
-            "has no column 'user_id', only 'user', 'item', 'timestamp'; name.*--user-c",
+            "has no column 'user_id', 'item_id', only 'user', 'item', 'timestamp'; name.*--user.*, --item-c",
         ),
         (b"user_id,video,timestamp\na,x,1\n", "has no column 'item_id'.*--item-column"),
         (b"user_id,item_id\na,x\n", "has no column 'timestamp'.*--timestamp-column"),
         (
-            HEADER + b"a,x,2020-01-01\na,y,soon\n",
-            "in 2 of 2 rows timestamp is not a number of s or ms, nor an order; correct the column",
+            HEADER + b"a,x,2020/01/01\na,y,soon\na,z,\n",
+            "in 1 of 3 rows timestamp is missing; in 2 of 3 rows timestamp is neither a number nor a date",
         ),
         (HEADER + b",x,1\n,,2\n", "in 2 of 2 rows user_id is missing"),
         (HEADER + b"a,x,1\na,y,2\n", "no user has 3 events left after cleaning.*--min-events"),
@@ -58,11 +58,11 @@ def refusal(path: Path, items: Path | None = None, **options: object) -> str:
         ),
         (
             HEADER + b"a,x,1.7e15\na,y,1.7e15\na,z,1.7e15\n",
-            "'timestamp' looks like micro- or nanoseconds.*--timestamp-u",
+            "'timestamp' has been rounded to 10,000 s .*write it as int64",
         ),
         (
             HEADER + b"a,x,1.5\na,y,2\na,z,3\n",
-            "'timestamp' has fractions, so it is no order; say --timestamp-unit",
+            "'timestamp' has fractions, so it is no order; make it whole",
         ),
         (gzip.compress(HEADER + ROWS * 2000, mtime=0)[:60], "damaged gzip file"),
         (b"\x1f\x8b" + b"no gzip at all", "damaged gzip file"),
@@ -93,9 +93,13 @@ def test_no_file_and_a_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
-        ("user_id", [1.0, 2.0, 3.0], "'user_id' is Float64; it must hold strings or integers, cast it"),
+        ("user_id", [1.0, 2.0, 3.0], "'user_id' is Float64; an id is a string or an integer, .*astype"),
         ("item_id", [["x"], ["y"], ["z"]], r"'item_id' is List\(String\); it must hold strings or integers"),
-        ("timestamp", [[1], [2], [3]], r"'timestamp' is List\(Int64\); it must hold numbers, cast it"),
+        (
+            "timestamp",
+            [[1], [2], [3]],
+            r"'timestamp' is List\(Int64\); it must hold numbers or date-times, cast it",
+        ),
         ("timestamp", [True, False, True], "'timestamp' is Boolean; it must hold numbers"),
     ],
 )
@@ -132,7 +136,7 @@ def test_a_filter_that_leaves_nothing(tmp_path: Path) -> None:
         (
             b"id,title\nx,Ex\n",
             {},
-            "has no column 'item_id', only 'id', 'title'; name the right one with --item-column",
+            "has no column 'item_id', only 'id', 'title'; name the right one with --items-item-column",
         ),
         (b"item_id\nx\n", {"title_column": "name"}, "has no column 'name'.*--title-column"),
         (b"item_id\nx\n", {"category_column": "genres"}, "has no column 'genres'.*--category-column"),

@@ -26,7 +26,7 @@ from training.reading.quoting import Quote
 from training.reading.signatures import PARQUET
 from training.reading.sources import Paths, Source, explaining, explaining_scratch, find_sources
 from training.reading.text import open_text
-from training.tables import require_columns
+from training.tables import refuse_repeated, require_columns
 
 ORIGIN = "\x1forigin"
 """A column of every table: where a record stands, as a number. No file has columns of such names."""
@@ -143,6 +143,7 @@ def _open(source: Source, wanted: Wanted, separator: str | None, quote: Quote) -
         if text.head().lstrip().startswith(b"{"):
             return JsonLinesFile(text, wanted.lists)
         opened = DelimitedFile(text, wanted.columns, separator, quote)
+    refuse_repeated(opened.name, opened.names)
     require_columns(opened.name, opened.names, wanted.required)
     return opened
 
