@@ -30,7 +30,7 @@ from bundle.manifest import (
 )
 from index.catalogue import Catalogue
 from index.errors import IndexingError
-from index.faiss_index import FaissIndex, gpu_available
+from index.faiss_index import FaissIndex, gpu_available, require_faiss
 from index.vector_index import VectorIndex
 from index.vector_table import VectorTable
 from model.checkpoint import CheckpointError, load_checkpoint
@@ -113,8 +113,9 @@ def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
 
     On a CUDA device the index goes there too, where FAISS was built for it and the index is no graph (hnsw).
     Raises BundleRequestError for a device that is not there; BundleMissingError, BundleDamagedError or
-    BundleIncompatibleError, naming the file and the remedy.
+    BundleIncompatibleError, naming the file and the remedy; FaissMissingError.
     """
+    require_faiss()
     try:
         find_device(device)
     except ValueError as error:

@@ -1,5 +1,6 @@
 """`dimerec demo`: the whole path on public data, each stage the command that a user would give."""
 
+import asyncio
 from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -9,14 +10,15 @@ import typer
 from rich.console import Console
 
 import training.configs
-from bundle.read import current_version
+from bundle.read import current_version, verify
 from cli import evaluate, import_history, prepare, publish, serve, train
 from cli.log_options import DEFAULTS
+from index.faiss_index import require_faiss
+from service.errors import StartupError
+from service.history.redis import RedisHistory
 from service.settings import Settings, read_settings
 from training.dataset import SEQUENCES_FILE
-from training.movielens import fetch_movielens_100k
-
-_STAGES = 5
+from training.movielens import EVENTS_FILE, fetch_movielens_100k
 
 
 def command(
@@ -24,10 +26,19 @@ def command(
     host: Annotated[str, typer.Option(help="Address to serve on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8000,
     redis: Annotated[
-        str | None, typer.Option(metavar="URL", help="Keep histories there instead of in the process.")
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Keep histories there instead of in the process. [default: DIMEREC_REDIS_URL, if set]",
+        ),
     ] = None,
     prepare_only: Annotated[
-        bool, typer.Option("--prepare-only", help="Stop when the bundle is published.")
+        bool,
+        typer.Option(
+            "--prepare-only",
+            help="Stop when the bundle is published. For the first start of a service: does nothing where a "
+            "bundle is published already, and refuses a Redis with histories of something else.",
+        ),
     ] = False,
 ) -> None:
     """Fetch MovieLens-100K, prepare, train, evaluate, publish and serve it.
@@ -35,34 +46,46 @@ def command(
     Takes a few minutes on two cores; finished stages are not repeated, so a second call serves at once.
     (Data: GroupLens, for research use, not to be redistributed.)
     """
-    if not prepare_only:
-        # Now, not after minutes of training.
-        serve.bound_socket(read_settings(host=host, port=port, redis_url=redis)).close()
-    console = Console()
-    data, run, bundles = directory / "data", directory / "run", directory / "bundles"
+    require_faiss()
+    source, data, run, bundles = (directory / name for name in ("source", "data", "run", "bundles"))
+    settings = service_settings(bundles, redis, host, port)
+    version = current_version(bundles)
+    if prepare_only:
+        if version is not None:
+            verify(bundles, version)
+            typer.echo(f"{version} is published under {bundles}; there is nothing to do.")
+            return
+        _refuse_histories_of_something_else(settings, source)
+    else:
+        serve.bound_socket(settings).close()  # now, not after minutes of training
 
     def fetch_and_prepare() -> None:
-        events, items = fetch_movielens_100k(directory / "source")
+        events, items = fetch_movielens_100k(source)
         prepare.command(events=[events], items=[items], out=data)
 
     def learn() -> None:
         with as_file(files(training.configs) / "movielens-100k.toml") as config:
             train.command(data=data, out=run, config=config)
 
-    stage = _Stages(console)
+    def remember() -> None:
+        events, _ = fetch_movielens_100k(source)
+        import_history.import_log([events], redis, DEFAULTS)
+
+    console = Console()
+    in_redis = settings.redis_url is not None
+    stage = _Stages(console, 4 + in_redis + (not prepare_only))
     stage("Fetch and prepare MovieLens-100K", (data / SEQUENCES_FILE).exists(), fetch_and_prepare)
     report = run / "evaluation-test.json"
     stage("Train DimeRec", report.exists(), learn)
     stage("Evaluate on the test events", report.exists(), lambda: evaluate.command(run=run, data=data))
-    published = current_version(bundles) is not None
+    if in_redis:  # before publishing, so that a bundle means that nothing is missing
+        stage("Import the histories into Redis", False, remember)
+    published = version is not None
     stage("Publish the bundle", published, lambda: publish.command(run=run, data=data, root=bundles))
     if prepare_only:
         return
-    console.rule(f"{_STAGES}/{_STAGES} Serve")
-    if redis is not None:
-        import_history.import_log([directory / "source" / "movielens-100k-events.csv"], redis, DEFAULTS)
-    _explain(console, host, port)
-    serve.run(service_settings(bundles, redis, host, port), history=None if redis else data)
+    stage("Serve", False, lambda: _explain(console, host, port))
+    serve.run(settings, history=None if in_redis else data)
 
 
 def service_settings(bundles: Path, redis: str | None, host: str, port: int) -> Settings:
@@ -73,16 +96,39 @@ def service_settings(bundles: Path, redis: str | None, host: str, port: int) -> 
     return settings.model_copy(update={"console_writes": True})
 
 
+def _refuse_histories_of_something_else(settings: Settings, source: Path) -> None:
+    """Raise StartupError if Redis has users and this directory has not begun to put them there.
+
+    A service of another log that lost its bundles would otherwise come back with films for its users.
+    """
+    if settings.redis_url is None or (source / EVENTS_FILE).exists():
+        return
+    store = RedisHistory.from_url(settings.redis_url.get_secret_value())
+
+    async def known_users() -> list[str]:
+        try:
+            return await store.users(1)
+        finally:
+            await store.close()
+
+    if asyncio.run(known_users()):
+        raise StartupError(
+            "Redis has histories, but no bundle is published and no demo was begun here: "
+            "publish the bundle that belongs to them, or empty Redis for a demo"
+        )
+
+
 class _Stages:
     """Runs the stages in turn, each under its heading, leaving out those that are done."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, count: int) -> None:
         self._console = console
+        self._count = count
         self._number = 0
 
     def __call__(self, title: str, done: bool, run: Callable[[], None]) -> None:
         self._number += 1
-        self._console.rule(f"{self._number}/{_STAGES} {title}{' (done before)' if done else ''}")
+        self._console.rule(f"{self._number}/{self._count} {title}{' (done before)' if done else ''}")
         if not done:
             run()
 

@@ -5,7 +5,8 @@ IndexingError
 ├── IndexFileError       an index file that is missing, damaged or not the one expected
 ├── CatalogueError       an item table that is missing, damaged or inconsistent
 ├── QueryError           a retrieval query outside its bounds
-└── GpuUnavailableError  a GPU index was asked for where none can be made
+├── GpuUnavailableError  a GPU index was asked for where none can be made
+└── FaissMissingError    FAISS cannot be imported: the extra that brings it is not installed
 """
 
 from files.errors import DimeRecError
@@ -33,3 +34,7 @@ class QueryError(IndexingError):
 
 class GpuUnavailableError(IndexingError):
     """A GPU index was asked for where none can be made."""
+
+
+class FaissMissingError(IndexingError):
+    """FAISS cannot be imported, as where the extra that brings it is not installed."""

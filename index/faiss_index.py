@@ -6,29 +6,40 @@ after its seal was checked, from the very bytes that were checked.
 """
 
 import hashlib
+import logging
 import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
-import faiss
 import numpy as np
 
 from files.atomic import replacing
 from index import tuning
-from index.errors import GpuUnavailableError, IndexFileError, VectorError
+from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError, VectorError
 from index.tuning import IndexKind
 from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors
 from index.vector_table import VectorTable
 
-_KINDS: dict[type, IndexKind] = {
-    faiss.IndexFlatIP: "flat",
-    faiss.IndexHNSWFlat: "hnsw",
-    faiss.IndexIVFFlat: "ivf",
-}
+_KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf"}
 _SEAL = b"dimerec-index-1\n"
 _SEAL_SIZE = len(_SEAL) + hashlib.sha256().digest_size
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every build that it tries
+
+
+def require_faiss() -> Any:
+    """The FAISS module, imported at the first need; called early, too, by what works for long before it.
+
+    Raises :class:`FaissMissingError` where it cannot be imported: no extra is installed, or one is damaged.
+    """
+    try:
+        import faiss
+    except ImportError as error:
+        raise FaissMissingError(
+            f"FAISS cannot be imported ({error}): pip install 'dimerec-serve[cpu]', or [gpu] for a GPU"
+        ) from error
+    return faiss
 
 
 class FaissIndex:
@@ -73,12 +84,12 @@ class FaissIndex:
         return Hits(cosines, rows)
 
     def _parameters(self, eligible: Eligible) -> Any:
-        library: Any = faiss  # its stubs do not know what its Python layer adds
-        selector = library.IDSelectorBitmap(eligible.bitmap)
+        faiss = require_faiss()
+        selector = faiss.IDSelectorBitmap(eligible.bitmap)
         if self.kind == "flat":
-            return library.SearchParameters(sel=selector)
-        nprobe = library.downcast_index(self._searcher.index).nprobe
-        return library.SearchParametersIVF(sel=selector, nprobe=nprobe)
+            return faiss.SearchParameters(sel=selector)
+        nprobe = faiss.downcast_index(self._searcher.index).nprobe
+        return faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
 
     def on_gpu(self, device: int = 0) -> "FaissIndex":
         """Return the same index on a GPU (``flat`` and ``ivf``; at most 2,048 hits a query there).
@@ -92,13 +103,14 @@ class FaissIndex:
             )
         if self.kind == "hnsw":
             raise GpuUnavailableError("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
+        faiss = require_faiss()
         resources = faiss.StandardGpuResources()
         searcher = faiss.index_cpu_to_gpu(resources, device, self._searcher)
         return FaissIndex(searcher, self.kind, self.table, one_at_a_time=True)
 
     def save(self, path: Path) -> None:
         """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""
-        content = faiss.serialize_index(self._searcher).data
+        content = require_faiss().serialize_index(self._searcher).data
         with replacing(path) as temporary, temporary.open("wb") as file:
             file.write(content)
             file.write(_SEAL + hashlib.sha256(content).digest())
@@ -129,6 +141,7 @@ def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") ->
     ``flat`` is exact. The same vectors give the same ``flat`` and ``ivf`` index; ``hnsw`` is linked by
     several threads at once, so that two builds may differ in a hit at the margin.
     """
+    faiss = require_faiss()
     vectors = checked_unit_vectors(vectors, "vectors")
     if not len(vectors):
         raise VectorError("an index needs at least one vector")
@@ -148,10 +161,12 @@ def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") ->
 
 def gpu_available() -> bool:
     """Return whether FAISS was built for CUDA and sees a GPU."""
+    faiss = require_faiss()
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
 def _empty_hnsw(dim: int) -> Any:
+    faiss = require_faiss()
     index = faiss.IndexHNSWFlat(dim, tuning.HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction = tuning.HNSW_BUILD_DEPTH
     index.hnsw.efSearch = tuning.HNSW_SEARCH_DEPTH
@@ -159,6 +174,7 @@ def _empty_hnsw(dim: int) -> Any:
 
 
 def _trained_ivf(vectors: Vectors) -> Any:
+    faiss = require_faiss()
     dim = vectors.shape[1]
     cells = tuning.ivf_cells(len(vectors))
     centres = faiss.IndexFlatIP(dim)
@@ -186,7 +202,7 @@ def _read(path: Path) -> Any:
     if seal != _SEAL + hashlib.sha256(body.data).digest():
         raise IndexFileError(f"{path.name} is damaged (its checksum differs): build the index again")
     try:
-        return faiss.deserialize_index(body)
+        return require_faiss().deserialize_index(body)
     except RuntimeError as error:
         raise IndexFileError(
             f"{path.name} is no index that this FAISS can read: build the index again"
@@ -195,6 +211,7 @@ def _read(path: Path) -> Any:
 
 def _kind_of(path: Path, searcher: Any) -> IndexKind:
     """Return the kind of a loaded index, once it is known to be one that :func:`build_index` makes."""
+    faiss = require_faiss()
     if not isinstance(searcher, faiss.IndexIDMap2):
         raise IndexFileError(f"{path.name} does not carry rows as ids: build the index again")
     if searcher.metric_type != faiss.METRIC_INNER_PRODUCT:
@@ -203,9 +220,9 @@ def _kind_of(path: Path, searcher: Any) -> IndexKind:
         raise IndexFileError(
             f"{path.name} does not hold the rows 1 … {searcher.ntotal}: build the index again"
         )
-    storage = type(faiss.downcast_index(searcher.index))
+    storage = type(faiss.downcast_index(searcher.index)).__name__
     if storage not in _KINDS:
-        raise IndexFileError(f"{path.name} holds a {storage.__name__}: build the kind flat, hnsw or ivf")
+        raise IndexFileError(f"{path.name} holds a {storage}: build the kind flat, hnsw or ivf")
     return _KINDS[storage]
 
 
@@ -215,6 +232,7 @@ def _table_of(searcher: Any, kind: IndexKind) -> VectorTable:
     ``flat`` and ``hnsw`` keep them in one block that is looked at in place. ``ivf`` scatters them over its
     cells: a copy.
     """
+    faiss = require_faiss()
     storage: Any = faiss.downcast_index(searcher.index)
     if kind == "ivf":
         return VectorTable(storage.reconstruct_n(0, storage.ntotal))

@@ -19,6 +19,9 @@ import polars as pl
 from files.atomic import replacing
 from training.errors import DownloadError
 
+EVENTS_FILE = "movielens-100k-events.csv"
+ITEMS_FILE = "movielens-100k-items.csv"
+
 _REQUIREMENT = "recbole==1.2.1"
 _WHEEL = "recbole-1.2.1-py3-none-any.whl"
 _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -35,7 +38,7 @@ def fetch_movielens_100k(cache: Path) -> tuple[Path, Path]:
     (with the year), `category` (genres separated by `|`), `year`. Raises DownloadError where the wheel cannot
     be had or is not the one expected.
     """
-    events, items = cache / "movielens-100k-events.csv", cache / "movielens-100k-items.csv"
+    events, items = cache / EVENTS_FILE, cache / ITEMS_FILE
     if events.exists() and items.exists():
         return events, items
     cache.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 from bundle.errors import BundleError
 from bundle.read import current_version, verify
 from bundle.write import publish
-from index.faiss_index import build_index
+from index.faiss_index import build_index, require_faiss
 from index.tuning import IndexKind
 from model.checkpoint import load_checkpoint
 from training import repeats
@@ -36,8 +36,9 @@ def publish_run(
     fitted on validation. `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
     QualityError beyond the margin, ConfigError if the run was trained on other data, BundleError as
-    `bundle.write.publish` does.
+    `bundle.write.publish` does, FaissMissingError.
     """
+    require_faiss()
     config = read_run_config(run)
     if config.data_fingerprint != dataset.fingerprint:
         raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
