@@ -22,7 +22,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 outside := .quality/rectools-env
 ours := files model index bundle training service cli benchmarks
 
-.PHONY: help install demo stop test quick format lint types load quality outside training-speed training-memory clean
+.PHONY: help install demo stop test quick format lint types containers load quality outside training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -83,6 +83,9 @@ lint: $(everything) ## style
 types: $(everything) ## mypy, strict
 	$(bin)/mypy $(addprefix -p ,$(ours))
 	$(bin)/mypy docker
+
+containers: ## build the image, bring Compose up from nothing, try what docs/operations.md says (minutes)
+	$(PYTHON) docker/containers.py
 
 load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is running
 	$(bin)/locust -f benchmarks/locustfile.py --config benchmarks/locust.conf --host http://127.0.0.1:$(PORT)

@@ -126,6 +126,6 @@ def main(arguments: list[str]) -> str:
 
 if __name__ == "__main__":
     try:
-        print(main(sys.argv[1:]))  # noqa: T201 - a script
+        print(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit("\nInterrupted. What was started goes on in the background; `make stop` ends it.")

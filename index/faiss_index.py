@@ -25,6 +25,7 @@ from index.vector_table import VectorTable
 _KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf"}
 _SEAL = b"dimerec-index-1\n"
 _SEAL_SIZE = len(_SEAL) + hashlib.sha256().digest_size
+
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every build that it tries
 
 

@@ -18,8 +18,7 @@ REPOSITORY = Path(__file__).parents[2]
 COMPOSE = REPOSITORY / "docker-compose.yml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
 SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
-OURS = [name for name, service in SERVICES.items() if service["image"] == "dimerec-serve"]
-ONCE = [name for name, service in SERVICES.items() if service.get("profiles") == ["train"]]
+OURS = [name for name, service in SERVICES.items() if service["image"] == "${IMAGE:-dimerec-serve}"]
 
 
 def volumes(name: str) -> dict[str, str]:
@@ -34,8 +33,9 @@ def test_it_follows_the_compose_specification() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_plain_up_starts_the_service_and_redis() -> None:
-    assert set(SERVICES) - set(ONCE) == {"service", "redis"}
+def test_plain_up_starts_all_there_is() -> None:
+    assert [name for name, service in SERVICES.items() if "profiles" in service] == []
+    assert set(SERVICES) == {"service", "redis", "train"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -73,11 +73,11 @@ def test_redis_reaches_nobody_outside() -> None:
     assert DOCUMENT["networks"]["histories"]["internal"] is True
 
 
-def test_the_service_waits_for_redis_and_for_a_bundle_under_way() -> None:
-    waits = SERVICES["service"]["depends_on"]
-    assert waits["redis"]["condition"] == "service_healthy"
+def test_the_service_waits_for_histories_and_a_bundle() -> None:
+    healthy, done = {"condition": "service_healthy"}, {"condition": "service_completed_successfully"}
+    assert SERVICES["service"]["depends_on"] == {"redis": healthy, "train": done}
+    assert SERVICES["train"]["depends_on"] == {"redis": healthy}
     assert "healthcheck" in SERVICES["redis"]
-    assert waits["train"] == {"condition": "service_completed_successfully", "required": False}
 
 
 @pytest.mark.parametrize("name", ["service", "redis"])
@@ -87,10 +87,9 @@ def test_what_serves_comes_back_by_itself_and_may_finish(name: str) -> None:
     assert name != "service" or grace_s > Settings.model_fields["shutdown_grace_s"].default
 
 
-@pytest.mark.parametrize("name", ONCE)
-def test_what_runs_once_is_not_restarted_and_has_no_probe(name: str) -> None:
-    assert SERVICES[name]["restart"] == "no"
-    assert SERVICES[name]["healthcheck"] == {"disable": True}
+def test_what_runs_once_is_not_restarted_and_has_no_probe() -> None:
+    assert SERVICES["train"]["restart"] == "no"
+    assert SERVICES["train"]["healthcheck"] == {"disable": True}
 
 
 def test_the_service_finds_the_bundle_where_training_puts_it() -> None:
@@ -103,7 +102,11 @@ def test_every_variable_of_ours_is_a_setting() -> None:
     for name in OURS:
         given = SERVICES[name].get("environment", {})
         assert set(given) <= known, name
-    assert SERVICES["service"]["environment"]["DIMEREC_REDIS_URL"] == "redis://redis:6379/0"
+        assert given["DIMEREC_REDIS_URL"] == "redis://redis:6379/0"
+
+
+def test_the_console_can_list_users_unless_the_operator_forbids_it() -> None:
+    assert SERVICES["service"]["environment"]["DIMEREC_LIST_USERS"] == "${DIMEREC_LIST_USERS:-true}"
 
 
 @pytest.mark.parametrize("name", OURS)

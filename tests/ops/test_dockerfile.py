@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
@@ -86,6 +87,21 @@ def test_it_installs_with_the_script_that_make_installs_with() -> None:
     (install,) = [run for run in values("RUN") if "install.sh" in run]
     assert 'docker/install.sh /opt/dimerec ".[${EXTRA}]"' in install
     assert "docker/install.sh .venv" in (REPOSITORY / "Makefile").read_text()
+    assert "&& docker/trim.sh /opt/dimerec" in install
+    assert install.endswith("dimerec demo --help > /dev/null")  # imports what is left
+
+
+def test_trimming_removes_tests_and_headers_and_nothing_that_runs(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path)], check=True)
+    (packages,) = tmp_path.glob("lib/python3*/site-packages")
+    kept = ["torch/testing/x.py", "torch/bin/torch_shm_manager", "jinja2/tests.py", "pyarrow/lib.so"]
+    gone = ["torch/test/x", "torch/include/x.h", "torch/bin/test_api", "scipy/stats/tests/x.py"]
+    for name in [*kept, *gone]:
+        (packages / name).parent.mkdir(parents=True, exist_ok=True)
+        (packages / name).touch()
+    subprocess.run(["sh", "docker/trim.sh", str(tmp_path)], cwd=REPOSITORY, check=True)
+    left = {str(path.relative_to(packages)) for path in packages.rglob("*") if path.is_file()}
+    assert left == set(kept)
 
 
 def test_what_is_copied_exists() -> None:
@@ -109,6 +125,7 @@ def test_what_pip_reads_is_in_the_build() -> None:
         "constraints.txt",
         "docker/install.sh",
         "docker/ready.py",
+        "docker/trim.sh",
     }
     assert packed | read <= context()
 
@@ -126,7 +143,7 @@ def test_its_variables_are_settings() -> None:
     assert variables["DIMEREC_BUNDLE"] in " ".join(values("RUN"))  # made there, owned by the user
 
 
-@pytest.mark.parametrize("script", ["docker/install.sh", "tests/provide.sh", ".ci/run"])
+@pytest.mark.parametrize("script", ["docker/install.sh", "docker/trim.sh", "tests/provide.sh", ".ci/run"])
 def test_scripts_are_shell(script: str) -> None:
     path = REPOSITORY / script
     shell = "bash" if "bash" in path.read_text().splitlines()[0] else "sh"

@@ -1,6 +1,8 @@
 """The Makefile says what it has, and CI runs what a developer runs."""
 
+import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -45,10 +47,31 @@ def test_demo_is_given_what_the_caller_chose() -> None:
     )
 
 
-def test_ci_runs_make_test_and_nothing_else() -> None:
-    lines = (REPOSITORY / ".ci" / "run").read_text().splitlines()
-    commands = [line for line in lines if line and not line.startswith("#")]
-    assert commands == ["set -euo pipefail", 'cd "$(dirname "$0")/.."', "exec make test"]
+@pytest.mark.parametrize("engine", ["answers", "is silent", "is not installed"])
+def test_ci_runs_make_test_and_the_containers_where_an_engine_answers(engine: str, tmp_path: Path) -> None:
+    for name, script in {"make": 'echo "make $*"', "docker": f'[ "{engine}" = answers ]'}.items():
+        if name == "make" or engine != "is not installed":
+            (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / name).chmod(0o755)
+    for name in ("bash", "dirname"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    ran = subprocess.run(
+        ["bash", ".ci/run"],
+        cwd=REPOSITORY,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = "make containers" if engine == "answers" else "containers: skipped, no container engine answers"
+    assert ran.stdout.splitlines() == ["make test", last]
+
+
+def test_a_failure_of_the_tests_is_a_failure_of_ci(tmp_path: Path) -> None:
+    (tmp_path / "make").write_text("#!/bin/sh\nexit 7\n")
+    (tmp_path / "make").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    assert subprocess.run(["bash", ".ci/run"], cwd=REPOSITORY, env=environment, check=False).returncode == 7
 
 
 def test_the_tests_are_the_last_thing_that_make_test_runs() -> None:
