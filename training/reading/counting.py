@@ -19,7 +19,7 @@ class Counter:
         """Count the line feeds of the next chunk."""
         pieces = chunk.split(b'"')
         self.lines += chunk.count(b"\n")
-        self.quoted += sum(piece.count(b"\n") for piece in pieces[self._between :: 2])
+        self.quoted += b"".join(pieces[self._between :: 2]).count(b"\n")
         self._between ^= len(pieces) % 2 == 0
         self._last = chunk[-1:] or self._last
 

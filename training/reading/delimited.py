@@ -33,6 +33,8 @@ class Layout:
     quoting: Quoting
     names: tuple[str, ...]
     """Columns, as the header has them."""
+    doubtful: bool = False
+    """Quotes are literal because one is misplaced, not because somebody said so."""
 
 
 class _Block(NamedTuple):
@@ -126,7 +128,7 @@ class _Picker:
     def __init__(self, layout: Layout, wanted: Sequence[str]) -> None:
         self._width = len(layout.names)
         self._wanted = [layout.names.index(column) for column in wanted]
-        self._literal = layout.quoting == "none"
+        self._doubtful = layout.doubtful
         spare = [at for at in range(self._width) if at not in self._wanted]
         self._spare_end = spare[-1] + 1 if spare and spare[-1] - spare[0] == len(spare) - 1 else None
 
@@ -152,8 +154,7 @@ class _Picker:
         for at in self._wanted:
             moved = excess if self._spare_end is not None and at >= self._spare_end else 0
             fields.append(np.where(unread | (at >= counts), -1, block.first + at + moved))
-        faults = pa.array(np.where(blank, BLANK, TOO_LONG).astype(object), pa.string(), mask=~unread)
-        return faults, fields
+        return _faults(blank, too_long), fields
 
     def _blank(self, block: _Block, counts: Places) -> npt.NDArray[np.bool]:
         starts, stops = block.starts[block.first], block.stops[block.first]
@@ -178,10 +179,18 @@ class _Picker:
         starts, stops = block.starts[block.first[longer]], block.stops[block.last[longer]]
         returns = np.flatnonzero(block.data == RETURN)
         torn: npt.NDArray[np.bool] = np.searchsorted(returns, starts) < np.searchsorted(returns, stops)
-        if self._literal:
+        if self._doubtful:
             opened = np.concatenate([[0], np.cumsum(block.data[block.starts] == QUOTE)])
             torn |= opened[block.last[longer] + 1] > opened[block.first[longer]]
         return torn
+
+
+def _faults(blank: npt.NDArray[np.bool], too_long: npt.NDArray[np.bool]) -> pa.Array:
+    if not (blank.any() or too_long.any()):
+        return pa.nulls(len(blank), pa.string())
+    faults = np.full(len(blank), None, object)
+    faults[blank], faults[too_long] = BLANK, TOO_LONG
+    return pa.array(faults, pa.string())
 
 
 def _span(block: _Block, fields: Places) -> tuple[Places, Places]:

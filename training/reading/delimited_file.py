@@ -41,7 +41,8 @@ class DelimitedFile:
         if quoting == "double":
             blank_lines, header = _header(head, guess.separator, quoting)
         self._header_line = blank_lines + 1
-        self._layout = Layout(guess.separator, quoting, tuple(header))
+        doubtful = quote == "auto" and quoting == "none" and self._quotes.present
+        self._layout = Layout(guess.separator, quoting, tuple(header), doubtful)
         self._ragged = Ragged()
 
     @property
@@ -68,7 +69,7 @@ class DelimitedFile:
     @property
     def misquoted(self) -> int | None:
         """The line of the quote for which all quotes are taken literally; None if there is none."""
-        return self._quotes.misplaced if self._layout.quoting == "none" else None
+        return self._quotes.misplaced if self._layout.doubtful else None
 
     def card(self) -> FileCard:
         """Its layout, and its records by a count of its own."""

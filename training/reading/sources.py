@@ -45,9 +45,10 @@ def find_sources(paths: Paths, scratch: Path) -> list[Source]:
     for path in found:
         with explaining(str(path)):
             status = path.stat()
-        earlier = seen.setdefault((status.st_dev, status.st_ino), path)
-        if earlier is not path:
-            raise DataError(f"{path} is named twice (as {earlier} too); name each file once")
+        file = (status.st_dev, status.st_ino)
+        if file in seen:
+            raise DataError(f"{path} is named twice (as {seen[file]} too); name each file once")
+        seen[file] = path
     return [Source(str(path), _readable(path, scratch / f"pipe-{at}")) for at, path in enumerate(found)]
 
 
