@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
+from files.clock import TICKS_PER_SECOND
 from files.ids import fault
 from training.data_card import DataCard
 from training.dataset import Dataset, load_dataset
@@ -47,7 +48,8 @@ hostile = st.text(
 ids = st.one_of(
     st.sampled_from(["7", "007", "u1", "ü", "a b", "null and void", "=1", "-", "#1", '7"', '"']),
     st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=5),
-).filter(lambda text: fault(text) is None and not re.fullmatch(r"[+-]?\d+\.0*", text))
+).filter(lambda text: fault(text) is None and not re.fullmatch(r"[+-]?\d+(\.\d*|\.?\d*[eE]\+\d+)", text))
+
 
 Event = tuple[str, str, int]
 
@@ -87,6 +89,7 @@ class Way:
     encoding: str
     compression: str | None
     unit: str
+    """Of numbers; T and blank: date-times, with that before the hour."""
     offset: int
     """Of date-times, in minutes."""
     title_at: int
@@ -102,7 +105,7 @@ ways = st.builds(
     end=st.sampled_from(["\n", "\r\n"]),
     encoding=st.sampled_from(list(MARKS)),
     compression=st.sampled_from([None, "gzip", "zstd"]),
-    unit=st.sampled_from(["s", "ms"]),
+    unit=st.sampled_from(["s", "ms", "us", "ns", "T", " "]),
     offset=st.integers(-14 * 60, 14 * 60),
     title_at=st.integers(0, 3),
     cut=st.booleans(),
@@ -110,13 +113,19 @@ ways = st.builds(
 )
 
 
+def written_time(second: int, way: Way) -> int | str:
+    if way.unit in TICKS_PER_SECOND:
+        return second * TICKS_PER_SECOND[way.unit]
+    zone = timezone(timedelta(minutes=way.offset))
+    return datetime.fromtimestamp(second, UTC).astimezone(zone).isoformat(way.unit)
+
+
 def columns_of(log: Log, way: Way) -> dict[str, list[Any]]:
     users, items, seconds = (list(column) for column in zip(*log.events, strict=True))
-    factor = {"s": 1, "ms": 1000}[way.unit]
     columns: list[tuple[str, list[Any]]] = [
         ("user_id", users),
         ("item_id", items),
-        ("timestamp", [second * factor for second in seconds]),
+        ("timestamp", [written_time(second, way) for second in seconds]),
     ]
     columns.insert(way.title_at, ("title", log.titles))
     return dict(columns)
@@ -163,11 +172,10 @@ def write_text(log: Log, way: Way, path: Path) -> int:
 def write_parquet(log: Log, way: Way, path: Path) -> int:
     columns = columns_of(log, way)
     table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    if way.unit == "ms":
+    if way.unit not in TICKS_PER_SECOND:
         sign, minutes = "-" if way.offset < 0 else "+", abs(way.offset)
-        kind = pa.timestamp("us", f"{sign}{minutes // 60:02}:{minutes % 60:02}")
-        zone = timezone(timedelta(minutes=way.offset))
-        instants = [datetime.fromtimestamp(time, UTC).astimezone(zone) for _, _, time in log.events]
+        kind = pa.timestamp("s" if way.cut else "ns", f"{sign}{minutes // 60:02}:{minutes % 60:02}")
+        instants = [datetime.fromtimestamp(time, UTC) for _, _, time in log.events]
         place = table.schema.get_field_index("timestamp")
         table = table.set_column(place, "timestamp", pa.array(instants, kind))
     pq.write_table(table, path, compression="zstd" if way.compression else "none")

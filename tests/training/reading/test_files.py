@@ -422,7 +422,7 @@ class TestQuotes:
         log = written(tmp_path / "log", re.sub(r"([^,\n]+)", r'"\1"', TEXT).replace(",", "\t"))
         card = card_of(log)
         assert (card.events, card.events_files[0].quote) == (3, "double")
-        assert "has no column 'user_id', only '\"user_id\"'" in refusal(log, quote="none")
+        assert "has no column 'user_id', 'item_id', 'timestamp', only" in refusal(log, quote="none")
 
     def test_around_ids_are_not_taken_literally_without_being_told(self, tmp_path: Path) -> None:
         log = written(tmp_path / "log", f'{HEADER},title\n"a",x,1,7" vinyl\n"a",y,2,\n"a",z,3,\n')
@@ -514,7 +514,7 @@ class TestAccount:
         assert {drop.reason: drop.events for drop in card.dropped} == {
             "is a blank line": 3,
             "user_id is missing": 1,
-            "timestamp is not a number of s or ms, nor an order": 1,
+            "timestamp is neither a number nor a date-time": 1,
             "repeats an event (same user, item and timestamp)": 1,
             "user has fewer than 3 events": 2,
         }
@@ -539,7 +539,7 @@ class TestAccount:
             ("log", 13): "c,x,1,c",
             ("items", 3): "x",
         }
-        assert found["log", 9][0] == "timestamp is not a number of s or ms, nor an order"
+        assert found["log", 9][0] == "timestamp is neither a number nor a date-time"
         assert found["log", 10][0] == "user has fewer than 3 events"
         assert found["items", 3][0] == "repeats the id of another row"
 
