@@ -100,9 +100,8 @@ def open_console(browser: Browser) -> Iterator[Open]:
             "request",
             lambda request: None if request.url.startswith(server.url) else troubles.append(request.url),
         )
-        page.goto(
-            f"{server.url}/#{urlencode({'user': user, **settings})}" if user or settings else server.url
-        )
+        chosen = f"#{urlencode({'user': user, **settings})}" if user or settings else ""
+        page.goto(f"{server.url}/{chosen}")
         return page
 
     expect.set_options(timeout=PATIENCE_MS)

@@ -1,7 +1,7 @@
 """What is chosen in the console stands in its address, is shared and gone back to; what a failure leaves."""
 
 import json
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -279,25 +279,3 @@ def test_users_that_cannot_be_listed_are_told(server: Running, open_console: Ope
     )
     page.reload()
     expect(page.locator("#picker-note")).to_have_text("Users cannot be listed. Down. come back")
-
-
-@pytest.mark.parametrize("opened", ["/shorts", "/shorts/"])
-def test_under_a_prefix_everything_stays_under_it(serve: Serve, open_console: Open, opened: str) -> None:
-    server = serve(root_path="/shorts", console_writes=True)
-    user = "a/b ü?#%2F/history"
-    server.watch(user, "1005", "1017")
-    page = open_console(server)
-    urls: list[str] = []
-    page.on("request", lambda request: urls.append(request.url))
-    page.goto("about:blank")
-    page.goto(f"{server.url}{opened}#{urlencode({'user': user, 'k': 5})}")
-    page.locator(".item").first.wait_for()
-    assert len(shown(page)) == 5
-    settle(page, lambda: page.locator(".watch").first.click())
-    expect(page.locator("#history-count")).to_have_text("3 events")
-    settle(page, lambda: page.locator("#history .undo").click())
-    expect(page.locator("#history-count")).to_have_text("2 events")
-    assert len(urls) > 10
-    asked_for = {url.partition("#")[0] for url in urls} - {"about:blank", f"{server.url}{opened}"}
-    assert [url for url in asked_for if not url.startswith(f"{server.url}/shorts/")] == []
-    expect(page.locator("#curl")).to_contain_text(f"{server.url}/shorts/recommend")

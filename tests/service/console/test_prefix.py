@@ -27,6 +27,8 @@ def test_it_works_under_a_prefix_and_asks_for_nothing_outside_of_it(
         assert f"{url}/recommend" in shell_words(page.locator("#curl").inner_text())
         settle(page, lambda: page.get_by_role("button", name="Watch").first.click())
         expect(page.locator("#history-count")).to_have_text("3 events")
+        settle(page, lambda: page.locator("#history .undo").click())
+        expect(page.locator("#history-count")).to_have_text("2 events")
 
 
 def test_the_prefix_without_its_slash_leads_to_it(serve: Serve, open_console: Open) -> None:
