@@ -153,6 +153,7 @@ class _Asked:
             interest_mode=engine.defaults.interest_mode,
             steps=engine.defaults.steps,
             seed=engine.seed_for(*derived) if self._seed is None else self._seed,
+            explain=False,
         )
 
 

@@ -87,13 +87,18 @@ class Catalogue:
         code = self._code_of.get(category)
         return _NO_ROWS if code is None else self._rows_by_code[code]
 
-    def category_matrix(self, rows: Rows) -> NDArray[np.float32]:
-        """Return which categories ``rows`` have: 0 or 1, (len(rows), categories that occur among them)."""
+    def category_codes(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Return the categories of ``rows`` as pairs: a position in ``rows``, and one in `category_names`."""
         lines = rows - 1
         counts = self._offsets[lines + 1] - self._offsets[lines]
         owners = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        present, columns = np.unique(self._codes[self._offsets[lines][owners] + within], return_inverse=True)
+        return owners, self._codes[self._offsets[lines][owners] + within]
+
+    def category_matrix(self, rows: Rows) -> NDArray[np.float32]:
+        """Return which categories ``rows`` have: 0 or 1, (len(rows), categories that occur among them)."""
+        owners, codes = self.category_codes(rows)
+        present, columns = np.unique(codes, return_inverse=True)
         matrix = np.zeros((len(rows), len(present)), dtype=np.float32)
         matrix[owners, columns] = 1.0
         return matrix

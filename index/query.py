@@ -80,10 +80,12 @@ class Retrieval:
     """The answer to one query.
 
     ``candidates``: in the order of choice, by descending score (then ascending row) where diversity is 0;
-    ``interest_weights`` (interests,): each interest's part in the candidates' scores; sums to 1.
+    ``shares`` (interests, candidates): each interest's part in each candidate's score;
+    ``interest_weights`` (interests,): its part in all of them; sums to 1.
     """
 
     candidates: list[Candidate]
+    shares: Vectors
     interest_weights: NDArray[np.float32]
 
 

@@ -109,7 +109,8 @@ class Retriever:
             if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < LEAST_SCORE:
                 merged, chosen = _best(query, scored._replace(cosines=scored.cosines.astype(np.float64)))
         if not scored.cosines.size or not len(chosen):
-            return Retrieval([], np.full(interests, 1 / interests, dtype=np.float32))
+            none = np.empty((interests, 0), dtype=np.float32)
+            return Retrieval([], none, np.full(interests, 1 / interests, dtype=np.float32))
         rows = chosen + 1 if scored.rows is None else scored.rows[chosen]
         if query.diversity:
             categories = self._catalogue.category_matrix(rows)
@@ -120,7 +121,7 @@ class Retriever:
         candidates = [Candidate(*found) for found in zip(*columns, strict=True)]
         total = shares.sum()
         weights = shares.sum(axis=1) / total if total > 0 else np.full(interests, 1 / interests)
-        return Retrieval(candidates, weights.astype(np.float32))
+        return Retrieval(candidates, shares.astype(np.float32, copy=False), weights.astype(np.float32))
 
 
 def _best(query: Query, scored: _Scored) -> tuple[Merged, Rows]:

@@ -5,10 +5,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from bundle.manifest import InterestMode
+from service.explain import InterestKind
 
 
 class _Answer(BaseModel):
     model_config = ConfigDict(frozen=True)
+
+
+class WatchedItem(_Answer):
+    """One item of the user's history."""
+
+    item_id: str = Field(examples=["50"])
+    title: str | None = Field(examples=["Star Wars (1977)"])
 
 
 class RecommendedItem(_Answer):
@@ -17,17 +25,27 @@ class RecommendedItem(_Answer):
     item_id: str = Field(examples=["204"])
     score: float = Field(description="share of the user's interest, or of all events", examples=[0.041])
     interest: int | None = Field(
-        description="place in `interests` of the one that brought it; null for popularity", examples=[2]
+        description="index in `interests` of the one that brought it; null for popularity", examples=[2]
+    )
+    because: list[WatchedItem] | None = Field(
+        description="up to three items of the user's history nearest to that interest, nearest first; empty"
+        " for popularity, null without `explain`"
     )
     categories: list[str] = Field(examples=[["Comedy", "Sci-Fi"]])
     title: str | None = Field(examples=["Back to the Future (1985)"])
 
 
 class Interest(_Answer):
-    """One interest that the model found in the user."""
+    """One interest that the model found in the user; near-duplicates of one kind count as one."""
 
+    kind: InterestKind = Field(description="drawn by the diffusion, or a guidance vector", examples=["draw"])
     weight: float = Field(description="its share of the answer; the weights sum to 1", examples=[0.31])
-    top_categories: list[str] = Field(description="what it is about, best first", examples=[["Sci-Fi"]])
+    item_count: int = Field(description="items of the answer that it brought", examples=[4])
+    top_categories: list[str] | None = Field(
+        description="what it is about and the user's other interests are less, best first; null without"
+        " `explain`",
+        examples=[["Sci-Fi", "Adventure"]],
+    )
 
 
 class Timings(_Answer):

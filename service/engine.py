@@ -1,11 +1,10 @@
 """Pure computation: resolved requests in, answers out. One forward pass and one index search for a batch."""
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import chain
 
 import numpy as np
 import torch
@@ -20,10 +19,9 @@ from index.retrieval import Retriever
 from index.vector_index import Rows, Vectors
 from model.batch import collate
 from model.sampler import starting_noise
+from service.explain import Explainer, Explanation, InterestKind, MergedInterests, merge_duplicates
 from service.popularity import Popularity
 from service.schemas import MOST_STEPS
-
-MOST_TOP_CATEGORIES = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,11 +38,13 @@ class EngineRequest:
     interest_mode: InterestMode
     steps: int
     seed: int
+    explain: bool
+    """Whether to say what the interests are about and where they come from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommended:
-    """An item's row, its score, and the place of the interest that brought it (None: popularity)."""
+    """An item's row, its score, and the index of the interest that brought it (None: popularity)."""
 
     row: int
     score: float
@@ -53,10 +53,15 @@ class Recommended:
 
 @dataclass(frozen=True, slots=True)
 class FoundInterest:
-    """One interest: its part in the answer (all sum to 1) and the categories nearest to it, best first."""
+    """One interest: near-duplicates of one kind count as one."""
 
+    kind: InterestKind
     weight: float
-    top_categories: tuple[str, ...]
+    """Its part in the answer; all sum to 1."""
+    item_count: int
+    """Items of the answer that it brought."""
+    explanation: Explanation | None
+    """None: not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +86,8 @@ class Engine:
         self.catalogue: Catalogue = bundle.catalogue
         self.defaults = bundle.manifest.serving
         self.retriever = Retriever(bundle.index, bundle.table, bundle.catalogue)
-        self._table = bundle.table
+        self._explainer = Explainer(bundle.index, bundle.table, bundle.catalogue, self.defaults.temperature)
         self._popularity = Popularity(bundle.catalogue)
-        of_category = Counter(chain.from_iterable(bundle.catalogue.categories))
-        self._rarity = {name: count**-0.5 for name, count in of_category.items()}
 
     @property
     def most_steps(self) -> int:
@@ -102,11 +105,13 @@ class Engine:
         started = time.perf_counter()
         interests = self._interests(personal) if personal else []
         modelled = time.perf_counter()
-        found = zip(interests, self._search(personal, interests), strict=True)
-        lists = [
-            self._personal(*next(found)) if len(request.history) else self._popular(request)
-            for request in requests
+        found = self._search(personal, interests)
+        merged = [
+            merge_duplicates(vectors, 0 if request.interest_mode == "guidance" else request.draws)
+            for request, vectors in zip(personal, interests, strict=True)
         ]
+        answers = map(_personal, found, merged, self._explain(personal, merged))
+        lists = [next(answers) if len(request.history) else self._popular(request) for request in requests]
         model_ms, search_ms = 1000 * (modelled - started), 1000 * (time.perf_counter() - modelled)
         return [EngineAnswer(items, interests, model_ms, search_ms) for items, interests in lists]
 
@@ -124,6 +129,7 @@ class Engine:
             interest_mode=serving.interest_mode,
             steps=serving.steps,
             seed=0,
+            explain=True,
         )
         self.recommend([request])
 
@@ -184,44 +190,37 @@ class Engine:
             return None
         return votes(request.draws, interests - request.draws, self.defaults.guidance_share)
 
-    def _personal(
-        self, interests: Vectors, found: Retrieval
-    ) -> tuple[list[Recommended], list[FoundInterest]]:
-        items = [
-            Recommended(candidate.row, candidate.score, candidate.interest) for candidate in found.candidates
-        ]
-        rows = np.array([item.row for item in items], dtype=np.int64)
-        tops = self._top_categories(interests, rows)
-        weights = found.interest_weights.tolist()
-        return items, [FoundInterest(*pair) for pair in zip(weights, tops, strict=True)]
+    def _explain(
+        self, requests: Sequence[EngineRequest], merged: Sequence[MergedInterests]
+    ) -> list[Sequence[Explanation | None]]:
+        """Each request's interests explained, by what the model read; None for those not to be."""
+        asked = [place for place, request in enumerate(requests) if request.explain]
+        explanations: list[Sequence[Explanation | None]] = [[None] * len(one.kinds) for one in merged]
+        read = [requests[place].history[-self._model.config.max_length :] for place in asked]
+        found = self._explainer.explain([merged[place].vectors for place in asked], read)
+        for place, explained in zip(asked, found, strict=True):
+            explanations[place] = explained
+        return explanations
 
     def _popular(self, request: EngineRequest) -> tuple[list[Recommended], list[FoundInterest]]:
         eligible = self.retriever.eligibility.of(request.categories)
         best = self._popularity.best(request.k, request.excluded, eligible, request.diversity)
         return [Recommended(row, score, None) for row, score in best], []
 
-    def _top_categories(self, interests: Vectors, rows: Rows) -> list[tuple[str, ...]]:
-        """Each interest's categories: those of the answered items, weighted by softmax(cosine / τ).
 
-        A category that the whole catalogue is full of says less of an interest, so it counts by 1 / √items.
-        """
-        categories = [self.catalogue.category(int(row)) for row in rows]
-        column_of: dict[str, int] = {}
-        for names in categories:
-            for name in names:
-                column_of.setdefault(name, len(column_of))
-        if not column_of:
-            return [()] * len(interests)
-        membership = np.zeros((len(rows), len(column_of)), dtype=np.float32)
-        for line, names in enumerate(categories):
-            membership[line, [column_of[name] for name in names]] = [self._rarity[name] for name in names]
-        cosines = interests @ self._table.vectors(rows).T
-        weights = np.exp(
-            (cosines - cosines.max(axis=1, keepdims=True)) / np.float32(self.defaults.temperature)
-        )
-        order = np.argsort(-(weights @ membership), axis=1, kind="stable")[:, :MOST_TOP_CATEGORIES]
-        names_in_order = list(column_of)
-        return [tuple(names_in_order[column] for column in line) for line in order]
+def _personal(
+    found: Retrieval, merged: MergedInterests, explanations: Sequence[Explanation | None]
+) -> tuple[list[Recommended], list[FoundInterest]]:
+    """What was found, each item by the interest with the greatest part in it."""
+    brought = merged.together(found.shares).argmax(axis=0)
+    items = [
+        Recommended(candidate.row, candidate.score, interest)
+        for candidate, interest in zip(found.candidates, brought.tolist(), strict=True)
+    ]
+    weights = merged.together(found.interest_weights).tolist()
+    counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
+    columns = zip(merged.kinds, weights, counts, explanations, strict=True)
+    return items, [FoundInterest(*values) for values in columns]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

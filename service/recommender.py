@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from service.answers import Interest, RecommendAnswer, RecommendedItem, Timings
+from index.catalogue import Catalogue
+from service.answers import Interest, RecommendAnswer, RecommendedItem, Timings, WatchedItem
 from service.batcher import Completed, MicroBatcher
 from service.bundles import Bundles
 from service.engine import Engine, EngineAnswer, EngineRequest, Job
@@ -16,6 +17,7 @@ from service.errors import (
     OverloadedError,
     RequestRefusedError,
 )
+from service.explain import Explanation
 from service.history.errors import HistoryUnavailable
 from service.history.protocol import HistoryStore
 from service.schemas import RecommendRequest
@@ -125,6 +127,7 @@ def _resolve(wish: RecommendRequest, known: _Known, engine: Engine) -> EngineReq
         interest_mode=wish.interest_mode or defaults.interest_mode,
         steps=wish.steps or defaults.steps,
         seed=seed,
+        explain=wish.explain,
     )
 
 
@@ -136,19 +139,29 @@ def _answer(
     arrival: Arrival,
 ) -> RecommendAnswer:
     computed, catalogue = completed.answer, engine.catalogue
+    because = [_because(interest.explanation, catalogue) for interest in computed.interests]
+    of_everyone: list[WatchedItem] | None = [] if wish.explain else None
     return RecommendAnswer(
         items=[
             RecommendedItem(
                 item_id=catalogue.item_id(item.row),
                 score=item.score,
                 interest=item.interest,
+                because=of_everyone if item.interest is None else because[item.interest],
                 categories=list(catalogue.category(item.row)),
                 title=catalogue.title(item.row),
             )
             for item in computed.items
         ],
         interests=[
-            Interest(weight=interest.weight, top_categories=list(interest.top_categories))
+            Interest(
+                kind=interest.kind,
+                weight=interest.weight,
+                item_count=interest.item_count,
+                top_categories=None
+                if interest.explanation is None
+                else list(interest.explanation.top_categories),
+            )
             for interest in computed.interests
         ],
         source="personal" if computed.interests else "popularity",
@@ -163,6 +176,14 @@ def _answer(
             total=round(1000 * (time.perf_counter() - arrival.at), 3),
         ),
     )
+
+
+def _because(explanation: Explanation | None, catalogue: Catalogue) -> list[WatchedItem] | None:
+    if explanation is None:
+        return None
+    return [
+        WatchedItem(item_id=catalogue.item_id(row), title=catalogue.title(row)) for row in explanation.because
+    ]
 
 
 def _reason(refusal: RequestRefusedError) -> str:

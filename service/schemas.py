@@ -142,6 +142,9 @@ class RecommendRequest(_Request):
         description="of the draws; default: follows from user and model",
         examples=[7],
     )
+    explain: bool = Field(
+        True, description="say what each interest is about, and the watched items that it comes from"
+    )
     deadline_ms: Deadline | None = Field(
         None, description="refuse rather than start later than this, ms", examples=[200]
     )

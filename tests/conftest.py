@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from tests.redis_server import RedisServer, claimed_database
+from training import configs
+from training.config import load_config
+from training.dataset import Dataset, load_dataset
+from training.events import prepare
 from training.movielens import fetch_movielens_100k
+from training.publishing import publish_run
+from training.run import EpochRecord
+from training.trainer import train
 
 _PUBLIC_FILES = ("amazon-beauty.parquet", "kuairand-pure.parquet", "kuairand-pure-items.parquet")
 _PUBLIC_DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -46,6 +53,33 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
 def movielens_100k(pytestconfig: pytest.Config) -> tuple[Path, Path]:
     """The events file and the items file of MovieLens-100K; fetched once and kept in pytest's cache."""
     return fetch_movielens_100k(pytestconfig.cache.mkdir("movielens-100k"))
+
+
+class _Unwatched:
+    """Sees a training run and says nothing."""
+
+    def epoch_started(self, epoch: int, examples: int) -> None:
+        """Nothing."""
+
+    def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
+        """Nothing."""
+
+    def epoch_done(self, record: EpochRecord, improved: bool) -> None:
+        """Nothing."""
+
+
+@pytest.fixture(scope="session")
+def movielens_bundle(
+    movielens_100k: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Dataset]:
+    """Bundles of the demo's model after one epoch (some seconds), and the data that it learned from."""
+    directory = tmp_path_factory.mktemp("movielens-bundle")
+    prepare(*movielens_100k, directory / "data")
+    dataset = load_dataset(directory / "data")
+    recipe = Path(configs.__file__).with_name("movielens-100k.toml")
+    train(dataset, load_config(recipe, ["epochs=1"]), directory / "run", _Unwatched())
+    publish_run(directory / "run", dataset, directory / "bundles", index_kind="flat", repeat_weight=1)
+    return directory / "bundles", dataset
 
 
 @pytest.fixture(scope="session")

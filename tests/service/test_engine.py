@@ -1,5 +1,6 @@
 """The engine against the model and plain arithmetic, and against itself without company."""
 
+from collections import Counter
 from itertools import product
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def request(history: list[int], **fields: object) -> EngineRequest:
         "interest_mode": "draws",
         "steps": 2,
         "seed": 5,
+        "explain": True,
     }
     return EngineRequest(history=np.array(history, dtype=np.int64), **(wish | fields))  # type: ignore[arg-type]
 
@@ -58,8 +60,22 @@ def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
     return vectors
 
 
+def merged_by_hand(wish: EngineRequest, interests: Vectors) -> list[list[int]]:
+    """Interests that are one: each joins the first group of its kind whose first member is near."""
+    draws = 0 if wish.interest_mode == "guidance" else wish.draws
+    groups: list[list[int]] = []
+    for place, vector in enumerate(interests):
+        for group in groups:
+            if (group[0] < draws) == (place < draws) and float(vector @ interests[group[0]]) >= 0.9:
+                group.append(place)
+                break
+        else:
+            groups.append([place])
+    return groups
+
+
 def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, int]]:
-    """Rows, scores, strongest interests: mean of softmaxes over all items, excluded ones struck afterwards.
+    """Rows, scores, strongest merged interests: means of softmaxes over all items, then the excluded struck.
 
     With both kinds of interests the draws count three quarters together (`make_serving`).
     """
@@ -75,7 +91,8 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
     scores = weights.sum(axis=0)
     excluded = set(wish.excluded.tolist())
     order = [line for line in np.argsort(-scores, kind="stable") if line + 1 not in excluded][: wish.k]
-    return [(int(line) + 1, float(scores[line]), int(weights[:, line].argmax())) for line in order]
+    merged = np.stack([weights[group].sum(axis=0) for group in merged_by_hand(wish, interests)])
+    return [(int(line) + 1, float(scores[line]), int(merged[:, line].argmax())) for line in order]
 
 
 @pytest.mark.parametrize(("mode", "steps"), list(product(["draws", "guidance", "both"], [1, 4])))
@@ -88,7 +105,11 @@ def test_answers_are_the_nearest_items_of_the_interests(
     assert [(item.row, item.interest) for item in answer.items] == [(row, by) for row, _, by in expected]
     scores = [item.score for item in answer.items]
     np.testing.assert_allclose(scores, [score for _, score, _ in expected], atol=1e-6)
-    assert len(answer.interests) == len(interests_by_hand(bundle, wish))
+    groups = merged_by_hand(wish, interests_by_hand(bundle, wish))
+    kinds = ["draw" if mode != "guidance" and group[0] < wish.draws else "guidance" for group in groups]
+    assert [interest.kind for interest in answer.interests] == kinds
+    brought = Counter(by for _, _, by in expected)
+    assert [interest.item_count for interest in answer.interests] == [brought[by] for by in range(len(kinds))]
     assert sum(interest.weight for interest in answer.interests) == pytest.approx(1.0, abs=1e-5)
 
 
@@ -106,14 +127,6 @@ def test_seen_items_come_as_often_as_users_come_back(tmp_path: Path) -> None:
     assert {item.row for item in all_of_it.items} == set(history)
 
 
-def test_top_categories_are_those_of_answered_items(engine: Engine) -> None:
-    (answer,) = engine.recommend([request([3, 7, 50], k=5)])
-    answered = {name for item in answer.items for name in engine.catalogue.category(item.row)}
-    for interest in answer.interests:
-        assert set(interest.top_categories) <= answered
-        assert 1 <= len(interest.top_categories) <= 3
-
-
 def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) -> None:
     wishes = [
         request([1, 2, 3]),
@@ -122,6 +135,7 @@ def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) 
         request([4, 5], steps=5, draws=7, seed=2**63 - 1),
         request(list(range(1, 60)), interest_mode="guidance"),
         request([8, 8, 8], interest_mode="both", steps=1, diversity=0.4),
+        request([8, 9], explain=False),
         request([2], categories=frozenset({"Comedy"}), k=500),
         request([], categories=frozenset({"News"}), diversity=1.0),
     ]
@@ -130,6 +144,9 @@ def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) 
         (alone,) = engine.recommend([wish])
         assert [item.row for item in batched.items] == [item.row for item in alone.items]
         assert [item.interest for item in batched.items] == [item.interest for item in alone.items]
+        assert [interest.explanation for interest in batched.interests] == [
+            interest.explanation for interest in alone.interests
+        ]
         np.testing.assert_allclose(
             [item.score for item in batched.items], [item.score for item in alone.items], atol=1e-6
         )

@@ -28,14 +28,14 @@ def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None
     assert len(set(ids(answer))) == 7
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)
-    assert len(answer["interests"]) == 3
+    assert 1 <= len(answer["interests"]) <= 3
     assert sum(interest["weight"] for interest in answer["interests"]) == pytest.approx(1, abs=1e-4)
     for item in answer["items"]:
         row = CATALOGUE.row(item["item_id"])
         assert row is not None
         assert item["title"] == CATALOGUE.title(row)
         assert item["categories"] == list(CATALOGUE.category(row))
-        assert 0 <= item["interest"] < 3
+        assert 0 <= item["interest"] < len(answer["interests"])
     timings = answer["timings_ms"]
     assert set(timings) == {"queue", "model", "search", "total"}
     assert timings["total"] >= timings["queue"] + timings["model"] + timings["search"] > 0
@@ -136,14 +136,20 @@ def test_the_same_request_gets_the_same_answer_and_the_seed_changes_it(server: R
     assert first["items"] != seeded["items"] != other["items"]
 
 
-def test_modes_steps_and_interests_have_their_effect(server: Running) -> None:
-    guidance: Any = server.answer(history=["1001"], interest_mode="guidance")
-    both: Any = server.answer(history=["1001"], interest_mode="both", draws=2)
+def test_modes_and_steps_have_their_effect(server: Running) -> None:
+    def kinds(answer: dict[str, Any]) -> set[str]:
+        return {interest["kind"] for interest in answer["interests"]}
+
+    asked = {
+        mode: server.answer(history=["1001"], interest_mode=mode) for mode in ("draws", "guidance", "both")
+    }
+    assert kinds(asked["draws"]) == {"draw"}
+    assert kinds(asked["guidance"]) == {"guidance"}
+    assert kinds(asked["both"]) == {"draw", "guidance"}
+    single: Any = server.answer(history=["1001"], interest_mode="both", draws=1)
+    assert [interest["kind"] for interest in single["interests"]].count("draw") == 1
     defaults: Any = server.answer(history=["1001"])
-    config = server.service.bundles.engine.manifest.model
-    assert len(guidance["interests"]) == config.guidance_vectors
-    assert len(both["interests"]) == config.guidance_vectors + 2
-    assert len(defaults["interests"]) == server.service.bundles.engine.defaults.draws
+    assert defaults["items"] == asked[server.service.bundles.engine.defaults.interest_mode]["items"]
     one: Any = server.answer(history=["1001"], seed=1, steps=1)
     many: Any = server.answer(history=["1001"], seed=1, steps=8)
     assert one["items"] != many["items"]

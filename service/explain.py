@@ -1,0 +1,150 @@
+"""Explanations of interests: which of them are one, what each is about, and which watched items are why.
+
+They follow from the interests, the history and the whole catalogue, so they change neither with `k` nor with
+filters, nor with what was answered.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue
+from index.vector_index import Rows, VectorIndex, Vectors
+from index.vector_table import VectorTable
+
+InterestKind = Literal["draw", "guidance"]
+
+DUPLICATE_COSINE = 0.9
+"""Interests of one kind this near to each other are one.
+
+They have 77 to 88 % of their 50 nearest videos in common (docs/method.md).
+"""
+NEAREST = 50
+"""Videos whose categories say what an interest is about."""
+COMMON_PART = 0.8
+"""Part of a category's share in the user's other interests that does not count for this one.
+
+With 1, only what is apart counts, however little there is of it; with 0, what all have in common names all.
+"""
+MAX_TOP_CATEGORIES = 3
+MAX_BECAUSE = 3
+
+
+class MergedInterests(NamedTuple):
+    """Interests of which near-duplicates are one.
+
+    `vectors` (merged, dim): the interest that stands for each; `kinds`: what each is; `of` (interests,): the
+    merged one that each interest belongs to.
+    """
+
+    vectors: Vectors
+    kinds: list[InterestKind]
+    of: Rows
+
+    def together(self, parts: Vectors) -> Vectors:
+        """Sum `parts` (interests, …) of interests that are one: (merged, …)."""
+        belongs = np.arange(len(self.kinds))[:, None] == self.of
+        summed: Vectors = belongs.astype(np.float32) @ parts
+        return summed
+
+
+def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
+    """Merge interests `(interests, dim)`, of which the first `draws` are draws and the rest guidance.
+
+    In their order, each belongs to the first one that stands for itself, is of its kind and is as near to it
+    as `DUPLICATE_COSINE`; where there is none it stands for itself.
+    """
+    near = interests @ interests.T >= DUPLICATE_COSINE
+    near[:draws, draws:] = near[draws:, :draws] = False
+    leaders: list[int] = []
+    of: list[int] = []
+    for place, row in enumerate(near.tolist()):
+        found = next((index for index, leader in enumerate(leaders) if row[leader]), len(leaders))
+        if found == len(leaders):
+            leaders.append(place)
+        of.append(found)
+    kinds: list[InterestKind] = ["draw" if leader < draws else "guidance" for leader in leaders]
+    return MergedInterests(interests[leaders], kinds, np.array(of))
+
+
+class Explanation(NamedTuple):
+    """What one interest is about and where it comes from."""
+
+    top_categories: tuple[str, ...]
+    """Categories that set it apart, best first."""
+    because: tuple[int, ...]
+    """Rows of the watched items nearest to it, nearest first."""
+
+
+class Explainer:
+    """Explains interests by the items of one index, their vectors, and the catalogue that describes them.
+
+    `temperature`: τ of the softmax that weighs an interest's nearest items.
+    """
+
+    def __init__(
+        self, index: VectorIndex, table: VectorTable, catalogue: Catalogue, temperature: float
+    ) -> None:
+        self._index = index
+        self._table = table
+        self._catalogue = catalogue
+        self._temperature = np.float32(temperature)
+        self._names = catalogue.category_names
+        _, codes = catalogue.category_codes(np.arange(1, len(catalogue) + 1))
+        self._shares = np.bincount(codes, minlength=len(self._names)) / max(len(catalogue), 1)
+
+    def explain(self, interests: Sequence[Vectors], histories: Sequence[Rows]) -> list[list[Explanation]]:
+        """Explain the interests `(interests, dim)` of each user, from whose history (rows) they come."""
+        if not interests:
+            return []
+        counts = np.array([len(vectors) for vectors in interests])
+        top_categories = self._top_categories(np.concatenate(interests), counts)
+        watched = [np.unique(history) for history in histories]
+        return [
+            [Explanation(next(top_categories), because) for because in self._because(vectors, rows)]
+            for vectors, rows in zip(interests, watched, strict=True)
+        ]
+
+    def _because(self, interests: Vectors, watched: Rows) -> list[tuple[int, ...]]:
+        cosines = interests @ self._table.vectors(watched).T
+        nearest = watched[np.argsort(-cosines, axis=1, kind="stable")[:, :MAX_BECAUSE]]
+        return [tuple(rows) for rows in nearest.tolist()]
+
+    def _top_categories(self, interests: Vectors, counts: Rows) -> Iterator[tuple[str, ...]]:
+        """Yield the categories of each of all users' interests, `counts` of them a user.
+
+        They are those of the greatest p − COMMON_PART · q, where p is the category's share of the interest's
+        nearest items and q its mean share of those of the user's other interests, or its share of the
+        catalogue where there are none.
+        """
+        codes, shares = self._category_shares(interests)
+        others = np.repeat(counts - 1, counts)[:, None]
+        summed = np.repeat(np.add.reduceat(shares, np.cumsum(counts) - counts, axis=0), counts, axis=0)
+        elsewhere = np.where(others > 0, (summed - shares) / np.maximum(others, 1), self._shares[codes])
+        return self._greatest(shares - COMMON_PART * elsewhere, codes)
+
+    def _category_shares(self, interests: Vectors) -> tuple[Rows, NDArray[np.float64]]:
+        """Return the codes `(categories,)` near any interest, and their shares `(interests, categories)`.
+
+        A category's share of an interest is the weight of those among its nearest items that have it; the
+        weights are a softmax of their cosines.
+        """
+        cosines, rows = self._index.search(interests, min(NEAREST, len(self._index)))
+        weights = np.exp((cosines - cosines[:, :1]) / self._temperature)
+        weights /= weights.sum(axis=1, keepdims=True)
+        found = rows > 0  # an index may find fewer
+        owners, codes = self._catalogue.category_codes(rows[found])
+        present, columns = np.unique(codes, return_inverse=True)
+        lines = np.nonzero(found)[0][owners] * len(present) + columns
+        size = len(interests) * len(present)
+        shares = np.bincount(lines, weights[found][owners], minlength=size).astype(np.float64, copy=False)
+        return present, shares.reshape(len(interests), len(present))
+
+    def _greatest(self, apart: NDArray[np.float64], codes: Rows) -> Iterator[tuple[str, ...]]:
+        """Yield the names of each line's greatest values above 0, the first of equal ones."""
+        order = np.argsort(-apart, axis=1, kind="stable")[:, :MAX_TOP_CATEGORIES]
+        kept = np.take_along_axis(apart, order, axis=1) > 0
+        for columns, above in zip(order, kept, strict=True):
+            yield tuple(self._names[code] for code in codes[columns[above]].tolist())
