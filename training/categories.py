@@ -47,7 +47,7 @@ def categories_of(
         _refuse_torn(text, split[text] or [])
         forms[form] += texts[text]
     names = {text: _names(parts or [], missing) for text, parts in split.items()}
-    return names, dict(+forms)
+    return names, {form: rows for form, rows in forms.most_common() if rows}
 
 
 def read_list(text: str, *, strict: bool = True) -> list[str] | None:

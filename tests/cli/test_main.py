@@ -91,7 +91,7 @@ def test_a_full_or_unwritable_disk_is_one_line(dimerec: Run, tmp_path: Path) -> 
 def test_a_bug_is_not_dressed_up_as_trouble(
     dimerec: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("cli.prepare.prepare", broken)

@@ -17,6 +17,8 @@ from cli.main import main
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
+from training.events import prepare
+from training.prepare_options import PrepareOptions
 
 Row = tuple[str, str, int]
 START_MS = 1_700_000_000_000
@@ -126,6 +128,46 @@ def test_other_columns_and_seconds(
     assert code == 0
     assert "left out 1 events: who is missing" in err
     assert stored(redis_url) == {"7": [Event("51", 1_700_000_000_000), Event("50", 1_700_000_001_000)]}
+
+
+def test_a_log_is_read_as_prepare_read_it(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "who,what,when,kind,part\n"
+        + "".join(f"7,{item},{1_700_000_000 + item},watch,train\n" for item in range(50, 54))
+        + "7,60,1700000060,skip,train\n7,61,1700000061,watch,later\n-,62,1700000062,watch,train\n"
+    )
+    options = PrepareOptions(
+        user_column="who",
+        item_column="what",
+        timestamp_column="when",
+        event_type_column="kind",
+        event_types=("watch",),
+        window_column="part",
+        missing=("-",),
+    )
+    prepare(path, None, tmp_path / "data", options)
+    arguments = ("--events", str(path), "--redis", redis_url, "--data", str(tmp_path / "data"))
+    assert run(capsys, *arguments)[0] == 0
+    kept = [*range(50, 54), 61]
+    assert stored(redis_url) == {"7": [Event(str(item), (1_700_000_000 + item) * 1000) for item in kept]}
+    _, out, err = run(capsys, *arguments, "--event-type", "skip", "--missing", "nobody")
+    assert out.startswith("Imported 1 users: 1 events added")
+    assert "kind is not skip" in err
+    code, _, err = run(capsys, *arguments[:-1], str(tmp_path))
+    assert code == 1
+    assert "card.json: no such file; name a directory that `dimerec prepare` wrote" in err
+
+
+def test_other_clocks_are_refused(tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("user_id,item_id,timestamp\nu,50,20231114221320\nu,51,20231114221321\n")
+    code, _, err = run(capsys, "--events", str(path), "--redis", redis_url)
+    assert code == 1
+    assert "looks like YYYYMMDDhhmmss" in err
+    assert stored(redis_url) == {}
 
 
 def test_an_import_that_was_killed_goes_on_where_it_was(

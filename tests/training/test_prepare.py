@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from files.ids import MISSING_WORDS
 from training.data_card import DataCard, read_card
 from training.dataset import Dataset, load_dataset
 from training.events import prepare
@@ -171,6 +172,42 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
     assert card.rows == card.events + sum(dropped(card).values())
 
 
+@pytest.mark.parametrize("word", [*MISSING_WORDS, " NULL ", "\u3000"])
+def test_words_for_a_missing_value_are_no_ids_unless_it_is_said(tmp_path: Path, word: str) -> None:
+    rows: Rows = [*LOG, (word, "x", 3), ("a", word, 5), *[("None", item, 1) for item in "xyz"]]
+    log = write_csv(tmp_path / "log.csv", rows)
+    card, dataset = prepared(log)
+    assert sequences(dataset) == PREPARED
+    assert dropped(card)["user_id is missing"] == 4
+    assert dropped(card)["item_id is missing"] == 1
+    told, dataset = prepared(log, missing=(word.strip(),))
+    assert "None" in dataset.user_ids or word == "None"
+    assert dropped(told)["item_id is missing"] == 1
+
+
+def test_blanks_around_ids_are_stripped(tmp_path: Path) -> None:
+    rows = [(f" {user}\u00a0", f"{item}\t", f" {time} ") for user, item, time in LOG]
+    assert sequences(prepared(write_csv(tmp_path / "log.csv", rows))[1]) == PREPARED
+
+
+def test_types_of_events_are_counted_and_those_that_are_no_watches_pointed_out(tmp_path: Path) -> None:
+    rows: Rows = [
+        (*row, kind) for row, kind in zip(LOG, ["watch"] * 4 + ["skip", "Dislike", "", "w"], strict=True)
+    ]
+    log = write_csv(tmp_path / "log.csv", rows, "user_id,item_id,timestamp,event_type")
+    types = prepared(log)[0].event_types
+    assert types is not None
+    assert types.events == {"watch": 4, "(none)": 1, "Dislike": 1, "skip": 1, "w": 1}
+    assert types.note == "Dislike, skip count as watches; name those that are with --event-type"
+    told = prepared(log, event_types=("watch", "w", "skip"), min_events=3)[0].event_types
+    assert (told.events, told.note) == (types.events, None)
+    unread = prepared(write_csv(tmp_path / "log.csv", rows, "user_id,item_id,timestamp,action"))[
+        0
+    ].event_types
+    assert (unread.column, unread.events) == ("action", {})
+    assert "--event-type-column action" in str(unread.note)
+
+
 def test_unknown_columns_are_ignored_and_reported(tmp_path: Path) -> None:
     rows: Rows = [(*row, "phone", 3, "click") for row in LOG]
     log = write_csv(tmp_path / "log.csv", rows, "user_id,item_id,timestamp,device,weight,event_type")
@@ -332,6 +369,39 @@ class TestItemsFile:
             assert prepared(log, items)[1].catalogue.categories == (("3", "5"), (), ())
         pl.DataFrame({"item_id": ["x"], "category": [12]}).write_parquet(items)
         assert prepared(log, items)[1].catalogue.category(1) == ("12",)
+
+    def test_its_id_column_may_have_a_name_of_its_own(self, log: Path) -> None:
+        items = log.with_name("items.csv")
+        items.write_text("id,title\n x ,Ex\n\\N,No id\ny,Why\n")
+        card, dataset = prepared(log, items, items_item_column="id")
+        assert dataset.catalogue.titles == ("Ex", "Why", None)
+        assert card.items_file is not None
+        assert card.items_file.without_id == 1
+
+    def test_only_nothing_is_no_title(self, log: Path) -> None:
+        items = log.with_name("items.csv")
+        items.write_text("item_id,title,category\nx,nan,nan\ny,\\N,Drama|None\nz, ,War\n")
+        card, dataset = prepared(log, items)
+        assert dataset.catalogue.titles == ("nan", None, None)
+        assert dataset.catalogue.categories == ((), ("Drama",), ("War",))
+        assert card.items_file is not None
+        assert card.items_file.odd_titles == 1
+
+    def test_lists_in_text_are_lists_in_every_format(self, log: Path) -> None:
+        cells = {"x": "['War', 'Drama']", "y": '["War"]', "z": "['War' 'Noir']"}
+        frame = pl.DataFrame({"item_id": list(cells), "category": list(cells.values())})
+        frame.write_csv(log.with_name("items.csv"))
+        frame.write_parquet(log.with_name("items.parquet"))
+        frame.write_ndjson(log.with_name("items.jsonl"))
+        log.with_name("lists.jsonl").write_text(
+            '{"item_id": "x", "category": ["War", "Drama", null]}\n{"item_id": "y", "category": ["War"]}\n'
+            '{"item_id": "z", "category": ["War", "Noir"]}\n'
+        )
+        for name in ("items.csv", "items.parquet", "items.jsonl", "lists.jsonl"):
+            card, dataset = prepared(log, log.with_name(name))
+            assert dataset.catalogue.categories == (("War", "Drama"), ("War",), ("War", "Noir"))
+            assert card.items_file is not None
+            assert card.items_file.category_forms == {"lists": 3}
 
     def test_the_order_of_its_rows_does_not_matter(self, log: Path) -> None:
         lines = ["x,B,War", "x,B,Drama", "y,,War", "y,Why,", "z,Zed,Drama", "x,A,"]

@@ -157,6 +157,58 @@ def test_a_category_column_of_fractions(tmp_path: Path) -> None:
     assert "'category' is Float64" in refusal(tmp_path / "log.csv", tmp_path / "items")
 
 
+def test_ids_that_have_become_floats(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"user_id": [1.0, 2.0, None], "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3]})
+    frame.write_csv(tmp_path / "log.csv")
+    frame.write_parquet(tmp_path / "log.parquet")
+    frame.write_ndjson(tmp_path / "log.jsonl")
+    frame.select(pl.all().cast(pl.String)).write_parquet(tmp_path / "text.parquet")
+    (tmp_path / "large.csv").write_bytes(HEADER + b"1.2345678901235e+17,x,1\n7.0,y,2\n")
+    (tmp_path / "mixed.csv").write_bytes(HEADER + b"7,x,1\n7.0,y,2\n")
+    for name in ("log.csv", "log.parquet", "log.jsonl", "text.parquet", "large.csv", "mixed.csv"):
+        assert re.search(r"'user_id' .*7\.0 is not the id 7; cast it.*astype", refusal(tmp_path / name))
+    (tmp_path / "versions.csv").write_bytes(HEADER + b"1.0,x,1\n1.0,y,2\n1.0,z,3\n1.1,z,3\n")
+    prepare(tmp_path / "versions.csv", None, tmp_path / "versions")
+    (tmp_path / "right.csv").write_bytes(HEADER + ROWS)
+    (tmp_path / "items.csv").write_bytes(b"item_id\n1.0\n")
+    assert "items.csv: column 'item_id' holds" in refusal(tmp_path / "right.csv", tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "options", "message"),
+    [
+        (b"user_id,item_id,timestamp,item_id", {}, "several columns of one name, 'item_id'; rename or drop"),
+        (b"user_id,item_id,timestamp,x,x", {}, "several columns of one name, 'x'"),
+        (
+            b"a,b,c,d",
+            {},
+            "no column 'user_id', 'item_id', 'timestamp', only .* --user-column, --item-column, --t",
+        ),
+        (
+            b"user_id,item_id,timestamp,x",
+            {"user_column": "item_id"},
+            "--user-column and --item-column both name the column 'item_id'",
+        ),
+    ],
+)
+def test_names_of_columns(tmp_path: Path, header: bytes, options: dict[str, object], message: str) -> None:
+    path = tmp_path / "log.csv"
+    path.write_bytes(header + b"\na,x,1,p,q\n"[: len(header)])
+    said = refusal(path, **options)
+    assert re.search(message, said), said
+
+
+@pytest.mark.parametrize("cell", ["['War', 'Dra", "[{'id': 1}]", "[[1]]", "Drama (dark, slow), War"])
+def test_categories_that_are_neither_a_list_nor_separated(tmp_path: Path, cell: str) -> None:
+    log, items = tmp_path / "log.csv", tmp_path / "items.csv"
+    log.write_bytes(HEADER + ROWS)
+    pl.DataFrame({"item_id": ["x", "y"], "category": ["War", cell]}).write_csv(items)
+    said = refusal(log, items)
+    assert "'category' holds" in said
+    assert cell[:9] in said
+    assert "--category-separator" in said
+
+
 class TestPreparedData:
     @pytest.fixture
     def directory(self, tmp_path: Path) -> Path:
