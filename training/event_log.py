@@ -20,9 +20,9 @@ from training.prepare_options import PrepareOptions
 from training.reading.sources import Paths
 from training.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
 from training.tables import (
-    cast_to_integers,
-    holds_floats,
+    float_id,
     number_expression,
+    refuse_float_id,
     refuse_one_for_two,
     text_expression,
 )
@@ -156,7 +156,7 @@ def _surveyed(
     rows = table.rows.filter(pl.col(FAULT).is_null())
     times = time_column(table.name, schema, options.timestamp_column, options.missing)
     ids = {
-        column: holds_floats(text_expression(table.name, schema, column, options.missing))
+        column: float_id(text_expression(table.name, schema, column, options.missing))
         for column in (options.user_column, options.item_column)
     }
     surveys = [survey_of(times, rows, now_ms), rows.select(**ids)]
@@ -164,11 +164,8 @@ def _surveyed(
         by, count = count_of(options.event_type_column)
         surveys.append(rows.group_by(by).agg(count))
     kinds, floats, *counts = pl.collect_all(surveys, engine="streaming")
-    for column, held in floats.row(0, named=True).items():
-        if held:
-            raise DataError(
-                f"{table.name}: column {column!r} holds numbers such as 7.0; {cast_to_integers(column)}"
-            )
+    for column, example in floats.row(0, named=True).items():
+        refuse_float_id(table.name, column, example)
     types = dict(counts[0].iter_rows()) if counts else {}
     log_clock = clock_of(table.name, times, kinds, options.timestamp_unit, now_ms)
     return log_clock, described(types, table.names, options)

@@ -13,7 +13,7 @@ from training.errors import DataError
 from training.prepare_options import PrepareOptions
 from training.reading.sources import Paths
 from training.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
-from training.tables import cast_to_integers, holds_floats, refuse_one_for_two, text_expression
+from training.tables import float_id, refuse_float_id, refuse_one_for_two, text_expression
 
 WITHOUT_ID = f"no id of 1–{MAX_ID_LENGTH} printable characters"
 REPEATED = "repeats the id of another row"
@@ -85,10 +85,7 @@ def _items_file(table: Table, options: PrepareOptions) -> ItemsFile:
         origin=ORIGIN,
         fault=FAULT,
     ).collect(engine="streaming")
-    if rows.select(holds_floats(pl.col("item_id"))).item():
-        raise DataError(
-            f"{table.name}: column {item_column!r} holds numbers such as 7.0; {cast_to_integers(item_column)}"
-        )
+    refuse_float_id(table.name, item_column, rows.select(float_id(pl.col("item_id"))).item())
     rows, forms = _with_categories(f"{table.name}: column {options.category_column!r}", rows, options)
     item_id = pl.col("item_id").str
     usable = (item_id.len_chars() <= MAX_ID_LENGTH) & item_id.contains(PRINTABLE)

@@ -51,14 +51,14 @@ def text_expression(path: str, schema: pl.Schema, column: str, missing: Iterable
     """
     dtype = schema[column]
     if dtype.is_float():
-        raise DataError(f"{path}: column {column!r} is {dtype}; {cast_to_integers(column)}")
+        raise DataError(f"{path}: column {column!r} is {dtype}; {_cast_to_integers(column)}")
     if not (dtype.is_integer() or isinstance(dtype, TEXT) or _is_whole_decimal(dtype)):
         raise DataError(f"{path}: column {column!r} is {dtype}; it must hold strings or integers, cast it")
     text = pl.col(column).cast(pl.String).str.strip_chars(PADDING)
     return pl.when(~text.is_in(["", *missing])).then(text)
 
 
-def cast_to_integers(column: str) -> str:
+def _cast_to_integers(column: str) -> str:
     """The remedy for a column of ids that has become one of floats."""
     return (
         "an id is a string or an integer, and 7.0 is not the id 7; cast it before it is written, "
@@ -66,10 +66,16 @@ def cast_to_integers(column: str) -> str:
     )
 
 
-def holds_floats(text: pl.Expr) -> pl.Expr:
-    """Whether all of a column of ids are numbers of which some are written as floats: one boolean."""
+def float_id(text: pl.Expr) -> pl.Expr:
+    """One of a column's ids if all are numbers and some are written as floats, else null: one string."""
     floats = text.str.contains(_FLOAT)
-    return floats.any() & (floats | text.str.contains(_WHOLE)).all()
+    return pl.when((floats | text.str.contains(_WHOLE)).all()).then(text.filter(floats).min())
+
+
+def refuse_float_id(path: str, column: str, example: str | None) -> None:
+    """Raise DataError if `float_id` found one in the column."""
+    if example is not None:
+        raise DataError(f"{path}: column {column!r} holds {example!r}; {_cast_to_integers(column)}")
 
 
 def number_expression(path: str, schema: pl.Schema, column: str) -> pl.Expr:
