@@ -88,6 +88,15 @@ class ServingDefaults(_Part):
         return "temperature" not in self.model_fields_set
 
 
+class Standing(_Part):
+    """How the model ranked test events beside simple recommenders when it was published."""
+
+    targets: int = Field(ge=1)
+    """Test events that were predicted, every item a candidate, items of the history removed."""
+    metrics: dict[str, dict[str, FiniteFloat]]
+    """`hr@10` and `ndcg@10` of each recommender by name: `DimeRec`, `ItemKNN`, `Popularity`."""
+
+
 class Manifest(_Part):
     """Everything known about one bundle."""
 
@@ -97,6 +106,8 @@ class Manifest(_Part):
     model: ModelConfig
     serving: ServingDefaults
     metrics: dict[str, FiniteFloat]
+    standing: Standing | None = None
+    """None where the split holds no test event."""
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)

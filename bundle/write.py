@@ -28,6 +28,7 @@ from bundle.manifest import (
     FileEntry,
     Manifest,
     ServingDefaults,
+    Standing,
     new_manifest,
 )
 from files.atomic import replacing, sync_directory, sync_file
@@ -53,6 +54,7 @@ def publish(
     *,
     serving: ServingDefaults,
     metrics: dict[str, float],
+    standing: Standing | None = None,
     data_fingerprint: str,
     repeat_weight: float = 1.0,
     split: str | None = None,
@@ -78,6 +80,7 @@ def publish(
             "model": model.config,
             "serving": serving,
             "metrics": metrics,
+            "standing": standing,
             "repeat_weight": repeat_weight,
             "data_fingerprint": data_fingerprint,
             "split": split,

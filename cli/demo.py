@@ -2,14 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-import training.configs
 from bundle.read import current_version, verify
 from cli import evaluate, import_history, prepare, publish, serve, train
 from cli.log_options import DEFAULTS
@@ -64,8 +62,7 @@ def command(
         prepare.command(events=[events], items=[items], out=data)
 
     def learn() -> None:
-        with as_file(files(training.configs) / "movielens-100k.toml") as config:
-            train.command(data=data, out=run, config=config)
+        train.command(data=data, out=run)
 
     def remember() -> None:
         events, _ = fetch_movielens_100k(source)

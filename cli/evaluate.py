@@ -15,14 +15,22 @@ from bundle.read import load
 from cli.output import Json, print_json, print_table
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
-from training.baselines.item_knn import NEIGHBOURS, ItemKNN
-from training.baselines.popularity import Popularity
 from training.dataset import Dataset, load_dataset
 from training.draws import measure_draws
 from training.errors import ConfigError
 from training.evaluation import DEFAULT_KS, DimeRecScorer
 from training.repeats import repeat_weight
-from training.report import COMPARED_KS, Compared, Contestant, Part, Report, compare, write_report
+from training.report import (
+    COMPARED_KS,
+    Compared,
+    Contestant,
+    Part,
+    Report,
+    baselines,
+    compare,
+    warning,
+    write_report,
+)
 from training.run import BEST_FILE, read_run_config
 from training.splits import SPLITS, Split
 from training.trainer import choose_device
@@ -92,7 +100,8 @@ def command(
     """Measure a model next to Popularity and ItemKNN: full ranking over all items, never sampled.
 
     HR@k and NDCG@k for k = 5, 10, 20, 50, with seen items removed (as when serving) and kept, diversity, and
-    95 % bootstrap intervals of the differences over users. ItemKNN's decay is chosen on validation.
+    95 % bootstrap intervals of the differences over users. ItemKNN's decay is chosen on validation. Says in a
+    line where the model is not better than both.
 
     - `dimerec evaluate --run runs/latest --data data`
 
@@ -113,7 +122,7 @@ def command(
         "merge": merge,
         "temperature": temperature,
     }
-    contestants = _baselines(held_out, dataset)
+    contestants = baselines(held_out, len(dataset.catalogue))
     found = None
     if trained is not None:
         _check_fit(trained, dataset, split)
@@ -130,10 +139,13 @@ def command(
         write_report(report, out)
     if as_json:
         print_json(report)
-        return
-    show_report(report)
+    else:
+        show_report(report)
+    removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
+    if trained is not None and (line := warning(removed)) is not None:
+        typer.echo(line, err=as_json)
     if out is not None:
-        typer.echo(f"Written to {out}")
+        typer.echo(f"Written to {out}", err=as_json)
 
 
 def measure(
@@ -238,16 +250,6 @@ def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, se
     if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
         return 1.0
     return repeat_weight(trained.model, serving, seed, split.validation)
-
-
-def _baselines(split: Split, dataset: Dataset) -> dict[str, Contestant]:
-    items = len(dataset.catalogue)
-    neighbours = ItemKNN.tuned(split, items)
-    settings = {"neighbours": NEIGHBOURS, "decay": neighbours.decay}
-    return {
-        "ItemKNN": Contestant(neighbours, settings),
-        "Popularity": Contestant(Popularity(split.train, items), {}),
-    }
 
 
 def _show_metrics(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> None:

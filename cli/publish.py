@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from bundle.read import current_version, versions
+from bundle.read import current_version, verify, versions
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
 from training.dataset import load_dataset
 from training.publishing import publish_run
+from training.report import warning
 
 
 def command(
@@ -46,7 +47,8 @@ def command(
     """Publish a run's best model, its items and their index as one bundle, and make it CURRENT.
 
     A bundle appears whole or not at all, whenever this is interrupted. A model whose validation metric fell
-    by more than the margin against the bundle in service is refused.
+    by more than the margin against the bundle in service is refused; one that ranks test events no better
+    than ItemKNN or Popularity is published, and a line says so.
 
     - `dimerec publish --run runs/latest --data data --root bundles`
 
@@ -66,10 +68,14 @@ def command(
             force=force,
             source_revision=revision,
         )
+    standing = verify(root, version).standing
+    line = None if standing is None else warning(standing.metrics)
     if as_json:
-        print_json({"version": version, "root": root})
-    else:
-        typer.echo(f"Published {version} under {root}; it is CURRENT.")
+        print_json({"version": version, "root": root, "standing": standing, "warning": line})
+        return
+    typer.echo(f"Published {version} under {root}; it is CURRENT.")
+    if line is not None:
+        typer.echo(line)
 
 
 def _kept(root: Path, before: list[str]) -> str:

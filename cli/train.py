@@ -5,18 +5,20 @@ from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bundle.manifest import ServingDefaults
 from bundle.read import load
 from cli.bars import Bars
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from training.config import TrainingConfig, load_config
 from training.dataset import load_dataset
+from training.log_recipe import FOLLOWING, OF_SMALL_LOGS, SMALL_LOG
 from training.run import EpochRecord, read_records
-from training.trainer import Outcome, train
+from training.splits import SPLITS
+from training.trainer import Outcome, fitted_to_log, train
 from training.warm_start import Initial
 
 
@@ -41,10 +43,11 @@ def command(
 
     - `dimerec train --data data --out runs/first`
 
-    - `dimerec train --config training/configs/movielens-100k.toml --set epochs=20 --set model.dim=128`
+    - `dimerec train --data data --out runs/wide --set model.dim=256 --set epochs=20`
 
     - `dimerec train --data data --out runs/second --init bundles` (new catalogue, old knowledge)
 
+    Keys that nobody set follow the size of the log; what was chosen is said first, and any of it can be set.
     Kill it at any time and give the same command again: it goes on from the last whole epoch.
     """
     settings = load_config(config, overrides or [])
@@ -56,12 +59,33 @@ def command(
     if init is not None:
         bundle = load(init)
         initial = Initial(bundle.model, bundle.catalogue, bundle.version)
+    split = SPLITS[settings.split](dataset)
+    fitted = fitted_to_log(settings, split, dataset.catalogue, initial)
+    typer.echo(_recipe(settings, fitted, len(split.train.items), initial), err=as_json)
     with (
         interruptible(lambda: _kept(out)),
-        TrainingProgress(Console(stderr=as_json), settings) as observer,
+        TrainingProgress(Console(stderr=as_json), fitted) as observer,
     ):
-        outcome = train(dataset, settings, out, observer, initial)
-    report(outcome, settings, out, as_json=as_json)
+        outcome = train(dataset, fitted, out, observer, initial)
+    report(outcome, fitted, out, as_json=as_json)
+
+
+def _recipe(asked: TrainingConfig, fitted: TrainingConfig, events: int, initial: Initial | None) -> str:
+    """Two lines: what nobody chose and what chose it, and how to choose otherwise."""
+    if initial is not None:
+        source = f"Architecture of {initial.version}, recipe {fitted.recipe}"
+    elif asked.recipe == "auto":
+        size = "fewer than" if fitted.recipe == "small" else "at least"
+        source = f"Recipe {fitted.recipe}, for {events:,} training events ({size} {SMALL_LOG:,})"
+    else:
+        source = f"Recipe {fitted.recipe}, as set"
+    keys = sorted(key for key in FOLLOWING if asked.leaves_open(key))
+    chosen = ", ".join(f"{key}={_toml(fitted.value(key))}" for key in keys)
+    other = "large" if fitted.recipe == "small" else "small"
+    return (
+        f"{source}: {chosen or 'every key of it is set'}\n"
+        f"Override any key with --set KEY=VALUE, all of them with --set recipe={other}."
+    )
 
 
 def report(outcome: Outcome, config: TrainingConfig, out: Path, *, as_json: bool) -> None:
@@ -96,16 +120,19 @@ def show(config: TrainingConfig, *, as_json: bool) -> None:
         for key, field in type(section).model_fields.items():
             value = getattr(section, key)
             if not isinstance(value, BaseModel):
-                unset = value is None or (key == "temperature" and _follows(section))
+                path = f"{name}.{key}" if name else key
+                unset = value is None or (path in FOLLOWING and config.leaves_open(path))
                 setting = f"# {key} =" if unset else f"{key} = {_toml(value)}"
+                follows = f"; unset: {_where_unset(path, field)}" if path in OF_SMALL_LOGS else ""
                 is_choice = get_origin(field.annotation) is Literal
                 choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
-                lines.append(f"{setting:<40}# {field.description}{choices}")
+                lines.append(f"{setting:<40}# {field.description}{follows}{choices}")
     typer.echo("\n".join(lines))
 
 
-def _follows(section: BaseModel) -> bool:
-    return isinstance(section, ServingDefaults) and section.temperature_is_unset
+def _where_unset(path: str, field: FieldInfo) -> str:
+    otherwise = "" if field.default is None else f", else {field.default}"
+    return f"{OF_SMALL_LOGS[path]} on a small log{otherwise}"
 
 
 def _toml(value: object) -> str:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.redis_server import RedisServer, claimed_database
-from training import configs
 from training.config import load_config
 from training.dataset import Dataset, load_dataset
 from training.events import prepare
@@ -76,8 +75,7 @@ def movielens_bundle(
     directory = tmp_path_factory.mktemp("movielens-bundle")
     prepare(*movielens_100k, directory / "data")
     dataset = load_dataset(directory / "data")
-    recipe = Path(configs.__file__).with_name("movielens-100k.toml")
-    train(dataset, load_config(recipe, ["epochs=1"]), directory / "run", _Unwatched())
+    train(dataset, load_config(None, ["epochs=1"]), directory / "run", _Unwatched())
     publish_run(directory / "run", dataset, directory / "bundles", index_kind="flat", repeat_weight=1)
     return directory / "bundles", dataset
 

@@ -1,8 +1,8 @@
 """What one training run is made of: a typed, validated configuration, read from TOML."""
 
-import math
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -13,6 +13,7 @@ from model.config import Architecture, ModelConfig
 from model.dimerec import DimeRec
 from training.errors import ConfigError
 from training.learner import DimeRecLearner, Learner
+from training.log_recipe import POOLED, recipe_for, suited
 
 
 class Optimisation(BaseModel):
@@ -68,6 +69,9 @@ class Optimisation(BaseModel):
 class TrainingConfig(Optimisation):
     """Everything that decides what a run of DimeRec learns, except the data."""
 
+    recipe: Literal["auto", "small", "large"] = Field(
+        "auto", description="what keys that are unset follow: small or large logs; auto: by training events"
+    )
     model: Architecture = Field(Architecture(), description="the network and its objective")
     item_start: Literal["cooccurrence", "random"] = Field(
         "cooccurrence", description="item vectors before the first step: turned to co-occurrence, or random"
@@ -86,54 +90,48 @@ class TrainingConfig(Optimisation):
         return self
 
     def fitted_to(self, events: int, items: int) -> Self:
-        """The same with a dropout, a depth and a temperature; serving has it too unless given its own."""
-        density = events / items
-        typical = {
-            "dropout": typical_dropout(density),
-            "blocks": typical_blocks(density),
-            "temperature": typical_temperature(events),
-        }
-        unset = {key: value for key, value in typical.items() if getattr(self.model, key) is None}
-        model, serving = self.model.model_copy(update=unset), self.serving
-        if serving.temperature_is_unset:
-            serving = serving.model_copy(update={"temperature": model.tau})
-        return self.model_copy(update={"model": model, "serving": serving})
+        """The same with what is unset as suits the log (`training.log_recipe`).
+
+        Serving has the model's temperature unless given its own.
+        """
+        recipe = recipe_for(events) if self.recipe == "auto" else self.recipe
+        config = self._completed({"recipe": recipe, **suited(recipe, events, items)})
+        if config.serving.temperature_is_unset:
+            config = config._completed({"serving.temperature": config.model.tau})
+        return config
 
     def continuing(self, older: ModelConfig) -> Self:
-        """The same with its depth, and with the temperature that its vectors are laid out for."""
-        its = {"blocks": older.depth, "temperature": older.tau}
-        unset = {key: value for key, value in its.items() if getattr(self.model, key) is None}
-        return self.model_copy(update={"model": self.model.model_copy(update=unset)})
+        """The same with the architecture of the older model, and the recipe that this architecture is of.
+
+        Only its dropout follows the new log.
+        """
+        its = older.model_dump(exclude={"items", "dropout"})
+        its |= {"blocks": older.depth, "temperature": older.tau, "first_cosine": older.signal}
+        recipe = "small" if older.guidance == POOLED else "large"
+        return self._completed({"recipe": recipe, **{f"model.{key}": value for key, value in its.items()}})
+
+    def leaves_open(self, key: str) -> bool:
+        """Whether nobody chose the value of `key`, such as `epochs` or `model.dim`."""
+        section, _, name = key.rpartition(".")
+        holder: BaseModel = attrgetter(section)(self) if section else self
+        return name not in holder.model_fields_set or getattr(holder, name) in (None, "auto")
+
+    def value(self, key: str) -> Any:
+        """The value of `key`, such as `epochs` or `model.dim`."""
+        return attrgetter(key)(self)
+
+    def _completed(self, values: Mapping[str, Any]) -> Self:
+        """The same with these values where it leaves them open."""
+        chosen = self.model_dump(exclude_unset=True)
+        for key, value in values.items():
+            if self.leaves_open(key):
+                _set(chosen, key, value)
+        return _validated(type(self), chosen)
 
     def learner(self, items: int) -> DimeRecLearner:
         """A fresh DimeRec for a catalogue of `items`."""
         model = DimeRec(ModelConfig(items=items, **self.model.model_dump()))
         return DimeRecLearner(model, self.serving, self.seed, self.item_start == "cooccurrence")
-
-
-def typical_dropout(events_per_item: float) -> float:
-    """What suits a log: .5 up to 12 training events per item, .1 less for each threefold, .2 at the least.
-
-    From three logs (Amazon Beauty has 13, KuaiRand-Pure 60, MovieLens-1M 267), see docs/experiments.md.
-    """
-    threefolds = math.log(max(events_per_item, 12) / 12, 3)
-    return round(max(0.5 - 0.1 * threefolds, 0.2), 2)
-
-
-def typical_blocks(events_per_item: float) -> int:
-    """How many transformer blocks suit a log: 4 from 30 training events per item, 2 below.
-
-    From the same logs.
-    """
-    return 4 if events_per_item >= 30 else 2
-
-
-def typical_temperature(events: int) -> float:
-    """Which τ suits a log: .1 below 125,000 training events, .05 from there.
-
-    From the same logs, parts of them and MovieLens-100K.
-    """
-    return 0.1 if events < 125_000 else 0.05
 
 
 Configured = TypeVar("Configured", bound=Optimisation)
@@ -168,6 +166,10 @@ def override(config: Configured, overrides: Sequence[str]) -> Configured:
 def _overridden(kind: type[Configured], values: dict[str, Any], overrides: Sequence[str]) -> Configured:
     for change in overrides:
         _apply(values, change)
+    return _validated(kind, values)
+
+
+def _validated(kind: type[Configured], values: dict[str, Any]) -> Configured:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
@@ -190,6 +192,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    _set(values, key, value)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    """Set `section.key` in nested dictionaries. Raises ConfigError where a section is none."""
     *sections, name = key.split(".")
     for section in sections:
         values = values.setdefault(section, {})

@@ -1,8 +1,12 @@
 """From a finished run to a bundle in service, unless that would make the service worse."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from bundle.errors import BundleError
+from bundle.manifest import Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.faiss_index import build_index, require_faiss
@@ -12,8 +16,13 @@ from training import repeats
 from training.config import TrainingConfig
 from training.dataset import Dataset
 from training.errors import ConfigError, QualityError, TrainingError
+from training.evaluation import DimeRecScorer, evaluate
+from training.report import baselines
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
-from training.splits import SPLITS
+from training.splits import SPLITS, Split
+
+_MAX_COMPARED = 10_000
+"""Test events on which a model is compared with simple recommenders when it is published."""
 
 VALIDATION = "validation/"
 """Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""
@@ -32,6 +41,8 @@ def publish_run(
 ) -> str:
     """Publish a run's best model with the index of its items and put it in service; returns the version.
 
+    The manifest keeps how it ranks test events beside ItemKNN and Popularity; being behind is no refusal.
+
     `repeat_weight` is what an item of the history counts where a request does not exclude such items; None:
     fitted on validation. `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
@@ -47,22 +58,38 @@ def publish_run(
     best = _best(run, config)
     if not force:
         _check_quality(root, config.training, best, margin)
-    model = load_checkpoint(run / BEST_FILE)
+    model, training = load_checkpoint(run / BEST_FILE), config.training
+    split = SPLITS[training.split](dataset)
     if repeat_weight is None:
-        training, validation = config.training, SPLITS[config.training.split](dataset).validation
-        repeat_weight = repeats.repeat_weight(model, training.serving, training.seed, validation)
+        repeat_weight = repeats.repeat_weight(model, training.serving, training.seed, split.validation)
     return publish(
         root,
         model,
         dataset.catalogue,
         build_index(model.item_vectors().detach().numpy(), index_kind or "auto"),
-        serving=config.training.serving,
+        serving=training.serving,
         repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
+        standing=_standing(DimeRecScorer(model, training.serving), split),
         data_fingerprint=config.data_fingerprint,
-        split=config.training.split,
+        split=training.split,
         source_revision=source_revision,
     )
+
+
+def _standing(model: DimeRecScorer, split: Split) -> Standing | None:
+    """The model beside simple recommenders on test events or a sample, as `dimerec evaluate` measures it."""
+    if not len(split.test):
+        return None
+    validation, test = (
+        part.sample(_MAX_COMPARED, np.random.default_rng(0)) for part in (split.validation, split.test)
+    )
+    simple = baselines(replace(split, validation=validation), model.items)
+    scorers = {"DimeRec": model, **{name: contestant.scorer for name, contestant in simple.items()}}
+    metrics = {
+        name: evaluate(scorer, test, ks=(10,), filter_seen=True).metrics for name, scorer in scorers.items()
+    }
+    return Standing(targets=len(test), metrics=metrics)
 
 
 def _best(run: Path, config: RunConfig[TrainingConfig]) -> EpochRecord:

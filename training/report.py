@@ -10,6 +10,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from files.atomic import replacing
+from training.baselines.item_knn import NEIGHBOURS, ItemKNN
+from training.baselines.popularity import Popularity
 from training.dataset import Dataset
 from training.draws import Draws
 from training.evaluation import METRICS, Evaluation, evaluate_both, paired_bootstrap
@@ -107,6 +109,32 @@ def compare(
         comparisons=[
             comparison for second in others for comparison in _compared(first, second, removed, generator)
         ],
+    )
+
+
+def baselines(split: Split, items: int) -> dict[str, Contestant]:
+    """The simple recommenders that a model has to be better than; ItemKNN's decay is chosen on validation."""
+    neighbours = ItemKNN.tuned(split, items)
+    settings = {"neighbours": NEIGHBOURS, "decay": neighbours.decay}
+    return {
+        "ItemKNN": Contestant(neighbours, settings),
+        "Popularity": Contestant(Popularity(split.train, items), {}),
+    }
+
+
+def warning(measured: Mapping[str, Mapping[str, float]]) -> str | None:
+    """One line where a simple recommender ranks better than the model, or as well; None where none does.
+
+    `measured`: metrics by recommender, the model first, seen items removed.
+    """
+    (model, of_model), *others = measured.items()
+    metric = f"ndcg@{COMPARED_KS[0]}"
+    name, of_best = max(others, key=lambda other: other[1][metric])
+    if of_model[metric] > of_best[metric]:
+        return None
+    return (
+        f"{model} does not earn its place on this log: its {metric.upper()} {of_model[metric]:.4f} is not"
+        f" above {name}'s {of_best[metric]:.4f}. Gather more events and train again, or serve {name} instead."
     )
 
 

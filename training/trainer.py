@@ -15,7 +15,7 @@ from index.catalogue import Catalogue
 from model.batch import PrefixBatch
 from model.device import find_device
 from training.batches import PrefixBatches
-from training.config import Optimisation
+from training.config import Configured, Optimisation
 from training.dataset import Dataset
 from training.errors import ConfigError, TrainingError
 from training.evaluation import evaluate
@@ -79,9 +79,7 @@ def train(
             f"the split {config.split} leaves no user two events to learn from: prepare longer histories"
             " (with leave-one-out at least four events)"
         )
-    if initial is not None:
-        config = config.continuing(initial.model.config)
-    config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
+    config = fitted_to_log(config, split, dataset.catalogue, initial)
     resumed = open_run(
         out,
         RunConfig(
@@ -98,6 +96,15 @@ def train(
     else:
         trainer.learner.begin(split.train)
     return trainer.run(observer)
+
+
+def fitted_to_log(
+    config: Configured, split: Split, catalogue: Catalogue, initial: Initial | None = None
+) -> Configured:
+    """The configuration that `train` follows: what is unset as the older model has it, else by the log."""
+    if initial is not None:
+        config = config.continuing(initial.model.config)
+    return config.fitted_to(len(split.train.items), len(catalogue))
 
 
 class Trainer:

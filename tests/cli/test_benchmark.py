@@ -120,7 +120,7 @@ def test_a_configuration_of_ones_own_beside_the_roster(
     missing = dimerec(*asked)
     assert (missing.code, missing.err.count("\n")) == (1, 1)
     assert "own.toml does not exist" in missing.err
-    config.write_text("epochs = 9\n[model]\ninterests = 1\n")
+    config.write_text('epochs = 9\nrecipe = "large"\n[model]\ninterests = 1\n')
     done = dimerec(*asked)
     assert done.code == 0, done.err
     assert "ndcg@10  own − popularity: " in done.out

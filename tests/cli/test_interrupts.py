@@ -40,7 +40,8 @@ def stop_at(dimerec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> St
         monkeypatch.setattr(where, stop)
         before = sorted(tmp_path.rglob("*"))
         done = dimerec(*arguments)
-        assert (done.code, done.out, done.err.count("\n")) == (130, "", 1)
+        assert (done.code, done.err.count("\n")) == (130, 1)
+        assert done.out == "" or done.out.startswith("Recipe small")  # said before the training begins
         assert sorted(tmp_path.rglob("*")) == before
         return done.err
 
@@ -58,7 +59,7 @@ def test_training_goes_on_from_the_epoch_that_the_interrupt_names(
     with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=one_thread) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        assert "epoch   1" in process.stdout.readline()
+        assert any("epoch   1" in line for line in iter(process.stdout.readline, ""))
         process.send_signal(signal.SIGINT)
         process.stdout.read()
         told = process.stderr.read()

@@ -164,10 +164,16 @@ def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_w
     dataset = cyclic_dataset(users=150)  # 37 training events per item
     dense = Data("dense", dataset, leave_one_out(dataset))
     unset = [override for override in TINY if not override.startswith("serving.temperature")]
-    rows = do(dense, DimeRecRecipe(load_config(None, [*unset, "epochs=1"])), tmp_path)
+    rows = do(dense, DimeRecRecipe(load_config(None, [*unset, "recipe=large", "epochs=1"])), tmp_path)
     assert {row.epochs for row in rows} == {1}
     assert {row.temperature for row in rows if row.merge == "mean"} == {0.1}
     assert len({tensor for tensor in _tensors(tmp_path) if tensor.endswith(".qkv.weight")}) == 4
+
+
+@pytest.mark.parametrize("default", ["model.dim=128", "model.dropout=0.5", "serving.draws=4"])
+def test_a_key_that_follows_the_log_is_another_setting_where_it_is_set(default: str) -> None:
+    unset, chosen = (DimeRecRecipe(load_config(None, some)) for some in ([], [default]))
+    assert unset.settings != chosen.settings
 
 
 def test_a_temperature_for_serving_is_another_setting_even_if_it_is_the_default_one() -> None:

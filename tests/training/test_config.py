@@ -1,14 +1,18 @@
 """The training configuration: TOML, overrides, and errors that name the key."""
 
+from collections.abc import Iterable
+from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.config import ModelConfig
 from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.sasrec import SASRecConfig
-from training.config import Optimisation, TrainingConfig, load_config, override, typical_dropout
+from training.config import Optimisation, TrainingConfig, load_config, override
 from training.errors import ConfigError
+from training.log_recipe import typical_dropout
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -43,13 +47,6 @@ def test_an_unusable_key_is_named(tmp_path: Path, text: str, overrides: list[str
     assert "\n" not in str(caught.value)
 
 
-def test_the_committed_configurations_are_usable() -> None:
-    files = list(Path("training/configs").glob("*.toml"))
-    assert files
-    for path in files:
-        load_config(path)
-
-
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml does not exist"):
         load_config(tmp_path / "absent.toml")
@@ -68,9 +65,80 @@ def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
     assert [typical_dropout(12 * 3**power) for power in range(-2, 5)] == [0.5, 0.5, 0.5, 0.4, 0.3, 0.2, 0.2]
 
 
+SMALL = {
+    "model.dim": 64,
+    "model.guidance": "recency_attentive",
+    "model.interests": 4,
+    "model.denoiser": "mlp",
+    "model.first_cosine": 0.2,
+    "model.temperature": 0.1,
+    "serving.draws": 8,
+    "serving.guidance_share": 0.33,
+    "serving.temperature": 0.1,
+}
+"""What suited MovieLens-100K when its configuration was chosen by hand, but for the dropout."""
+LARGE = {
+    "model.dim": 128,
+    "model.guidance": "contextual",
+    "model.interests": 2,
+    "model.denoiser": "posterior",
+    "model.first_cosine": None,
+    "model.temperature": 0.05,
+    "serving.draws": 4,
+    "serving.guidance_share": 0.5,
+    "serving.temperature": 0.05,
+}
+
+
+def fitted(events: int, *overrides: str, items: int = 1682) -> TrainingConfig:
+    return load_config(None, overrides).fitted_to(events, items)
+
+
+def values(config: TrainingConfig, keys: Iterable[str]) -> dict[str, Any]:
+    return {key: attrgetter(key)(config) for key in keys}
+
+
+@pytest.mark.parametrize(
+    ("events", "recipe", "expected"),
+    [(5_000, "small", SMALL), (124_999, "small", SMALL), (125_000, "large", LARGE), (10**7, "large", LARGE)],
+)
+def test_the_size_of_the_log_chooses_the_recipe(events: int, recipe: str, expected: dict[str, Any]) -> None:
+    config = fitted(events)
+    assert (config.recipe, values(config, expected)) == (recipe, expected)
+
+
+def test_movielens_100k_has_the_dropout_that_was_chosen_for_it_and_smaller_logs_have_more() -> None:
+    dropouts = [fitted(events).model.dropout for events in (98_114, 60_000, 30_000, 20_000, 5_000)]
+    assert dropouts[0] == 0.2
+    assert dropouts[-2:] == [0.5, 0.5]
+    assert dropouts == sorted(dropouts, key=float)
+
+
+@pytest.mark.parametrize(("key", "value"), [("model.guidance", "contextual"), ("serving.draws", 3)])
+def test_a_key_that_is_set_wins_over_the_size_of_the_log(key: str, value: object) -> None:
+    for events, expected in ((5_000, SMALL), (10**6, LARGE)):
+        assert values(fitted(events, f"{key}={value}"), SMALL) == expected | {key: value}
+
+
+def test_a_key_that_is_set_to_its_default_is_set() -> None:
+    assert fitted(5_000, "model.dim=128", "serving.guidance_share=0.5").model.dim == 128
+
+
+def test_a_recipe_that_is_set_wins_over_the_size_of_the_log() -> None:
+    of_large = {**LARGE, "model.temperature": 0.1, "serving.temperature": 0.1}
+    assert values(fitted(5_000, "recipe=large"), LARGE) == of_large
+    assert fitted(10**6, "recipe=small").model.guidance == "recency_attentive"
+
+
+def test_what_is_fitted_stays_as_it_is() -> None:
+    config = fitted(5_000)
+    assert config.fitted_to(10**6, 1682) == config
+    assert TrainingConfig.model_validate_json(config.model_dump_json()).fitted_to(10**6, 1682) == config
+
+
 def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> None:
     def blocks(events_per_item: int, *overrides: str) -> int:
-        config = load_config(None, overrides).fitted_to(events=100 * events_per_item, items=100)
+        config = load_config(None, ["recipe=large", *overrides]).fitted_to(100 * events_per_item, items=100)
         return config.learner(100).network.config.depth
 
     assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
@@ -87,6 +155,7 @@ def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
     assert temperatures(300, "model.temperature=0.2") == (0.2, 0.2)
     assert temperatures(300, "serving.temperature=0.05") == (0.1, 0.05)
     assert temperatures(300, "model.temperature=0.2", "serving.draws=2") == (0.2, 0.2)
+    assert temperatures(300, "recipe=large") == (0.1, 0.1)
 
 
 def test_a_temperature_that_serving_could_not_have_is_refused() -> None:
@@ -98,11 +167,25 @@ def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
     older = ModelConfig(items=100, blocks=None, temperature=None)
     config = load_config(None).continuing(older).fitted_to(events=30_000, items=100)
     assert (config.model.blocks, config.model.temperature, config.serving.temperature) == (2, 0.05, 0.05)
+    assert config.learner(100).network.config.model_dump(exclude={"dropout", "blocks"}) == {
+        **older.model_dump(exclude={"dropout", "blocks"}),
+        "temperature": 0.05,
+        "first_cosine": older.signal,
+    }
+    assert (config.serving.draws, config.serving.guidance_share) == (4, 0.5)
     chosen = load_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
     assert (chosen.model.blocks, chosen.model.temperature) == (3, 0.07)
 
 
-@pytest.mark.parametrize("config", [load_config(None), SASRecConfig()], ids=["dimerec", "sasrec"])
+def test_a_warm_start_on_a_log_that_grew_keeps_the_recipe_of_small_logs() -> None:
+    older = ModelConfig(items=100, **fitted(100_000).model.model_dump())
+    config = load_config(None).continuing(older).fitted_to(events=500_000, items=2_000)
+    assert (config.recipe, values(config, SMALL)) == ("small", SMALL)
+
+
+@pytest.mark.parametrize(
+    "config", [load_config(None, ["recipe=large"]), SASRecConfig()], ids=["dimerec", "sasrec"]
+)
 def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation) -> None:
     def of(chosen: Optimisation) -> float | None:
         return chosen.model.dropout if isinstance(chosen, TrainingConfig) else chosen.dropout  # type: ignore[attr-defined]

@@ -18,10 +18,11 @@ from index.catalogue import Catalogue
 from model.checkpoint import load_checkpoint
 from tests.factories import make_model
 from tests.training.logs import cyclic_dataset
-from training.config import TrainingConfig, typical_dropout
+from training.config import TrainingConfig
 from training.cooccurrence import item_directions
 from training.dataset import Dataset, write_dataset
 from training.errors import ConfigError, TrainingError
+from training.log_recipe import typical_dropout
 from training.run import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRecord, RunConfig, open_run, read_records
 from training.splits import leave_one_out
 from training.trainer import Outcome, Trainer, train
@@ -54,6 +55,7 @@ def config(**fields: object) -> TrainingConfig:
         "serving": {"steps": 2, "draws": 4, "temperature": 0.1},
         "batch_size": 64,
         "epochs": 3,
+        "recipe": "large",
         "warmup_steps": 5,
         "learning_rate": 5e-3,
     }

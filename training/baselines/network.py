@@ -16,9 +16,10 @@ from files.atomic import replacing
 from model.batch import HistoryBatch, PrefixBatch, windows
 from model.config import Architecture, GuidanceKind, ModelConfig
 from model.losses import Choices, sampled_softmax_loss
-from training.config import Optimisation, typical_dropout
+from training.config import Optimisation
 from training.errors import TrainingError
 from training.learner import Losses
+from training.log_recipe import typical_dropout
 from training.metrics import Scores
 from training.splits import Histories, Sequences
 

@@ -10,6 +10,7 @@ from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Asked
 from training.config import TrainingConfig
 from training.learner import DimeRecLearner, Learner
+from training.log_recipe import FOLLOWING
 from training.repeats import repeat_weight
 from training.splits import Split
 
@@ -28,10 +29,14 @@ class DimeRecRecipe(NetworkRecipe):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The training configuration, and the ways of asking."""
-        serving = self.config.serving
+        """The training configuration with null for what follows the log, and the ways of asking."""
+        written, serving = super().settings, self.config.serving
+        open_keys = {key for key in FOLLOWING if self.config.leaves_open(key)}
+        model = {
+            key: None if f"model.{key}" in open_keys else value for key, value in written["model"].items()
+        }
         asked = [{**_written(way), "repeat_weight": "fitted"} for way in self._ways(serving)]
-        return {**super().settings, "serving": _written(serving), "asked": asked}
+        return {**written, "model": model, "serving": _written(serving), "asked": asked}
 
     def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
@@ -53,8 +58,11 @@ class DimeRecRecipe(NetworkRecipe):
 
 
 def _written(serving: ServingDefaults) -> dict[str, Any]:
-    unset = {"temperature": None} if serving.temperature_is_unset else {}
-    return serving.model_dump(mode="json") | unset
+    followed = serving.model_dump(mode="json", exclude=serving.model_fields_set)
+    return {
+        key: None if key in followed and f"serving.{key}" in FOLLOWING else value
+        for key, value in serving.model_dump(mode="json").items()
+    }
 
 
 def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Asked:

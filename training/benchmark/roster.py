@@ -42,6 +42,7 @@ _NETWORKS = {
 }
 """What the neural baselines are."""
 
+_LARGE = "recipe=large"
 _VARIANTS = {
     "dimerec-recency-attentive": (
         "guidance: self-attention with learned forgetting",
@@ -79,7 +80,7 @@ _VARIANTS = {
     "dimerec-no-reconstruction": ("without L_recon", ["model.reconstruction_weight=0"]),
     "dimerec-no-softmax": ("without L_ssm", ["model.softmax_weight=0"]),
 }
-"""DimeRec with a thing or two changed: name → (what is changed, overrides)."""
+"""The recipe of large logs, whatever the log, with a thing or two changed: name → (what, overrides)."""
 
 
 def _dimerec(
@@ -111,10 +112,14 @@ def _fixed(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
 ROSTER: dict[str, Entry] = {
     "popularity": Entry("what most people watched", _fixed(PopularityRecipe), seeded=False),
     "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
-    "dimerec": Entry("DimeRec, its defaults", _dimerec([])),
-    "dimerec-steps": Entry("the same DimeRec over steps × draws", _dimerec([], sweep=True)),
+    "dimerec": Entry("DimeRec, its defaults: the recipe follows the size of the log", _dimerec([])),
+    "dimerec-large": Entry("DimeRec by the recipe of large logs, whatever the log", _dimerec([_LARGE])),
+    "dimerec-steps": Entry("dimerec-large over steps × draws", _dimerec([_LARGE], sweep=True)),
     **{name: Entry(_NETWORKS[name], _network(make)) for name, make in NETWORKS.items()},
-    **{name: Entry(f"DimeRec, {what}", _dimerec(changes)) for name, (what, changes) in _VARIANTS.items()},
+    **{
+        name: Entry(f"dimerec-large, {what}", _dimerec([_LARGE, *changes]))
+        for name, (what, changes) in _VARIANTS.items()
+    },
 }
 """Every recommender by the name that `--models` takes."""
 

@@ -1,1 +1,0 @@
-"""Training configurations for public data sets, as used by the demo and the documentation."""
