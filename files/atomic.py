@@ -15,7 +15,8 @@ def replacing(path: Path) -> Iterator[Path]:
     machine that lost power) finds either the old file or the new one. When the block raises, ``path`` is
     as it was and the temporary file is gone.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    # Absolute, for some libraries take a path that begins with ~ or a scheme for another.
+    temporary = path.absolute().with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         sync_file(temporary)

@@ -114,7 +114,7 @@ class Catalogue:
     def read(cls, path: Path) -> "Catalogue":
         """Read a catalogue that :meth:`write` wrote; :class:`CatalogueError` when it cannot be used."""
         try:
-            table = pq.read_table(path, partitioning=None)
+            table = pq.read_table(path.absolute(), partitioning=None)
         except (OSError, pa.ArrowException) as error:
             reason = str(error).partition("\n")[0]
             raise CatalogueError(f"{path.name} cannot be read ({reason}): prepare the items again") from error

@@ -101,7 +101,7 @@ def load_dataset(directory: Path) -> Dataset:
     path = directory / SEQUENCES_FILE
     remedy = "run `dimerec prepare` to make it"
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path.absolute(), partitioning=None)
         catalogue = Catalogue.read(directory / ITEMS_FILE)
     except FileNotFoundError as error:
         raise DataError(

@@ -20,7 +20,7 @@ from training.items_file import ItemsFile, open_items_file
 from training.prepare_options import PrepareOptions
 from training.reading.sources import Paths
 from training.reading.table import Table
-from training.rejects import check_rejects, write_rejects
+from training.rejects import check_rejects, refuse_sources, write_rejects
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1.0}
 
@@ -49,6 +49,8 @@ def prepare(
     with ExitStack() as opened:
         log = opened.enter_context(open_event_log(events, options, now_ms, origins=rejects is not None))
         listed = opened.enter_context(open_items_file(items, options)) if items else None
+        if rejects is not None:
+            refuse_sources(rejects, [log.table, *([listed.table] if listed else [])])
         coded = _coded(log.events)
         core = _dense_core(coded, options)
         if not len(core.kept):

@@ -18,11 +18,21 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
 
 
 def check_rejects(path: Path) -> None:
-    """Raise ConfigError where no format goes by the suffix of `path`."""
+    """Raise ConfigError where `path` cannot be written, before the work."""
     if path.suffix not in _WRITERS:
         raise ConfigError(
             f"--rejects {path}: the suffix names the format, so end it in {', '.join(_WRITERS)}"
         )
+    if not path.parent.is_dir():
+        raise ConfigError(f"--rejects {path}: there is no directory {path.parent}; make it first")
+    if path.is_dir():
+        raise ConfigError(f"--rejects {path} is a directory; name a file")
+
+
+def refuse_sources(path: Path, tables: Iterable[Table]) -> None:
+    """Raise ConfigError where `path` is one of the files that are read."""
+    if any(table.reads(path) for table in tables):
+        raise ConfigError(f"--rejects {path} is one of the files to read; name another")
 
 
 def write_rejects(path: Path, left_out: Iterable[tuple[Table, pl.DataFrame]]) -> None:

@@ -82,6 +82,10 @@ class Table:
                 digests.append(hashlib.file_digest(file, "sha256").digest())
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
+    def reads(self, path: Path) -> bool:
+        """Return whether `path` is one of the files."""
+        return path.exists() and any(path.samefile(source.path) for source in self._sources)
+
     @property
     def records(self) -> int:
         """The records of all files, by the second count."""

@@ -95,6 +95,19 @@ class TestPaths:
             written(tmp_path / name, log_of(name))
             assert users_of(Path(name)) == [name]
 
+    @pytest.mark.parametrize("name", ["[x]", "a*b", "~", "file:x", "year=2024", "_hidden", "-o", "a\nb"])
+    def test_a_directory_to_write_to_is_a_path_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        log, out = written(tmp_path / "log.csv", TEXT + "b,,1\n"), Path(name)
+        prepare(log, None, out)
+        prepare(log, None, out, rejects=out / "rejects.parquet")
+        assert load_dataset(out).user_ids == ["a"]
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
+            *("card.json", "items.parquet", "rejects.parquet", "sequences.parquet")
+        ]
+
     def test_several_files_are_one_log(self, tmp_path: Path) -> None:
         one, two = written(tmp_path / "1.csv", log_of("a")), written(tmp_path / "2.csv", log_of("b"))
         card = card_of(one, two)
@@ -559,6 +572,18 @@ class TestAccount:
     def test_rejects_need_a_suffix_that_says_the_format(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"--rejects .*the suffix names the format.*\.csv"):
             prepare(tmp_path / "log", None, tmp_path / "out", rejects=tmp_path / "rejects")
+
+    def test_rejects_never_replace_what_is_read(self, tmp_path: Path) -> None:
+        log, items = written(tmp_path / "log.csv", TEXT), written(tmp_path / "items.csv", "item_id\nx\nx\n")
+        for path, said in [
+            (log, "is one of the files to read"),
+            (items, "is one of the files to read"),
+            (tmp_path / "nowhere/rejects.csv", "there is no directory"),
+        ]:
+            with pytest.raises(ConfigError, match=said):
+                prepare(log, items, tmp_path / "out", rejects=path)
+        assert (log.read_text(), items.read_text()) == (TEXT, "item_id\nx\nx\n")
+        assert not (tmp_path / "out").exists()
 
     def test_check_writes_nothing(self, tmp_path: Path) -> None:
         log = written(tmp_path / "log", self.LOG)
