@@ -60,7 +60,7 @@ export class Choice {
   choose(user, instead = false) {
     this.value.user = user;
     this.#remember(null, instead);
-    this.show();
+    this.#showUser();
     this.#onUser();
   }
 
@@ -73,14 +73,18 @@ export class Choice {
     this.#page["known-categories"].replaceChildren(...options);
   }
 
-  /** Bring the controls to what is chosen. */
-  show() {
-    const [{ value, user }, controls, page] = [this, this.#controls, this.#page];
-    const guided = value.interest_mode === "guidance"; // the guidance vectors are there before any step or draw
-    if (user !== null) page.user.value = user;
-    for (const button of page.suggestions.children) {
-      button.setAttribute("aria-pressed", String(button.textContent === user));
+  /** Bring the picker to the chosen user; nothing else does, since somebody may be typing there. */
+  #showUser() {
+    if (this.user !== null) this.#page.user.value = this.user;
+    for (const button of this.#page.suggestions.children) {
+      button.setAttribute("aria-pressed", String(button.textContent === this.user));
     }
+  }
+
+  /** Bring the controls to what is chosen. */
+  #show() {
+    const [value, controls, page] = [this.value, this.#controls, this.#page];
+    const guided = value.interest_mode === "guidance"; // the guidance vectors are there before any step or draw
     for (const name of SLIDERS) {
       const { min, max } = this.#bounds[name];
       controls[name].value = value[name];
@@ -148,14 +152,14 @@ export class Choice {
 
   #change(name, value) {
     this.value[name] = value;
-    this.show();
+    this.#show();
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#ask(name), SETTLE_MS);
   }
 
   #ask(moved = null) {
     this.#remember(moved);
-    this.show();
+    this.#show();
     this.#onSettings();
   }
 
@@ -182,8 +186,12 @@ export class Choice {
     if ((location.hash || "#") !== this.#address) history.replaceState(null, "", this.#address);
     this.#page["address-note"].hidden = !complaints.length;
     this.#page["address-note"].textContent = `In the address: ${complaints.join("; ")}.`;
-    this.show();
-    if (choice.user !== before) this.#onUser();
-    else this.#onSettings();
+    this.#show();
+    if (choice.user === before) {
+      this.#onSettings();
+    } else {
+      this.#showUser();
+      this.#onUser();
+    }
   }
 }

@@ -2,15 +2,16 @@
 
 import { dot, element, percent, tone } from "./parts.js";
 
+const KINDS = { draw: "Drawn by the diffusion", guidance: "A guidance vector: read off the history, it guides the draws" };
+
 export function showInterests(list, count, answer, onPoint) {
   const { interests } = answer;
-  const brought = Map.groupBy(answer.items, (item) => item.interest);
   const heaviest = Math.max(...interests.map((interest) => interest.weight), Number.MIN_VALUE);
   count.textContent = interests.length || "";
   const order = [...interests.keys()].sort((a, b) => interests[b].weight - interests[a].weight);
   list.replaceChildren(
     ...order.map((index) => {
-      const button = interestButton(interests[index], index, interests[index].weight / heaviest, brought.get(index)?.length ?? 0);
+      const button = interestButton(interests[index], index, interests[index].weight / heaviest);
       onPoint(button, index);
       return element("li", {}, button);
     }),
@@ -20,7 +21,7 @@ export function showInterests(list, count, answer, onPoint) {
   }
 }
 
-function interestButton({ weight, top_categories: categories }, index, share, items) {
+function interestButton({ kind, weight, item_count: items, top_categories: categories }, index, share) {
   const named = categories?.join(", ") || "no categories";
   const bar = element("span", { className: "bar-fill" });
   bar.style.setProperty("--share", share);
@@ -31,7 +32,7 @@ function interestButton({ weight, top_categories: categories }, index, share, it
     element("span", { className: "interest-name", textContent: named, title: named }),
     element("span", { className: "interest-weight", textContent: percent(weight), title: "Its share of the answer" }),
     element("span", { className: "bar-track" }, bar),
-    element("span", { className: "interest-kind", textContent: items === 1 ? "1 item" : `${items} items` }),
+    element("span", { className: "interest-kind", textContent: `${kind} · ${items === 1 ? "1 item" : `${items} items`}`, title: KINDS[kind] }),
   );
   button.setAttribute("aria-pressed", "false");
   tone(button, index);

@@ -77,7 +77,7 @@ def test_back_and_forward_go_through_users_and_settings(
         settle(
             page,
             lambda press=press: page.get_by_label("Diversity").press("End" if press == 2 else "ArrowRight"),
-        )  # type: ignore[misc]
+        )
     lists.append(shown(page))
     page.get_by_label("User id").fill(f"{viewer} 2")
     settle(page, lambda: page.get_by_role("button", name="Show").click())
@@ -182,6 +182,18 @@ def test_categories_narrow_the_list_and_unknown_ones_are_told(
     settle(page, lambda: page.get_by_role("button", name=f"Remove {known}", exact=True).click())
     expect(page.locator("#empty")).to_have_text(f"Nothing of {HOSTILE} is left to recommend.")
     assert page.locator("main img, main b").count() == 0
+
+
+def test_a_user_who_is_being_typed_in_is_left_alone(server: Running, viewer: str, open_console: Open) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    shown(page)
+    with page.expect_response("**/recommend"):
+        page.get_by_label("Diversity").press("End")
+        page.get_by_label("User id").fill("half a na")
+    shown(page)
+    expect(page.get_by_label("User id")).to_have_value("half a na")
+    assert asked(page)["user_id"] == viewer
 
 
 def test_a_seed_that_is_none_is_marked_and_not_asked_for(

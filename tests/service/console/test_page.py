@@ -190,6 +190,41 @@ def test_pointing_at_an_interest_shows_what_it_brought(
     assert tones == {button.evaluate("(row) => getComputedStyle(row).getPropertyValue('--tone')")}
 
 
+def test_each_interest_says_its_kind_its_items_and_what_it_is_about(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server, viewer, interest_mode="both", k=20)
+    page.locator(".item").first.wait_for()
+    shown(page)
+    interests = server.answer(user_id=viewer, k=20, interest_mode="both")["interests"]
+    assert {interest["kind"] for interest in interests} == {"draw", "guidance"}  # type: ignore[attr-defined]
+    told = {
+        int(button.locator(".dot").inner_text()) - 1: (
+            button.locator(".interest-kind").inner_text(),
+            button.locator(".interest-name").inner_text(),
+        )
+        for button in page.locator(".interest").all()
+    }
+    for index, interest in enumerate(interests):  # type: ignore[arg-type, var-annotated]
+        count = interest["item_count"]
+        named = ", ".join(interest["top_categories"]) or "no categories"
+        assert told[index] == (f"{interest['kind']} · {count} item{'' if count == 1 else 's'}", named)
+
+
+def test_each_item_says_what_of_the_history_it_came_from(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    shown(page)
+    items = server.answer(user_id=viewer, k=10)["items"]
+    for row, item in zip(page.locator(".item").all(), items, strict=True):  # type: ignore[call-overload]
+        assert row.locator(".watched").all_inner_texts() == [video["title"] for video in item["because"]]
+    page = open_console(server, "nobody is known of")
+    page.locator(".item").first.wait_for()
+    expect(page.locator(".because")).to_have_count(0)
+
+
 def test_a_watched_item_enters_the_history_and_leaves_the_answers(
     server: Running, viewer: str, open_console: Open
 ) -> None:
@@ -291,6 +326,7 @@ def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path,
     expect(page.get_by_label("User id")).to_have_value(HOSTILE)
     expect(page.locator(".event-title")).to_have_text([f"{HOSTILE}?", HOSTILE])
     expect(page.locator(".suggestion")).to_have_text([HOSTILE])
+    expect(page.locator(".watched").first).to_have_text(HOSTILE)
     page.get_by_label("User id").fill("cold")
     page.get_by_label("Show", exact=True).select_option("50")
     settle(page, lambda: page.get_by_role("button", name="Show").click())
@@ -298,6 +334,46 @@ def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path,
     settle(page, lambda: page.locator(".item", has_text="Video 60").get_by_role("button").click())
     everything = page.locator("body")
     assert everything.locator("img:not([src='console/favicon.svg']), b").count() == 0
+    expect(page).to_have_title("DimeRec console")
+
+
+def hostile(answer: object) -> object:
+    """An answer in which every string tries to be markup."""
+    if isinstance(answer, dict):
+        return {name: hostile(value) for name, value in answer.items()}
+    if isinstance(answer, list):
+        return [hostile(value) for value in answer]
+    return HOSTILE if isinstance(answer, str) else answer
+
+
+def test_no_string_of_any_answer_is_ever_markup(server: Running, viewer: str, open_console: Open) -> None:
+    server.watch(viewer, "not in the catalogue")
+    page = open_console(server, "cold, at first", trouble=True)
+    page.locator(".item").first.wait_for()
+
+    def make_hostile(route: Route) -> None:
+        response = route.fetch()
+        body = hostile({**response.json(), "degraded": "x", "unknown_categories": ["x"]})
+        route.fulfill(response=response, json=body)
+
+    for calls in ("**/recommend", "**/users*", "**/history*", "**/events"):
+        page.route(calls, make_hostile)
+    page.get_by_label("Mode").select_option("both")
+    page.get_by_label("User id").fill(viewer)
+    settle(page, lambda: page.get_by_role("button", name="Show").click())
+    expect(page.locator(".item .title").first).to_contain_text(HOSTILE)
+    expect(page.locator(".watched").first).to_have_text(HOSTILE)
+    expect(page.locator(".interest-kind").first).to_contain_text(HOSTILE)
+    expect(page.locator("#notice")).to_contain_text(f"no category {HOSTILE}")
+    expect(page.locator(".event-title").first).to_have_text(HOSTILE)
+    settle(page, lambda: page.locator(".watch").first.click())
+    expect(page.locator("#toast")).to_contain_text(f"Watched {HOSTILE}")
+    problem = hostile({"title": "x", "detail": "y", "request_id": "z"})
+    page.unroute("**/recommend")
+    page.route("**/recommend", lambda route: route.fulfill(status=503, json=problem))
+    page.reload()
+    expect(page.locator("#problem-title")).to_have_text(HOSTILE)
+    assert page.locator("main img, main b, #toast img, #toast b").count() == 0
     expect(page).to_have_title("DimeRec console")
 
 
