@@ -20,7 +20,7 @@ bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 outside := .quality/rectools-env
-ours := files model index bundle training service cli benchmarks
+ours := files model index bundle engine training service cli benchmarks
 
 .PHONY: help install demo stop test quick format lint types containers load quality outside training-speed training-memory clean
 .DEFAULT_GOAL := help

@@ -29,11 +29,11 @@ from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleReq
 from index.merging import DEFAULT_TEMPERATURE
 from index.query import MAX_REPEAT_WEIGHT
 from model.config import ModelConfig
+from model.interests import InterestMode
 
 FORMAT_VERSION = 1
 MOST_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
-InterestMode = Literal["draws", "guidance", "both"]
 """Which interests search: those that the diffusion draws, the guidance vectors, or both."""
 
 CURRENT_FILE = "CURRENT"

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.manifest import MOST_DRAWS, InterestMode, ServingDefaults
+from bundle.manifest import MOST_DRAWS, ServingDefaults
 from bundle.read import load
 from cli.output import Json, print_json, print_table
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
+from model.interests import InterestMode
 from training.dataset import Dataset, load_dataset
 from training.draws import measure_draws
 from training.errors import ConfigError

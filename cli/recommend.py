@@ -5,7 +5,6 @@ from itertools import starmap
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import typer
@@ -31,7 +30,9 @@ from cli.log_options import (
     prepare_options,
 )
 from cli.output import Json, print_json, print_table
-from service.engine import Engine, EngineAnswer, EngineRequest
+from engine.contract import EngineAnswer, EngineRequest
+from engine.engine import Engine
+from service.schemas import MOST_STEPS
 from service.settings import read_settings
 from training.errors import ConfigError, DataError
 from training.event_log import read_event_log
@@ -114,14 +115,14 @@ def command(
         min_weight=min_weight,
         missing=missing,
     )
-    engine = Engine(load(bundle, device=device))
+    engine = Engine(load(bundle, device=device), max_steps=MOST_STEPS)
     asked = _Asked(engine, k, diversity, seed)
     if listed is not None:
-        _print(engine, asked.answers([_User("", listed)])[0], as_json=as_json)
+        _print(asked.answers([_User("", listed)])[0], as_json=as_json)
     elif events and user is not None:
-        _print(engine, asked.answers([_of_user(events, options, user)])[0], as_json=as_json)
+        _print(asked.answers([_of_user(events, options, user)])[0], as_json=as_json)
     elif events and out is not None:
-        rows, users = _write(engine, asked, _histories(events, options), out)
+        rows, users = _write(asked, _histories(events, options), out)
         if as_json:
             print_json({"out": out, "users": users, "recommendations": rows})
         else:
@@ -134,25 +135,20 @@ class _Asked:
     def __init__(self, engine: Engine, k: int, diversity: float | None, seed: int | None) -> None:
         self._engine = engine
         self._k = k
-        self._diversity = engine.defaults.diversity if diversity is None else diversity
+        self._diversity = diversity
         self._seed = seed
 
     def answers(self, users: list[_User]) -> list[EngineAnswer]:
         return self._engine.recommend([self._request(user) for user in users])
 
     def _request(self, user: _User) -> EngineRequest:
-        engine, rows = self._engine, self._engine.catalogue.rows(user.history)
-        derived = ("user", user.user_id) if user.user_id else ("history", *user.history)
         return EngineRequest(
-            history=rows,
+            user_id=user.user_id or None,
+            history=user.history,
+            excluded=user.history,
             k=self._k,
-            excluded=np.unique(rows),
-            categories=None,
             diversity=self._diversity,
-            draws=engine.defaults.draws,
-            interest_mode=engine.defaults.interest_mode,
-            steps=engine.defaults.steps,
-            seed=engine.seed_for(*derived) if self._seed is None else self._seed,
+            seed=self._seed,
             explain=False,
         )
 
@@ -180,7 +176,7 @@ def _of_user(events: list[Path], options: PrepareOptions, user: str) -> _User:
     return _User(*found.row(0))
 
 
-def _write(engine: Engine, asked: _Asked, histories: pl.DataFrame, out: Path) -> tuple[int, int]:
+def _write(asked: _Asked, histories: pl.DataFrame, out: Path) -> tuple[int, int]:
     """The recommendations written and the users that they are for."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -192,22 +188,22 @@ def _write(engine: Engine, asked: _Asked, histories: pl.DataFrame, out: Path) ->
         task = progress.add_task("users", total=histories.height)
         for some in histories.iter_slices(_USERS_AT_ONCE):
             users = list(starmap(_User, some.iter_rows()))
-            table = _table(engine, users, asked.answers(users))
+            table = _table(users, asked.answers(users))
             write(table)
             rows += table.num_rows
             progress.advance(task, len(users))
     return rows, histories.height
 
 
-def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> pa.Table:
+def _table(users: list[_User], answers: list[EngineAnswer]) -> pa.Table:
     rows = [
         {
             "user_id": user.user_id,
             "rank": rank,
-            "item_id": engine.catalogue.item_id(item.row),
+            "item_id": item.item_id,
             "score": item.score,
             "interest": item.interest,
-            "source": _source(answer),
+            "source": answer.source,
         }
         for user, answer in zip(users, answers, strict=True)
         for rank, item in enumerate(answer.items, start=1)
@@ -215,34 +211,30 @@ def _table(engine: Engine, users: list[_User], answers: list[EngineAnswer]) -> p
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _print(engine: Engine, answer: EngineAnswer, *, as_json: bool) -> None:
-    catalogue, source = engine.catalogue, _source(answer)
+def _print(answer: EngineAnswer, *, as_json: bool) -> None:
     if as_json:
         items = [
             {
-                "item_id": catalogue.item_id(item.row),
-                "title": catalogue.title(item.row),
-                "categories": catalogue.category(item.row),
+                "item_id": item.item_id,
+                "title": item.title,
+                "categories": item.categories,
                 "score": item.score,
                 "interest": item.interest,
             }
             for item in answer.items
         ]
-        print_json({"source": source, "items": items, "interests": answer.interests})
+        print_json({"source": answer.source, "items": items, "interests": answer.interests})
         return
     rows = [
         [
             str(rank),
-            catalogue.item_id(item.row),
-            catalogue.title(item.row) or "",
-            ", ".join(catalogue.category(item.row)),
+            item.item_id,
+            item.title or "",
+            ", ".join(item.categories),
             f"{item.score:.4f}",
             "" if item.interest is None else str(item.interest),
         ]
         for rank, item in enumerate(answer.items, start=1)
     ]
-    print_table(["#", "item", "title", "categories", "score", "interest"], rows, title=f"source: {source}")
-
-
-def _source(answer: EngineAnswer) -> str:
-    return "personal" if answer.interests else "popularity"
+    columns = ["#", "item", "title", "categories", "score", "interest"]
+    print_table(columns, rows, title=f"source: {answer.source}")

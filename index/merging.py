@@ -27,15 +27,6 @@ class Merged(NamedTuple):
     shares: Vectors
 
 
-def votes(draws: int, guidance: int, guidance_share: float) -> Vectors:
-    """Return what each of ``draws`` interests and then of ``guidance`` vectors counts in their mean, sum 1.
-
-    The guidance has ``guidance_share`` of it and the draws have the rest, however many they are.
-    """
-    each = [(1 - guidance_share) / draws, guidance_share / guidance]
-    return np.repeat(np.array(each, dtype=np.float32), [draws, guidance])
-
-
 def merge_interests(
     cosines: Vectors,
     merge: Merge,

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bundle.manifest import InterestMode
-from service.explain import InterestKind
+from engine.contract import Source
+from model.interests import InterestKind, InterestMode
 
 
 class _Answer(BaseModel):
@@ -62,7 +62,7 @@ class RecommendAnswer(_Answer):
 
     items: list[RecommendedItem] = Field(description="best first")
     interests: list[Interest] = Field(description="empty for popularity")
-    source: Literal["personal", "popularity"] = Field(
+    source: Source = Field(
         description="popularity: nothing is known of the user, or only items that are not in the catalogue"
     )
     unknown_categories: list[str] = Field(

@@ -9,12 +9,13 @@ import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
+from engine.contract import EngineAnswer
 from service import problems
+from service.batch import Job, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
 from service.bundles import Bundles
 from service.dependencies import Service
-from service.engine import EngineAnswer, Job, compute
 from service.errors import StartupError
 from service.history.circuit import CircuitBreaker
 from service.history.in_process import InProcessHistory

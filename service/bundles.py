@@ -9,8 +9,9 @@ import structlog
 from bundle import read
 from bundle.errors import BundleError
 from bundle.write import set_current
-from service.engine import Engine
+from engine.engine import Engine
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
+from service.schemas import MOST_STEPS
 from service.telemetry import Metrics
 
 log = structlog.get_logger("dimerec.bundles")
@@ -79,7 +80,7 @@ class Bundles:
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:
-        engine = Engine(read.load(self._root, version, self._device))
+        engine = Engine(read.load(self._root, version, self._device), max_steps=MOST_STEPS)
         engine.warm_up()
         return engine
 

@@ -3,13 +3,13 @@
 import time
 from typing import NamedTuple
 
-import numpy as np
-
-from index.catalogue import Catalogue
-from service.answers import Interest, RecommendAnswer, RecommendedItem, Timings, WatchedItem
+from engine.contract import AnsweredInterest, EngineAnswer, EngineRequest, RecommendedItem
+from engine.engine import Engine
+from service import answers
+from service.answers import RecommendAnswer, Timings
+from service.batch import Job
 from service.batcher import Completed, MicroBatcher
 from service.bundles import Bundles
-from service.engine import Engine, EngineAnswer, EngineRequest, Job
 from service.errors import (
     DeadlineExceededError,
     FieldFault,
@@ -17,7 +17,6 @@ from service.errors import (
     OverloadedError,
     RequestRefusedError,
 )
-from service.explain import Explanation
 from service.history.errors import HistoryUnavailable
 from service.history.protocol import HistoryStore
 from service.schemas import RecommendRequest
@@ -65,11 +64,11 @@ class Recommender:
         A history store that fails only weakens the answer.
         """
         engine = self._bundles.engine
-        if wish.steps is not None and wish.steps > engine.most_steps:
-            fault = f"the model in service takes at most {engine.most_steps} steps"
+        if wish.steps is not None and wish.steps > engine.max_steps:
+            fault = f"the model in service takes at most {engine.max_steps} steps"
             raise InvalidRequestError([FieldFault("steps", fault)])
         known = await self._known(wish)
-        job = Job(engine, _resolve(wish, known, engine))
+        job = Job(engine, _asked(wish, known))
         deadline_ms = wish.deadline_ms or self._settings.default_deadline_ms
         left_s = deadline_ms / 1000 - (time.perf_counter() - arrival.at)
         try:
@@ -77,7 +76,7 @@ class Recommender:
         except RequestRefusedError as refusal:
             self._metrics.refused.labels(_reason(refusal)).inc()
             raise
-        answer = _answer(completed, engine, wish, known, arrival)
+        answer = _answer(completed, engine, known, arrival)
         self._observe(answer)
         return answer
 
@@ -104,68 +103,35 @@ class Recommender:
             self._metrics.degraded.labels(answer.degraded).inc()
 
 
-def _resolve(wish: RecommendRequest, known: _Known, engine: Engine) -> EngineRequest:
-    """Turn ids into rows of the engine's catalogue, and fill in its defaults."""
-    defaults, catalogue = engine.defaults, engine.catalogue
-    history = known.stored if wish.history is None else wish.history
-    left_out = list(wish.exclude)
+def _asked(wish: RecommendRequest, known: _Known) -> EngineRequest:
+    """What the engine is asked; an inline history replaces the stored one, and both were seen."""
+    excluded = list(wish.exclude)
     if wish.exclude_seen:
-        left_out += [*known.stored, *(wish.history or ())]
-    if wish.seed is not None:
-        seed = wish.seed
-    elif wish.user_id is not None:
-        seed = engine.seed_for("user", wish.user_id)
-    else:
-        seed = engine.seed_for("history", *history)
+        excluded += [*known.stored, *(wish.history or ())]
     return EngineRequest(
-        history=catalogue.rows(history),
+        user_id=wish.user_id,
+        history=known.stored if wish.history is None else wish.history,
         k=wish.k,
-        excluded=np.unique(catalogue.rows(left_out)),
-        categories=None if wish.categories is None else frozenset(wish.categories),
-        diversity=defaults.diversity if wish.diversity is None else wish.diversity,
-        draws=wish.draws or defaults.draws,
-        interest_mode=wish.interest_mode or defaults.interest_mode,
-        steps=wish.steps or defaults.steps,
-        seed=seed,
+        excluded=excluded,
+        categories=wish.categories,
+        diversity=wish.diversity,
+        draws=wish.draws,
+        interest_mode=wish.interest_mode,
+        steps=wish.steps,
+        seed=wish.seed,
         explain=wish.explain,
     )
 
 
 def _answer(
-    completed: Completed[EngineAnswer],
-    engine: Engine,
-    wish: RecommendRequest,
-    known: _Known,
-    arrival: Arrival,
+    completed: Completed[EngineAnswer], engine: Engine, known: _Known, arrival: Arrival
 ) -> RecommendAnswer:
-    computed, catalogue = completed.answer, engine.catalogue
-    because = [_because(interest.explanation, catalogue) for interest in computed.interests]
-    of_everyone: list[WatchedItem] | None = [] if wish.explain else None
+    computed = completed.answer
     return RecommendAnswer(
-        items=[
-            RecommendedItem(
-                item_id=catalogue.item_id(item.row),
-                score=item.score,
-                interest=item.interest,
-                because=of_everyone if item.interest is None else because[item.interest],
-                categories=list(catalogue.category(item.row)),
-                title=catalogue.title(item.row),
-            )
-            for item in computed.items
-        ],
-        interests=[
-            Interest(
-                kind=interest.kind,
-                weight=interest.weight,
-                item_count=interest.item_count,
-                top_categories=None
-                if interest.explanation is None
-                else list(interest.explanation.top_categories),
-            )
-            for interest in computed.interests
-        ],
-        source="personal" if computed.interests else "popularity",
-        unknown_categories=catalogue.unknown_categories(wish.categories or ()),
+        items=list(map(_item, computed.items)),
+        interests=list(map(_interest, computed.interests)),
+        source=computed.source,
+        unknown_categories=computed.unknown_categories,
         model_version=engine.version,
         request_id=arrival.request_id,
         degraded="history_unavailable" if known.unavailable else None,
@@ -178,12 +144,27 @@ def _answer(
     )
 
 
-def _because(explanation: Explanation | None, catalogue: Catalogue) -> list[WatchedItem] | None:
-    if explanation is None:
-        return None
-    return [
-        WatchedItem(item_id=catalogue.item_id(row), title=catalogue.title(row)) for row in explanation.because
-    ]
+def _item(item: RecommendedItem) -> answers.RecommendedItem:
+    because = item.because
+    return answers.RecommendedItem(
+        item_id=item.item_id,
+        score=item.score,
+        interest=item.interest,
+        because=None
+        if because is None
+        else [answers.WatchedItem(item_id=watched.item_id, title=watched.title) for watched in because],
+        categories=list(item.categories),
+        title=item.title,
+    )
+
+
+def _interest(interest: AnsweredInterest) -> answers.Interest:
+    return answers.Interest(
+        kind=interest.kind,
+        weight=interest.weight,
+        item_count=interest.item_count,
+        top_categories=None if interest.top_categories is None else list(interest.top_categories),
+    )
 
 
 def _reason(refusal: RequestRefusedError) -> str:

@@ -21,10 +21,11 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bundle.manifest import MOST_DRAWS, InterestMode
+from bundle.manifest import MOST_DRAWS
 from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
+from model.interests import InterestMode
 
 MOST_ITEMS = 500
 LONGEST_HISTORY = 1_000

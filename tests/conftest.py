@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer, claimed_database
 from training.config import load_config
 from training.dataset import Dataset, load_dataset
@@ -46,6 +47,14 @@ def redis_url(request: pytest.FixtureRequest) -> Iterator[str]:
     with claimed_database(server.url) as url:
         yield url
         server.restore()
+
+
+@pytest.fixture(scope="session")
+def bundle_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One published bundle, for tests that leave it alone."""
+    root = tmp_path_factory.mktemp("bundles")
+    publish_tiny_bundle(root)
+    return root
 
 
 @pytest.fixture(scope="session")

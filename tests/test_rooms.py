@@ -7,16 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("files", "model", "index", "bundle", "training", "service", "cli", "benchmarks")
+ROOMS = ("files", "model", "index", "bundle", "engine", "training", "service", "cli", "benchmarks")
 MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
     "model": {"files"},
     "index": {"files"},
     "bundle": {"files", "model", "index"},
-    "training": {"files", "model", "index", "bundle"},
-    "service": {"files", "model", "index", "bundle"},
-    "cli": {"files", "model", "index", "bundle", "training", "service"},
-    "benchmarks": {"files", "model", "index", "bundle", "training", "service", "cli"},
+    "engine": {"files", "model", "index", "bundle"},
+    "training": {"files", "model", "index", "bundle", "engine"},
+    "service": {"files", "model", "index", "bundle", "engine"},
+    "cli": {"files", "model", "index", "bundle", "engine", "training", "service"},
+    "benchmarks": {"files", "model", "index", "bundle", "engine", "training", "service", "cli"},
 }
 PURE: dict[str, set[str]] = {
     "files": set(),

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bundle.manifest import ServingDefaults
 from index.catalogue import Catalogue
-from index.merging import votes
-from model.batch import HistoryBatch, windows
+from model.batch import windows
 from model.dimerec import DimeRec
+from model.interests import InterestSettings, find_interests, history_seeds, interest_weights
 from training import metrics
 from training.diversity import DiversityTally
 from training.errors import DataError
 from training.metrics import Ranks, Scores
-from training.scoring import Scorer, starting_noises
+from training.scoring import Scorer
 from training.splits import Histories, Positions, Targets
 
 DEFAULT_KS = (5, 10, 20, 50)
@@ -145,6 +145,9 @@ class DimeRecScorer:
         self._serving = serving
         self._seed = seed
         self._repeat_weight = repeat_weight
+        self._settings = InterestSettings(
+            serving.draws, serving.steps, serving.interest_mode, serving.guidance_share
+        )
 
     @property
     def items(self) -> int:
@@ -174,19 +177,14 @@ class DimeRecScorer:
         training = self._model.training
         self._model.eval()
         history = windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
-        guidance = self._model.guide(history.to(self._device))
-        parts = [] if self._serving.interest_mode == "guidance" else [self._generated(history, guidance)]
-        if self._serving.interest_mode != "draws":
-            parts.append(guidance)
+        found = find_interests(
+            self._model,
+            history.to(self._device),
+            [self._settings] * len(histories),
+            history_seeds(history, self._seed),
+        )
         self._model.train(training)
-        return torch.cat(parts, dim=1)
-
-    def _generated(self, history: HistoryBatch, guidance: Tensor) -> Tensor:
-        draws, dim = self._serving.draws, self._model.config.dim
-        start = starting_noises(history, draws, dim, self._seed)
-        repeated = guidance.repeat_interleave(draws, dim=0)
-        drawn = self._model.generate(repeated, start.to(self._device), self._serving.steps)
-        return drawn.view(len(guidance), draws, dim)
+        return torch.stack([interests.vectors for interests in found])
 
     def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
         if self._serving.merge == "max":
@@ -195,8 +193,8 @@ class DimeRecScorer:
         total = logits.logsumexp(dim=2, keepdim=True)
         if self._serving.interest_mode == "both":
             guidance = self._model.config.guidance_vectors
-            weights = votes(self._serving.draws, guidance, self._serving.guidance_share)
-            total -= torch.from_numpy(weights).log().to(total.device)[:, None]
+            weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_share)
+            total -= weights.log().to(total.device)[:, None]
         logits -= total
         return logits.logsumexp(dim=1).cpu()
 

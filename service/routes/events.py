@@ -30,15 +30,13 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
     ]
     if faults:
         raise InvalidRequestError(faults)
-    catalogue = service.bundles.engine.catalogue
     with service.metrics.counting_history_errors("append"):
         result = await service.history.append_many(
             [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
         )
-    unknown = dict.fromkeys(event.item_id for event in events if catalogue.row(event.item_id) is None)
     return EventsAnswer(
         added=result.added,
         repeated=result.repeated,
         outdated=result.outdated,
-        unknown_items=list(unknown),
+        unknown_items=service.bundles.engine.unknown(event.item_id for event in events),
     )

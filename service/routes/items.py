@@ -21,21 +21,20 @@ def similar_items(  # not async: FastAPI runs the search in a thread
 ) -> SimilarAnswer:
     """The items whose vectors are nearest, best first, without the item itself."""
     engine = service.bundles.engine
-    catalogue = engine.catalogue
-    row = catalogue.row(item_id)
-    if row is None:
+    item, found = engine.describe(item_id), engine.similar(item_id, k)
+    if item is None or found is None:
         raise UnknownItemError("the catalogue in service has no item of this id")
     return SimilarAnswer(
         item_id=item_id,
-        title=catalogue.title(row),
+        title=item.title,
         items=[
             SimilarItem(
-                item_id=catalogue.item_id(candidate.row),
-                score=candidate.score,
-                categories=list(catalogue.category(candidate.row)),
-                title=catalogue.title(candidate.row),
+                item_id=neighbour.item_id,
+                score=neighbour.score,
+                categories=list(neighbour.categories),
+                title=neighbour.title,
             )
-            for candidate in engine.retriever.similar(row, k)
+            for neighbour in found
         ],
         model_version=engine.version,
     )

@@ -59,8 +59,8 @@ async def version(request: Request, service: TheService) -> VersionAnswer:
         source_revision=manifest.source_revision,
         data_fingerprint=manifest.data_fingerprint,
         metrics=manifest.metrics,
-        items=len(engine.catalogue),
-        most_steps=engine.most_steps,
+        items=len(engine),
+        most_steps=engine.max_steps,
         defaults=Defaults(
             draws=defaults.draws,
             steps=defaults.steps,

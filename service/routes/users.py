@@ -38,19 +38,19 @@ async def read_history(
     limit: Annotated[int, Query(ge=1, le=1000, description="newest so many")] = 100,
 ) -> HistoryAnswer:
     """The newest events of a user, oldest first; empty for an unknown user."""
-    catalogue = service.bundles.engine.catalogue
+    engine = service.bundles.engine
     with service.metrics.counting_history_errors("read"):
         events = await service.history.read(user_id, limit)
     described = []
     for event in events:
-        row = catalogue.row(event.item_id)
+        item = engine.describe(event.item_id)
         described.append(
             HistoryEvent(
                 item_id=event.item_id,
                 timestamp=event.timestamp,
-                title=None if row is None else catalogue.title(row),
-                categories=[] if row is None else list(catalogue.category(row)),
-                known=row is not None,
+                title=None if item is None else item.title,
+                categories=[] if item is None else list(item.categories),
+                known=item is not None,
             )
         )
     return HistoryAnswer(user_id=user_id, events=described)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.exact import best_positions
-from index.merging import diversify, merge_interests, votes
+from index.merging import diversify, merge_interests
 from tests.index.reference import jaccard
 
 # Few distinct values: ties everywhere.
@@ -41,17 +41,6 @@ def test_the_weighted_mean_of_softmaxes_by_hand() -> None:
     merged = merge_interests(cosines, "mean", 1.0, np.array([0.2, 0.8], dtype=np.float32))
     np.testing.assert_allclose(merged.shares, [[0.05, 0.05, 0.1], [0.6, 0.1, 0.1]], rtol=1e-6)
     np.testing.assert_allclose(merged.scores, [0.65, 0.15, 0.2], rtol=1e-6)
-
-
-@given(st.integers(1, 32), st.integers(1, 8), st.floats(0, 1))
-def test_the_guidance_has_its_share_however_many_draws_there_are(
-    draws: int, guidance: int, share: float
-) -> None:
-    given = votes(draws, guidance, share)
-    assert given.shape == (draws + guidance,)
-    assert given[:draws].sum() == pytest.approx(1 - share, abs=1e-5)
-    assert given[draws:].sum() == pytest.approx(share, abs=1e-5)
-    assert len(set(given[:draws].tolist())) == len(set(given[draws:].tolist())) == 1
 
 
 def test_the_greatest_cosine_by_hand() -> None:

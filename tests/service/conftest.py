@@ -10,7 +10,6 @@ import structlog
 
 from service.history.in_process import InProcessHistory
 from service.history.protocol import HistoryStore
-from tests.factories import publish_tiny_bundle
 from tests.service.serving import Running, running, settings_for
 
 
@@ -26,14 +25,6 @@ def _quiet_and_unset() -> Iterator[None]:
 
 
 Serve = Callable[..., Running]
-
-
-@pytest.fixture(scope="session")
-def bundle_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One published bundle, for tests that leave it alone."""
-    root = tmp_path_factory.mktemp("bundles")
-    publish_tiny_bundle(root)
-    return root
 
 
 @pytest.fixture

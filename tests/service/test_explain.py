@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.explain import Explainer, merge_duplicates
 from index.catalogue import Catalogue
 from index.exact import ExactIndex
 from index.vector_index import Vectors
 from index.vector_table import VectorTable
-from service.explain import Explainer, merge_duplicates
 from tests.factories import make_catalogue, make_unit_vectors
 from tests.service.serving import Running
 

@@ -2,15 +2,16 @@
 
 from functools import partial
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
 from model.batch import HistoryBatch
 from model.config import ModelConfig
+from model.interests import history_seeds
 from model.process import Euclidean
-from model.sampler import Denoise, generate
+from model.sampler import Denoise, generate, starting_noise
 from training.baselines.network import Baseline, InnerProductScorer, TransformerConfig
-from training.scoring import starting_noises
 
 
 class DiffusionConfig(TransformerConfig):
@@ -45,7 +46,9 @@ class DiffusionBaseline(Baseline):
 
     def interests(self, history: HistoryBatch, steps: int | None = None) -> Tensor:
         """`(rows, 1, dim)` of unit norm, after `steps` reverse steps; None: as in validation."""
-        start = starting_noises(history, 1, self.table.embedding_dim, self.seed)
+        dim = self.table.embedding_dim
+        noise = [starting_noise(seed, 1, dim) for seed in history_seeds(history, self.seed)]
+        start = torch.cat(noise).to(history.items.device)
         cosines, steps = self.process.cosines, steps or self.validation_steps
         return generate(self.denoiser(history), start, cosines, steps, spherical=False)[:, None]
 

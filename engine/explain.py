@@ -5,7 +5,7 @@ filters, nor with what was answered.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.vector_index import Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
-
-InterestKind = Literal["draw", "guidance"]
+from model.interests import InterestKind
 
 DUPLICATE_COSINE = 0.9
 """Interests of one kind this near to each other are one.

@@ -1,8 +1,10 @@
 """The engine against the model and plain arithmetic, and against itself without company."""
 
 from collections import Counter
+from collections.abc import Iterable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,15 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.read import Bundle, load
+from engine.contract import DescribedItem, EngineAnswer, EngineRequest
+from engine.engine import Engine
+from engine.popularity import Popularity
 from index.eligibility import Eligibility
 from index.vector_index import Vectors
 from model.batch import collate
 from model.sampler import starting_noise
-from service.engine import Engine, EngineAnswer, EngineRequest, Job, compute
-from service.popularity import Popularity
+from service.batch import Job, compute
 from tests.factories import make_catalogue, publish_tiny_bundle
 
 NOTHING = np.empty(0, dtype=np.int64)
+MAX_STEPS = 50
 
 
 @pytest.fixture(scope="module")
@@ -29,34 +34,41 @@ def bundle(bundle_root: Path) -> Bundle:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Bundle) -> Engine:
-    return Engine(bundle)
+    return Engine(bundle, max_steps=MAX_STEPS)
 
 
-def request(history: list[int], **fields: object) -> EngineRequest:
-    wish: dict[str, object] = {
-        "k": 10,
-        "excluded": NOTHING,
-        "categories": None,
-        "diversity": 0.0,
-        "draws": 3,
-        "interest_mode": "draws",
-        "steps": 2,
-        "seed": 5,
-        "explain": True,
-    }
-    return EngineRequest(history=np.array(history, dtype=np.int64), **(wish | fields))  # type: ignore[arg-type]
+def ids(rows: Iterable[int]) -> list[str]:
+    """As `make_catalogue` names them."""
+    return [str(1000 + row) for row in rows]
+
+
+def rows(item_ids: Iterable[str]) -> list[int]:
+    return [int(item_id) - 1000 for item_id in item_ids]
+
+
+def answered(answer: EngineAnswer) -> list[str]:
+    return [item.item_id for item in answer.items]
+
+
+def request(history: Iterable[int], excluded: Iterable[int] = (), **fields: Any) -> EngineRequest:
+    """A request by rows, every default of the bundle given."""
+    asked = {"k": 10, "diversity": 0.0, "draws": 3, "interest_mode": "draws", "steps": 2, "seed": 5}
+    return EngineRequest(history=ids(history), excluded=ids(excluded), **(asked | fields))
 
 
 def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
     """Guidance of the one user; draws one at a time."""
     with torch.inference_mode():
-        guidance = bundle.model.guide(collate([wish.history.tolist()], bundle.model.config.max_length))
+        guidance = bundle.model.guide(collate([rows(wish.history)], bundle.model.config.max_length))
+        assert wish.seed is not None
+        assert wish.draws is not None
         noise = starting_noise(wish.seed, wish.draws, bundle.model.config.dim)
         drawn = [
-            bundle.model.generate(guidance, noise[draw : draw + 1], wish.steps) for draw in range(wish.draws)
+            bundle.model.generate(guidance, noise[draw : draw + 1], wish.steps or 0)
+            for draw in range(wish.draws)
         ]
     parts = {"draws": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}
-    vectors: Vectors = torch.cat(parts[wish.interest_mode]).numpy()
+    vectors: Vectors = torch.cat(parts[wish.interest_mode or ""]).numpy()
     return vectors
 
 
@@ -89,7 +101,7 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
     else:
         weights /= len(weights)
     scores = weights.sum(axis=0)
-    excluded = set(wish.excluded.tolist())
+    excluded = set(rows(wish.excluded))
     order = [line for line in np.argsort(-scores, kind="stable") if line + 1 not in excluded][: wish.k]
     merged = np.stack([weights[group].sum(axis=0) for group in merged_by_hand(wish, interests)])
     return [(int(line) + 1, float(scores[line]), int(merged[:, line].argmax())) for line in order]
@@ -99,10 +111,12 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
 def test_answers_are_the_nearest_items_of_the_interests(
     bundle: Bundle, engine: Engine, mode: str, steps: int
 ) -> None:
-    wish = request([3, 7, 50], interest_mode=mode, steps=steps, excluded=np.array([1, 2, 3, 7, 50]))
+    wish = request([3, 7, 50], interest_mode=mode, steps=steps, excluded=[1, 2, 3, 7, 50])
     (answer,) = engine.recommend([wish])
     expected = best_by_hand(bundle, wish)
-    assert [(item.row, item.interest) for item in answer.items] == [(row, by) for row, _, by in expected]
+    assert [(item.item_id, item.interest) for item in answer.items] == [
+        (*ids([row]), by) for row, _, by in expected
+    ]
     scores = [item.score for item in answer.items]
     np.testing.assert_allclose(scores, [score for _, score, _ in expected], atol=1e-6)
     groups = merged_by_hand(wish, interests_by_hand(bundle, wish))
@@ -116,15 +130,16 @@ def test_answers_are_the_nearest_items_of_the_interests(
 def test_seen_items_come_as_often_as_users_come_back(tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path / "any")
     publish_tiny_bundle(tmp_path / "never", repeat_weight=1e-6)
-    any_other, never = (Engine(load(tmp_path / name)) for name in ("any", "never"))
-    history = list(range(1, 60))
-    wish = request(history, excluded=NOTHING, k=20)
+    any_other, never = (Engine(load(tmp_path / name), max_steps=MAX_STEPS) for name in ("any", "never"))
+    history = range(1, 60)
+    watched = set(ids(history))
+    wish = request(history, k=20)
     (counted,), (discounted,) = any_other.recommend([wish]), never.recommend([wish])
-    assert {item.row for item in counted.items} & set(history)
+    assert set(answered(counted)) & watched
     assert len(discounted.items) == 20
-    assert not {item.row for item in discounted.items} & set(history)
-    (all_of_it,) = never.recommend([request(history, excluded=np.arange(60, 201), k=59)])
-    assert {item.row for item in all_of_it.items} == set(history)
+    assert not set(answered(discounted)) & watched
+    (all_of_it,) = never.recommend([request(history, excluded=range(60, 201), k=59)])
+    assert set(answered(all_of_it)) == watched
 
 
 def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) -> None:
@@ -133,20 +148,20 @@ def test_a_mixed_batch_answers_each_request_as_if_it_were_alone(engine: Engine) 
         request([]),
         request([9], steps=1, draws=1),
         request([4, 5], steps=5, draws=7, seed=2**63 - 1),
-        request(list(range(1, 60)), interest_mode="guidance"),
+        request(range(1, 60), interest_mode="guidance"),
         request([8, 8, 8], interest_mode="both", steps=1, diversity=0.4),
         request([8, 9], explain=False),
-        request([2], categories=frozenset({"Comedy"}), k=500),
-        request([], categories=frozenset({"News"}), diversity=1.0),
+        request([2], categories=["Comedy"], k=500),
+        request([], categories=["News"], diversity=1.0),
     ]
     together = engine.recommend(wishes)
     for wish, batched in zip(wishes, together, strict=True):
         (alone,) = engine.recommend([wish])
-        assert [item.row for item in batched.items] == [item.row for item in alone.items]
+        assert answered(batched) == answered(alone)
         assert [item.interest for item in batched.items] == [item.interest for item in alone.items]
-        assert [interest.explanation for interest in batched.interests] == [
-            interest.explanation for interest in alone.interests
-        ]
+        assert [item.because for item in batched.items] == [item.because for item in alone.items]
+        labels = ([interest.top_categories for interest in answer.interests] for answer in (batched, alone))
+        assert next(labels) == next(labels)
         np.testing.assert_allclose(
             [item.score for item in batched.items], [item.score for item in alone.items], atol=1e-6
         )
@@ -157,9 +172,6 @@ def test_the_seed_decides_the_draws(engine: Engine) -> None:
         [request([1, 2], seed=1), request([1, 2], seed=1), request([1, 2], seed=2)]
     )
 
-    def answered(answer: EngineAnswer) -> list[tuple[int, int | None]]:
-        return [(item.row, item.interest) for item in answer.items]
-
     assert answered(first) == answered(again)
     assert answered(first) != answered(other)
     # Rounding may differ from row to row of a batch.
@@ -167,29 +179,50 @@ def test_the_seed_decides_the_draws(engine: Engine) -> None:
     np.testing.assert_allclose(scores[0], scores[1], atol=1e-6)
 
 
-def test_seeds_follow_from_identity_and_version(engine: Engine, tmp_path: Path) -> None:
-    publish_tiny_bundle(tmp_path, seed=1)
-    other = Engine(load(tmp_path))
-    seeds = {engine.seed_for("user", "1"), engine.seed_for("user", "2"), engine.seed_for("history", "1")}
-    assert len(seeds | {other.seed_for("user", "1")}) == 4
-    assert all(0 <= seed < 2**63 for seed in seeds)
-    assert engine.seed_for("user", "1") == engine.seed_for("user", "1")
+def test_without_a_seed_the_draws_follow_from_who_asks_and_the_model(engine: Engine, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, seed=0)  # the same weights under another version
+    other = Engine(load(tmp_path), max_steps=MAX_STEPS)
+    one, again, another, nobody, same = (
+        request([1, 2], seed=None, user_id="1"),
+        request([1, 2], seed=None, user_id="1"),
+        request([1, 2], seed=None, user_id="2"),
+        request([1, 2], seed=None),
+        request([1, 2], seed=None),
+    )
+    answers = [answered(answer) for answer in engine.recommend([one, again, another, nobody, same])]
+    assert answers[0] == answers[1]
+    assert answers[3] == answers[4]
+    assert answers[0] != answers[2] != answers[3]
+    assert answered(other.recommend([one])[0]) != answers[0]
 
 
 def test_jobs_of_two_engines_get_their_answers_each_from_its_own(engine: Engine, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path, seed=1)
-    other = Engine(load(tmp_path))
+    other = Engine(load(tmp_path), max_steps=MAX_STEPS)
     wishes = [request([3, 4]), request([5])]
     answers = compute([Job(engine, wishes[0]), Job(other, wishes[0]), Job(engine, wishes[1])])
     expected = [*engine.recommend([wishes[0]]), *other.recommend([wishes[0]]), *engine.recommend([wishes[1]])]
     for answer, alone in zip(answers, expected, strict=True):
-        assert [item.row for item in answer.items] == [item.row for item in alone.items]
-    assert [item.row for item in answers[0].items] != [item.row for item in answers[1].items]
+        assert answered(answer) == answered(alone)
+    assert answered(answers[0]) != answered(answers[1])
+
+
+def test_items_are_described_and_found_by_their_ids(bundle: Bundle, engine: Engine) -> None:
+    assert len(engine) == 200
+    assert engine.describe("1003") == DescribedItem("1003", "Video 3", bundle.catalogue.category(3))
+    assert engine.describe("3") is None
+    assert engine.unknown(["1003", "x", "1001", "x", "y"]) == ["x", "y"]
+    vectors = bundle.model.item_vectors().detach().numpy()
+    nearest = np.argsort(-(vectors @ vectors[2]), kind="stable")[1:6] + 1
+    found = engine.similar("1003", 5)
+    assert found is not None
+    assert [item.item_id for item in found] == ids(nearest.tolist())
+    assert engine.similar("3", 5) is None
 
 
 def test_an_item_less_category_gives_an_empty_answer(engine: Engine) -> None:
     personal, popular = engine.recommend(
-        [request([1], categories=frozenset({"Nothing"})), request([], categories=frozenset({"Nothing"}))]
+        [request([1], categories=["Nothing"]), request([], categories=["Nothing"])]
     )
     assert personal.items == []
     assert popular.items == []

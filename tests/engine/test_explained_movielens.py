@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bundle.read import load
-from service.engine import Engine, EngineAnswer, EngineRequest
+from engine.contract import EngineAnswer, EngineRequest
+from engine.engine import Engine
 from training.dataset import Dataset
 
 USERS = 200
@@ -15,7 +16,7 @@ USERS = 200
 
 @pytest.fixture(scope="module")
 def engine(movielens_bundle: tuple[Path, Dataset]) -> Engine:
-    return Engine(load(movielens_bundle[0]))
+    return Engine(load(movielens_bundle[0]), max_steps=16)
 
 
 @pytest.fixture(scope="module")
@@ -23,32 +24,25 @@ def answers(engine: Engine, movielens_bundle: tuple[Path, Dataset]) -> list[Engi
     """The service's answers to users by chance: both kinds of interests, ten items, seen ones left out."""
     _, dataset = movielens_bundle
     users = np.random.default_rng(0).choice(len(dataset.user_ids), USERS, replace=False)
+    histories = [[dataset.catalogue.item_id(row) for row in dataset.history(user)] for user in users]
     return engine.recommend(
         [
             EngineRequest(
-                history=dataset.history(user),
+                user_id=dataset.user_ids[user],
+                history=history,
+                excluded=history,
                 k=10,
-                excluded=np.unique(dataset.history(user)),
-                categories=None,
                 diversity=0.0,
-                draws=engine.defaults.draws,
                 interest_mode="both",
-                steps=engine.defaults.steps,
-                seed=engine.seed_for("user", dataset.user_ids[user]),
-                explain=True,
             )
-            for user in users
+            for user, history in zip(users, histories, strict=True)
         ]
     )
 
 
 def labels(answer: EngineAnswer) -> list[frozenset[str]]:
-    assert all(interest.explanation for interest in answer.interests)
-    return [
-        frozenset(interest.explanation.top_categories)
-        for interest in answer.interests
-        if interest.explanation
-    ]
+    assert all(interest.top_categories is not None for interest in answer.interests)
+    return [frozenset(interest.top_categories or ()) for interest in answer.interests]
 
 
 def test_interests_of_one_user_are_told_apart(answers: list[EngineAnswer]) -> None:
@@ -57,21 +51,14 @@ def test_interests_of_one_user_are_told_apart(answers: list[EngineAnswer]) -> No
     assert sum(first == second for first, second in pairs) <= len(pairs) / 5
 
 
-def test_a_label_is_true_of_the_items_that_its_interest_brings(
-    engine: Engine, answers: list[EngineAnswer]
-) -> None:
+def test_a_label_is_true_of_the_items_that_its_interest_brings(answers: list[EngineAnswer]) -> None:
     """It agrees with an item when the item has one of its categories; the user's other labels do so less."""
     gains = []
     for answer in answers:
         mine = labels(answer)
         if len(mine) < 2:
             continue
-        agrees = np.array(
-            [
-                [bool(label & set(engine.catalogue.category(item.row))) for label in mine]
-                for item in answer.items
-            ]
-        )
+        agrees = np.array([[bool(label & set(item.categories)) for label in mine] for item in answer.items])
         brought = np.array([item.interest for item in answer.items])
         own = agrees[np.arange(len(brought)), brought]
         shuffled = (agrees.sum(axis=1) - own) / (len(mine) - 1)

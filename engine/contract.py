@@ -1,0 +1,89 @@
+"""What the engine is asked and what it answers, in the caller's ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from model.interests import InterestKind, InterestMode
+
+Source = Literal["personal", "popularity"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One request; None is what the bundle says."""
+
+    history: Sequence[str]
+    """Items that the model reads, oldest first; where it knows none of them, popularity answers."""
+    k: int
+    user_id: str | None = None
+    """Whose request it is: decides the draws where no seed is given."""
+    excluded: Sequence[str] = ()
+    """Items not to answer with."""
+    categories: Sequence[str] | None = None
+    """Answer with items of any of them; None: of all."""
+    diversity: float | None = None
+    draws: int | None = None
+    interest_mode: InterestMode | None = None
+    steps: int | None = None
+    """At most the engine's `max_steps`."""
+    seed: int | None = None
+    explain: bool = True
+    """Say what the interests are about and where they come from."""
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedItem:
+    """An item as the catalogue describes it."""
+
+    item_id: str
+    title: str | None
+    categories: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredItem(DescribedItem):
+    """An item that was found."""
+
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecommendedItem(ScoredItem):
+    """An item of an answer."""
+
+    interest: int | None
+    """Index of the interest that brought it; None: popularity."""
+    because: tuple[DescribedItem, ...] | None
+    """Watched items nearest to that interest, nearest first; None: not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredInterest:
+    """One interest; near-duplicates of one kind count as one."""
+
+    kind: InterestKind
+    weight: float
+    """Its part in the answer; all sum to 1."""
+    item_count: int
+    """Items of the answer that it brought."""
+    top_categories: tuple[str, ...] | None
+    """What sets it apart, best first; None: not asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineAnswer:
+    """The answer to one request; the times are those of its whole batch."""
+
+    items: list[RecommendedItem]
+    interests: list[AnsweredInterest]
+    """Empty: answered by popularity."""
+    unknown_categories: list[str]
+    """Those of the request that no item has."""
+    model_ms: float
+    search_ms: float
+
+    @property
+    def source(self) -> Source:
+        """What the answer was made from."""
+        return "personal" if self.interests else "popularity"
