@@ -84,17 +84,37 @@ def command(
     part: Annotated[
         Part, typer.Option("--on", help="Choose settings on validation, report on test.")
     ] = "test",
-    steps: Annotated[int | None, typer.Option(min=1, rich_help_panel=SERVING)] = None,
-    draws: Annotated[int | None, typer.Option(min=1, max=MOST_DRAWS, rich_help_panel=SERVING)] = None,
-    interest_mode: Annotated[InterestMode | None, typer.Option(rich_help_panel=SERVING)] = None,
-    guidance_share: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
-    merge: Annotated[Literal["mean", "max"] | None, typer.Option(rich_help_panel=SERVING)] = None,
-    temperature: Annotated[float | None, typer.Option(rich_help_panel=SERVING)] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Denoising steps of each draw.", rich_help_panel=SERVING)
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=MOST_DRAWS, help="Interests that the diffusion draws.", rich_help_panel=SERVING
+        ),
+    ] = None,
+    interest_mode: Annotated[
+        InterestMode | None, typer.Option(help="The interests that search.", rich_help_panel=SERVING)
+    ] = None,
+    guidance_share: Annotated[
+        float | None,
+        typer.Option(help="The guidance's part of the vote, 0 to 1, with both.", rich_help_panel=SERVING),
+    ] = None,
+    merge: Annotated[
+        Literal["mean", "max"] | None,
+        typer.Option(
+            help="An item's score: the mean of the interests' softmaxes, or the best cosine.",
+            rich_help_panel=SERVING,
+        ),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of these softmaxes.", rich_help_panel=SERVING)
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
     out: Annotated[
         Path | None,
-        typer.Option(help="Write the report here as JSON. [default: evaluation-<part>.json in the run]"),
+        typer.Option(help="Write the report here as JSON. [default: evaluation-PART.json in the run]"),
     ] = None,
     as_json: Json = False,
 ) -> None:

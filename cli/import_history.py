@@ -3,15 +3,18 @@
 import asyncio
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.interrupts import interruptible
 from cli.log_options import (
     DEFAULTS,
     EventsFiles,
@@ -29,6 +32,7 @@ from cli.log_options import (
     as_prepared,
     prepare_options,
 )
+from cli.output import Json, print_json
 from service.errors import StartupError
 from service.history.errors import HistoryUnavailable
 from service.history.importing import History, Imported, import_histories
@@ -70,6 +74,7 @@ def command(
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
     missing: Missing = None,
+    as_json: Json = False,
 ) -> None:
     """Load an event log into Redis, so that the service knows everybody's history from the start.
 
@@ -96,10 +101,12 @@ def command(
     )
     if data is not None:
         options = as_prepared(data, options, context)
-    import_log(events, redis, options)
+    import_log(events, redis, options, as_json=as_json)
 
 
-def import_log(events: list[Path], redis: str | None, options: PrepareOptions) -> None:
+def import_log(
+    events: list[Path], redis: str | None, options: PrepareOptions, *, as_json: bool = False
+) -> None:
     """Import an event log, read as `options` say, into the Redis at `redis` or at the URL of the settings."""
     settings = read_settings(redis_url=redis)
     if settings.redis_url is None:
@@ -110,24 +117,40 @@ def import_log(events: list[Path], redis: str | None, options: PrepareOptions) -
         ttl_s=settings.history_ttl_s,
         timeout_s=_STEP_TIMEOUT_S,
     )
-    typer.echo(asyncio.run(_import(store, events, options, settings.history_max_events)))
+    report = _Report()
+    with interruptible(report.kept):
+        asyncio.run(_apart(_import(store, events, options, settings.history_max_events, report)))
+    if as_json:
+        print_json(report.document())
+    else:
+        typer.echo(report.summary())
 
 
-async def _import(store: RedisHistory, paths: list[Path], options: PrepareOptions, most: int) -> str:
-    """Import the newest `most` events of every user in the log `paths`; what was done, in one line."""
+async def _apart(work: Coroutine[None, None, None]) -> None:
+    """Do the work in a task of its own, so that Ctrl-C ends it wherever it is.
+
+    The client looks for stray bytes with a timeout of 0, which swallows a cancellation that came just before.
+    Here it reaches this task, that waits, and `asyncio.run` then cancels the other, that waits by then too.
+    """
+    await asyncio.shield(asyncio.ensure_future(work))
+
+
+async def _import(
+    store: RedisHistory, paths: list[Path], options: PrepareOptions, most: int, report: "_Report"
+) -> None:
+    """Import the newest `most` events of every user in the log `paths`."""
     try:
         await store.ping()
         with open_event_log(paths, options) as log:
             newest, job = log.newest(most), _job(log.table.digest(), options, most)
         done = await store.import_progress(job)
-        with _Report(newest.height, done) as report:
+        with report.of(newest.height, done):
             for drop in log.dropped:
                 report.say(f"left out {drop.events:,} events: {drop.reason}")
             if log.event_types is not None and log.event_types.note is not None:
                 report.say(log.event_types.note)
             async for step in import_histories(store, job, _histories(newest[done:]), done):
                 report.add(step)
-        return report.summary()
     except HistoryUnavailable as error:
         raise HistoryUnavailable(f"{error}; give the same command again to go on from here") from error
     finally:
@@ -147,9 +170,8 @@ def _histories(newest: pl.DataFrame) -> Iterator[History]:
 class _Report:
     """A progress bar over users with the rate of events, and the counts."""
 
-    def __init__(self, users: int, done: int) -> None:
-        self._skipped = done
-        self._users = self._events = 0
+    def __init__(self) -> None:
+        self._total = self._skipped = self._users = self._events = 0
         self._result = AppendResult()
         self._began = time.monotonic()
         console = Console(stderr=True)
@@ -163,18 +185,19 @@ class _Report:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._bar = self._progress.add_task("", total=users, completed=done, rate=0)
+        self._bar = self._progress.add_task("", rate=0)
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+    @contextmanager
+    def of(self, users: int, done: int) -> Iterator[None]:
+        """Show the bar over so many users, the first of them `done` earlier."""
+        self._total, self._skipped, self._began = users, done, time.monotonic()
+        self._progress.update(self._bar, total=users, completed=done)
+        with self._progress:
+            yield
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""
-        self._progress.console.print(line, markup=False, highlight=False)
+        self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def add(self, step: Imported) -> None:
         """Count a step and move the bar."""
@@ -190,6 +213,19 @@ class _Report:
             f"Imported {self._users:,} users{skipped}: {self._result.added:,} events added,"
             f" {self._result.repeated:,} known already, {self._result.outdated:,} too old to keep"
             f" ({self._rate():,.0f} events/s)"
+        )
+
+    def document(self) -> dict[str, int]:
+        """The same counts by name."""
+        return {"users": self._users, "users_done_earlier": self._skipped, **asdict(self._result)}
+
+    def kept(self) -> str:
+        """Of an interrupted import."""
+        return (
+            f"{self._skipped + self._users:,} of {self._total:,} users are imported; give the same command"
+            " again to go on from there"
+            if self._total
+            else "nothing was imported"
         )
 
     def _rate(self) -> float:

@@ -123,6 +123,9 @@ def _root(
     - `dimerec publish --run run --data data --root bundles`
 
     - `dimerec serve --bundle bundles`
+
+    `dimerec COMMAND -h` explains a command by examples. Results go to stdout, `--json` makes them one JSON
+    document; progress, notes and errors, one line each, go to stderr.
     """
 
 

@@ -1,14 +1,14 @@
 """`dimerec prepare`: event log in, sequences and a data card out."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from cli.interrupts import NOTHING_WRITTEN, interruptible
 from cli.log_options import (
     COLUMNS,
     DEFAULTS,
@@ -28,11 +28,15 @@ from cli.log_options import (
     WeightColumn,
     prepare_options,
 )
+from cli.output import Json, print_json, print_table
 from files.ids import MAX_ID_LENGTH
 from training.data_card import DataCard, EventTypesCard, FileCard, ItemsFileCard
 from training.dataset import TimestampUnit
 from training.events import prepare
 from training.prepare_options import CategorySeparator
+
+Fact = tuple[str, str | Text]
+"""A row of the card: what it is of, and it."""
 
 _SEPARATORS = {"\t": "tab", " ": "space"}
 
@@ -89,6 +93,7 @@ def command(
     min_item_events: Annotated[
         int, typer.Option(min=1, help="Leave out items with fewer events.", rich_help_panel=FILTERS)
     ] = DEFAULTS.min_item_events,
+    as_json: Json = False,
 ) -> None:
     """Turn an event log into sequences, an item table and a data card.
 
@@ -107,74 +112,97 @@ def command(
 
     Items that no event names stay out of the catalogue, for a model knows nothing of them.
     """
-    card = prepare(
-        events,
-        items,
-        out,
-        prepare_options(
-            user_column=user_column,
-            item_column=item_column,
-            items_item_column=items_item_column,
-            timestamp_column=timestamp_column,
-            timestamp_unit=timestamp_unit,
-            event_type_column=event_type_column,
-            event_types=event_types,
-            separator=separator,
-            quote=quote,
-            weight_column=weight_column,
-            min_weight=min_weight,
-            missing=missing,
-            window_column=window_column,
-            title_column=title_column,
-            category_column=category_column,
-            category_separator=category_separator,
-            min_events=min_events,
-            min_item_events=min_item_events,
-        ),
-        rejects=rejects,
-        check=check,
+    options = prepare_options(
+        user_column=user_column,
+        item_column=item_column,
+        items_item_column=items_item_column,
+        timestamp_column=timestamp_column,
+        timestamp_unit=timestamp_unit,
+        event_type_column=event_type_column,
+        event_types=event_types,
+        separator=separator,
+        quote=quote,
+        weight_column=weight_column,
+        min_weight=min_weight,
+        missing=missing,
+        window_column=window_column,
+        title_column=title_column,
+        category_column=category_column,
+        category_separator=category_separator,
+        min_events=min_events,
+        min_item_events=min_item_events,
     )
-    show_card(card, Console())
+    before = _stamps(out)
+    with interruptible(lambda: _kept(out, before)):
+        card = prepare(events, items, out, options, rejects=rejects, check=check)
+    if as_json:
+        print_json(card)
+        return
+    show_card(card)
     if rejects is not None:
         typer.echo(f"What was dropped: {rejects}")
     typer.echo("Nothing was written." if check else f"Written to {out}; next: dimerec train --data {out}")
 
 
-def show_card(card: DataCard, console: Console) -> None:
+def _stamps(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in out.glob("[!.]*")}
+
+
+def _kept(out: Path, before: dict[Path, int]) -> str:
+    """Of an interrupted call."""
+    if _stamps(out) == before:
+        return NOTHING_WRITTEN
+    return f"{out} is written in part: give the same command again before it is used"
+
+
+def show_card(card: DataCard) -> None:
     """Print a data card as tables: what there is, what was dropped and why."""
-    table = _table(f"{_named(card.events_files)}: {card.rows:,} rows")
-    _add_files(table, card.events_files)
+    print_table(["", ""], _facts(card), title=f"{_named(card.events_files)}: {card.rows:,} rows")
+    if not card.dropped:
+        typer.echo("Nothing was dropped.")
+        return
+    counted = [(drop.reason, (drop.events, drop.users, drop.items)) for drop in card.dropped]
+    print_table(
+        ["dropped because", "events", "users", "items"],
+        [[reason, *("" if n is None else f"{n:,}" for n in counts)] for reason, counts in counted],
+        right_from=1,
+    )
+
+
+def _facts(card: DataCard) -> Iterator[Fact]:
+    yield from _read_as(card.events_files)
     dropped = sum(drop.events for drop in card.dropped)
-    table.add_row("accounted for", f"{card.rows:,} rows = {card.events:,} events + {dropped:,} dropped")
+    yield "accounted for", f"{card.rows:,} rows = {card.events:,} events + {dropped:,} dropped"
     for name in ("users", "items", "events"):
-        table.add_row(name, f"{getattr(card, name):,}")
-    table.add_row("density", f"{card.events / (card.users * card.items):.3%}")
-    table.add_row("seen before", f"{card.repeats:,} events on an item the user had met")
-    table.add_row("events per user", _spelled(card.lengths))
-    table.add_row("events per item", _spelled(card.popularity))
-    table.add_row("from … to", _period(card))
+        yield name, f"{getattr(card, name):,}"
+    yield "density", f"{card.events / (card.users * card.items):.3%}"
+    yield "seen before", f"{card.repeats:,} events on an item the user had met"
+    yield "events per user", _spelled(card.lengths)
+    yield "events per item", _spelled(card.popularity)
+    yield "from … to", _period(card)
     if card.event_types is not None:
-        _add_event_types(table, card.event_types)
+        yield from _event_type_facts(card.event_types)
     if card.categories:
-        table.add_row("categories", f"{card.categories:,}; none for {card.items_without_category:,} items")
+        yield "categories", f"{card.categories:,}; none for {card.items_without_category:,} items"
     if card.items_without_title < card.items:
-        table.add_row("titles", f"for all but {card.items_without_title:,} items")
+        yield "titles", f"for all but {card.items_without_title:,} items"
     if card.items_file is not None:
-        _add_items_file(table, card.items_file)
-    _add_columns(table, card)
-    console.print(table)
-    _show_dropped(card, console)
+        yield from _items_file_facts(card.items_file)
+    ignored = [*card.ignored_columns, *(card.items_file.ignored_columns if card.items_file else [])]
+    if ignored:
+        yield "columns ignored", ", ".join(ignored)
+    yield "fingerprint", card.fingerprint[:16]
 
 
 def _named(files: list[FileCard]) -> str:
     return files[0].file if len(files) == 1 else f"{len(files):,} files"
 
 
-def _add_files(table: Table, files: list[FileCard]) -> None:
-    """Say how each file was understood; of several with its name and rows."""
+def _read_as(files: list[FileCard]) -> Iterator[Fact]:
+    """How each file was understood; of several with its name and rows."""
     for file in files:
         of_several = f"{file.file}, {file.records:,} rows: " if len(files) > 1 else ""
-        table.add_row("read as", Text(of_several + _layout(file)))
+        yield "read as", of_several + _layout(file)
 
 
 def _layout(file: FileCard) -> str:
@@ -190,20 +218,20 @@ def _layout(file: FileCard) -> str:
     return ", ".join(said)
 
 
-def _add_event_types(table: Table, types: EventTypesCard) -> None:
+def _event_type_facts(types: EventTypesCard) -> Iterator[Fact]:
     counts = ", ".join(f"{name} {events:,}" for name, events in types.events.items())
     if counts:
-        table.add_row("event types", Text(f"{types.column}: {counts}"))
+        yield "event types", f"{types.column}: {counts}"
     if types.note is not None:
-        table.add_row("event types", Text(types.note, style="bold"))
+        yield "event types", Text(types.note, style="bold")
 
 
-def _add_items_file(table: Table, card: ItemsFileCard) -> None:
-    table.add_row("items file", Text(f"{_named(card.files)}: {card.rows:,} rows, {card.listed:,} items"))
-    _add_files(table, card.files)
+def _items_file_facts(card: ItemsFileCard) -> Iterator[Fact]:
+    yield "items file", f"{_named(card.files)}: {card.rows:,} rows, {card.listed:,} items"
+    yield from _read_as(card.files)
     if card.category_forms:
         forms = ", ".join(f"{form} in {rows:,} rows" for form, rows in card.category_forms.items())
-        table.add_row("categories as", Text(forms))
+        yield "categories as", forms
     notes = {
         "titles are a word for a missing value, and were kept": card.odd_titles,
         "without events, left out of the catalogue": card.without_events,
@@ -214,34 +242,7 @@ def _add_items_file(table: Table, card: ItemsFileCard) -> None:
     }
     for note, count in notes.items():
         if count:
-            table.add_row("", f"{count:,} {note}")
-
-
-def _add_columns(table: Table, card: DataCard) -> None:
-    ignored = [*card.ignored_columns, *(card.items_file.ignored_columns if card.items_file else [])]
-    if ignored:
-        table.add_row("columns ignored", Text(", ".join(ignored)))
-    table.add_row("fingerprint", card.fingerprint[:16])
-
-
-def _show_dropped(card: DataCard, console: Console) -> None:
-    if not card.dropped:
-        console.print("Nothing was dropped.")
-        return
-    table = Table("dropped because", "events", "users", "items", title_justify="left")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for drop in card.dropped:
-        counts = (drop.events, drop.users, drop.items)
-        table.add_row(Text(drop.reason), *("" if count is None else f"{count:,}" for count in counts))
-    console.print(table)
-
-
-def _table(title: str) -> Table:
-    table = Table(title=Text(title), title_justify="left", show_header=False)
-    table.add_column(style="dim")
-    table.add_column()
-    return table
+            yield "", f"{count:,} {note}"
 
 
 def _spelled(quantiles: dict[str, int]) -> str:

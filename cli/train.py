@@ -47,8 +47,9 @@ def command(
 
     - `dimerec train --data data --out runs/second --init bundles` (new catalogue, old knowledge)
 
-    Keys that nobody set follow the size of the log; what was chosen is said first, and any of it can be set.
-    Kill it at any time and give the same command again: it goes on from the last whole epoch.
+    Keys that nobody set follow the size of the log; what was chosen is said first, and any of it can be set:
+    `dimerec train --show-config` lists them. Stop it at any time, with Ctrl-C or otherwise, and give the same
+    command again: it goes on from the last whole epoch.
     """
     settings = load_config(config, overrides or [])
     if show_config:

@@ -68,6 +68,7 @@ def test_a_cell_is_printed_as_it_is_but_for_control_characters(capsys: pytest.Ca
         ("recommend", "--events", "LOG", "--out", "OUT"),
         ("benchmark", "--list"),
         ("train", "--show-config"),
+        ("prepare", "--events", "LOG", "--out", "DATA"),
     ],
 )
 def test_json_is_all_there_is_on_stdout(
@@ -75,13 +76,23 @@ def test_json_is_all_there_is_on_stdout(
 ) -> None:
     log = tmp_path / "log.csv"
     pl.DataFrame({"user_id": ["u1"] * 5, "item_id": range(1001, 1006), "timestamp": range(5)}).write_csv(log)
-    files = {"LOG": log, "OUT": tmp_path / "out.csv"}
+    files = {"LOG": log, "OUT": tmp_path / "out.csv", "DATA": tmp_path / "data"}
     given = [files.get(str(argument), argument) for argument in arguments]
     where = {"bundles": ("--root", root), "recommend": ("--bundle", root)}.get(str(arguments[0]), ())
     done = dimerec(*given, *where, "--json")
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)
     assert done.out.endswith("\n")
+
+
+def test_the_card_of_prepare_as_json_is_the_one_that_it_keeps(dimerec: Run, tmp_path: Path) -> None:
+    log = tmp_path / ("a name that is longer than the card is wide, " * 3 + ".csv")
+    log.write_text("user_id,item_id,timestamp\na,x,1\na,y,2\na,z,3\nb,x,1\n")
+    asked = ("prepare", "--events", log, "--out", tmp_path / "data")
+    assert f"{log.name}: 4 rows\n" in dimerec(*asked).out
+    card = json.loads(dimerec(*asked, "--json").out)
+    assert card == json.loads((tmp_path / "data" / "card.json").read_text())
+    assert card["events"] == 3
 
 
 def test_json_of_an_answer_has_what_the_table_has(dimerec: Run, root: Path) -> None:

@@ -2,7 +2,10 @@
 
 import asyncio
 import csv
+import json
 import random
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -194,6 +197,33 @@ def test_an_import_that_was_killed_goes_on_where_it_was(
         assert code == 0
         assert out.startswith(f"Imported {100 - done} users, after {done} done earlier: ")
         assert raw.keys("dimerec:import:*") == []
+    assert stored(redis_server.url) == expected(rows, 1_000)
+
+
+def test_ctrl_c_says_how_far_an_import_came(
+    tmp_path: Path, redis_server: RedisServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = make_rows(users=100, events=800)
+    arguments = ["--events", str(write_csv(tmp_path / "log.csv", rows)), "--redis", redis_server.url]
+    command = [sys.executable, "-m", "cli.main", "import-history", *arguments]
+    with redis.Redis.from_url(redis_server.url) as raw:
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as importing:
+            while not raw.keys("dimerec:import:*"):
+                assert importing.poll() is None
+                time.sleep(0.001)
+            redis_server.pause()  # so that the import can't end before it's stopped
+            importing.send_signal(signal.SIGINT)
+            _, told = importing.communicate(timeout=60)
+        redis_server.resume()
+        (marker,) = raw.keys("dimerec:import:*")
+        done = int(raw.get(marker) or 0)
+    assert importing.returncode == 130, told
+    said = re.fullmatch(r"dimerec: interrupted; (\d+) of 100 users are imported; give .* from there\n", told)
+    assert said is not None, told
+    assert int(said[1]) <= done < 100
+    code, out, _ = run(capsys, *arguments, "--json")
+    assert code == 0
+    assert json.loads(out).items() >= {"users": 100 - done, "users_done_earlier": done}.items()
     assert stored(redis_server.url) == expected(rows, 1_000)
 
 
