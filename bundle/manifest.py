@@ -165,7 +165,7 @@ def read_manifest(text: bytes, version: str) -> Manifest:
         raise BundleDamagedError(
             f"{version}/{MANIFEST_FILE} was altered or is another bundle's: publish it again"
         )
-    return _asked_as_measured(manifest)
+    return manifest
 
 
 def checked_version(name: str) -> str:
@@ -189,16 +189,6 @@ def _version_name(content: dict[str, Any], created: datetime) -> str:
     nameless = {key: value for key, value in content.items() if key != "version"}
     digest = hashlib.sha256(json.dumps(nameless, sort_keys=True).encode()).hexdigest()
     return f"{created.astimezone(UTC):%Y%m%dT%H%M%S.%fZ}-{digest[:8]}"
-
-
-def _asked_as_measured(manifest: Manifest) -> Manifest:
-    """In bundles older than `guidance_share` each interest counted the same, so they go on that way."""
-    serving = manifest.serving
-    if "guidance_share" in serving.model_fields_set:
-        return manifest
-    guidance = manifest.model.guidance_vectors
-    equal = serving.model_copy(update={"guidance_share": guidance / (guidance + serving.draws)})
-    return manifest.model_copy(update={"serving": equal})
 
 
 def _validated(content: dict[str, Any], name: str, error_kind: type[Exception]) -> Manifest:

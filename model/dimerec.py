@@ -52,15 +52,12 @@ class DimeRec(nn.Module):
         guidance: Tensor,
         start: Tensor,
         steps: int,
-        *,
-        eta: float = 0.0,
-        generator: Generator | None = None,
     ) -> Tensor:
         """DAM: one interest embedding per row, `(rows, dim)` of unit norm.
 
         One row per draw: for M draws repeat each user's `guidance` `(rows, interests, dim)` M times and
-        give each row its own `start` `(rows, dim)`, uniform on the sphere. `steps` in 1 … T; `eta` in
-        0 … 1 (0: deterministic). A row's answer does not depend on the other rows. Without a noise process
+        give each row its own `start` `(rows, dim)`, uniform on the sphere. `steps` in 1 … T.
+        A row's answer does not depend on the other rows. Without a noise process
         `start` and `steps` decide nothing.
         """
         if self.config.process == "none":
@@ -71,9 +68,7 @@ class DimeRec(nn.Module):
             return unit(m) if self.config.project_reconstruction else m
 
         spherical = self.config.process != "euclidean"
-        return sampler.generate(
-            denoise, start, self.cosines, steps, eta=eta, spherical=spherical, generator=generator
-        )
+        return sampler.generate(denoise, start, self.cosines, steps, spherical=spherical)
 
     def item_vectors(self) -> Tensor:
         """Unit vectors of the catalogue `(items, dim)`; line i is item row i + 1."""

@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from model.schedule import sampling_timesteps
-from model.sphere import uniform_like, unit
+from model.sphere import unit
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t `(rows, dim)`, t `(rows,)`) → m `(rows, dim)`."""
@@ -31,20 +31,13 @@ def starting_noise(seed: int, draws: int, dim: int) -> Tensor:
     return torch.stack([torch.cat(axes), -torch.cat(axes)], dim=1).flatten(0, 1)[:draws]
 
 
-def reverse_step(
-    x_t: Tensor, m: Tensor, cosine: float, next_cosine: float, fresh: Tensor | None = None, eta: float = 0.0
-) -> Tensor:
+def reverse_step(x_t: Tensor, m: Tensor, cosine: float, next_cosine: float) -> Tensor:
     """One step from level t to s < t, before it is put back on the sphere.
 
     ε̂ = (x_t − c_t m) / √(1 − c_t²), then c_s m + √(1 − c_s²) ε̂. With m the posterior mean and not
-    its projection, a step commits to x_0 only as far as the denoiser is sure of it. With `fresh` noise v,
-    ε̂ turns into √(1 − ρ²) ε̂ + ρ v, ρ² = η² (1 − c_t²/c_s²) / (1 − c_t²): DDIM's η, so that η = 1 is the
-    ancestral sampler and more steps add no more noise.
+    its projection, a step commits to x_0 only as far as the denoiser is sure of it.
     """
     noise = (x_t - cosine * m) / math.sqrt(1 - cosine**2)
-    if fresh is not None:
-        turned = eta**2 * (1 - (cosine / next_cosine) ** 2) / (1 - cosine**2)
-        noise = math.sqrt(1 - turned) * noise + math.sqrt(turned) * fresh
     return next_cosine * m + math.sqrt(1 - next_cosine**2) * noise
 
 
@@ -54,15 +47,12 @@ def trajectory(
     cosines: Tensor,
     steps: int,
     *,
-    eta: float = 0.0,
     spherical: bool = True,
-    generator: Generator | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (t, x_t) from (T, start) down to (0, x_0); `steps` calls of `denoise`.
 
     `cosines` is c_0 … c_T `(T + 1,)`, `start` `(rows, dim)` lies on the sphere, 1 ≤ `steps` ≤ T.
-    `eta` in 0 (deterministic) … 1 (ancestral) mixes fresh noise from `generator` into each intermediate
-    state. `spherical=False` leaves the states off the sphere (plain DDPM).
+    `spherical=False` leaves the states off the sphere (plain DDPM).
     """
     levels = [*sampling_timesteps(len(cosines) - 1, steps), 0]
     values = cosines.tolist()
@@ -70,8 +60,7 @@ def trajectory(
     yield levels[0], x
     for t, s in pairwise(levels):
         m = denoise(x, torch.full((len(x),), t, device=x.device))
-        fresh = uniform_like(x, generator) if eta and s else None
-        x = reverse_step(x, m, values[t], values[s], fresh, eta)
+        x = reverse_step(x, m, values[t], values[s])
         if spherical:
             x = unit(x)
         yield s, x
@@ -83,14 +72,12 @@ def generate(
     cosines: Tensor,
     steps: int,
     *,
-    eta: float = 0.0,
     spherical: bool = True,
-    generator: Generator | None = None,
 ) -> Tensor:
     """x̂0 `(rows, dim)` on the sphere: the end of `trajectory`, whose arguments these are."""
     x = start
     for _, x in trajectory(  # noqa: B007 - only the last state is wanted
-        denoise, start, cosines, steps, eta=eta, spherical=spherical, generator=generator
+        denoise, start, cosines, steps, spherical=spherical
     ):
         pass
     return unit(x)

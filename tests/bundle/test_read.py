@@ -177,21 +177,6 @@ def test_an_edited_manifest_is_refused(root: Path, version: str, edit: Callable,
     assert message in refusal(root)
 
 
-def test_an_older_bundle_is_asked_as_it_was_measured(root: Path, version: str) -> None:
-    """Then each interest counted the same, 4 draws and 2 guidance vectors, and seen items as any others."""
-    edit_manifest(root, version, lambda content: content["serving"].pop("guidance_share"))
-    edit_manifest(root, version, lambda content: content.pop("repeat_weight"))
-    content = json.loads((root / version / "manifest.json").read_text())
-    nameless = {key: value for key, value in content.items() if key != "version"}
-    digest = hashlib.sha256(json.dumps(nameless, sort_keys=True).encode()).hexdigest()
-    older = f"{version.rpartition('-')[0]}-{digest[:8]}"
-    edit_manifest(root, version, lambda content: content.update(version=older))
-    (root / version).rename(root / older)
-    manifest = load(root, older).manifest
-    assert manifest.serving.guidance_share == pytest.approx(2 / 6)
-    assert manifest.repeat_weight == 1
-
-
 @pytest.mark.parametrize("found", [2, 0, None, "1", [1], "x" * 1000])
 def test_another_format_says_what_to_do(root: Path, version: str, found: object) -> None:
     edit_manifest(root, version, lambda content: content.update(format_version=found, unheard_of=True))
