@@ -116,7 +116,7 @@ def command(
         missing=missing,
     )
     engine = Engine(load(bundle, device=device), max_steps=MOST_STEPS)
-    asked = _Asked(engine, k, diversity, seed)
+    asked = _Asked(engine, k, diversity, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)
     elif events and user is not None:
@@ -132,11 +132,14 @@ def command(
 class _Asked:
     """The settings of one call, turned into engine requests."""
 
-    def __init__(self, engine: Engine, k: int, diversity: float | None, seed: int | None) -> None:
+    def __init__(
+        self, engine: Engine, k: int, diversity: float | None, seed: int | None, *, explain: bool
+    ) -> None:
         self._engine = engine
         self._k = k
         self._diversity = diversity
         self._seed = seed
+        self._explain = explain
 
     def answers(self, users: list[_User]) -> list[EngineAnswer]:
         return self._engine.recommend([self._request(user) for user in users])
@@ -149,7 +152,7 @@ class _Asked:
             k=self._k,
             diversity=self._diversity,
             seed=self._seed,
-            explain=False,
+            explain=self._explain,
         )
 
 
@@ -213,17 +216,7 @@ def _table(users: list[_User], answers: list[EngineAnswer]) -> pa.Table:
 
 def _print(answer: EngineAnswer, *, as_json: bool) -> None:
     if as_json:
-        items = [
-            {
-                "item_id": item.item_id,
-                "title": item.title,
-                "categories": item.categories,
-                "score": item.score,
-                "interest": item.interest,
-            }
-            for item in answer.items
-        ]
-        print_json({"source": answer.source, "items": items, "interests": answer.interests})
+        print_json({"source": answer.source, "items": answer.items, "interests": answer.interests})
         return
     rows = [
         [

@@ -101,6 +101,8 @@ def test_json_of_an_answer_has_what_the_table_has(dimerec: Run, root: Path) -> N
     rows = [line.split("│")[1:-1] for line in dimerec(*asked).out.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == [item["item_id"] for item in answer["items"]]
     assert answer["source"] == "personal"
+    assert all(interest["top_categories"] for interest in answer["interests"])
+    assert {watched["item_id"] for item in answer["items"] for watched in item["because"]} <= {"1050", "1181"}
 
 
 def test_a_damaged_bundle_is_in_the_json_and_fails_the_check(dimerec: Run, tmp_path: Path) -> None:
