@@ -145,6 +145,7 @@ def _event_log(table: Table, options: PrepareOptions, now_ms: int, *, origins: b
         if origins:
             again = events.join(once, on="origin", how="anti").select("origin", reason=pl.lit(REPEATS))
             left_out = pl.concat([left_out, again])
+    table.balance(once.height, sum(drop.events for drop in dropped))
     ignored = sorted(set(table.names) - _known_columns(options))
     return EventLog(_oldest_first(once), rows, log_clock.unit, dropped, ignored, event_types, table, left_out)
 

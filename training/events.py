@@ -193,7 +193,7 @@ def _card(
     users = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
     pairs = np.sort(users * (len(catalogue) + 1) + dataset.items)
     dropped = [*log.dropped, *dropped]
-    _balance(log.table, len(dataset.items), sum(drop.events for drop in dropped))
+    log.table.balance(len(dataset.items), sum(drop.events for drop in dropped))
     return DataCard(
         events_files=log.table.files,
         rows=log.table.records,
@@ -223,7 +223,7 @@ def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalog
         return None
     known = set(listed.items["item_id"])
     unread = sum(drop.events for drop in listed.unread)
-    _balance(listed.table, len(known), listed.repeated + listed.without_id + unread)
+    listed.table.balance(len(known), listed.repeated + listed.without_id + unread)
     return ItemsFileCard(
         files=listed.table.files,
         rows=listed.table.records,
@@ -237,15 +237,6 @@ def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalog
         category_forms=listed.category_forms,
         ignored_columns=listed.ignored_columns,
     )
-
-
-def _balance(table: Table, kept: int, dropped: int) -> None:
-    """Raise DataError unless every record was kept or dropped."""
-    if kept + dropped != table.records:
-        raise DataError(
-            f"{table.name}: of {table.records:,} records {kept:,} were kept and {dropped:,} dropped, "
-            "which does not add up; this is a defect, report it with the file"
-        )
 
 
 def _quantiles(counts: npt.NDArray[np.int64]) -> dict[str, int]:

@@ -82,6 +82,14 @@ class Table:
                 digests.append(hashlib.file_digest(file, "sha256").digest())
         return hashlib.sha256(b"".join(digests)).hexdigest()
 
+    def balance(self, kept: int, dropped: int) -> None:
+        """Raise DataError unless every record was either kept or dropped."""
+        if kept + dropped != self.records:
+            raise DataError(
+                f"{self.name}: of {self.records:,} records {kept:,} were kept and {dropped:,} dropped, "
+                "which does not add up; this is a defect, report it with the file"
+            )
+
     def reads(self, path: Path) -> bool:
         """Return whether `path` is one of the files."""
         return path.exists() and any(path.samefile(source.path) for source in self._sources)
