@@ -38,6 +38,7 @@ from training.prepare_options import CategorySeparator
 Fact = tuple[str, str | Text]
 """A row of the card: what it is of, and it."""
 
+_LISTED_FILES = 12
 _SEPARATORS = {"\t": "tab", " ": "space"}
 
 
@@ -141,7 +142,8 @@ def command(
     show_card(card)
     if rejects is not None:
         typer.echo(f"What was dropped: {rejects}")
-    typer.echo("Nothing was written." if check else f"Written to {out}; next: dimerec train --data {out}")
+    unwritten = "Nothing else was written." if rejects is not None else "Nothing was written."
+    typer.echo(unwritten if check else f"Written to {out}; next: dimerec train --data {out}")
 
 
 def _stamps(out: Path) -> dict[Path, int]:
@@ -199,10 +201,12 @@ def _named(files: list[FileCard]) -> str:
 
 
 def _read_as(files: list[FileCard]) -> Iterator[Fact]:
-    """How each file was understood; of several with its name and rows."""
-    for file in files:
+    """How each file was understood; of several with its name and rows, of many only the first."""
+    for file in files[:_LISTED_FILES]:
         of_several = f"{file.file}, {file.records:,} rows: " if len(files) > 1 else ""
         yield "read as", of_several + _layout(file)
+    if len(files) > _LISTED_FILES:
+        yield "", f"and {len(files) - _LISTED_FILES:,} files more, which card.json lists"
 
 
 def _layout(file: FileCard) -> str:

@@ -49,6 +49,16 @@ def test_prepare_reads_them_all_and_says_how(dimerec: Run, logs: Path, tmp_path:
         assert [file["separator"] for file in card["events_files"]] == [",", "\t"]
 
 
+def test_of_many_files_the_first_are_printed_and_all_recorded(dimerec: Run, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    for number in range(20):
+        (tmp_path / f"logs/{number:02}.csv").write_text(log_of(f"u{number}"))
+    done = dimerec("prepare", "--events", tmp_path / "logs", "--out", tmp_path / "out")
+    assert done.out.count("delimited text") == 12
+    assert "and 8 files more, which card.json lists" in done.out
+    assert len(json.loads((tmp_path / "out/card.json").read_text())["events_files"]) == 20
+
+
 def test_a_second_items_file_does_not_replace_the_first(dimerec: Run, logs: Path, tmp_path: Path) -> None:
     for number in (1001, 1002):
         (tmp_path / f"{number}.csv").write_text(f"item_id,title\n{number},Title {number}\n")
