@@ -39,7 +39,7 @@ Fact = tuple[str, str | Text]
 """A row of the card: what it is of, and it."""
 
 _LISTED_FILES = 12
-_SEPARATORS = {"\t": "tab", " ": "space"}
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
 
 
 def command(
@@ -216,9 +216,9 @@ def _layout(file: FileCard) -> str:
         said.append("quotes enclose fields" if file.quote == "double" else "quotes literal")
     said += [word for word in (file.encoding, file.compression) if word is not None]
     if file.longer:
-        said.append(f"{file.longer:,} rows longer than the header")
+        said.append(f"longer than the header: {file.longer:,}")
     if file.shorter:
-        said.append(f"{file.shorter:,} rows shorter than the header")
+        said.append(f"shorter than the header: {file.shorter:,}")
     return ", ".join(said)
 
 

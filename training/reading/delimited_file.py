@@ -42,7 +42,8 @@ class DelimitedFile:
             blank_lines, header = _header(head, guess.separator, quoting)
         self._header_line = blank_lines + 1
         doubtful = quote == "auto" and quoting == "none" and self._quotes.present
-        self._layout = Layout(guess.separator, quoting, tuple(header), doubtful)
+        names = tuple(name.strip(" \t") for name in header)
+        self._layout = Layout(guess.separator, quoting, names, doubtful)
         self._ragged = Ragged()
 
     @property

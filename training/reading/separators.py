@@ -38,7 +38,8 @@ def _explained(
     rows = _quoted(lines, separator) if quoted else [line.split(separator) for line in lines]
     width = len(rows[0])
     alike = sum(len(row) == width for row in rows) / len(lines) if width > 1 else 0.0
-    return (len(set(wanted).intersection(rows[0])), alike, width), Guess(separator, width)
+    named = set(wanted).intersection(name.strip(" \t") for name in rows[0])
+    return (len(named), alike, width), Guess(separator, width)
 
 
 def _quoted(lines: list[str], separator: str) -> list[list[str]]:

@@ -19,7 +19,7 @@ Paths = Path | Sequence[Path]
 
 _PATTERN = frozenset("*?[")
 _UNREAD = (".", "_")
-"""Names that begin so lie in directories beside the data: `_SUCCESS`, `.part-0.crc`."""
+"""Names that begin so lie beside the data, as `_SUCCESS` does: no directory or pattern means them."""
 _OTHER_TABLES = {"_delta_log": "a Delta table", ".hoodie": "a Hudi table"}
 
 
@@ -49,7 +49,7 @@ def find_sources(paths: Paths, scratch: Path) -> list[Source]:
         if file in seen:
             raise DataError(f"{path} is named twice (as {seen[file]} too); name each file once")
         seen[file] = path
-    return [Source(str(path), _readable(path, scratch / f"pipe-{at}")) for at, path in enumerate(found)]
+    return [Source(_named(path), _readable(path, scratch / f"pipe-{at}")) for at, path in enumerate(found)]
 
 
 @contextmanager
@@ -71,15 +71,23 @@ def explaining(name: str, kind: str = "text") -> Iterator[None]:
         raise DataError(f"{name} cannot be read: {error.strerror}") from error
 
 
+def _named(path: Path) -> str:
+    """The path as text, also where its bytes are none."""
+    return os.fsencode(path).decode(errors="replace")
+
+
 def _expanded(path: Path) -> list[Path]:
     if path.is_dir():
         return _within(path)
     if path.exists() or not _PATTERN.intersection(str(path)):
         return [path]
     matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]
+    if not path.name.startswith(_UNREAD):
+        matches = [match for match in matches if not match.name.startswith(_UNREAD)]
     if not matches:
         raise DataError(f"{path}: no such file, and none that matches it as a pattern; check the path")
-    return [file for match in matches for file in (_within(match) if match.is_dir() else [match])]
+    files = [file for match in matches for file in (_within(match) if match.is_dir() else [match])]
+    return list(dict.fromkeys(files))  # ** finds directories and what is in them
 
 
 def _within(directory: Path) -> list[Path]:

@@ -40,7 +40,7 @@ _FILE_BIT = 40
 _PLACE = (1 << _FILE_BIT) - 1
 _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",
-    NO_OBJECT: "write one object a line",
+    NO_OBJECT: "write one object a line, as jq -c does",
 }
 
 

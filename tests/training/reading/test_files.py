@@ -80,6 +80,12 @@ class TestPaths:
         path = written(tmp_path / name, log_of("named"))
         assert users_of(path) == ["named"]
 
+    def test_a_path_need_not_be_text(self, tmp_path: Path) -> None:
+        log = written(Path(os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.csv")), TEXT + "b,,1\n")
+        card = prepare(log, None, tmp_path / "out", rejects=tmp_path / "rejects.csv")
+        assert card.events_files[0].file == "caf\ufffd.csv"
+        assert (tmp_path / "out/card.json").exists()
+
     def test_of_parquet_too(self, tmp_path: Path) -> None:
         for name in ("log1.parquet", "log[1].parquet"):
             rows = {"user_id": [name] * 3, "item_id": ["x", "y", "z"], "timestamp": [1, 2, 3]}
@@ -131,9 +137,10 @@ class TestPaths:
         ]
         assert users_of(tmp_path / "logs/a/*.csv") == read[:2]
         assert users_of(tmp_path / "logs/a/[2-9].csv") == read[1:2]
-        assert users_of(tmp_path / "logs/**/*.csv") == read
+        assert users_of(tmp_path / "logs/**") == read
         assert users_of(tmp_path / "lo*") == read
         assert "no such file, and none that matches it" in refusal(tmp_path / "logs/*.tsv")
+        assert users_of(tmp_path / "logs/**/*.csv") == read
 
     def test_a_file_named_twice_is_refused(self, tmp_path: Path) -> None:
         log = written(tmp_path / "logs/log.csv", TEXT)
@@ -418,6 +425,11 @@ class TestSeparators:
         columns = {"user_column": "u", "item_column": "i, or video", "timestamp_column": "t"}
         assert card_of(log, **columns).events == 3
         assert "only 'u', 'i, or video', 't'" in refusal(log)
+
+    def test_leave_blanks_around_the_names_of_columns(self, tmp_path: Path) -> None:
+        text = TEXT.replace(",", ", ")
+        assert card_of(written(tmp_path / "log", text)).events == 3
+        assert card_of(written(tmp_path / "log", text.replace(", ", " \t"))).events == 3
 
     def test_can_be_named(self, tmp_path: Path) -> None:
         log = written(tmp_path / "log", TEXT.replace(",", "\x01"))
