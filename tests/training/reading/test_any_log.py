@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -131,9 +132,8 @@ def columns_of(log: Log, way: Way) -> dict[str, list[Any]]:
     return dict(columns)
 
 
-def lines_of(log: Log, way: Way) -> list[str]:
+def lines_of(columns: Mapping[str, list[Any]], way: Way) -> list[str]:
     """The records as text, each with its end; the header is the first of delimited text."""
-    columns = columns_of(log, way)
     if way.format == "jsonl":
         return [
             json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=way.cut) + way.end
@@ -159,10 +159,10 @@ def packed(text: str, way: Way) -> bytes:
     return pa.compress(content, "zstd", asbytes=True) if way.compression == "zstd" else content
 
 
-def write_text(log: Log, way: Way, path: Path) -> int:
-    lines = lines_of(log, way)
+def write_text(columns: Mapping[str, list[Any]], blanks: Iterable[int], way: Way, path: Path) -> int:
+    lines = lines_of(columns, way)
     has_header = way.format != "jsonl"
-    for at in sorted(log.blanks, reverse=True):
+    for at in sorted(blanks, reverse=True):
         lines.insert(at + has_header, way.end)
     text = "".join(lines)
     path.write_bytes(packed(text.removesuffix(way.end) if way.cut else text, way))
@@ -192,7 +192,10 @@ def write(log: Log, way: Way, directory: Path) -> int:
             [at for at in log.blanks if at <= len(log.events[start : start + size])],
         )
         path = directory / f"part [{start}]*.~"
-        records += (write_parquet if way.format == "parquet" else write_text)(part, way, path)
+        if way.format == "parquet":
+            records += write_parquet(part, way, path)
+        else:
+            records += write_text(columns_of(part, way), part.blanks, way, path)
     return records
 
 
@@ -246,6 +249,41 @@ def test_a_log_reads_back_however_it_was_written_or_is_refused_by_name(log: Log,
         event(f"read: {way.format}")
         assert content_of(load_dataset(out)) == expected_of(log)
         assert_accounted(card, records, rejects)
+
+
+@settings(max_examples=max(CASES // 3, 50), deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ids, min_size=3, max_size=6, unique=True), st.data(), ways)
+def test_titles_read_back_however_they_were_written(
+    item_ids: list[str], data: st.DataObject, way: Way
+) -> None:
+    titles = data.draw(st.lists(hostile, min_size=len(item_ids), max_size=len(item_ids)))
+    if way.format == "literal":
+        way = replace(way, separator="\t")
+        titles = [re.sub(r"[\t\r\n]", " ", title) for title in titles]
+    columns = {"item_id": item_ids, "title": titles}
+    with TemporaryDirectory() as directory:
+        log, plain, items, out = (Path(directory) / name for name in ("log", "plain", "items", "out"))
+        pq.write_table(
+            pa.table(
+                {"user_id": ["u"] * len(item_ids), "item_id": item_ids, "timestamp": range(len(item_ids))}
+            ),
+            log,
+        )
+        pq.write_table(pa.table(columns), plain)
+        expected = prepare(log, plain, out)
+        if way.format == "parquet":
+            way = replace(way, format="jsonl")
+        write_text(columns, [], replace(way, cut=False), items)
+        quote = "none" if way.format == "literal" else "auto"
+        try:
+            card = prepare(log, items, out, PrepareOptions(quote=quote))
+        except DataError as refused:
+            said = str(refused).replace(directory, "")
+            assert not LIBRARY_WORDS.search(said), said
+            assert way.format == "quoted", said
+            assert any(mark in text for text in (*titles, *item_ids) for mark in '"\r'), said
+            return
+        assert card.fingerprint == expected.fingerprint
 
 
 def may_be_refused(log: Log, way: Way) -> bool:
