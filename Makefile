@@ -19,10 +19,10 @@ export PYTHON TORCH_INDEX
 bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
-outside := .quality/rectools-env
+external := .quality/rectools-env
 ours := files model index bundle engine training service cli benchmarks
 
-.PHONY: help install demo stop test quick format lint types containers load quality outside training-speed training-memory clean
+.PHONY: help install demo stop test quick format lint types containers load quality external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -46,9 +46,9 @@ help: ## list the targets and the variables
 	docker/install.sh .venv --editable '.[$*]'
 	@touch '$@'
 
-$(outside)/installed: benchmarks/outside/requirements.txt
-	$(PYTHON) -m venv --clear $(outside)
-	$(outside)/bin/pip install --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+$(external)/installed: benchmarks/external/requirements.txt
+	$(PYTHON) -m venv --clear $(external)
+	$(external)/bin/pip install --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
 	    --requirement $<
 	@touch '$@'
 
@@ -96,10 +96,10 @@ quality: .venv/installed-$(EXTRA),bench ## every recommender on every public dat
 	    $(if $(CONFIG),--config $(CONFIG))
 	$(bin)/python -m benchmarks.plots docs/results/quality.json docs/images
 
-outside: .venv/installed-$(EXTRA),bench $(outside)/installed ## SASRec of RecTools on the data of quality (days)
+external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecTools on the data of quality (days)
 	$(MAKE) quality MODELS=rectools-sasrec
 
-training-speed: .venv/installed-$(EXTRA),bench $(outside)/installed ## our SASRec beside that of RecTools (hours)
+training-speed: .venv/installed-$(EXTRA),bench $(external)/installed ## our SASRec beside that of RecTools (hours)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_speed --events $(SHARED)/amazon-beauty.parquet \
 	    --epochs $(EPOCHS) --seeds $(SEEDS)
 

@@ -1,6 +1,6 @@
 """What explanations cost: the same requests with and without them, in turns, at k = 10, 100 and 500.
 
-    python -m benchmarks.explanations --bundle .demo/bundles --data .demo/data
+    python -m benchmarks.explanations --bundles .demo/bundles --data .demo/data
 
 The requests go through the service as HTTP would bring them, in this process and without a socket, with
 histories of the data's own users: one at a time, and 64 in one batch. What is measured is processor
@@ -43,14 +43,14 @@ class Cost(NamedTuple):
 
 @application.command()
 def main(
-    bundle: Annotated[Path, typer.Option(help="Directory of bundles.")],
+    bundles: Annotated[Path, typer.Option(help="Directory of bundles.")],
     data: Annotated[Path, typer.Option(help="The prepared data that the bundle learned from.")],
     pairs: Annotated[int, typer.Option(min=3, help="Pairs of requests at each k.")] = 100,
     threads: Annotated[int, typer.Option(min=1, help="Of the computation.")] = 1,
 ) -> None:
     """Measure and print."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
-    settings = Settings(bundle=bundle, compute_threads=threads, default_deadline_ms=60_000)
+    settings = Settings(bundles=bundles, compute_threads=threads, default_deadline_ms=60_000)
     histories = _histories(data, pairs)
     table = Table("k", "at once", "without, ms", "with, ms", "ratio", box=box.SIMPLE)
     for (k, at_once), cost in asyncio.run(_measured(settings, histories)).items():

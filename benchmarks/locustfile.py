@@ -23,8 +23,8 @@ from rich.table import Table
 from benchmarks.answers import fault_of
 from benchmarks.population import Population
 
-LONGEST_RUN_S = 600
-LONGEST_GIVEN_HISTORY = 50
+MAX_RUN_S = 600
+MAX_GIVEN_HISTORY = 50
 
 population: Population
 """Of this run: Locust makes the users itself and hands them nothing of ours."""
@@ -42,7 +42,7 @@ class Viewer(FastHttpUser):
     @task(20)
     def recommend_by_history(self) -> None:
         """For somebody unknown, with the history in the request."""
-        length = population.generator.randint(1, LONGEST_GIVEN_HISTORY)
+        length = population.generator.randint(1, MAX_GIVEN_HISTORY)
         history = list(population.histories[population.users.draw()])[-length:]
         self._recommend("given history", {"history": history}, set(history))
 
@@ -84,8 +84,8 @@ def meet_the_users(environment: Environment, **_: object) -> None:
     options = environment.parsed_options
     if options is None or not options.headless or not options.run_time:
         sys.exit("load: give --headless and --run-time, or --config benchmarks/locust.conf")
-    if options.run_time > LONGEST_RUN_S:
-        sys.exit(f"load: --run-time is at most {LONGEST_RUN_S} s")
+    if options.run_time > MAX_RUN_S:
+        sys.exit(f"load: --run-time is at most {MAX_RUN_S} s")
     host = environment.host or ""
     if not (_is_loopback(host) or options.any_host):
         sys.exit(f"load: {host or 'no --host'} is not this machine; --any-host asks it all the same")

@@ -27,7 +27,7 @@ from training.benchmark.summary import Line, by_quality, lines
 QUALITY = "ndcg@10"
 OURS = "dimerec"
 SWEPT = f"{OURS}-steps"
-"""The row of the roster that asks with many numbers of steps and draws."""
+"""The row of the registry that asks with many numbers of steps and draws."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -73,13 +73,13 @@ Panel = Callable[[Axes, Sequence[Line]], None]
 
 def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
     """Write every plot that the rows and the curves have something for into `out`, as SVG; the files."""
-    tested = lines(row for row in rows if row.part == "test" and row.filtered)
+    tested = lines(row for row in rows if row.part == "test" and row.exclude_seen)
     written = []
     swept = [line for line in tested if line.first.model == SWEPT and line.first.interest_mode == "draws"]
     if len({line.first.steps for line in swept}) > 1:
         written.append(_figure(swept, _by_steps, out / "quality-steps.svg"))
     shown = [line for line in tested if not line.first.model.startswith(f"{OURS}-")]
-    served = [line for line in shown if line.first.way == 0]
+    served = [line for line in shown if line.first.variant == 0]
     styles = _styles(served)
     if served:
         written.append(_figure(served, _ranked, out / "quality-ranking.svg"))
@@ -197,7 +197,7 @@ def _over_delta(field: str, label: str, points: Sequence[Point], styles: dict[st
                 [fmean(getattr(point, field) for point in of_delta) for of_delta in by_delta],
                 [fmean(point.hr_20 for point in of_delta) for of_delta in by_delta],
                 label=line.label,
-                linestyle="-" if line.first.way == 0 else "--",
+                linestyle="-" if line.first.variant == 0 else "--",
                 **{**styles[line.first.model], "markersize": 4},
             )
         axes.set_xlabel(label)

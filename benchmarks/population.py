@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
 
-MOST_USERS = 1000
+MAX_USERS = 1000
 KEPT_EVENTS = 1000
 """The newest events that the service keeps of a user, DIMEREC_HISTORY_MAX_EVENTS by default."""
 
@@ -39,7 +39,7 @@ class Population:
 
     def __init__(self, host: str, seed: int) -> None:
         service = _Service(host)
-        users: list[str] = service.get(f"/users?limit={MOST_USERS}")["users"]
+        users: list[str] = service.get(f"/users?limit={MAX_USERS}")["users"]
         if not users:
             raise ValueError("the service knows no users: fill its history first")
         self.catalogue_size: int = service.get("/version")["items"]

@@ -13,7 +13,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from benchmarks.outside.recipe import RecToolsSASRec
+from benchmarks.external.recipe import RecToolsSASRec
 from cli.benchmark import measure, show_results
 from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import Data, prepare_data
@@ -21,7 +21,7 @@ from training.benchmark.diversity_curve import Point
 from training.benchmark.execute import Job
 from training.benchmark.markdown import write_markdown
 from training.benchmark.probing import ProbeRow
-from training.benchmark.roster import ROSTER, Entry, find, plan
+from training.benchmark.registry import REGISTRY, Entry, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import (
     DIVERSITY_FILE,
@@ -39,11 +39,11 @@ from training.movielens import fetch_movielens_100k
 OfFit = TypeVar("OfFit", Point, ProbeRow)
 """What is kept of a fit beside its rows."""
 OURS = "dimerec"
-BASELINES = [name for name in ROSTER if not name.startswith(f"{OURS}-")]
+BASELINES = [name for name in REGISTRY if not name.startswith(f"{OURS}-")]
 """What is measured by default: all but the ablations and the sweep over steps × draws."""
 DIFFERENCES_FILE = "differences.json"
-OUTSIDE = {"rectools-sasrec": Entry("SASRec of RecTools", lambda _: RecToolsSASRec())}
-"""Recommenders of other projects, which have to be named; `make outside` does it."""
+EXTERNAL = {"rectools-sasrec": Entry("SASRec of RecTools", lambda _: RecToolsSASRec())}
+"""Recommenders of other projects, which have to be named; `make external` does it."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ def main(
 
 
 def recommenders(names: Sequence[str], configs: Sequence[str]) -> dict[str, Entry]:
-    """Those of the roster, then those of other projects, then those of `configs` (NAME=FILE)."""
-    return find(sorted(names, key=OUTSIDE.__contains__), configs, ROSTER | OUTSIDE)
+    """Those of the registry, then those of other projects, then those of `configs` (NAME=FILE)."""
+    return find(sorted(names, key=EXTERNAL.__contains__), configs, REGISTRY | EXTERNAL)
 
 
 def _plan(
@@ -119,13 +119,13 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
 
 def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
     """Of each DimeRec but ablations: to all others as served, and to what it is when asked otherwise."""
-    here = [row for row in rows if row.part == "test" and row.filtered and store.has_ranks(row.run)]
-    others = {*ROSTER, *OUTSIDE} - {OURS}
+    here = [row for row in rows if row.part == "test" and row.exclude_seen and store.has_ranks(row.run)]
+    others = {*REGISTRY, *EXTERNAL} - {OURS}
     ours = list(dict.fromkeys(row.model for row in here if row.model not in others))
     found: list[Comparison] = []
     for place, name in enumerate(ours):
         told = ours[:place]
-        beside = [row for row in here if row.model == name or (row.way == 0 and row.model not in told)]
+        beside = [row for row in here if row.model == name or (row.variant == 0 and row.model not in told)]
         found += compare_with(name, lines(beside), store)
     return found
 

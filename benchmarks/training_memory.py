@@ -89,7 +89,7 @@ def one(data: Path, steps: int) -> None:
         validation = split.validation
         histories = validation.histories.batch(0, RANKINGS)
         some = Targets(histories, validation.items[:RANKINGS], validation.users[:RANKINGS])
-        evaluate(trainer.learner.scorer(), some, dataset.catalogue, filter_seen=True)
+        evaluate(trainer.learner.scorer(), some, dataset.catalogue, exclude_seen=True)
     else:
         raise typer.BadParameter(f"an epoch has less than {steps} steps", param_hint="--steps")
     taken = {"users": len(dataset), "events": len(dataset.items), "read_mb": read_mb, "peak_mb": peak_mb()}

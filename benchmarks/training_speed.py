@@ -21,8 +21,8 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.outside.exchange import Outsider
-from benchmarks.outside.recipe import RecToolsSASRec
+from benchmarks.external.exchange import Outsider
+from benchmarks.external.recipe import RecToolsSASRec
 from files.atomic import replacing
 from training.baselines.sasrec import SASRecConfig
 from training.benchmark.data import Data, prepare_data

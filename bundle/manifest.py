@@ -32,7 +32,7 @@ from model.config import ModelConfig
 from model.interests import InterestMode
 
 FORMAT_VERSION = 1
-MOST_DRAWS = 32
+MAX_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
 """Which interests search: those that the diffusion draws, the guidance vectors, or both."""
 
@@ -61,11 +61,11 @@ class ServingDefaults(_Part):
     """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
-    draws: int = Field(4, ge=1, le=MOST_DRAWS, description="interests drawn per user")
+    draws: int = Field(4, ge=1, le=MAX_DRAWS, description="interests drawn per user")
     interest_mode: InterestMode = Field(
         "both", description="search with the draws, with the guidance vectors, or with both"
     )
-    guidance_share: float = Field(
+    guidance_weight: float = Field(
         0.5,
         ge=0,
         le=1,

@@ -37,8 +37,8 @@ from model.checkpoint import CheckpointError, load_checkpoint
 from model.device import find_device
 from model.dimerec import DimeRec
 
-_MOST_MANIFEST_BYTES = 1 << 20
-_MOST_CURRENT_BYTES = 256
+_MAX_MANIFEST_BYTES = 1 << 20
+_MAX_CURRENT_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +59,7 @@ def current_version(root: Path) -> str | None:
     Raises BundleRequestError when CURRENT, perhaps written by hand, names no version.
     """
     try:
-        content = _read_small(root / CURRENT_FILE, _MOST_CURRENT_BYTES)
+        content = _read_small(root / CURRENT_FILE, _MAX_CURRENT_BYTES)
     except FileNotFoundError:
         return None
     try:
@@ -99,7 +99,7 @@ def verify(root: Path, version: str) -> Manifest:
     if directory.is_symlink():
         raise BundleDamagedError(f"{version} is a symbolic link: copy the bundle itself there")
     try:
-        text = _read_small(directory / MANIFEST_FILE, _MOST_MANIFEST_BYTES)
+        text = _read_small(directory / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
     except FileNotFoundError as error:
         raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is missing: publish the bundle again") from error
     manifest = read_manifest(text, version)

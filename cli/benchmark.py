@@ -18,7 +18,7 @@ from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.machine import source_revision
 from training.benchmark.markdown import write_markdown
-from training.benchmark.roster import ROSTER, find, plan
+from training.benchmark.registry import REGISTRY, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import RESULTS_FILE, TABLES_FILE, Store
 from training.benchmark.summary import Line, by_quality, lines
@@ -45,7 +45,7 @@ def command(
     data: Annotated[
         Path | None, typer.Option(help="Instead of --events: a directory that `dimerec prepare` wrote.")
     ] = None,
-    models: Annotated[str, typer.Option(help="Names of the roster, separated by commas.")] = (
+    models: Annotated[str, typer.Option(help="Names of the registry, separated by commas.")] = (
         "popularity,itemknn,dimerec"
     ),
     configs: Annotated[
@@ -57,7 +57,7 @@ def command(
             " repeatable.",
         ),
     ] = None,
-    show_roster: Annotated[bool, typer.Option("--list", help="Show the roster and exit.")] = False,
+    show_registry: Annotated[bool, typer.Option("--list", help="Show the registry and exit.")] = False,
     seeds: Annotated[int, typer.Option(min=1, help="Fit each that is random with seeds 0 … N-1.")] = 1,
     minutes: Annotated[
         float | None, typer.Option(help="Stop each training after the first epoch that ends later.")
@@ -112,8 +112,8 @@ def command(
 
     - `dimerec benchmark --data data --models dimerec --config wide=wide.toml --against wide --out results`
     """
-    if show_roster or models == "list":
-        _show_roster(as_json=as_json)
+    if show_registry or models == "list":
+        _show_registry(as_json=as_json)
         return
     if minutes is not None and minutes <= 0:
         raise ConfigError(f"--minutes is {minutes:g}; give more than 0, or leave it out for no limit")
@@ -155,7 +155,7 @@ def measure(jobs: Sequence[Job], store: Store, revision: str | None, *, curves: 
 
 def served(rows: Sequence[Row]) -> list[Row]:
     """Of the test part, each recommender as it is served, seen items removed."""
-    return [row for row in rows if row.part == "test" and row.filtered and row.way == 0]
+    return [row for row in rows if row.part == "test" and row.exclude_seen and row.variant == 0]
 
 
 def show_results(rows: Sequence[Row]) -> None:
@@ -182,11 +182,11 @@ def _cell(line: Line, metric: str) -> str:
     return "–" if mean is None else f"{mean:.{DIGITS.get(metric, 4)}f}"
 
 
-def _show_roster(*, as_json: bool) -> None:
+def _show_registry(*, as_json: bool) -> None:
     if as_json:
-        print_json({name: entry.summary for name, entry in ROSTER.items()})
+        print_json({name: entry.summary for name, entry in REGISTRY.items()})
     else:
-        print_table(["--models", "what it is"], [[name, entry.summary] for name, entry in ROSTER.items()])
+        print_table(["--models", "what it is"], [[name, entry.summary] for name, entry in REGISTRY.items()])
 
 
 class BenchmarkProgress(Bars):

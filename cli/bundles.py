@@ -15,8 +15,8 @@ from cli.output import Json, print_json, print_table
 
 command = typer.Typer(no_args_is_help=True, help="List, verify and prune published bundles; choose CURRENT.")
 
-Root = Annotated[Path, typer.Option(help="Directory of bundles.")]
-DEFAULT_ROOT = Path("bundles")
+Bundles = Annotated[Path, typer.Option(help="Directory of bundles.")]
+DEFAULT_BUNDLES = Path("bundles")
 MAX_NAMED = 5
 """Versions that an error names; `dimerec bundles list` shows all."""
 
@@ -31,14 +31,14 @@ class _State(NamedTuple):
 
 
 @command.command("list")
-def list_bundles(root: Root = DEFAULT_ROOT, as_json: Json = False) -> None:
+def list_bundles(bundles: Bundles = DEFAULT_BUNDLES, as_json: Json = False) -> None:
     """List every version, newest first, with the one in service marked.
 
-    - `dimerec bundles list --root bundles`
+    - `dimerec bundles list --bundles bundles`
 
     - `dimerec bundles list --json | jq -r '.[] | select(.in_service).version'`
     """
-    states = _states(root, _published(root))
+    states = _states(bundles, _published(bundles))
     if as_json:
         print_json([_document(state) for state in states])
         return
@@ -53,14 +53,14 @@ def verify_bundles(
     versions_: Annotated[
         list[str] | None, typer.Argument(metavar="[VERSION]...", help="Default: all of them.")
     ] = None,
-    root: Root = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_BUNDLES,
     as_json: Json = False,
 ) -> None:
     """Check that every file of the bundles is whole and its own; exit with 1 where one is not.
 
-    - `dimerec bundles verify --root bundles`
+    - `dimerec bundles verify --bundles bundles`
     """
-    states = _states(root, versions_ or _published(root))
+    states = _states(bundles, versions_ or _published(bundles))
     if as_json:
         print_json([_document(state) for state in states])
     else:
@@ -74,15 +74,15 @@ def verify_bundles(
 @command.command("prune")
 def prune_bundles(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions stay.")] = 5,
-    root: Root = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_BUNDLES,
     as_json: Json = False,
 ) -> None:
     """Remove all but the newest versions; the one in service always stays.
 
-    - `dimerec bundles prune --keep 5 --root bundles`
+    - `dimerec bundles prune --keep 5 --bundles bundles`
     """
-    removed = prune(root, keep)
-    left = versions(root)
+    removed = prune(bundles, keep)
+    left = versions(bundles)
     if as_json:
         print_json({"removed": removed, "left": left})
         return
@@ -99,35 +99,35 @@ def use_bundle(
     previous: Annotated[
         bool, typer.Option("--previous", help="Roll back: the newest that is older than the one in service.")
     ] = False,
-    root: Root = DEFAULT_ROOT,
+    bundles: Bundles = DEFAULT_BUNDLES,
     as_json: Json = False,
 ) -> None:
     """Put another version in service, or roll back; a running service takes it up with `/admin/reload`.
 
-    - `dimerec bundles use --previous --root bundles`
+    - `dimerec bundles use --previous --bundles bundles`
 
-    - `dimerec bundles use 20261125T180903.861988Z-2ff33a39 --root bundles`
+    - `dimerec bundles use 20261125T180903.861988Z-2ff33a39 --bundles bundles`
     """
     if previous and version is not None:
         raise BundleRequestError(f"--previous chooses a version itself: leave out it or {version}")
-    chosen = _older(root) if previous else version or _asked(root)
-    set_current(root, chosen)
+    chosen = _older(bundles) if previous else version or _asked(bundles)
+    set_current(bundles, chosen)
     if as_json:
-        print_json({"version": chosen, "root": root})
+        print_json({"version": chosen, "bundles": bundles})
     else:
         typer.echo(f"{chosen} is CURRENT")
 
 
-def _older(root: Path) -> str:
-    found = previous_version(root)
+def _older(bundles: Path) -> str:
+    found = previous_version(bundles)
     if found is None:
-        raise BundleMissingError(f"{root} holds no version older than the one in service")
+        raise BundleMissingError(f"{bundles} holds no version older than the one in service")
     return found
 
 
-def _asked(root: Path) -> str:
+def _asked(bundles: Path) -> str:
     """The version that a person chooses; raises BundleRequestError, naming some, without a terminal."""
-    found, current = _published(root), current_version(root)
+    found, current = _published(bundles), current_version(bundles)
     named = [f"{version} (in service)" if version == current else version for version in found]
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         more = f" and {len(named) - MAX_NAMED} more" if len(named) > MAX_NAMED else ""
@@ -143,21 +143,21 @@ def _asked(root: Path) -> str:
     return found[number - 1]
 
 
-def _published(root: Path) -> list[str]:
-    found = versions(root)
+def _published(bundles: Path) -> list[str]:
+    found = versions(bundles)
     if not found:
-        raise BundleMissingError(f"nothing is published under {root}: run `dimerec publish` first")
+        raise BundleMissingError(f"nothing is published under {bundles}: run `dimerec publish` first")
     return found
 
 
-def _states(root: Path, names: list[str]) -> list[_State]:
-    current = current_version(root)
-    return [_state(root, version, in_service=version == current) for version in names]
+def _states(bundles: Path, names: list[str]) -> list[_State]:
+    current = current_version(bundles)
+    return [_state(bundles, version, in_service=version == current) for version in names]
 
 
-def _state(root: Path, version: str, *, in_service: bool) -> _State:
+def _state(bundles: Path, version: str, *, in_service: bool) -> _State:
     try:
-        return _State(version, in_service, verify(root, version), None)
+        return _State(version, in_service, verify(bundles, version), None)
     except (BundleRequestError, BundleMissingError):
         raise  # no such version: nothing to tell of
     except BundleError as error:

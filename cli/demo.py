@@ -78,7 +78,7 @@ def command(
     if in_redis:  # before publishing, so that a bundle means that nothing is missing
         stage("Import the histories into Redis", False, remember)
     published = version is not None
-    stage("Publish the bundle", published, lambda: publish.command(run=run, data=data, root=bundles))
+    stage("Publish the bundle", published, lambda: publish.command(run=run, data=data, bundles=bundles))
     if prepare_only:
         return
     stage("Serve", False, lambda: _explain(console, host, port))
@@ -87,7 +87,7 @@ def command(
 
 def service_settings(bundles: Path, redis: str | None, host: str, port: int) -> Settings:
     """Settings of the demo's service: the console may write, unless the environment says otherwise."""
-    settings = read_settings(bundle=bundles, redis_url=redis, host=host, port=port, log_format="console")
+    settings = read_settings(bundles=bundles, redis_url=redis, host=host, port=port, log_format="console")
     if "console_writes" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"console_writes": True})

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.manifest import MOST_DRAWS, ServingDefaults
+from bundle.manifest import MAX_DRAWS, ServingDefaults
 from bundle.read import load
 from cli.output import Json, print_json, print_table
 from model.checkpoint import load_checkpoint
@@ -73,10 +73,10 @@ class _Trained(NamedTuple):
 def command(
     data: Annotated[Path, typer.Option(help="Directory that `dimerec prepare` wrote.")] = Path("data"),
     run: Annotated[Path | None, typer.Option(help="A training run: its best model is measured.")] = None,
-    bundle: Annotated[
+    bundles: Annotated[
         Path | None, typer.Option(help="Directory of bundles: the one in service is measured.")
     ] = None,
-    version: Annotated[str | None, typer.Option(help="Another version of --bundle.")] = None,
+    version: Annotated[str | None, typer.Option(help="Another version of --bundles.")] = None,
     split: Annotated[
         SplitName | None,
         typer.Option(help="What was held out. [default: as the run was trained, else leave-one-out]"),
@@ -90,13 +90,13 @@ def command(
     draws: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MOST_DRAWS, help="Interests that the diffusion draws.", rich_help_panel=SERVING
+            min=1, max=MAX_DRAWS, help="Interests that the diffusion draws.", rich_help_panel=SERVING
         ),
     ] = None,
     interest_mode: Annotated[
         InterestMode | None, typer.Option(help="The interests that search.", rich_help_panel=SERVING)
     ] = None,
-    guidance_share: Annotated[
+    guidance_weight: Annotated[
         float | None,
         typer.Option(help="The guidance's part of the vote, 0 to 1, with both.", rich_help_panel=SERVING),
     ] = None,
@@ -126,20 +126,20 @@ def command(
 
     - `dimerec evaluate --run runs/latest --data data`
 
-    - `dimerec evaluate --bundle bundles --data data --steps 1 --draws 4`
+    - `dimerec evaluate --bundles bundles --data data --steps 1 --draws 4`
 
     - `dimerec evaluate --run runs/latest --data data --on validation --interest-mode both`
 
     - `dimerec evaluate --data data --split time` (the baselines alone)
     """
     dataset = load_dataset(data)
-    trained = _trained(run, bundle, version, device)
+    trained = _trained(run, bundles, version, device)
     held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
     asked = {
         "steps": steps,
         "draws": draws,
         "interest_mode": interest_mode,
-        "guidance_share": guidance_share,
+        "guidance_weight": guidance_weight,
         "merge": merge,
         "temperature": temperature,
     }
@@ -216,16 +216,16 @@ def show_comparisons(comparisons: Iterable[Compared]) -> None:
         )
 
 
-def _trained(run: Path | None, bundle: Path | None, version: str | None, device: str) -> _Trained | None:
-    if run is not None and bundle is not None:
-        raise ConfigError("--run and --bundle name two models; give one of them")
+def _trained(run: Path | None, bundles: Path | None, version: str | None, device: str) -> _Trained | None:
+    if run is not None and bundles is not None:
+        raise ConfigError("--run and --bundles name two models; give one of them")
     chosen = choose_device(device)
     if run is not None:
         config = read_run_config(run)
         model = load_checkpoint(run / BEST_FILE, chosen)
         return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
-    if bundle is not None:
-        loaded = load(bundle, version, str(chosen))
+    if bundles is not None:
+        loaded = load(bundles, version, str(chosen))
         manifest = loaded.manifest
         return _Trained(
             loaded.model,

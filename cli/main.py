@@ -120,9 +120,9 @@ def _root(
 
     - `dimerec evaluate --run run --data data`
 
-    - `dimerec publish --run run --data data --root bundles`
+    - `dimerec publish --run run --data data --bundles bundles`
 
-    - `dimerec serve --bundle bundles`
+    - `dimerec serve --bundles bundles`
 
     `dimerec COMMAND -h` explains a command by examples. Results go to stdout, `--json` makes them one JSON
     document; progress, notes and errors, one line each, go to stderr.

@@ -19,7 +19,7 @@ def command(
         "runs/latest"
     ),
     data: Annotated[Path, typer.Option(help="The prepared data that the run was trained on.")] = Path("data"),
-    root: Annotated[Path, typer.Option(help="Directory of bundles; made where it is missing.")] = Path(
+    bundles: Annotated[Path, typer.Option(help="Directory of bundles; made where it is missing.")] = Path(
         "bundles"
     ),
     index: Annotated[
@@ -50,38 +50,38 @@ def command(
     by more than the margin against the bundle in service is refused; one that ranks test events no better
     than ItemKNN or Popularity is published, and a line says so.
 
-    - `dimerec publish --run runs/latest --data data --root bundles`
+    - `dimerec publish --run runs/latest --data data --bundles bundles`
 
     - `dimerec publish --run runs/latest --margin 0.01`
 
     A running service takes it up with `POST /admin/reload`.
     """
-    before = versions(root)
-    with interruptible(lambda: _kept(root, before)):
+    before = versions(bundles)
+    with interruptible(lambda: _kept(bundles, before)):
         version = publish_run(
             run,
             load_dataset(data),
-            root,
+            bundles,
             index_kind=None if index == "auto" else index,
             repeat_weight=repeat_weight,
             margin=margin,
             force=force,
             source_revision=revision,
         )
-    standing = verify(root, version).standing
+    standing = verify(bundles, version).standing
     line = None if standing is None else warning(standing.metrics)
     if as_json:
-        print_json({"version": version, "root": root, "standing": standing, "warning": line})
+        print_json({"version": version, "bundles": bundles, "standing": standing, "warning": line})
         return
-    typer.echo(f"Published {version} under {root}; it is CURRENT.")
+    typer.echo(f"Published {version} under {bundles}; it is CURRENT.")
     if line is not None:
         typer.echo(line)
 
 
-def _kept(root: Path, before: list[str]) -> str:
+def _kept(bundles: Path, before: list[str]) -> str:
     """Of an interrupted call; another that published at the same time may be what is found."""
-    published = [version for version in versions(root) if version not in before]
-    current = current_version(root)
+    published = [version for version in versions(bundles) if version not in before]
+    current = current_version(bundles)
     if not published:
         return f"nothing was published, CURRENT is {current or 'unset'} as before"
     if published[0] == current:

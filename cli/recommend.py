@@ -32,7 +32,7 @@ from cli.log_options import (
 from cli.output import Json, print_json, print_table
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
-from service.schemas import MOST_STEPS
+from service.requests import MAX_STEPS
 from service.settings import read_settings
 from training.errors import ConfigError, DataError
 from training.event_log import read_event_log
@@ -48,7 +48,7 @@ class _User(NamedTuple):
 
 
 def command(
-    bundle: Annotated[Path, typer.Option(help="Directory of bundles; the one in service answers.")] = Path(
+    bundles: Annotated[Path, typer.Option(help="Directory of bundles; the one in service answers.")] = Path(
         "bundles"
     ),
     events: OptionalEventsFiles = None,
@@ -85,13 +85,13 @@ def command(
     Seen items are left out and of a log's users only the newest events are used (DIMEREC_HISTORY_MAX_EVENTS,
     1,000), as the service does; with equal seeds the answers are the service's.
 
-    - `dimerec recommend --bundle bundles --history 50,181,172`
+    - `dimerec recommend --bundles bundles --history 50,181,172`
 
-    - `dimerec recommend --bundle bundles --events events.parquet --user 196 -k 20`
+    - `dimerec recommend --bundles bundles --events events.parquet --user 196 -k 20`
 
-    - `dimerec recommend --bundle bundles --events events.parquet --out recommendations.csv`
+    - `dimerec recommend --bundles bundles --events events.parquet --out recommendations.csv`
 
-    - `dimerec recommend --bundle bundles --history 50,181 --json | jq -r '.items[].item_id'`
+    - `dimerec recommend --bundles bundles --history 50,181 --json | jq -r '.items[].item_id'`
     """
     if (history is None) == (not events):
         raise ConfigError("give either --history or --events")
@@ -115,7 +115,7 @@ def command(
         min_weight=min_weight,
         missing=missing,
     )
-    engine = Engine(load(bundle, device=device), max_steps=MOST_STEPS)
+    engine = Engine(load(bundles, device=device), max_steps=MAX_STEPS)
     asked = _Asked(engine, k, diversity, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)

@@ -18,7 +18,7 @@ _BACKLOG = 2048
 
 
 def command(
-    bundle: Annotated[
+    bundles: Annotated[
         Path | None,
         typer.Option(help="Directory of published bundles, the one with CURRENT in it. [default: bundles]"),
     ] = None,
@@ -69,7 +69,7 @@ def command(
     SIGTERM where it was started from a terminal.
     """
     settings = read_settings(
-        bundle=bundle, redis_url=redis, host=host, port=port, device=device, log_format=log_format
+        bundles=bundles, redis_url=redis, host=host, port=port, device=device, log_format=log_format
     )
     run(settings, history)
 

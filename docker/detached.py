@@ -21,8 +21,8 @@ LOG = "demo.log"
 PID = "demo.pid"
 _LINES_OF_A_FAILURE = 20
 _PAUSE_S = 0.2
-_LONGEST_START_S = 1800.0
-_LONGEST_STOP_S = 60.0
+_MAX_START_S = 1800.0
+_MAX_STOP_S = 60.0
 
 
 def start(directory: Path, port: int, command: list[str]) -> str:
@@ -38,14 +38,14 @@ def start(directory: Path, port: int, command: list[str]) -> str:
     log = directory / LOG
     process = _launch(command, log, directory / PID)
     shown = 0
-    deadline = time.monotonic() + _LONGEST_START_S
+    deadline = time.monotonic() + _MAX_START_S
     while not is_ready(port):
         shown = _show(log, shown)
         if process.poll() is not None:
             last = log.read_text(errors="replace").splitlines()[-_LINES_OF_A_FAILURE:]
             sys.exit("\n".join([f"It ended with exit code {process.returncode}. The end of {log}:", *last]))
         if time.monotonic() > deadline:
-            sys.exit(f"It is not ready after {_LONGEST_START_S / 60:.0f} minutes; see {log}")
+            sys.exit(f"It is not ready after {_MAX_START_S / 60:.0f} minutes; see {log}")
         time.sleep(_PAUSE_S)
     _show(log, shown)
     return f"It is ready (process {process.pid}, log {log}); `make stop` ends it."
@@ -57,10 +57,10 @@ def stop(directory: Path) -> str:
     if running is None:
         return "Nothing is running."
     os.kill(running, signal.SIGTERM)
-    deadline = time.monotonic() + _LONGEST_STOP_S
+    deadline = time.monotonic() + _MAX_STOP_S
     while _running(directory) is not None:
         if time.monotonic() > deadline:
-            sys.exit(f"Process {running} still runs {_LONGEST_STOP_S:.0f} s after SIGTERM.")
+            sys.exit(f"Process {running} still runs {_MAX_STOP_S:.0f} s after SIGTERM.")
         time.sleep(_PAUSE_S)
     return f"Stopped process {running}."
 

@@ -135,7 +135,7 @@ class Engine:
                 draws=request.draws or defaults.draws,
                 steps=request.steps or defaults.steps,
                 mode=request.interest_mode or defaults.interest_mode,
-                guidance_weight=defaults.guidance_share,
+                guidance_weight=defaults.guidance_weight,
             ),
             seed=self._seed(request),
         )

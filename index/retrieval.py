@@ -29,11 +29,11 @@ from index.query import Candidate, Query, Retrieval
 from index.vector_index import Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
 
-SCORES_IN_MEMORY = 2**21
+MAX_SCORES_IN_MEMORY = 2**21
 """Cosines of a block of interests with a small catalogue: few enough to stay near the processor."""
 
 
-LEAST_SCORE = 1e-30
+MIN_SCORE = 1e-30
 """Below this float32 loses digits, and soon the order: far from all interests scores are made in float64."""
 
 
@@ -68,7 +68,7 @@ class Retriever:
         for query in queries:
             query.check_fits(len(self._table), self._table.dim)
         eligible = [self.eligibility.of(query.categories) for query in queries]
-        small = len(self._table) <= tuning.WHOLE_UP_TO
+        small = len(self._table) <= tuning.MAX_WHOLE_ITEMS
         scored = self._whole(queries, eligible) if small else self._searched(queries, eligible)
         return [self._answer(query, found) for query, found in zip(queries, scored, strict=True)]
 
@@ -80,7 +80,7 @@ class Retriever:
 
     def _whole(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> Iterator[_Scored]:
         """Score all eligible items of a small catalogue."""
-        most = max(1, SCORES_IN_MEMORY // len(self._table))
+        most = max(1, MAX_SCORES_IN_MEMORY // len(self._table))
         for block in _blocks([len(query.interests) for query in queries], most):
             interests = [query.interests for query in queries[block]]
             ends = list(accumulate(map(len, interests)))
@@ -93,7 +93,7 @@ class Retriever:
 
     def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[_Scored]:
         """Score what the index finds, or all eligible items where they are few."""
-        many = [place for place, rows in enumerate(eligible) if rows.count > tuning.WHOLE_UP_TO]
+        many = [place for place, rows in enumerate(eligible) if rows.count > tuning.MAX_WHOLE_ITEMS]
         pools = self._pooling.pools([queries[place] for place in many], [eligible[place] for place in many])
         found = dict(zip(many, pools, strict=True))
         scored = []
@@ -106,7 +106,7 @@ class Retriever:
         interests = len(query.interests)
         if scored.cosines.size:
             merged, chosen = _best(query, scored)
-            if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < LEAST_SCORE:
+            if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < MIN_SCORE:
                 merged, chosen = _best(query, scored._replace(cosines=scored.cosines.astype(np.float64)))
         if not scored.cosines.size or not len(chosen):
             none = np.empty((interests, 0), dtype=np.float32)

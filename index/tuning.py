@@ -9,10 +9,11 @@ request, over vectors on a smooth low-rank manifold (no tidy clusters; recall@50
 | 100,000 | 5.7 ms | 1.5 ms (0.994) | 1.1 ms (0.964) |
 | 400,000 | 29 ms  | about 2 ms     | 3.6 ms (0.988) |
 
-- up to :data:`FLAT_UP_TO` items ``flat`` costs a request less than the model does, and is exact;
+- up to :data:`MAX_FLAT_ITEMS` items ``flat`` costs a request less than the model does, and is exact;
 - above, ``hnsw`` has the best recall for its time, for 256 bytes of links an item and a build of roughly
   10,000 items a second on two cores;
-- above :data:`HNSW_UP_TO` that build and that memory hurt: ``ivf`` builds faster, needs no links, and gives
+- above :data:`MAX_HNSW_ITEMS` that build and that memory hurt: ``ivf`` builds faster, needs no links, and
+gives
   up a little recall.
 """
 
@@ -21,11 +22,11 @@ from typing import Literal
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
-WHOLE_UP_TO = 50_000
+MAX_WHOLE_ITEMS = 50_000
 """Eligible items that are all scored, without the index: more cost a request longer than a search of them."""
 
-FLAT_UP_TO = 50_000
-HNSW_UP_TO = 1_000_000
+MAX_FLAT_ITEMS = 50_000
+MAX_HNSW_ITEMS = 1_000_000
 
 MAX_HITS = 2_048
 """Hits that an index is asked for at most: what FAISS gives on a GPU. More are found exactly."""
@@ -47,9 +48,9 @@ IVF_SMALLEST_CELL = 39
 
 def choose_kind(items: int) -> IndexKind:
     """Return the kind of index for a catalogue of this many items."""
-    if items <= FLAT_UP_TO:
+    if items <= MAX_FLAT_ITEMS:
         return "flat"
-    return "hnsw" if items <= HNSW_UP_TO else "ivf"
+    return "hnsw" if items <= MAX_HNSW_ITEMS else "ivf"
 
 
 def ivf_cells(items: int) -> int:

@@ -65,7 +65,7 @@ class Euclidean(Gaussian):
         return self.mix(x0, t, generator)
 
 
-class Nothing(nn.Module):
+class NoNoise(nn.Module):
     """Ablation: no process; the denoiser sees x_t = 0 at T and so predicts one point from the guidance."""
 
     def forward(self, x0: Tensor, _t: Tensor, _generator: Generator | None = None) -> Tensor:
@@ -73,7 +73,7 @@ class Nothing(nn.Module):
         return torch.zeros_like(x0)
 
 
-def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian | Nothing:
+def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian | NoNoise:
     """The forward process that `config.process` names."""
     match config.process:
         case "geodesic":
@@ -83,4 +83,4 @@ def build_process(config: ModelConfig) -> GeodesicWalk | Gaussian | Nothing:
         case "euclidean":
             return Euclidean(config)
         case "none":
-            return Nothing()
+            return NoNoise()

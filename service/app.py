@@ -99,7 +99,7 @@ def _check_prefix(prefix: str | None) -> None:
 def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     metrics = Metrics()
     store = history if history is not None else _open_history(settings)
-    bundles = Bundles(settings.bundle, settings.device, metrics)
+    bundles = Bundles(settings.bundles, settings.device, metrics)
     in_process = isinstance(store, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, EngineAnswer](

@@ -11,7 +11,7 @@ from bundle.errors import BundleError
 from bundle.write import set_current
 from engine.engine import Engine
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
-from service.schemas import MOST_STEPS
+from service.requests import MAX_STEPS
 from service.telemetry import Metrics
 
 log = structlog.get_logger("dimerec.bundles")
@@ -80,7 +80,7 @@ class Bundles:
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:
-        engine = Engine(read.load(self._root, version, self._device), max_steps=MOST_STEPS)
+        engine = Engine(read.load(self._root, version, self._device), max_steps=MAX_STEPS)
         engine.warm_up()
         return engine
 

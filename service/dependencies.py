@@ -10,7 +10,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 from service.bundles import Bundles
 from service.errors import AdminDisabledError, AdminRefusedError, MediaTypeError
 from service.history.protocol import HistoryStore
-from service.recommender import Arrival, Batcher, Recommender
+from service.recommender import Batcher, Recommender, RequestInfo
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -40,12 +40,12 @@ def _service(request: Request) -> Service:
     return service
 
 
-def _arrival(request: Request) -> Arrival:
-    return Arrival(request.state.arrived, request.state.request_id)
+def _request_info(request: Request) -> RequestInfo:
+    return RequestInfo(request.state.arrived, request.state.request_id)
 
 
 TheService = Annotated[Service, Depends(_service)]
-TheArrival = Annotated[Arrival, Depends(_arrival)]
+TheRequestInfo = Annotated[RequestInfo, Depends(_request_info)]
 
 
 async def require_json(request: Request) -> None:

@@ -14,13 +14,13 @@ from starlette.types import Scope
 
 from bundle.errors import BundleError
 from service import errors
-from service.answers import FieldProblem, Problem
 from service.errors import FieldFault
 from service.history.errors import HistoryUnavailable
+from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
-MOST_ERRORS = 20
-LONGEST_FIELD = 200
+MAX_ERRORS = 20
+MAX_FIELD_LENGTH = 200
 
 
 class Kind(NamedTuple):
@@ -88,15 +88,15 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     """What to tell the caller about `error`; unexpected ones keep their details to the log."""
     kind = _kind_of(error)
     fields = _fields_of(error)
-    detail = "; ".join(f"{field}: {message}" for field, message in fields[:MOST_ERRORS])
-    if len(fields) > MOST_ERRORS:
-        detail += f"; and {len(fields) - MOST_ERRORS} more"
+    detail = "; ".join(f"{field}: {message}" for field, message in fields[:MAX_ERRORS])
+    if len(fields) > MAX_ERRORS:
+        detail += f"; and {len(fields) - MAX_ERRORS} more"
     return Problem(
         type=f"urn:dimerec:problem:{kind.name}",
         title=kind.title,
         status=kind.status,
         detail=detail or _detail_of(error),
-        errors=[FieldProblem(field=field, message=message) for field, message in fields[:MOST_ERRORS]],
+        errors=[FieldProblem(field=field, message=message) for field, message in fields[:MAX_ERRORS]],
         request_id=request_id,
     )
 
@@ -194,4 +194,4 @@ def _path(place: Sequence[str | int]) -> str:
             path += f"[{part}]"
         elif not part.startswith("("):
             path += f".{part}" if path else part
-    return path[:LONGEST_FIELD]
+    return path[:MAX_FIELD_LENGTH]

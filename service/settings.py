@@ -14,7 +14,7 @@ from service.history.address import parse
 from service.history.errors import HistoryUrlError
 
 DOTENV = Path(".env")
-SHORTEST_ADMIN_KEY = 16
+MIN_ADMIN_KEY_LENGTH = 16
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
@@ -33,7 +33,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    bundle: Path = Field(Path("bundles"), description="directory of published bundles, the one with CURRENT")
+    bundles: Path = Field(Path("bundles"), description="directory of published bundles, the one with CURRENT")
     redis_url: SecretStr | None = Field(
         None, description="history store, e.g. redis://localhost:6379/0; unset: history lives in this process"
     )
@@ -128,8 +128,8 @@ class Settings(BaseSettings):
         if key is None:
             return None
         plain = key.get_secret_value()
-        if len(plain.strip()) < SHORTEST_ADMIN_KEY:
-            raise ValueError(f"is shorter than {SHORTEST_ADMIN_KEY} characters; {_REMEDY}")
+        if len(plain.strip()) < MIN_ADMIN_KEY_LENGTH:
+            raise ValueError(f"is shorter than {MIN_ADMIN_KEY_LENGTH} characters; {_REMEDY}")
         if any(placeholder in plain.lower() for placeholder in _PLACEHOLDERS) or len(set(plain)) < 4:
             raise ValueError(f"is a placeholder; {_REMEDY}")
         if not plain.isascii() or not plain.isprintable():

@@ -58,7 +58,7 @@ def make_serving(**fields: object) -> ServingDefaults:
         "draws": 4,
         "interest_mode": "draws",
         "temperature": 0.07,
-        "guidance_share": 0.25,
+        "guidance_weight": 0.25,
     }
     return ServingDefaults.model_validate(defaults | fields)
 

@@ -10,7 +10,7 @@ from training import metrics
 from training.evaluation import DimeRecScorer, without_seen
 from training.splits import Targets
 
-_COSINES_IN_MEMORY = 2**24
+_MAX_COSINES_IN_MEMORY = 2**24
 
 
 class Draws(BaseModel):
@@ -21,7 +21,7 @@ class Draws(BaseModel):
     pairwise_cosine: float
     """Mean cosine of two draws of one history; 1: all the same. Of a single draw: 1."""
     best_of: dict[int, float]
-    """M → HR@20 of the luckiest of the first M draws, each ranking on its own, seen items removed."""
+    """M → HR@20 of the best of the first M draws, each ranking on its own, seen items removed."""
 
 
 def measure_draws(
@@ -30,8 +30,8 @@ def measure_draws(
     """Measure the draws that `serving` asks for, for M = 1, 2, 4, … up to all of them."""
     drawn = serving.model_copy(update={"interest_mode": "draws"})
     scorer, draws = DimeRecScorer(model, drawn, seed), serving.draws
-    size = max(1, _COSINES_IN_MEMORY // (draws * scorer.items))
-    cosines, luckiest = [], []
+    size = max(1, _MAX_COSINES_IN_MEMORY // (draws * scorer.items))
+    cosines, best_of_draws = [], []
     with torch.inference_mode():
         vectors = model.item_vectors()
         for first in range(0, len(targets), size):
@@ -40,8 +40,8 @@ def measure_draws(
             cosines.append(_pairwise_cosine(interests))
             by_draw = (interests @ vectors.T).float().cpu().numpy()
             ranks = [metrics.ranks(without_seen(by_draw[:, draw], histories), items) for draw in range(draws)]
-            luckiest.append(np.minimum.accumulate(np.stack(ranks, axis=1), axis=1))
-    best = np.concatenate(luckiest)
+            best_of_draws.append(np.minimum.accumulate(np.stack(ranks, axis=1), axis=1))
+    best = np.concatenate(best_of_draws)
     counts = sorted({draws, *(2**power for power in range(draws.bit_length()))})
     return Draws(
         pairwise_cosine=float(torch.cat(cosines).mean()),

@@ -24,12 +24,12 @@ DEFAULT_KS = (5, 10, 20, 50)
 METRICS = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
 """Measures of accuracy by name: (ranks `(rows,)`, k) → `(rows,)`."""
 
-_SCORES_IN_MEMORY = 2**24
+_MAX_SCORES_IN_MEMORY = 2**24
 """Scores of a block of users with all items (float32: 64 MiB)."""
-_LARGEST_BATCH = 512
-_COSINES_IN_MEMORY = 2**21
+_MAX_BATCH = 512
+_MAX_COSINES_IN_MEMORY = 2**21
 """Cosines of a block of interests with all items: few enough to stay near the processor."""
-_RESAMPLES_IN_MEMORY = 2**22
+_MAX_RESAMPLES_IN_MEMORY = 2**22
 
 
 @dataclass(frozen=True)
@@ -51,19 +51,19 @@ def evaluate(
     catalogue: Catalogue | None = None,
     *,
     ks: Sequence[int] = DEFAULT_KS,
-    filter_seen: bool,
+    exclude_seen: bool,
     batch_size: int | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Evaluation:
     """Rank every item for every target and average the metrics.
 
-    `filter_seen`: items of the history leave the ranking, as when serving; a target that was seen before is
+    `exclude_seen`: items of the history leave the ranking, as when serving; a target that was seen before is
     then a miss, for it can no longer be recommended. `catalogue`: measure diversity as well, of the plain
     first k of each ranking. `batch_size`: users at once, by default as many as fit a fixed block of memory.
     `on_progress` is called with the number of targets of each finished batch. Raises DataError where there
     is no target.
     """
-    tally = _Tally(filter_seen, catalogue, ks)
+    tally = _Tally(exclude_seen, catalogue, ks)
     _rank([tally], scorer, targets, batch_size, on_progress)
     return tally.evaluation(targets)
 
@@ -92,7 +92,7 @@ def _rank(
 ) -> None:
     if not len(targets):
         raise DataError("the split holds no event out to predict; prepare data with longer histories")
-    size = batch_size or min(_LARGEST_BATCH, max(1, _SCORES_IN_MEMORY // scorer.items))
+    size = batch_size or min(_MAX_BATCH, max(1, _MAX_SCORES_IN_MEMORY // scorer.items))
     for first in range(0, len(targets), size):
         histories = targets.histories.batch(first, size)
         scores = scorer.score(histories)
@@ -105,8 +105,8 @@ def _rank(
 class _Tally:
     """One way of ranking, added up batch by batch."""
 
-    def __init__(self, filter_seen: bool, catalogue: Catalogue | None, ks: Sequence[int]) -> None:
-        self._filter_seen = filter_seen
+    def __init__(self, exclude_seen: bool, catalogue: Catalogue | None, ks: Sequence[int]) -> None:
+        self._filter_seen = exclude_seen
         self._ks = ks
         self._diversity = None if catalogue is None else DiversityTally(catalogue, ks)
         self._ranks: list[Ranks] = []
@@ -146,7 +146,7 @@ class DimeRecScorer:
         self._seed = seed
         self._repeat_weight = repeat_weight
         self._settings = InterestSettings(
-            serving.draws, serving.steps, serving.interest_mode, serving.guidance_share
+            serving.draws, serving.steps, serving.interest_mode, serving.guidance_weight
         )
 
     @property
@@ -158,7 +158,7 @@ class DimeRecScorer:
     def score(self, histories: Histories) -> Scores:
         """Scores of all items for each history `(rows, items)`."""
         vectors = self._model.item_vectors()
-        size = max(1, _COSINES_IN_MEMORY // (self._interests_per_row * self.items))
+        size = max(1, _MAX_COSINES_IN_MEMORY // (self._interests_per_row * self.items))
         parts = [
             self._merged(self.interests(histories.batch(first, size)), vectors)
             for first in range(0, len(histories), size)
@@ -193,7 +193,7 @@ class DimeRecScorer:
         total = logits.logsumexp(dim=2, keepdim=True)
         if self._serving.interest_mode == "both":
             guidance = self._model.config.guidance_vectors
-            weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_share)
+            weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_weight)
             total -= weights.log().to(total.device)[:, None]
         logits -= total
         return logits.logsumexp(dim=1).cpu()
@@ -236,7 +236,7 @@ def paired_bootstrap(
     _, user = np.unique(first.users, return_inverse=True)
     total = np.bincount(user, weights=of(first.ranks, k) - of(second.ranks, k))
     count = np.bincount(user)
-    at_once = max(1, _RESAMPLES_IN_MEMORY // len(count))
+    at_once = max(1, _MAX_RESAMPLES_IN_MEMORY // len(count))
     means = []
     for done in range(0, resamples, at_once):
         drawn = generator.integers(len(count), size=(min(at_once, resamples - done), len(count)))

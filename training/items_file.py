@@ -19,7 +19,7 @@ WITHOUT_ID = f"no id of 1–{MAX_ID_LENGTH} printable characters"
 REPEATED = "repeats the id of another row"
 
 _NO_TITLE = (r"\N",)
-_LONGEST_EXAMPLE = 80
+_MAX_EXAMPLE_LENGTH = 80
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,6 @@ def _with_categories(
 
 def _unreadable(where: str, text: str) -> DataError:
     return DataError(
-        f"{where} holds {text[:_LONGEST_EXAMPLE]!r}, which is neither a list nor separated; write JSON lists "
-        "(jq, json.dumps) or text separated by |, or say --category-separator"
+        f"{where} holds {text[:_MAX_EXAMPLE_LENGTH]!r}, which is neither a list nor separated; "
+        "write JSON lists (jq, json.dumps) or text separated by |, or say --category-separator"
     )

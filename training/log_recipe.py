@@ -26,7 +26,7 @@ OF_SMALL_LOGS = MappingProxyType(
         "model.denoiser": "mlp",
         "model.first_cosine": 0.2,
         "serving.draws": 8,
-        "serving.guidance_share": 0.33,
+        "serving.guidance_weight": 0.33,
     }
 )
 """Where these are unset, a large log has the defaults of their fields."""

@@ -87,7 +87,7 @@ def _standing(model: DimeRecScorer, split: Split) -> Standing | None:
     simple = baselines(replace(split, validation=validation), model.items)
     scorers = {"DimeRec": model, **{name: contestant.scorer for name, contestant in simple.items()}}
     metrics = {
-        name: evaluate(scorer, test, ks=(10,), filter_seen=True).metrics for name, scorer in scorers.items()
+        name: evaluate(scorer, test, ks=(10,), exclude_seen=True).metrics for name, scorer in scorers.items()
     }
     return Standing(targets=len(test), metrics=metrics)
 

@@ -21,8 +21,8 @@ from training.splits import Targets
 
 _TARGETS = 2_000
 """So many held-out events tell one number well enough."""
-_SCORES_IN_MEMORY = 2**22
-_LARGEST_BATCH = 256
+_MAX_SCORES_IN_MEMORY = 2**22
+_MAX_BATCH = 256
 
 
 def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
@@ -35,7 +35,7 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     chosen = targets.sample(_TARGETS, np.random.default_rng(0))
     if not len(chosen):
         return 1.0
-    size = min(_LARGEST_BATCH, max(1, _SCORES_IN_MEMORY // scorer.items))
+    size = min(_MAX_BATCH, max(1, _MAX_SCORES_IN_MEMORY // scorer.items))
     log_odds: list[float] = []
     returned = 0
     for first in range(0, len(chosen), size):

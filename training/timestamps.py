@@ -19,9 +19,9 @@ MAX_ORDER = 10**8
 ROWS_PER_STRANGER = 1000
 """Rows that are no time of the log's clock: one in so many is dropped, more and the log is refused."""
 
-_LARGEST_ORDER = 2**53
+_MAX_ORDER = 2**53
 """Beyond this, whole numbers are no longer exact in a float64."""
-_LARGEST_FLOAT32 = 2**24
+_MAX_FLOAT32 = 2**24
 _MOMENT, _ORDER = "date-time", "order"
 _ODD_MOMENT, _ODD_NUMBER = "odd date-time", "odd number"
 _NAMES: dict[str, str] = {
@@ -116,7 +116,7 @@ def clock_of(
     }
     if unit == "order":
         value = column.order()
-        problems[f"{column.source} is out of range"] = column.number.abs() > _LARGEST_ORDER
+        problems[f"{column.source} is out of range"] = column.number.abs() > _MAX_ORDER
     else:
         value = column.milliseconds(unit)
         position = pl.coalesce(column.moment / 1000, column.number * (1000 / TICKS_PER_SECOND[unit]))
@@ -206,7 +206,7 @@ def _refuse_no_order(where: str, column: TimeColumn, order: KindSurvey) -> None:
         raise DataError(
             f"{where} looks like YYYYMMDD ({_example(order)}); write dates, 2023-11-14, {_AS_ORDER}"
         )
-    if column.dtype == pl.Float32 and order.last > _LARGEST_FLOAT32:
+    if column.dtype == pl.Float32 and order.last > _MAX_FLOAT32:
         raise DataError(f"{where} is Float32, which cannot tell such numbers apart; write it as int64")
 
 

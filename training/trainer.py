@@ -232,7 +232,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         self.model.eval()
-        evaluation = evaluate(self.learner.scorer(), self.validation, self.catalogue, filter_seen=True)
+        evaluation = evaluate(self.learner.scorer(), self.validation, self.catalogue, exclude_seen=True)
         return evaluation.metrics
 
     def _monitored(self, record: EpochRecord) -> float:

@@ -4,8 +4,8 @@
 // told. Nothing of it is ever more than a value of a control, or text.
 
 const MODES = ["draws", "guidance", "both"];
-const MOST_CATEGORIES = 64;
-const LONGEST_NAME = 128;
+const MAX_CATEGORIES = 64;
+const MAX_NAME = 128;
 const SHOWN = 40;
 
 /** The choice that an address names, where it says nothing the defaults, and complaints about the rest of it. */
@@ -20,9 +20,9 @@ export function readAddress(hash, defaults, bounds) {
     if (complaint) complaints.push(complaint);
   }
   const named = [...new Set(given.getAll("categories"))];
-  choice.categories = named.filter(isName).slice(0, MOST_CATEGORIES);
+  choice.categories = named.filter(isName).slice(0, MAX_CATEGORIES);
   if (choice.categories.length < named.length) {
-    complaints.push(`of the categories only ${MOST_CATEGORIES} names of 1 to ${LONGEST_NAME} characters count`);
+    complaints.push(`of the categories only ${MAX_CATEGORIES} names of 1 to ${MAX_NAME} characters count`);
   }
   return { choice, complaints };
 }
@@ -38,7 +38,7 @@ export function writeAddress(choice, defaults) {
   return `#${given}`;
 }
 
-export const isName = (text) => text.length > 0 && [...text].length <= LONGEST_NAME;
+export const isName = (text) => text.length > 0 && [...text].length <= MAX_NAME;
 
 function readOne(name, text, bounds) {
   if (name === "interest_mode") {

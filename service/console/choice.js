@@ -4,7 +4,7 @@ import { isName, readAddress, writeAddress } from "./address.js";
 import { element } from "./parts.js";
 
 const SETTLE_MS = 120; // a slider on the move asks once it rests this long
-const MOST_ITEMS = 500;
+const MAX_ITEMS = 500;
 const SLIDERS = ["steps", "draws", "diversity"];
 
 export class Choice {
@@ -31,7 +31,7 @@ export class Choice {
     const { steps, draws, diversity, interest_mode } = defaults;
     this.defaults = { k: 10, steps, draws, diversity, interest_mode, seed: null, categories: [] };
     this.#bounds = {
-      k: { min: 1, max: MOST_ITEMS, whole: true },
+      k: { min: 1, max: MAX_ITEMS, whole: true },
       steps: { min: 1, max: mostSteps, whole: true },
       draws: { min: 1, max: Number(this.#controls.draws.max), whole: true },
       diversity: { min: 0, max: 1, whole: false },

@@ -10,7 +10,7 @@ import { Writes } from "./writes.js";
 const TOAST_MS = 8000;
 const SUGGESTED = 8;
 const HISTORY_SHOWN = 100;
-const MOST_SUGGESTIONS = 500;
+const MAX_SUGGESTIONS = 500;
 const START = "Type a user id to see what they watched and what comes next.";
 const UNLISTED =
   "Users are not listed here, so that their ids are not on show. To fill this picker, set DIMEREC_LIST_USERS=true and restart the service. Any id can be typed in.";
@@ -198,7 +198,7 @@ async function copyCurl() {
 async function listUsers() {
   if (!state.allowed.lists_users) return { users: [], note: UNLISTED };
   try {
-    const { users } = await call(`users?limit=${MOST_SUGGESTIONS}`);
+    const { users } = await call(`users?limit=${MAX_SUGGESTIONS}`);
     return { users, note: users.length ? "" : NOBODY };
   } catch (error) {
     return { users: [], note: `Users cannot be listed. ${error.message}. ${error.remedy}` };

@@ -3,18 +3,18 @@
 from fastapi import APIRouter, Depends
 
 from files import clock
-from service.answers import EventsAnswer
 from service.dependencies import TheService, require_json
 from service.errors import FieldFault, InvalidRequestError
 from service.history.protocol import Event
 from service.problems import documented
-from service.schemas import EventsRequest, WatchEvents
+from service.requests import EventsRequest, WatchEvents
+from service.responses import EventsResponse
 
 router = APIRouter(tags=["history"], dependencies=[Depends(require_json)])
 
 
 @router.post("/events", responses=documented(400, 413, 415, 422, 503))
-async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
+async def add_events(body: EventsRequest, service: TheService) -> EventsResponse:
     """Add one event, or many as `{"events": [...]}`. Sending the same again changes nothing.
 
     Late events are sorted in. Items that the catalogue does not have are kept and reported.
@@ -34,7 +34,7 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsAnswer:
         result = await service.history.append_many(
             [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
         )
-    return EventsAnswer(
+    return EventsResponse(
         added=result.added,
         repeated=result.repeated,
         outdated=result.outdated,

@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.answers import SimilarAnswer, SimilarItem
 from service.dependencies import TheService
 from service.errors import UnknownItemError
 from service.problems import documented
-from service.schemas import MOST_ITEMS, Text
+from service.requests import MAX_ITEMS, Text
+from service.responses import SimilarItem, SimilarResponse
 
 router = APIRouter(tags=["items"])
 
@@ -17,14 +17,14 @@ router = APIRouter(tags=["items"])
 def similar_items(  # not async: FastAPI runs the search in a thread
     item_id: Annotated[Text, Path(description="as in events; percent-encode it", examples=["50"])],
     service: TheService,
-    k: Annotated[int, Query(ge=1, le=MOST_ITEMS, description="how many neighbours")] = 10,
-) -> SimilarAnswer:
+    k: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="how many neighbours")] = 10,
+) -> SimilarResponse:
     """The items whose vectors are nearest, best first, without the item itself."""
     engine = service.bundles.engine
     item, found = engine.describe(item_id), engine.similar(item_id, k)
     if item is None or found is None:
         raise UnknownItemError("the catalogue in service has no item of this id")
-    return SimilarAnswer(
+    return SimilarResponse(
         item_id=item_id,
         title=item.title,
         items=[

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.answers import Defaults, HealthAnswer, SwapAnswer, VersionAnswer
 from service.bundles import Swap
 from service.dependencies import TheService, require_admin
 from service.errors import NotReadyError
 from service.problems import documented
+from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse
 
 router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(require_admin)])
@@ -16,20 +16,20 @@ STALLED_AFTER_S = 60.0
 
 
 @router.get("/health/live")
-async def live() -> HealthAnswer:
+async def live() -> HealthResponse:
     """Whether the process answers at all; restart it when it does not."""
-    return HealthAnswer(status="live")
+    return HealthResponse(status="live")
 
 
 @router.get("/health/ready", responses=documented(503))
-async def ready(service: TheService) -> HealthAnswer:
+async def ready(service: TheService) -> HealthResponse:
     """Whether requests can be answered: a bundle is loaded and the engine's thread is not stuck.
 
     A history store that is gone does not count: answers are then degraded, not missing.
     """
     if not service.batcher.alive(STALLED_AFTER_S):
         raise NotReadyError("the engine is stuck or shutting down: send requests to another replica")
-    return HealthAnswer(status="ready")
+    return HealthResponse(status="ready")
 
 
 @router.get(
@@ -48,11 +48,11 @@ async def metrics(service: TheService) -> Response:
 
 
 @router.get("/version")
-async def version(request: Request, service: TheService) -> VersionAnswer:
+async def version(request: Request, service: TheService) -> VersionResponse:
     """What is running: the service, the bundle, and what a request gets that leaves fields out."""
     engine = service.bundles.engine
     manifest, defaults = engine.manifest, engine.defaults
-    return VersionAnswer(
+    return VersionResponse(
         service=request.app.version,
         model_version=engine.version,
         created=manifest.created.isoformat(),
@@ -72,18 +72,18 @@ async def version(request: Request, service: TheService) -> VersionAnswer:
 
 
 @admin.post("/reload", responses=documented(401, 403, 409))
-async def reload(service: TheService) -> SwapAnswer:
+async def reload(service: TheService) -> SwapResponse:
     """Serve the bundle that CURRENT names; requests in flight finish with the one they began with."""
     return _told(await service.bundles.reload())
 
 
 @admin.post("/rollback", responses=documented(401, 403, 409))
-async def rollback(service: TheService) -> SwapAnswer:
+async def rollback(service: TheService) -> SwapResponse:
     """Serve the bundle published before the one in service, and make it CURRENT."""
     return _told(await service.bundles.rollback())
 
 
-def _told(swap: Swap) -> SwapAnswer:
-    return SwapAnswer(
+def _told(swap: Swap) -> SwapResponse:
+    return SwapResponse(
         previous_version=swap.previous, model_version=swap.current, changed=swap.previous != swap.current
     )

@@ -8,12 +8,12 @@ from typing import Any, TypeVar
 import structlog
 from fastapi import APIRouter, Depends, Request
 
-from service.answers import Problem, RecommendAnswer, RecommendBatchAnswer
-from service.dependencies import Service, TheArrival, TheService, require_json
+from service.dependencies import Service, TheRequestInfo, TheService, require_json
 from service.errors import ClientLeftError
 from service.problems import documented, problem_of
-from service.recommender import Arrival
-from service.schemas import RecommendBatchRequest, RecommendRequest
+from service.recommender import RequestInfo
+from service.requests import RecommendBatchRequest, RecommendRequest
+from service.responses import Problem, RecommendBatchResponse, RecommendResponse
 
 log = structlog.get_logger("dimerec.recommend")
 router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)])
@@ -23,34 +23,36 @@ Result = TypeVar("Result")
 
 @router.post("/recommend", responses=documented(400, 413, 415, 422, 503, 504))
 async def recommend(
-    wish: RecommendRequest, request: Request, service: TheService, arrival: TheArrival
-) -> RecommendAnswer:
+    body: RecommendRequest, request: Request, service: TheService, info: TheRequestInfo
+) -> RecommendResponse:
     """Recommend items to a user, by stored history, by a history given here, or by popularity."""
-    return await _unless_caller_leaves(request, service.recommender.recommend(wish, arrival))
+    return await _unless_caller_leaves(request, service.recommender.recommend(body, info))
 
 
 @router.post("/recommend/batch", responses=documented(400, 413, 415, 422))
 async def recommend_batch(
-    wishes: RecommendBatchRequest, request: Request, service: TheService, arrival: TheArrival
-) -> RecommendBatchAnswer:
+    body: RecommendBatchRequest, request: Request, service: TheService, info: TheRequestInfo
+) -> RecommendBatchResponse:
     """Answer many requests, each in its place; one that fails gets a problem there and spoils no other."""
-    return await _unless_caller_leaves(request, _answer_each(wishes.requests, service, arrival))
+    return await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
 
 
-async def _answer_each(wishes: Sequence[Any], service: Service, arrival: Arrival) -> RecommendBatchAnswer:
-    async def answer(wish: Any) -> RecommendAnswer:
-        return await service.recommender.recommend(RecommendRequest.model_validate(wish), arrival)
+async def _answer_each(
+    requests: Sequence[Any], service: Service, info: RequestInfo
+) -> RecommendBatchResponse:
+    async def answer(one: Any) -> RecommendResponse:
+        return await service.recommender.recommend(RecommendRequest.model_validate(one), info)
 
-    results = await asyncio.gather(*map(answer, wishes), return_exceptions=True)
-    return RecommendBatchAnswer(answers=[_told(result, arrival) for result in results])
+    results = await asyncio.gather(*map(answer, requests), return_exceptions=True)
+    return RecommendBatchResponse(answers=[_response(result, info) for result in results])
 
 
-def _told(result: RecommendAnswer | BaseException, arrival: Arrival) -> RecommendAnswer | Problem:
-    if isinstance(result, RecommendAnswer):
+def _response(result: RecommendResponse | BaseException, info: RequestInfo) -> RecommendResponse | Problem:
+    if isinstance(result, RecommendResponse):
         return result
     if not isinstance(result, Exception):
         raise result
-    problem = problem_of(result, arrival.request_id)
+    problem = problem_of(result, info.request_id)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request of a batch failed", exc_info=result)
     return problem

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.answers import ForgetAnswer, HistoryAnswer, HistoryEvent, UndoAnswer, UsersAnswer
 from service.dependencies import TheService
 from service.errors import UsersNotListedError
 from service.problems import documented
+from service.requests import Text
+from service.responses import ForgetResponse, HistoryEvent, HistoryResponse, UndoResponse, UsersResponse
 from service.routes.encoded_path import EncodedPathRoute
-from service.schemas import Text
 
 router = APIRouter(tags=["history"], route_class=EncodedPathRoute)
 
@@ -23,12 +23,12 @@ EventId = Annotated[
 async def list_users(
     service: TheService,
     limit: Annotated[int, Query(ge=1, le=1000, description="at most so many")] = 100,
-) -> UsersAnswer:
+) -> UsersResponse:
     """Some users who have a history, in no particular order; by default only with the in-process store."""
     if not service.lists_users:
         raise UsersNotListedError("set DIMEREC_LIST_USERS=true to offer it")
     with service.metrics.counting_history_errors("users"):
-        return UsersAnswer(users=await service.history.users(limit))
+        return UsersResponse(users=await service.history.users(limit))
 
 
 @router.get("/users/{user_id}/history", responses=documented(404, 422, 503))
@@ -36,7 +36,7 @@ async def read_history(
     user_id: UserId,
     service: TheService,
     limit: Annotated[int, Query(ge=1, le=1000, description="newest so many")] = 100,
-) -> HistoryAnswer:
+) -> HistoryResponse:
     """The newest events of a user, oldest first; empty for an unknown user."""
     engine = service.bundles.engine
     with service.metrics.counting_history_errors("read"):
@@ -53,22 +53,22 @@ async def read_history(
                 known=item is not None,
             )
         )
-    return HistoryAnswer(user_id=user_id, events=described)
+    return HistoryResponse(user_id=user_id, events=described)
 
 
 @router.delete("/users/{user_id}/history", responses=documented(404, 422, 503))
-async def forget_history(user_id: UserId, service: TheService) -> ForgetAnswer:
+async def forget_history(user_id: UserId, service: TheService) -> ForgetResponse:
     """Delete all that is kept of a user; fine to repeat."""
     with service.metrics.counting_history_errors("forget"):
-        return ForgetAnswer(user_id=user_id, removed=await service.history.forget(user_id))
+        return ForgetResponse(user_id=user_id, removed=await service.history.forget(user_id))
 
 
 @router.delete("/users/{user_id}/events/{event_id}", responses=documented(404, 422, 503))
-async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoAnswer:
+async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoResponse:
     """Take back one event that was sent with an `event_id`; fine to repeat.
 
     Events without an `event_id` cannot be named, and so not be taken back one by one.
     """
     with service.metrics.counting_history_errors("remove"):
         removed = await service.history.remove(user_id, event_id)
-    return UndoAnswer(user_id=user_id, event_id=event_id, removed=removed)
+    return UndoResponse(user_id=user_id, event_id=event_id, removed=removed)

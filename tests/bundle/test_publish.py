@@ -19,7 +19,7 @@ from bundle.read import current_version, load, previous_version, verify, version
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
 from index.faiss_index import build_index, gpu_available
 from index.query import Query
-from service.schemas import RecommendRequest
+from service.requests import RecommendRequest
 from tests.factories import (
     make_catalogue,
     make_index,

@@ -11,7 +11,7 @@ from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
 from training.benchmark.diversity_curve import DELTAS, Point
 from training.benchmark.probing import ProbeRow
-from training.benchmark.roster import ROSTER
+from training.benchmark.registry import REGISTRY
 from training.benchmark.store import (
     DIVERSITY_FILE,
     PROBING_FILE,
@@ -47,32 +47,32 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def test_the_whole_roster_from_a_log_to_results(dimerec: Run, log: tuple[Path, Path], tmp_path: Path) -> None:
-    names = ",".join(ROSTER)
+    names = ",".join(REGISTRY)
     asked = ("benchmark", "--events", log[0], "--items", log[1], "--models", names, *QUICK, "--out", tmp_path)
     done = dimerec(*asked, "--curves", "--against", "dimerec", "--revision", "abc")
     assert done.code == 0, done.err
     rows = read_rows(tmp_path / RESULTS_FILE)
-    assert {row.model for row in rows} == set(ROSTER)
+    assert {row.model for row in rows} == set(REGISTRY)
     assert {row.data for row in rows} == {"walks"}
     assert {row.commit for row in rows} == {"abc"}
     assert all(row.categories_20 is not None for row in rows)
-    for name in ROSTER:
+    for name in REGISTRY:
         assert name in done.out
         assert f"walks leave-one-out  {name}  seed 0: hr@20 " in done.err
     assert "ndcg@10  dimerec − itemknn: " in done.out
     points = read_kept(tmp_path / DIVERSITY_FILE, Point)
     assert {(point.model, point.delta) for point in points} == {
-        (name, delta) for name in ROSTER for delta in DELTAS
+        (name, delta) for name in REGISTRY for delta in DELTAS
     }
     probed = {row.model for row in read_kept(tmp_path / PROBING_FILE, ProbeRow)}
-    assert probed == set(ROSTER) - {"popularity", "itemknn"}
+    assert probed == set(REGISTRY) - {"popularity", "itemknn"}
     tables = (tmp_path / TABLES_FILE).read_text()
     assert "| dimerec − itemknn | NDCG@10 |" in tables
     assert "Diversity at equal recall" in tables
     assert "by a linear probe" in tables
     before = (tmp_path / RESULTS_FILE).read_bytes()
     again = dimerec(*asked)
-    assert again.err.count("(done before)") == len(ROSTER)
+    assert again.err.count("(done before)") == len(REGISTRY)
     assert (tmp_path / RESULTS_FILE).read_bytes() == before
 
 
@@ -124,7 +124,7 @@ def test_a_configuration_of_ones_own_beside_the_roster(
     done = dimerec(*asked)
     assert done.code == 0, done.err
     assert "ndcg@10  own − popularity: " in done.out
-    metrics = {row.model: row.ndcg_10 for row in read_rows(out / RESULTS_FILE) if row.way == 0}
+    metrics = {row.model: row.ndcg_10 for row in read_rows(out / RESULTS_FILE) if row.variant == 0}
     assert metrics["own"] == metrics["dimerec-k1"]
     config.write_text("[model]\ninterests = 3\n")
     assert dimerec(*asked).err.count("(done before)") == 2
@@ -134,7 +134,7 @@ def test_the_roster_is_shown(dimerec: Run) -> None:
     for asked in ("--list", "--models=list"):
         done = dimerec("benchmark", asked)
         assert done.code == 0
-        for name, entry in ROSTER.items():
+        for name, entry in REGISTRY.items():
             assert name in done.out
             assert entry.summary in done.out
 
@@ -145,7 +145,7 @@ def test_the_roster_is_shown(dimerec: Run) -> None:
         ((), "name the data either with --events FILE or, prepared, with --data DIRECTORY"),
         (("--events", "a", "--data", "b"), "name the data either with"),
         (("--data", "nowhere"), "nowhere is not a prepared data set"),
-        (("--models", "dimerec,nobody"), "--models: 'nobody' is not in the roster, which has popularity, "),
+        (("--models", "dimerec,nobody"), "--models: 'nobody' is not in the registry, which has popularity, "),
         (("--models", " , "), "--models names none; `dimerec benchmark --list` shows them"),
         (("--minutes", "0"), "--minutes is 0; give more than 0"),
         (("--against", "mind"), "--against: 'mind' is not among --models"),

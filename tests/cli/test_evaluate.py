@@ -72,8 +72,8 @@ def test_a_run_is_measured_next_to_the_baselines(
     }
     assert list(report["recommenders"]) == list(scorers)
     for name, scorer in scorers.items():
-        for key, filter_seen in (("seen_removed", True), ("seen_kept", False)):
-            expected = evaluate(scorer, split.test, dataset.catalogue, filter_seen=filter_seen).metrics
+        for key, exclude_seen in (("seen_removed", True), ("seen_kept", False)):
+            expected = evaluate(scorer, split.test, dataset.catalogue, exclude_seen=exclude_seen).metrics
             assert report["recommenders"][name][key] == pytest.approx(expected)
     assert (report["split"], report["part"], report["targets"]) == ("leave-one-out", "test", 40)
     assert report["data_fingerprint"] == dataset.fingerprint
@@ -89,7 +89,7 @@ def test_how_the_model_is_asked_can_be_changed(
 ) -> None:
     published(tmp_path / "bundles", dataset, dataset.fingerprint)
     done = dimerec(
-        *("evaluate", "--bundle", tmp_path / "bundles", "--data", data, "--on", "validation", "--seed", 3),
+        *("evaluate", "--bundles", tmp_path / "bundles", "--data", data, "--on", "validation", "--seed", 3),
         *(
             "--steps",
             1,
@@ -107,7 +107,7 @@ def test_how_the_model_is_asked_can_be_changed(
     report = json.loads((tmp_path / "r.json").read_text())
     serving = make_serving(steps=1, draws=2, interest_mode="both", merge="max")
     scorer = DimeRecScorer(make_model(ITEMS), serving, seed=3)
-    expected = evaluate(scorer, leave_one_out(dataset).validation, dataset.catalogue, filter_seen=True)
+    expected = evaluate(scorer, leave_one_out(dataset).validation, dataset.catalogue, exclude_seen=True)
     assert report["recommenders"]["DimeRec"]["seen_removed"] == pytest.approx(expected.metrics)
     assert report["recommenders"]["DimeRec"]["settings"]["merge"] == "max"
     assert report["part"] == "validation"
@@ -127,7 +127,7 @@ def test_the_baselines_alone_on_another_split(
     ("arguments", "said"),
     [
         (("--split", "time"), "trained on the split leave-one-out and may know what time holds out"),
-        (("--bundle", "bundles"), "--run and --bundle name two models"),
+        (("--bundles", "bundles"), "--run and --bundles name two models"),
         (("--steps", "9"), "--steps is 9, the model has 8"),
         (("--temperature", "0"), "--temperature: Input should be greater than or equal to 0.001"),
         (("--device", "cuda:99"), "device 'cuda:99' is not there"),
@@ -145,7 +145,7 @@ def test_what_does_not_fit_is_refused_in_one_line(
 
 def test_a_model_of_other_data_is_refused(dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path) -> None:
     published(tmp_path / "bundles", dataset, "0123456789abcdef")
-    done = dimerec("evaluate", "--bundle", tmp_path / "bundles", "--data", data)
+    done = dimerec("evaluate", "--bundles", tmp_path / "bundles", "--data", data)
     assert done.code == 1
     assert "trained on other data (0123456789abcdef)" in done.err
 
@@ -154,7 +154,7 @@ def test_a_bundle_is_measured_on_the_split_that_it_was_trained_on(
     dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path
 ) -> None:
     published(tmp_path / "bundles", dataset, dataset.fingerprint, split="leave-one-out")
-    asked = ("evaluate", "--bundle", tmp_path / "bundles", "--data", data)
+    asked = ("evaluate", "--bundles", tmp_path / "bundles", "--data", data)
     assert "leave-one-out split" in dimerec(*asked).out
     refused = dimerec(*asked, "--split", "time")
     assert refused.code == 1
@@ -164,7 +164,7 @@ def test_a_bundle_is_measured_on_the_split_that_it_was_trained_on(
 def test_what_is_not_there_is_said(dimerec: Run, data: Path, run_directory: Path, tmp_path: Path) -> None:
     assert "is not a prepared data set" in dimerec("evaluate", "--data", tmp_path).err
     assert "holds no training run" in dimerec("evaluate", "--run", tmp_path, "--data", data).err
-    assert "nothing is published" in dimerec("evaluate", "--bundle", tmp_path, "--data", data).err
+    assert "nothing is published" in dimerec("evaluate", "--bundles", tmp_path, "--data", data).err
     (run_directory / BEST_FILE).unlink()
     done = dimerec("evaluate", "--run", run_directory, "--data", data)
     assert done.code == 1

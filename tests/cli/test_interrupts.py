@@ -84,7 +84,7 @@ def test_a_run_without_a_whole_epoch_keeps_nothing(
 
 def test_prepare_and_recommend_and_evaluate_write_nothing(log: Path, tmp_path: Path, stop_at: Stop) -> None:
     publish_tiny_bundle(tmp_path / "bundles")
-    asked = ("recommend", "--bundle", tmp_path / "bundles", "--events", log, "--out", tmp_path / "out.csv")
+    asked = ("recommend", "--bundles", tmp_path / "bundles", "--events", log, "--out", tmp_path / "out.csv")
     nothing = "dimerec: interrupted; nothing was written\n"
     assert stop_at("cli.recommend._table", *asked) == nothing
     asked = ("prepare", "--events", log, "--out", tmp_path / "data")
@@ -97,7 +97,7 @@ def test_publish_says_what_current_is(
 ) -> None:
     root = tmp_path / "bundles"
     version = publish_tiny_bundle(root)
-    asked = ("publish", "--root", root)
+    asked = ("publish", "--bundles", root)
     told = stop_at("cli.publish.load_dataset", *asked)
     assert told == f"dimerec: interrupted; nothing was published, CURRENT is {version} as before\n"
 
@@ -109,7 +109,7 @@ def test_publish_says_what_current_is(
     told = dimerec(*asked).err
     remedy = re.search(r"`dimerec bundles use (\S+)`", told)
     assert remedy is not None
-    assert dimerec("bundles", "use", remedy[1], "--root", root).code == 0
+    assert dimerec("bundles", "use", remedy[1], "--bundles", root).code == 0
     assert current_version(root) == remedy[1] != version
 
 

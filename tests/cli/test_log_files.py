@@ -116,7 +116,7 @@ def test_check_and_rejects(dimerec: Run, logs: Path, tmp_path: Path) -> None:
 def test_recommend_reads_them_all(dimerec: Run, logs: Path, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path / "bundles")
     out = tmp_path / "out.parquet"
-    done = dimerec("recommend", "--bundle", tmp_path / "bundles", *both(logs), "-k", 2, "--out", out)
+    done = dimerec("recommend", "--bundles", tmp_path / "bundles", *both(logs), "-k", 2, "--out", out)
     assert (done.code, done.err.strip()) == (0, done.err.strip())
     assert pl.read_parquet(out)["user_id"].unique().sort().to_list() == ["a", "b"]
 

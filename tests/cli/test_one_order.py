@@ -65,12 +65,12 @@ def test_the_log_prepared_data_and_redis_give_the_same_answers(
     publish_tiny_bundle(root)
     assert dimerec("prepare", "--events", tied_log, "--out", data).code == 0
     assert dimerec("import-history", "--events", tied_log, "--redis", redis_url).code == 0
-    done = dimerec("recommend", "--bundle", root, "--events", tied_log, "-k", 12, "--out", out)
+    done = dimerec("recommend", "--bundles", root, "--events", tied_log, "-k", 12, "--out", out)
     assert done.code == 0, done.err
 
     with (
         process(
-            tmp_path, "--bundle", root, "--history", data, DIMEREC_HISTORY_MAX_EVENTS=str(max_events)
+            tmp_path, "--bundles", root, "--history", data, DIMEREC_HISTORY_MAX_EVENTS=str(max_events)
         ) as served,
         httpx.Client(base_url=served.url) as client,
     ):
@@ -105,7 +105,7 @@ def test_every_command_that_reads_a_log_takes_the_same_options(
         *("--event-type", "like", "--weight-column", "stars", "--min-weight", 4),
     )
     for log, given, out in ((tied_log, (), plain), (other, options, dirty)):
-        done = dimerec("recommend", "--bundle", root, "--events", log, *given, "--out", out)
+        done = dimerec("recommend", "--bundles", root, "--events", log, *given, "--out", out)
         assert done.code == 0, done.err
         imported = dimerec("import-history", "--events", log, *given, "--redis", redis_url)
         assert imported.code == 0, imported.err
@@ -115,5 +115,5 @@ def test_every_command_that_reads_a_log_takes_the_same_options(
     assert f"0 events added, {events} known already" in imported.out
     found, expected = (load_dataset(log.with_suffix("")) for log in (other, tied_log))
     assert found.fingerprint == expected.fingerprint
-    alone = ("recommend", "--bundle", root, "--user", "u7")
+    alone = ("recommend", "--bundles", root, "--user", "u7")
     assert dimerec(*alone, "--events", other, *options).out == dimerec(*alone, "--events", tied_log).out

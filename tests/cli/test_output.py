@@ -32,16 +32,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_nothing_is_cut_or_wrapped_in_a_pipe(root: Path) -> None:
-    listed = piped("bundles", "list", "--root", root)
+    listed = piped("bundles", "list", "--bundles", root)
     versions = [path.name for path in root.iterdir() if path.is_dir()]
     assert len(versions) == 2
     for version in versions:
         assert sum(version in line and "whole" in line for line in listed.splitlines()) == 1
-    roster = piped("benchmark", "--list")
-    assert "…" not in roster
+    registry = piped("benchmark", "--list")
+    assert "…" not in registry
     summaries = json.loads(piped("benchmark", "--list", "--json"))
     for name, summary in summaries.items():
-        assert sum(f"│ {name} " in line and summary in line for line in roster.splitlines()) == 1
+        assert sum(f"│ {name} " in line and summary in line for line in registry.splitlines()) == 1
 
 
 def test_a_cell_is_printed_as_it_is_but_for_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +78,7 @@ def test_json_is_all_there_is_on_stdout(
     pl.DataFrame({"user_id": ["u1"] * 5, "item_id": range(1001, 1006), "timestamp": range(5)}).write_csv(log)
     files = {"LOG": log, "OUT": tmp_path / "out.csv", "DATA": tmp_path / "data"}
     given = [files.get(str(argument), argument) for argument in arguments]
-    where = {"bundles": ("--root", root), "recommend": ("--bundle", root)}.get(str(arguments[0]), ())
+    where = {"bundles": ("--bundles", root), "recommend": ("--bundles", root)}.get(str(arguments[0]), ())
     done = dimerec(*given, *where, "--json")
     assert (done.code, done.err) == (0, "")
     assert json.loads(done.out)
@@ -96,7 +96,7 @@ def test_the_card_of_prepare_as_json_is_the_one_that_it_keeps(dimerec: Run, tmp_
 
 
 def test_json_of_an_answer_has_what_the_table_has(dimerec: Run, root: Path) -> None:
-    asked = ("recommend", "--bundle", root, "--history", "1050,1181", "-k", 4)
+    asked = ("recommend", "--bundles", root, "--history", "1050,1181", "-k", 4)
     answer = json.loads(dimerec(*asked, "--json").out)
     rows = [line.split("│")[1:-1] for line in dimerec(*asked).out.splitlines() if line.startswith("│")]
     assert [row[1].strip() for row in rows] == [item["item_id"] for item in answer["items"]]
@@ -110,7 +110,7 @@ def test_a_damaged_bundle_is_in_the_json_and_fails_the_check(dimerec: Run, tmp_p
         publish_tiny_bundle(tmp_path)
     newest = (tmp_path / "CURRENT").read_text().strip()
     (tmp_path / newest / "items.parquet").write_bytes(b"")
-    done = dimerec("bundles", "verify", "--root", tmp_path, "--json")
+    done = dimerec("bundles", "verify", "--bundles", tmp_path, "--json")
     assert done.code == 1
     assert [bundle["whole"] for bundle in json.loads(done.out)] == [False, True]
     assert done.err.startswith("dimerec: ")
@@ -129,7 +129,7 @@ def test_help_has_a_short_name_everywhere(dimerec: Run, command: tuple[str, ...]
     ("arguments", "said"),
     [
         (("prepare",), "Missing option '--events' (see `dimerec prepare --help`)"),
-        (("evaluate", "--bundel", "x"), "No such option: --bundel (Possible options: --bundle, --run)"),
+        (("evaluate", "--bundel", "x"), "No such option: --bundel (Possible options: --bundles, --run)"),
         (("recommend", "-k", "0"), "Invalid value for '-k'"),
     ],
 )
@@ -142,14 +142,14 @@ def test_a_usage_error_is_one_line(dimerec: Run, arguments: tuple[str, ...], sai
 
 def test_which_bundle_to_use_is_never_guessed(dimerec: Run, tmp_path: Path) -> None:
     older, newer = publish_tiny_bundle(tmp_path), publish_tiny_bundle(tmp_path)
-    asked = dimerec("bundles", "use", "--root", tmp_path)
+    asked = dimerec("bundles", "use", "--bundles", tmp_path)
     assert (asked.code, asked.out, asked.err.count("\n")) == (1, "", 1)
     assert f"{newer} (in service), {older}" in asked.err
     assert "--previous" in asked.err
-    assert dimerec("bundles", "use", "--previous", older, "--root", tmp_path).code == 1
+    assert dimerec("bundles", "use", "--previous", older, "--bundles", tmp_path).code == 1
     assert (tmp_path / "CURRENT").read_text().strip() == newer
-    assert dimerec("bundles", "use", "--previous", "--root", tmp_path).out == f"{older} is CURRENT\n"
-    assert "no version older" in dimerec("bundles", "use", "--previous", "--root", tmp_path).err
+    assert dimerec("bundles", "use", "--previous", "--bundles", tmp_path).out == f"{older} is CURRENT\n"
+    assert "no version older" in dimerec("bundles", "use", "--previous", "--bundles", tmp_path).err
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_which_bundle_to_use_is_never_guessed(dimerec: Run, tmp_path: Path) -> N
 def test_a_person_is_asked_which_bundle_to_use(tmp_path: Path, typed: str, code: int, chosen: str) -> None:
     versions = {"older": publish_tiny_bundle(tmp_path), "newer": publish_tiny_bundle(tmp_path)}
     person, terminal = pty.openpty()
-    command = [sys.executable, "-m", "cli.main", "bundles", "use", "--root", str(tmp_path)]
+    command = [sys.executable, "-m", "cli.main", "bundles", "use", "--bundles", str(tmp_path)]
     with subprocess.Popen(
         command,
         stdin=terminal,

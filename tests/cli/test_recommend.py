@@ -16,18 +16,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_spaces_around_the_ids_of_a_history_do_not_matter(dimerec: Run, root: Path) -> None:
     close, wide = (
-        dimerec("recommend", "--bundle", root, "--history", history)
+        dimerec("recommend", "--bundles", root, "--history", history)
         for history in ("1050,1181,1172", " 1050, 1181 ,\t1172 ")
     )
     assert (close.code, wide.code) == (0, 0)
     assert "source: personal" in close.out
     assert wide.out == close.out
-    assert dimerec("recommend", "--bundle", root, "--history", "1050").out != close.out
+    assert dimerec("recommend", "--bundles", root, "--history", "1050").out != close.out
 
 
 @pytest.mark.parametrize(("history", "place"), [("", 1), (" ", 1), ("1050,,1181", 2), ("1050,1181,", 3)])
 def test_an_empty_id_in_a_history_is_refused(dimerec: Run, root: Path, history: str, place: int) -> None:
-    done = dimerec("recommend", "--bundle", root, "--history", history)
+    done = dimerec("recommend", "--bundles", root, "--history", history)
     assert (done.code, done.out) == (1, "")
     assert done.err == f"dimerec: --history: id {place} is empty; give item ids separated by single commas\n"
 
@@ -37,7 +37,7 @@ def test_a_file_for_many_users_has_everybody_once(dimerec: Run, root: Path, tmp_
     users = [f"u{number:03}" for number in range(600)]
     rows = [(user, str(1001 + place % 200), place % 7) for place, user in enumerate(3 * users)]
     pl.DataFrame(rows, ["user_id", "item_id", "timestamp"], orient="row").write_csv(log)
-    common = ("recommend", "--bundle", root, "--events", log, "-k", 2)
+    common = ("recommend", "--bundles", root, "--events", log, "-k", 2)
     done = dimerec(*common, "--out", out)
     assert done.out == f"1,200 recommendations for 600 users → {out}\n"
     table = pl.read_parquet(out)

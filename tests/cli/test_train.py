@@ -58,7 +58,7 @@ def test_a_warm_start_says_whose_architecture_it_has(dimerec: Run, data: Path, t
     asked = ("--data", data, "--set", "epochs=1")
     dimerec("train", *asked, "--out", tmp_path / "old", "--set", "model.dim=16", "--set", "model.interests=3")
     bundles = tmp_path / "bundles"
-    dimerec("publish", "--run", tmp_path / "old", "--data", data, "--root", bundles)
+    dimerec("publish", "--run", tmp_path / "old", "--data", data, "--bundles", bundles)
     done = dimerec("train", *asked, "--out", tmp_path / "new", "--init", bundles)
     assert done.code == 0, done.err
     assert done.out.startswith(f"Architecture of {load(bundles).version}, recipe small: ")
@@ -72,7 +72,7 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
     run, bundles = tmp_path / "run", tmp_path / "bundles"
     dimerec("train", "--data", data, "--out", run, *UNTRAINED)
     evaluated = dimerec("evaluate", "--run", run, "--data", data).out
-    published = dimerec("publish", "--run", run, "--data", data, "--root", bundles)
+    published = dimerec("publish", "--run", run, "--data", data, "--bundles", bundles)
     assert published.code == 0
     bundle = load(bundles)
     split, standing = leave_one_out(dataset), bundle.manifest.standing
@@ -85,7 +85,7 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
     }
     assert list(standing.metrics) == list(scorers)
     for name, scorer in scorers.items():
-        expected = evaluate(scorer, split.test, ks=(10,), filter_seen=True).metrics
+        expected = evaluate(scorer, split.test, ks=(10,), exclude_seen=True).metrics
         assert standing.metrics[name] == pytest.approx(expected)
     ours, best = (standing.metrics[name]["ndcg@10"] for name in ("DimeRec", "ItemKNN"))
     for said in (evaluated, published.out):
@@ -100,7 +100,7 @@ def test_a_model_that_ranks_better_is_published_without_a_word(
     learned = ("--set", "epochs=20", "--set", "batch_size=64", "--set", "learning_rate=5e-3")
     dimerec("train", "--data", data, "--out", run, *learned)
     assert DOES_NOT_EARN not in dimerec("evaluate", "--run", run, "--data", data).out
-    published = dimerec("publish", "--run", run, "--data", data, "--root", tmp_path / "bundles")
+    published = dimerec("publish", "--run", run, "--data", data, "--bundles", tmp_path / "bundles")
     assert published.out.count("\n") == 1
 
 

@@ -82,7 +82,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Stopped after epoch 3: all 3 epochs done" in trained
     measured = done("evaluate", "--run", place / "run", "--data", place / "data")
     assert all(name in measured for name in ("DimeRec", "Popularity", "ItemKNN"))
-    published = done("publish", "--run", place / "run", "--data", place / "data", "--root", place / "bundles")
+    published = done(
+        "publish", "--run", place / "run", "--data", place / "data", "--bundles", place / "bundles"
+    )
     assert published.startswith("Published ")
     return place
 
@@ -95,20 +97,20 @@ def test_the_evaluation_is_written_as_json(place: Path) -> None:
 def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_path: Path) -> None:
     root = tmp_path / "bundles"
     for _ in range(3):
-        done("publish", "--run", place / "run", "--data", place / "data", "--root", root)
-    listed = done("bundles", "list", "--root", root)
+        done("publish", "--run", place / "run", "--data", place / "data", "--bundles", root)
+    listed = done("bundles", "list", "--bundles", root)
     assert listed.count("whole") == 3
     assert listed.count("→") == 1
     newest = (root / "CURRENT").read_text().strip()
-    assert done("bundles", "verify", "--root", root).count("is whole") == 3
-    done("bundles", "use", "--previous", "--root", root)
+    assert done("bundles", "verify", "--bundles", root).count("is whole") == 3
+    done("bundles", "use", "--previous", "--bundles", root)
     older = (root / "CURRENT").read_text().strip()
     assert older < newest
-    assert "removed" in done("bundles", "prune", "--keep", "1", "--root", root)
+    assert "removed" in done("bundles", "prune", "--keep", "1", "--bundles", root)
     assert sorted(path.name for path in root.iterdir() if path.is_dir()) == sorted([older, newest])
     model = root / newest / "model.safetensors"
     model.write_bytes(model.read_bytes()[:-1])
-    assert "model.safetensors" in refused("bundles", "verify", newest, "--root", root)
+    assert "model.safetensors" in refused("bundles", "verify", newest, "--bundles", root)
 
 
 @pytest.mark.parametrize("action", ["verify", "use"])
@@ -121,7 +123,7 @@ def test_a_version_with_a_path_in_it_is_refused_and_touches_nothing(
     shutil.copytree(root / version, outside / version)  # whole: only its name can be the reason
     before = everything_in(tmp_path)
     for name in (f"../outside/{version}", str(outside / version)):
-        assert "is no bundle version" in refused("bundles", action, name, "--root", root)
+        assert "is no bundle version" in refused("bundles", action, name, "--bundles", root)
         assert everything_in(tmp_path) == before
 
 
@@ -132,7 +134,7 @@ def everything_in(directory: Path) -> dict[Path, bytes | None]:
 def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) -> None:
     table = done(
         "recommend",
-        "--bundle",
+        "--bundles",
         place / "bundles",
         "--events",
         place / "events.csv",
@@ -151,13 +153,13 @@ def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) ->
 
 def test_recommendations_for_a_history_of_unknown_items_are_popular_ones(place: Path) -> None:
     assert "source: popularity" in done(
-        "recommend", "--bundle", place / "bundles", "--history", "nothing,known"
+        "recommend", "--bundles", place / "bundles", "--history", "nothing,known"
     )
 
 
 def test_recommendations_for_all_users_of_a_file_are_those_for_each(place: Path, tmp_path: Path) -> None:
     out = tmp_path / "recommendations.parquet"
-    common = ["recommend", "--bundle", place / "bundles", "--events", place / "events.csv", "-k", "4"]
+    common = ["recommend", "--bundles", place / "bundles", "--events", place / "events.csv", "-k", "4"]
     done(*common, "--out", out)
     table = pl.read_parquet(out)
     assert table.height == 4 * USERS
@@ -172,20 +174,20 @@ def test_recommendations_for_all_users_of_a_file_are_those_for_each(place: Path,
 def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_path: Path) -> None:
     assert "dimerec prepare" in refused("train", "--data", tmp_path / "absent")
     assert "model.dims" in refused("train", "--data", place / "data", "--set", "model.dims=3")
-    assert "dimerec publish" in refused("recommend", "--bundle", tmp_path, "--history", "v1")
-    assert "--history or --events" in refused("recommend", "--bundle", place / "bundles")
-    asked = ["recommend", "--bundle", place / "bundles", "--history", "v1", "--out", tmp_path / "r.parquet"]
+    assert "dimerec publish" in refused("recommend", "--bundles", tmp_path, "--history", "v1")
+    assert "--history or --events" in refused("recommend", "--bundles", place / "bundles")
+    asked = ["recommend", "--bundles", place / "bundles", "--history", "v1", "--out", tmp_path / "r.parquet"]
     assert "--history is answered by a table" in refused(*asked)
     missing = ["--events", place / "events.csv", "--user", "nobody"]
-    assert "nobody" in refused("recommend", "--bundle", place / "bundles", *missing)
-    assert "dimerec publish" in refused("bundles", "list", "--root", tmp_path / "none")
+    assert "nobody" in refused("recommend", "--bundles", place / "bundles", *missing)
+    assert "dimerec publish" in refused("bundles", "list", "--bundles", tmp_path / "none")
     assert "holds no training run" in refused("publish", "--run", tmp_path, "--data", place / "data")
 
 
 @pytest.mark.parametrize("renamed", [".publishing-", ".CURRENT."])
 def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path, renamed: str) -> None:
     root = tmp_path / "bundles"
-    publish = ["publish", "--run", place / "run", "--data", place / "data", "--root", root]
+    publish = ["publish", "--run", place / "run", "--data", place / "data", "--bundles", root]
     done(*publish)
     current = (root / "CURRENT").read_text()
     killed = subprocess.run(
@@ -197,6 +199,6 @@ def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path, 
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert list(root.glob(f"{renamed}*")), "it was not killed half-way"
     assert (root / "CURRENT").read_text() == current
-    done("recommend", "--bundle", root, "--history", "v1")
+    done("recommend", "--bundles", root, "--history", "v1")
     done(*publish)
     assert (root / "CURRENT").read_text() > current

@@ -25,14 +25,14 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_recommend_names_the_extra(dimerec: Run, root: Path) -> None:
-    done = dimerec("recommend", "--bundle", root, "--history", "1050")
+    done = dimerec("recommend", "--bundles", root, "--history", "1050")
     assert (done.code, done.out, done.err.count("\n")) == (1, "", 1)
     assert REMEDY in done.err
 
 
 def test_serve_names_the_extra(root: Path) -> None:
     with pytest.raises(FaissMissingError) as refused:
-        create_app(Settings(bundle=root))
+        create_app(Settings(bundles=root))
     assert REMEDY in str(refused.value)
 
 
@@ -60,4 +60,4 @@ def test_help_needs_no_faiss(dimerec: Run, root: Path, command: str) -> None:
 
 
 def test_bundles_are_looked_after_without_faiss(dimerec: Run, root: Path) -> None:
-    assert dimerec("bundles", "verify", "--root", root).code == 0
+    assert dimerec("bundles", "verify", "--bundles", root).code == 0

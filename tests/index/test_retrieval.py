@@ -48,7 +48,7 @@ def retriever(items: int, kind: IndexKind | str = "flat") -> Retriever:
 def searched() -> Iterator[None]:
     """Only tiny sets of items are scored whole, so that an index of some thousands is searched."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "WHOLE_UP_TO", 100)
+        patch.setattr(tuning, "MAX_WHOLE_ITEMS", 100)
         yield
 
 

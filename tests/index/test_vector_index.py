@@ -9,7 +9,7 @@ from index.eligibility import EligibleRows
 from index.errors import GpuUnavailableError, VectorError
 from index.exact import ExactIndex
 from index.faiss_index import build_index, gpu_available
-from index.tuning import FLAT_UP_TO, HNSW_UP_TO, IndexKind, choose_kind, ivf_cells, ivf_probes
+from index.tuning import MAX_FLAT_ITEMS, MAX_HNSW_ITEMS, IndexKind, choose_kind, ivf_cells, ivf_probes
 from index.vector_index import VectorIndex, Vectors
 from index.vector_table import VectorTable
 from tests.factories import make_unit_vectors
@@ -155,9 +155,9 @@ def test_the_reference_breaks_ties_by_row() -> None:
 
 def test_the_kind_follows_from_the_catalogue_size() -> None:
     assert build_index(VECTORS).kind == "flat"
-    assert choose_kind(FLAT_UP_TO) == "flat"
-    assert choose_kind(FLAT_UP_TO + 1) == "hnsw"
-    assert choose_kind(HNSW_UP_TO + 1) == "ivf"
+    assert choose_kind(MAX_FLAT_ITEMS) == "flat"
+    assert choose_kind(MAX_FLAT_ITEMS + 1) == "hnsw"
+    assert choose_kind(MAX_HNSW_ITEMS + 1) == "ivf"
 
 
 @pytest.mark.parametrize("items", [1, 38, 5000, 4_000_000])

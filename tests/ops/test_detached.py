@@ -43,7 +43,7 @@ def detached(tmp_path: Path) -> Iterator[Detached]:
 
 
 def serve(bundles: Path, port: int) -> list[object]:
-    return [sys.executable, "-m", "cli.main", "serve", "--bundle", bundles, "--port", port]
+    return [sys.executable, "-m", "cli.main", "serve", "--bundles", bundles, "--port", port]
 
 
 def probe(port: int | str, **variables: str) -> int:

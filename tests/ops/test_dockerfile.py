@@ -140,7 +140,7 @@ def test_its_variables_are_settings() -> None:
     ours = {name for name in variables if name.startswith("DIMEREC_")}
     assert ours <= {f"DIMEREC_{field.upper()}" for field in Settings.model_fields}
     assert variables["DIMEREC_PORT"] == values("EXPOSE")[0]
-    assert variables["DIMEREC_BUNDLE"] in " ".join(values("RUN"))  # made there, owned by the user
+    assert variables["DIMEREC_BUNDLES"] in " ".join(values("RUN"))  # made there, owned by the user
 
 
 @pytest.mark.parametrize("script", ["docker/install.sh", "docker/trim.sh", "tests/provide.sh", ".ci/run"])

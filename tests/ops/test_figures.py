@@ -76,8 +76,8 @@ def test_a_table_has_the_figures_of_the_results(
         line.first.model: line
         for line in lines(rows)
         if (line.first.data, line.first.split) == (data, "leave-one-out")
-        and line.first.filtered == removed
-        and line.first.way == 0
+        and line.first.exclude_seen == removed
+        and line.first.variant == 0
     }
     (_, *metrics), body = table(document, heading)
     assert len(body) > 2
@@ -94,13 +94,13 @@ def test_a_table_has_the_figures_of_the_results(
 
 def test_differences_are_those_of_the_rows(rows: Sequence[Row]) -> None:
     """Where every user has one target. One of fits that were measured anew since would not agree."""
-    fits = {(line.label, row.filtered, row.run): row for line in lines(rows) for row in line.rows}
+    fits = {(line.label, row.exclude_seen, row.run): row for line in lines(rows) for row in line.rows}
     compared = read_kept(RESULTS / "differences.json", Comparison)
     assert len(compared) > 50
     for one in compared:
         means = []
         for label in (one.first, one.second):
-            of_label = [fits[key] for run in one.runs if (key := (label, one.filtered, run)) in fits]
+            of_label = [fits[key] for run in one.runs if (key := (label, one.exclude_seen, run)) in fits]
             values = [row.metric(one.metric) or 0 for row in of_label]
             means.append(sum(values) / len(values))
         if one.split == "leave-one-out":

@@ -15,7 +15,7 @@ from tests.training.logs import cyclic_dataset
 from training.benchmark.comparisons import Comparison
 from training.benchmark.diversity_curve import DELTAS, Point
 from training.benchmark.probing import ProbeRow
-from training.benchmark.roster import ROSTER
+from training.benchmark.registry import REGISTRY
 from training.benchmark.rows import Row
 from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, Store, read_kept, read_rows, write_rows
 
@@ -38,14 +38,14 @@ def row(**fields: object) -> Row:
             "run": "r",
             "commit": None,
             "hardware": {"cpu": "a processor", "cores": 2, "torch_threads": 1, "gpu": None},
-            "way": 0,
+            "variant": 0,
             "steps": 2,
             "draws": 4,
             "interest_mode": "draws",
             "merge": "mean",
             "temperature": 0.1,
             "part": "test",
-            "filtered": True,
+            "exclude_seen": True,
             "targets": 9,
             **dict.fromkeys(names, 0.25),
             "categories@20": None,
@@ -62,7 +62,7 @@ def row(**fields: object) -> Row:
 
 def curve(of: Row, **fields: object) -> list[Point]:
     """A curve of the way that a row is of."""
-    shared = of.model_dump(include={"data", "split", "model", "seed", "run", "way"})
+    shared = of.model_dump(include={"data", "split", "model", "seed", "run", "variant"})
     metrics = dict.fromkeys(["hr@10", "hr@20", "ndcg@10", "ndcg@20", "coverage@20"], 0.25)
     listed = [{"delta": delta, "categories@20": 5 + delta, "ild@20": delta} for delta in DELTAS]
     return [Point.model_validate({**shared, **metrics, **one, **fields}) for one in listed]
@@ -102,7 +102,7 @@ def difference(*runs: str, second: str = "mind", mean: float = 0.01) -> Comparis
         first="dimerec",
         second=second,
         metric="ndcg@10",
-        filtered=True,
+        exclude_seen=True,
         seeds=len(runs) // 2,
         runs=list(runs),
         mean=mean,
@@ -171,7 +171,7 @@ def test_a_data_set_is_measured_into_files(tmp_path: Path, monkeypatch: pytest.M
     )
     twice = run(*common, "--data", "walks", "--config", f"rectools-sasrec={tmp_path / 'own.toml'}")
     assert "'rectools-sasrec' is taken" in twice[1]
-    assert "'nobody' is not in the roster" in run(*common, "--data", "walks", "--models", "nobody")[1]
+    assert "'nobody' is not in the registry" in run(*common, "--data", "walks", "--models", "nobody")[1]
 
 
 def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
@@ -181,11 +181,11 @@ def test_the_same_results_give_the_same_plots(tmp_path: Path) -> None:
         for data, model, seed in product(("walks", "jumps"), models, range(2))
     ]
     rows += [
-        row(model="dimerec-steps", way=way, steps=steps, draws=draws)
-        for way, (steps, draws) in enumerate(product((1, 4), (1, 8)), start=1)
+        row(model="dimerec-steps", variant=variant, steps=steps, draws=draws)
+        for variant, (steps, draws) in enumerate(product((1, 4), (1, 8)), start=1)
     ]
     write_rows(tmp_path / "results.json", rows)
-    write_rows(tmp_path / DIVERSITY_FILE, [point for one in rows if one.way == 0 for point in curve(one)])
+    write_rows(tmp_path / DIVERSITY_FILE, [point for one in rows if one.variant == 0 for point in curve(one)])
     plots.main(tmp_path / "results.json", tmp_path / "first")
     plots.main(tmp_path / "results.json", tmp_path / "second")
     of_curves = {"quality-diversity", "quality-distance"}
@@ -228,7 +228,7 @@ def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
     for arguments in re.findall(r"make quality (.+?)[`\n]", DOCUMENT):
         for variable, _, names in (word.partition("=") for word in arguments.split()):
             assert f"{variable} ?=" in makefile
-            known = {"DATA": set(quality.SOURCES), "MODELS": set(ROSTER)}.get(variable)
+            known = {"DATA": set(quality.SOURCES), "MODELS": set(REGISTRY)}.get(variable)
             assert known is None or set(names.split(",")) <= known, names
 
 

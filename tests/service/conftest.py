@@ -29,13 +29,13 @@ Serve = Callable[..., Running]
 
 @pytest.fixture
 def serve(bundle_root: Path) -> Iterator[Serve]:
-    """Start servers that end with the test: `serve(history, bundle=…, **settings)`."""
+    """Start servers that end with the test: `serve(history, bundles=…, **settings)`."""
     with ExitStack() as servers:
 
         def start(
-            history: HistoryStore | None = None, *, bundle: Path = bundle_root, **settings: object
+            history: HistoryStore | None = None, *, bundles: Path = bundle_root, **settings: object
         ) -> Running:
-            return servers.enter_context(running(settings_for(bundle, **settings), history))
+            return servers.enter_context(running(settings_for(bundles, **settings), history))
 
         yield start
 

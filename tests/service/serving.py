@@ -59,7 +59,7 @@ class Running:
 
 def settings_for(bundle_root: Path, **fields: object) -> Settings:
     """Settings that nothing around the tests can change."""
-    chosen = {"bundle": bundle_root, "admin_key": ADMIN_KEY, "compute_threads": 1, **fields}
+    chosen = {"bundles": bundle_root, "admin_key": ADMIN_KEY, "compute_threads": 1, **fields}
     return Settings(_env_file=None, **chosen)  # type: ignore[arg-type]
 
 

@@ -233,7 +233,7 @@ def test_users_in_redis_are_listed_only_when_the_settings_say_so(serve: Serve, r
 
 
 def test_similar_items_are_the_nearest_by_cosine(server: Running) -> None:
-    bundle = load(server.service.settings.bundle)
+    bundle = load(server.service.settings.bundles)
     vectors = bundle.model.item_vectors().detach().numpy()
     cosines = vectors @ vectors[4]
     nearest = [row for row in (-cosines).argsort(kind="stable").tolist() if row != 4][:10]

@@ -50,7 +50,7 @@ def events(served: Process, name: str) -> list[dict[str, Any]]:
 def test_without_a_terminal_it_reloads_and_keeps_what_it_has_when_it_cannot(
     root: Path, tmp_path: Path
 ) -> None:
-    with process(tmp_path, "--bundle", root) as served:
+    with process(tmp_path, "--bundles", root) as served:
         first = version(served)
         served.popen.send_signal(signal.SIGHUP)
         until(lambda: events(served, "bundle unchanged"))
@@ -127,7 +127,7 @@ def test_with_a_terminal_it_lets_requests_in_flight_finish(
     request = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
     few = {"DIMEREC_MAX_BATCH": "1"}
     with (
-        process(tmp_path, "--bundle", root, before=terminal, **few) as served,
+        process(tmp_path, "--bundles", root, before=terminal, **few) as served,
         ThreadPoolExecutor(1) as caller,
     ):
         posted = caller.submit(
@@ -145,7 +145,7 @@ def test_under_nohup_it_stays_ignored(root: Path, tmp_path: Path, terminal: Call
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         terminal()
 
-    with process(tmp_path, "--bundle", root, before=before) as served:
+    with process(tmp_path, "--bundles", root, before=before) as served:
         first = version(served)
         publish_tiny_bundle(root, seed=1)
         served.popen.send_signal(signal.SIGHUP)

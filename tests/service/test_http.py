@@ -244,7 +244,7 @@ def test_a_prefix_that_is_the_services_own_path_is_refused(server: Running, bund
 
 def test_an_idle_connection_is_kept_as_long_as_the_setting_says(bundle_root: Path, tmp_path: Path) -> None:
     request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
-    with process(tmp_path, "--bundle", bundle_root, DIMEREC_KEEP_ALIVE_S="1") as served:
+    with process(tmp_path, "--bundles", bundle_root, DIMEREC_KEEP_ALIVE_S="1") as served:
         address = ("127.0.0.1", int(served.url.rpartition(":")[2]))
         with socket.create_connection(address, timeout=30) as caller:
             caller.sendall(request)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, CheckFunction, GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from service.schemas import MOST_STEPS
+from service.requests import MAX_STEPS
 from tests.factories import publish_tiny_bundle
 from tests.service.serving import ADMIN_KEY, Running, running, settings_for
 
@@ -44,7 +44,7 @@ NOT_IN_THE_SCHEMA: dict[str, list[CheckFunction]] = {
 def capable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """A server whose model takes as many steps as the contract allows."""
     root = tmp_path_factory.mktemp("capable")
-    publish_tiny_bundle(root, timesteps=MOST_STEPS)
+    publish_tiny_bundle(root, timesteps=MAX_STEPS)
     with running(settings_for(root)) as server:
         yield server
 

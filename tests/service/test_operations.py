@@ -35,7 +35,7 @@ def test_a_stuck_engine_is_live_but_not_ready(serve: Serve, monkeypatch: pytest.
     monkeypatch.setattr(operations, "STALLED_AFTER_S", 0.0)
     server = serve()
     assert server.client.get("/health/ready").status_code == 200
-    server.service.bundles.engine = StuckEngine(load(server.service.settings.bundle), max_steps=50)
+    server.service.bundles.engine = StuckEngine(load(server.service.settings.bundles), max_steps=50)
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(server.recommend, history=["1001"])
         assert stuck.wait(30)
@@ -67,7 +67,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
 
 def test_no_more_steps_are_offered_than_the_contract_takes(serve: Serve, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path, items=20, timesteps=100)
-    server = serve(bundle=tmp_path)
+    server = serve(bundles=tmp_path)
     most = server.client.get("/version").json()["most_steps"]
     assert server.recommend(history=["1001"], steps=most).status_code == 200
     assert server.recommend(history=["1001"], steps=most + 1).status_code == 422

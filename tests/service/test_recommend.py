@@ -10,7 +10,7 @@ from tests.service.conftest import Serve
 from tests.service.serving import Running
 
 CATALOGUE = make_catalogue(200)
-MOST_POPULAR = [
+MAX_POPULAR = [
     CATALOGUE.item_id(row)
     for row in sorted(range(1, 201), key=lambda row: (-CATALOGUE.popularity[row - 1], row))
 ]
@@ -80,13 +80,13 @@ def test_a_cold_user_gets_what_is_popular(server: Running) -> None:
         assert answer["source"] == "popularity"
         assert answer["degraded"] is None
         assert answer["interests"] == []
-        assert ids(answer) == MOST_POPULAR[:5]
+        assert ids(answer) == MAX_POPULAR[:5]
         assert all(item["interest"] is None for item in answer["items"])
 
 
 def test_popularity_respects_exclusions_and_categories(server: Running) -> None:
-    answer: Any = server.answer(user_id="nobody", k=5, exclude=MOST_POPULAR[:3])
-    assert ids(answer) == MOST_POPULAR[3:8]
+    answer: Any = server.answer(user_id="nobody", k=5, exclude=MAX_POPULAR[:3])
+    assert ids(answer) == MAX_POPULAR[3:8]
     comedies: Any = server.answer(user_id="nobody", k=5, categories=["Comedy"])
     assert all("Comedy" in item["categories"] for item in comedies["items"])
 
@@ -187,7 +187,7 @@ def test_a_batch_answers_each_in_place_and_a_bad_one_spoils_nothing(server: Runn
     assert {error["field"] for error in nobody["errors"]} == {"user_id", "history"}
     assert [error["field"] for error in no_items["errors"]] == ["k"]
     assert no_object["status"] == 422
-    assert ids(popular) == MOST_POPULAR[:2]
+    assert ids(popular) == MAX_POPULAR[:2]
     assert [error["field"] for error in too_many_steps["errors"]] == ["steps"]
     assert {answer["request_id"] for answer in response.json()["answers"]} == {
         response.headers["x-request-id"]

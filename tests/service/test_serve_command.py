@@ -39,7 +39,7 @@ def failure(cwd: Path, *arguments: object, **variables: str) -> str:
 
 def test_it_answers_where_it_says_and_logs_json_without_user_data(bundle_root: Path, tmp_path: Path) -> None:
     secret = "somebody-4711"
-    with process(tmp_path, "--bundle", bundle_root) as served, httpx.Client(base_url=served.url) as client:
+    with process(tmp_path, "--bundles", bundle_root) as served, httpx.Client(base_url=served.url) as client:
         headers = {"x-request-id": "seen-in-the-log"}
         answer = client.post("/recommend", json={"user_id": secret, "k": 3}, headers=headers)
         assert len(answer.json()["items"]) == 3
@@ -63,7 +63,7 @@ def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
     publish_tiny_bundle(root, hidden=64)
     wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
     with (
-        process(tmp_path, "--bundle", root, DIMEREC_MAX_BATCH="1") as served,
+        process(tmp_path, "--bundles", root, DIMEREC_MAX_BATCH="1") as served,
         ThreadPoolExecutor(1) as caller,
     ):
         posted = caller.submit(
@@ -93,7 +93,7 @@ def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Pa
         timestamp_unit="ms",
     )
     write_dataset(dataset, data)
-    with process(tmp_path, "--bundle", bundle_root, "--history", data) as served:
+    with process(tmp_path, "--bundles", bundle_root, "--history", data) as served:
         events = httpx.get(f"{served.url}/users/196/history").json()["events"]
         assert [(event["item_id"], event["timestamp"]) for event in events] == [
             ("1001", 10),
@@ -104,7 +104,7 @@ def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Pa
         assert "warning" not in "".join(served.lines)
 
     few = {"DIMEREC_HISTORY_MAX_USERS": "1"}
-    with process(tmp_path, "--bundle", bundle_root, "--history", data, **few) as served:
+    with process(tmp_path, "--bundles", bundle_root, "--history", data, **few) as served:
         assert httpx.get(f"{served.url}/users").json()["users"] == ["7"]
         warning = json.loads(served.lines[0])
         assert (warning["level"], warning["kept"], warning["dropped"]) == ("warning", 1, 1)
@@ -116,7 +116,7 @@ def test_help_teaches() -> None:
         command("--help"), cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True
     )
     for part in (
-        "--bundle",
+        "--bundles",
         "--redis",
         "--history",
         "--host",
@@ -130,7 +130,7 @@ def test_help_teaches() -> None:
 
 
 def test_a_missing_bundle_is_one_line_with_the_remedy(tmp_path: Path) -> None:
-    line = failure(tmp_path, "--bundle", tmp_path / "nothing", "--port", 0)
+    line = failure(tmp_path, "--bundles", tmp_path / "nothing", "--port", 0)
     assert "nothing" in line
     assert "dimerec publish" in line
 
@@ -146,7 +146,7 @@ def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(tmp_path: Path) -
 @pytest.mark.parametrize("option", ["", "?decode_responses=true"])
 def test_a_bad_redis_address_is_refused_without_being_shown(tmp_path: Path, option: str) -> None:
     url = f"redis://:hunter2@cache/zero{option}"
-    line = failure(tmp_path, "--bundle", tmp_path, DIMEREC_REDIS_URL=url)
+    line = failure(tmp_path, "--bundles", tmp_path, DIMEREC_REDIS_URL=url)
     assert "DIMEREC_REDIS_URL" in line
     assert "hunter2" not in line
     assert "cache" not in line
@@ -154,7 +154,7 @@ def test_a_bad_redis_address_is_refused_without_being_shown(tmp_path: Path, opti
 
 def test_a_taken_port_is_one_line_with_the_remedy(bundle_root: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        line = failure(tmp_path, "--bundle", bundle_root, "--port", taken.getsockname()[1])
+        line = failure(tmp_path, "--bundles", bundle_root, "--port", taken.getsockname()[1])
     assert str(taken) not in line
     assert "--port" in line
     assert "in use" in line
@@ -173,6 +173,6 @@ def test_a_taken_port_is_one_line_with_the_remedy(bundle_root: Path, tmp_path: P
 def test_bad_settings_are_one_line_that_names_them(
     bundle_root: Path, tmp_path: Path, arguments: list[str], variables: dict[str, str], says: str
 ) -> None:
-    line = failure(tmp_path, "--bundle", bundle_root, *arguments, **variables)
+    line = failure(tmp_path, "--bundles", bundle_root, *arguments, **variables)
     assert says in line
     assert "hunter2" not in line

@@ -32,7 +32,7 @@ def admin(server: Running, operation: str, **headers: str) -> httpx.Response:
 
 def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, root: Path) -> None:
     first = read.current_version(root)
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     assert admin(server, "reload").json() == {
         "previous_version": first,
         "model_version": first,
@@ -64,7 +64,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
 
 
 def test_a_swap_changes_the_answers(serve: Serve, root: Path) -> None:
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     before = server.answer(history=["1001"], seed=1)["items"]
     publish_tiny_bundle(root, seed=2)
     admin(server, "reload")
@@ -75,7 +75,7 @@ def test_a_swap_changes_the_answers(serve: Serve, root: Path) -> None:
 
 
 def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Path) -> None:
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     first = read.current_version(root)
     second = publish_tiny_bundle(root, items=150, seed=2)
     finished = threading.Event()
@@ -101,7 +101,7 @@ def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Pa
 
 
 def test_an_engine_that_went_out_of_service_is_freed(serve: Serve, root: Path) -> None:
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     server.answer(history=["1001"])
     retired = weakref.ref(server.service.bundles.engine)
     publish_tiny_bundle(root, seed=2)
@@ -133,7 +133,7 @@ def remove_current(root: Path, version: str) -> None:
 def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_in_service(
     serve: Serve, root: Path, damage: Callable[[Path, str], None]
 ) -> None:
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     first = read.current_version(root)
     second = publish_tiny_bundle(root, seed=2)
     damage(root, second)
@@ -147,7 +147,7 @@ def test_a_bundle_that_cannot_be_loaded_leaves_the_old_one_in_service(
 
 def test_a_rollback_that_cannot_be_recorded_is_refused(serve: Serve, root: Path) -> None:
     second = publish_tiny_bundle(root, seed=2)
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     (root / "CURRENT").unlink()
     (root / "CURRENT").mkdir()
     refused = admin(server, "rollback")
@@ -157,7 +157,7 @@ def test_a_rollback_that_cannot_be_recorded_is_refused(serve: Serve, root: Path)
 
 
 def test_swaps_asked_for_at_once_happen_one_after_the_other(serve: Serve, root: Path) -> None:
-    server = serve(bundle=root)
+    server = serve(bundles=root)
     second = publish_tiny_bundle(root, seed=2)
     with ThreadPoolExecutor(6) as callers:
         reloads = [

@@ -65,7 +65,7 @@ def test_the_tuned_decay_is_the_best_on_validation() -> None:
     tuned = ItemKNN.tuned(split, 20)
     quality = {
         decay: evaluate(
-            ItemKNN.fit(split.train, 20, decay=decay), split.validation, ks=(10,), filter_seen=True
+            ItemKNN.fit(split.train, 20, decay=decay), split.validation, ks=(10,), exclude_seen=True
         ).metrics["ndcg@10"]
         for decay in DECAYS
     }

@@ -23,8 +23,8 @@ from training.benchmark.diversity_curve import DELTAS, Point
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.markdown import render
 from training.benchmark.probing import ProbeRow
-from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
-from training.benchmark.roster import ROSTER, find, plan
+from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
+from training.benchmark.registry import REGISTRY, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
 from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, RESULTS_FILE, Store, read_kept, read_rows
@@ -98,7 +98,7 @@ class Chance:
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
         scorer = Chance(self.items, self.salt + budget.seed)
-        return Fitted((Asked(scorer), Asked(Chance(self.items, 99))), train_s=0.0)
+        return Fitted((Variant(scorer), Variant(Chance(self.items, 99))), train_s=0.0)
 
     def score(self, histories: Histories) -> Scores:
         scores = [self._scores(histories[row]) for row in range(len(histories))]
@@ -139,10 +139,10 @@ def without_times(rows: Sequence[Row]) -> list[dict[str, Any]]:
 def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -> None:
     watcher = Watched()
     outcome = run([Job(walks, "dimerec", tiny(), 3)], Store(tmp_path), watcher, commit="abc")
-    assert [(row.way, row.part, row.filtered) for row in outcome.rows] == [
-        (way, part, filtered)
-        for way in range(3)
-        for part, filtered in (("validation", True), ("test", True), ("test", False))
+    assert [(row.variant, row.part, row.exclude_seen) for row in outcome.rows] == [
+        (variant, part, exclude_seen)
+        for variant in range(3)
+        for part, exclude_seen in (("validation", True), ("test", True), ("test", False))
     ]
     assert (watcher.done, watcher.epochs, watcher.cached) == (watcher.expected, 4, [False])
     served, *_ = outcome.rows
@@ -211,10 +211,10 @@ def test_the_metrics_are_those_of_an_outside_library(tmp_path: Path) -> None:
     for split in (leave_one_out(dataset), by_time(dataset)):
         recipe = Chance(90)
         rows = do(Data("random", dataset, split), recipe, tmp_path)
-        for row in (row for row in rows if row.way == 0):
+        for row in (row for row in rows if row.variant == 0):
             targets = split.test if row.part == "test" else split.validation
             scores = recipe.score(targets.histories)
-            if row.filtered:
+            if row.exclude_seen:
                 scores = np.maximum(without_seen(scores, targets.histories), -1)
             found = torch.from_numpy(scores).flatten()
             relevant = torch.zeros(scores.shape, dtype=torch.bool)
@@ -272,7 +272,7 @@ def test_asking_otherwise_trains_nothing(walks: Data, tmp_path: Path) -> None:
     watcher = Watched()
     swept = run([Job(walks, "one", tiny(True), 0)], Store(tmp_path), watcher).rows
     assert (watcher.epochs, watcher.cached) == (0, [False])
-    assert max(row.way for row in swept) > 10
+    assert max(row.variant for row in swept) > 10
     assert list(tmp_path.glob(f"runs/*/{BEST_FILE}")) == [best]
     assert best.stat().st_mtime_ns == trained
 
@@ -287,7 +287,7 @@ def test_what_was_done_without_curves_gets_them_and_trains_nothing(walks: Data, 
     assert (watcher.epochs, watcher.cached) == (4, [False, False, False, False, True, True])
     assert watcher.done == watcher.expected
     points = read_kept(tmp_path / DIVERSITY_FILE, Point)
-    assert [(point.model, point.way, point.delta) for point in points] == [
+    assert [(point.model, point.variant, point.delta) for point in points] == [
         (model, 0, delta) for model in ("dimerec", "itemknn") for delta in DELTAS
     ]
     assert {(point.model, point.run) for point in points} == {(job.model, job.key) for job in jobs}
@@ -302,8 +302,11 @@ def test_a_recommender_not_served_by_draws_alone_has_their_curve_too(walks: Data
     jobs = [Job(walks, "dimerec", tiny(False, "serving.interest_mode=both"), 0)]
     store = Store(tmp_path)
     rows = run(jobs, store, Watched(), curves=True).rows
-    modes = {row.way: row.interest_mode for row in rows}
-    assert [modes[way] for way in sorted({point.way for point in store.points()})] == ["both", "draws"]
+    modes = {row.variant: row.interest_mode for row in rows}
+    assert [modes[variant] for variant in sorted({point.variant for point in store.points()})] == [
+        "both",
+        "draws",
+    ]
 
 
 def test_where_nothing_has_categories_there_is_no_curve(tmp_path: Path) -> None:
@@ -400,7 +403,9 @@ def chances(tmp_path: Path) -> tuple[Store, Outcome]:
 
 def test_a_comparison_is_of_the_mean_over_seeds(chances: tuple[Store, Outcome]) -> None:
     store, outcome = chances
-    served = lines(row for row in outcome.rows if row.part == "test" and row.filtered and row.way == 0)
+    served = lines(
+        row for row in outcome.rows if row.part == "test" and row.exclude_seen and row.variant == 0
+    )
     chance, other, popularity = served
     found = compare(chance, popularity, store, "hr", 10)
     of_first, of_second = chance.mean("hr@10"), popularity.mean("hr@10")
@@ -416,13 +421,13 @@ def test_a_comparison_is_of_the_mean_over_seeds(chances: tuple[Store, Outcome]) 
 
 def test_with_one_seed_a_comparison_is_the_paired_bootstrap(chances: tuple[Store, Outcome]) -> None:
     store, outcome = chances
-    first = next(row for row in outcome.rows if row.part == "test" and row.filtered)
-    second = next(row for row in outcome.rows if row.part == "test" and row.filtered and row.way == 1)
+    first = next(row for row in outcome.rows if row.part == "test" and row.exclude_seen)
+    second = next(row for row in outcome.rows if row.part == "test" and row.exclude_seen and row.variant == 1)
     found = compare(lines([first])[0], lines([second])[0], store)
     ranks = store.ranks(first.run)
     expected = paired_bootstrap(
-        Evaluation({}, ranks["0-filtered"].astype(np.float64), ranks["users"]),
-        Evaluation({}, ranks["1-filtered"].astype(np.float64), ranks["users"]),
+        Evaluation({}, ranks["0-exclude_seen"].astype(np.float64), ranks["users"]),
+        Evaluation({}, ranks["1-exclude_seen"].astype(np.float64), ranks["users"]),
         "ndcg",
         20,
         generator=np.random.default_rng(0),
@@ -432,7 +437,9 @@ def test_with_one_seed_a_comparison_is_the_paired_bootstrap(chances: tuple[Store
 
 def test_markdown_tells_the_numbers(chances: tuple[Store, Outcome]) -> None:
     store, outcome = chances
-    served = lines(row for row in outcome.rows if row.part == "test" and row.filtered and row.way == 0)
+    served = lines(
+        row for row in outcome.rows if row.part == "test" and row.exclude_seen and row.variant == 0
+    )
     text = render(outcome.rows, compare_with("popularity", served, store))
     assert text == render(list(reversed(outcome.rows)), compare_with("popularity", served, store))
     assert "## random, time split" in text
@@ -475,9 +482,9 @@ def test_markdown_compares_lists_at_one_recall_and_probes(walks: Data, tmp_path:
 
 
 def test_every_recommender_of_the_roster_is_another_one() -> None:
-    settings = [json.dumps(entry.recipe([]).settings, sort_keys=True) for entry in ROSTER.values()]
-    assert len(set(settings)) == len(ROSTER)
-    assert all(entry.summary for entry in ROSTER.values())
+    settings = [json.dumps(entry.recipe([]).settings, sort_keys=True) for entry in REGISTRY.values()]
+    assert len(set(settings)) == len(REGISTRY)
+    assert all(entry.summary for entry in REGISTRY.values())
 
 
 def test_a_plan_has_every_seed_of_what_is_random(walks: Data) -> None:
@@ -488,7 +495,7 @@ def test_a_plan_has_every_seed_of_what_is_random(walks: Data) -> None:
         ("sasrec", 1, 3),
     ]
     assert jobs[0].recipe.settings["epochs"] == 7
-    with pytest.raises(BenchmarkError, match="'nobody' is not in the roster, which has popularity, "):
+    with pytest.raises(BenchmarkError, match="'nobody' is not in the registry, which has popularity, "):
         find(["nobody"])
     with pytest.raises(ConfigError, match="--set seed: the benchmark sets it; say --seeds"):
         plan(walks, find(["dimerec"]), seeds=1, overrides=["seed=3"])

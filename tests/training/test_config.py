@@ -73,7 +73,7 @@ SMALL = {
     "model.first_cosine": 0.2,
     "model.temperature": 0.1,
     "serving.draws": 8,
-    "serving.guidance_share": 0.33,
+    "serving.guidance_weight": 0.33,
     "serving.temperature": 0.1,
 }
 """What suited MovieLens-100K when its configuration was chosen by hand, but for the dropout."""
@@ -85,7 +85,7 @@ LARGE = {
     "model.first_cosine": None,
     "model.temperature": 0.05,
     "serving.draws": 4,
-    "serving.guidance_share": 0.5,
+    "serving.guidance_weight": 0.5,
     "serving.temperature": 0.05,
 }
 
@@ -121,7 +121,7 @@ def test_a_key_that_is_set_wins_over_the_size_of_the_log(key: str, value: object
 
 
 def test_a_key_that_is_set_to_its_default_is_set() -> None:
-    assert fitted(5_000, "model.dim=128", "serving.guidance_share=0.5").model.dim == 128
+    assert fitted(5_000, "model.dim=128", "serving.guidance_weight=0.5").model.dim == 128
 
 
 def test_a_recipe_that_is_set_wins_over_the_size_of_the_log() -> None:
@@ -172,7 +172,7 @@ def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
         "temperature": 0.05,
         "first_cosine": older.signal,
     }
-    assert (config.serving.draws, config.serving.guidance_share) == (4, 0.5)
+    assert (config.serving.draws, config.serving.guidance_weight) == (4, 0.5)
     chosen = load_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
     assert (chosen.model.blocks, chosen.model.temperature) == (3, 0.07)
 

@@ -25,7 +25,7 @@ from training.evaluation import evaluate
 from training.metrics import Scores
 from training.splits import Histories, Targets, leave_one_out
 
-CURVE = Curve(data="toy", split="leave-one-out", model="any", seed=0, run="r", way=0)
+CURVE = Curve(data="toy", split="leave-one-out", model="any", seed=0, run="r", variant=0)
 
 
 @dataclass
@@ -105,7 +105,7 @@ def test_without_diversity_the_metrics_are_those_of_the_plain_ranking() -> None:
     targets, catalogue = toy()
     scorer = SmoothScorer(len(catalogue))
     point = diversity_curve(scorer, targets, catalogue, CURVE, deltas=(0.0,))[0].model_dump(by_alias=True)
-    plain = evaluate(scorer, targets, catalogue, ks=(10, 20), filter_seen=True).metrics
+    plain = evaluate(scorer, targets, catalogue, ks=(10, 20), exclude_seen=True).metrics
     renamed = {"categories@20": "distinct_categories@20", "ild@20": "intra_list_distance@20"}
     for name in ("hr@10", "hr@20", "ndcg@10", "ndcg@20", "categories@20", "ild@20", "coverage@20"):
         assert point[name] == pytest.approx(plain[renamed.get(name, name)], abs=1e-6), name
@@ -177,7 +177,7 @@ def test_each_curve_has_a_row_in_whatever_order_its_points_come() -> None:
 
 def test_the_recall_to_compare_at_is_the_lowest_of_those_that_must_reach_it() -> None:
     compared = points("dimerec", [0.4, 0.1]) + points("sasrec", [0.3, 0.2])
-    asked_otherwise = [point.model_copy(update={"way": 1}) for point in points("dimerec", [0.2, 0.2])]
+    asked_otherwise = [point.model_copy(update={"variant": 1}) for point in points("dimerec", [0.2, 0.2])]
     weakest = points("popularity", [0.05, 0.01])
     strongest = (0.3, ["dimerec", "sasrec"])
     assert references([*compared, *asked_otherwise, *weakest]) == [strongest]
@@ -196,5 +196,5 @@ def test_a_weak_recommender_adds_a_comparison_and_spoils_none() -> None:
 
 def test_ways_of_asking_and_fits_are_curves_of_their_own() -> None:
     mine = points("any", [0.4, 0.2])
-    others = [point.model_copy(update=other) for point in mine for other in ({"way": 1}, {"run": "s"})]
+    others = [point.model_copy(update=other) for point in mine for other in ({"variant": 1}, {"run": "s"})]
     assert len(at_equal_recall([*mine, *others], 0.3)) == 3

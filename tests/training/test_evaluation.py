@@ -55,16 +55,16 @@ def brute_force_rank(scores: list[float], target: int, seen: set[int]) -> float:
 
 
 @given(datasets(), st.booleans(), st.integers(1, 5))
-def test_evaluation_is_the_plain_loop(dataset: Dataset, filter_seen: bool, batch_size: int) -> None:
+def test_evaluation_is_the_plain_loop(dataset: Dataset, exclude_seen: bool, batch_size: int) -> None:
     targets, scorer = leave_one_out(dataset).test, RandomScorer(len(dataset.catalogue))
     if not len(targets):
         return
     expected = []
     for row in range(len(targets)):
         history = targets.histories[row].tolist()
-        seen = set(history) if filter_seen else set()
+        seen = set(history) if exclude_seen else set()
         expected.append(brute_force_rank(scorer.row(history), int(targets.items[row]), seen))
-    found = evaluate(scorer, targets, ks=KS, filter_seen=filter_seen, batch_size=batch_size)
+    found = evaluate(scorer, targets, ks=KS, exclude_seen=exclude_seen, batch_size=batch_size)
     assert found.ranks.tolist() == expected
     for k in KS:
         assert found.metrics[f"hr@{k}"] == pytest.approx(np.mean([rank <= k for rank in expected]))
@@ -77,8 +77,8 @@ def test_one_pass_over_both_ways_is_the_same_as_two() -> None:
     targets, scorer = leave_one_out(dataset).test, RandomScorer(12)
     done: list[int] = []
     removed, kept = evaluate_both(scorer, targets, dataset.catalogue, batch_size=32, on_progress=done.append)
-    assert removed.metrics == evaluate(scorer, targets, dataset.catalogue, filter_seen=True).metrics
-    assert kept.metrics == evaluate(scorer, targets, dataset.catalogue, filter_seen=False).metrics
+    assert removed.metrics == evaluate(scorer, targets, dataset.catalogue, exclude_seen=True).metrics
+    assert kept.metrics == evaluate(scorer, targets, dataset.catalogue, exclude_seen=False).metrics
     assert removed.metrics != kept.metrics
     assert done == [32, 32, 6]
 
@@ -87,7 +87,7 @@ def test_diversity_is_of_the_lists_without_seen_items() -> None:
     dataset = random_dataset(np.random.default_rng(0), np.array([4]), items=6)
     targets = leave_one_out(dataset).test
     seen = set(targets.histories[0].tolist())
-    found = evaluate(RandomScorer(6), targets, dataset.catalogue, ks=(6,), filter_seen=True)
+    found = evaluate(RandomScorer(6), targets, dataset.catalogue, ks=(6,), exclude_seen=True)
     assert found.metrics["coverage@6"] == pytest.approx((6 - len(seen)) / 6)
     left = [names for row, names in enumerate(dataset.catalogue.categories, start=1) if row not in seen]
     assert found.metrics["distinct_categories@6"] == len({name for names in left for name in names})
@@ -96,7 +96,7 @@ def test_diversity_is_of_the_lists_without_seen_items() -> None:
 def test_nothing_to_predict_is_said() -> None:
     dataset = random_dataset(np.random.default_rng(0), np.array([2, 2]), items=3)
     with pytest.raises(DataError, match="holds no event out"):
-        evaluate(RandomScorer(3), leave_one_out(dataset).test, filter_seen=True)
+        evaluate(RandomScorer(3), leave_one_out(dataset).test, exclude_seen=True)
 
 
 def dimerec_case(

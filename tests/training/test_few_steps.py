@@ -33,7 +33,7 @@ def asked(steps: int) -> ServingDefaults:
 def test_the_curve_over_steps_is_flat_while_the_draws_differ(trained: DimeRec) -> None:
     targets = leave_one_out(forking_dataset()).test
     ndcg = [
-        evaluate(DimeRecScorer(trained, asked(steps)), targets, filter_seen=True).metrics["ndcg@10"]
+        evaluate(DimeRecScorer(trained, asked(steps)), targets, exclude_seen=True).metrics["ndcg@10"]
         for steps in STEPS
     ]
     chance = sum(1 / (rank + 1) for rank in range(1, 11)) / 60

@@ -119,8 +119,8 @@ def test_baselines_on_movielens(movielens: tuple[DataCard, Dataset]) -> None:
     split = leave_one_out(dataset)
     assert (len(split.train.items), len(split.validation), len(split.test)) == (98_114, 943, 943)
     items = len(dataset.catalogue)
-    popularity = evaluate(Popularity(split.train, items), split.test, filter_seen=True).metrics
-    neighbours = evaluate(ItemKNN.tuned(split, items), split.test, filter_seen=True).metrics
+    popularity = evaluate(Popularity(split.train, items), split.test, exclude_seen=True).metrics
+    neighbours = evaluate(ItemKNN.tuned(split, items), split.test, exclude_seen=True).metrics
     assert 0.06 < popularity["hr@10"] < 0.10
     assert 0.15 < neighbours["hr@10"] < 0.22
     assert neighbours["ndcg@10"] > 2 * popularity["ndcg@10"]

@@ -48,7 +48,7 @@ class ItemKNN:
         fitted = cls.fit(split.train, items)
         candidates = [replace(fitted, decay=decay) for decay in DECAYS]
         quality = [
-            evaluate(candidate, split.validation, ks=(10,), filter_seen=True).metrics["ndcg@10"]
+            evaluate(candidate, split.validation, ks=(10,), exclude_seen=True).metrics["ndcg@10"]
             for candidate in candidates
         ]
         return candidates[int(np.argmax(quality))]

@@ -18,7 +18,7 @@ class Comparison(Compared):
 
     data: str
     split: str
-    filtered: bool
+    exclude_seen: bool
     seeds: int
     runs: list[str]
     """The fits whose ranks were compared."""
@@ -26,7 +26,7 @@ class Comparison(Compared):
     @property
     def place(self) -> tuple[str, str, str, str, str, bool]:
         """What was compared; where it stands among others."""
-        return (self.data, self.split, self.first, self.second, self.metric, not self.filtered)
+        return (self.data, self.split, self.first, self.second, self.metric, not self.exclude_seen)
 
 
 def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int = 20) -> Comparison:
@@ -54,7 +54,7 @@ def compare(first: Line, second: Line, store: Store, name: str = "ndcg", k: int 
         first=first.label,
         second=second.label,
         metric=f"{name}@{k}",
-        filtered=row.filtered,
+        exclude_seen=row.exclude_seen,
         seeds=seeds,
         runs=[row.run for line in (first, second) for row in line.rows],
         mean=found.mean,
@@ -75,7 +75,7 @@ def compare_with(name: str, lines: Sequence[Line], store: Store) -> Iterable[Com
 def _over_seeds(line: Line, seeds: int, store: Store) -> Evaluation:
     """All seeds as one evaluation: a user's targets are there once for each seed, and stay together."""
     rows = line.rows * seeds if len(line.rows) == 1 else line.rows
-    files = [(store.ranks(row.run), ranks_name(row.way, row.filtered)) for row in rows]
+    files = [(store.ranks(row.run), ranks_name(row.variant, row.exclude_seen)) for row in rows]
     return Evaluation(
         metrics={},
         ranks=np.concatenate([ranks[name].astype(np.float64) for ranks, name in files]),
@@ -85,4 +85,4 @@ def _over_seeds(line: Line, seeds: int, store: Store) -> Evaluation:
 
 def _protocol(line: Line) -> tuple[str, str, str, str, bool]:
     row = line.first
-    return (row.data, row.data_fingerprint, row.split, row.part, row.filtered)
+    return (row.data, row.data_fingerprint, row.split, row.part, row.exclude_seen)

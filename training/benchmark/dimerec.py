@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from bundle.manifest import ServingDefaults
 from training.benchmark.networks import NetworkRecipe
-from training.benchmark.recipe import Asked
+from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
 from training.learner import DimeRecLearner, Learner
 from training.log_recipe import FOLLOWING
@@ -35,15 +35,15 @@ class DimeRecRecipe(NetworkRecipe):
         model = {
             key: None if f"model.{key}" in open_keys else value for key, value in written["model"].items()
         }
-        asked = [{**_written(way), "repeat_weight": "fitted"} for way in self._ways(serving)]
+        asked = [{**_written(variant), "repeat_weight": "fitted"} for variant in self._variants(serving)]
         return {**written, "model": model, "serving": _written(serving), "asked": asked}
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:
+    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
         trained = cast(DimeRecLearner, learner)
-        return tuple(_asked(trained, serving, split) for serving in self._ways(trained.serving))
+        return tuple(_asked(trained, serving, split) for serving in self._variants(trained.serving))
 
-    def _ways(self, serving: ServingDefaults) -> list[ServingDefaults]:
+    def _variants(self, serving: ServingDefaults) -> list[ServingDefaults]:
         return list(dict.fromkeys([serving, *self._others(serving)]))
 
     def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
@@ -65,18 +65,18 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
     }
 
 
-def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Asked:
+def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Variant:
     learner = replace(learner, serving=serving)
     weight = repeat_weight(learner.network, serving, learner.seed, split.validation)
     learner = replace(learner, repeat_weight=weight)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
-    return Asked(
+    return Variant(
         scorer=learner.scorer(),
         steps=serving.steps if draws else None,
         draws=serving.draws if draws else None,
         interest_mode=serving.interest_mode,
-        guidance_share=serving.guidance_share if shared else None,
+        guidance_weight=serving.guidance_weight if shared else None,
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
         repeat_weight=learner.repeat_weight if serving.merge == "mean" else None,

@@ -42,8 +42,8 @@ _LISTS_AT_ONCE = 128
 class Curve(Fit):
     """What a curve is of: the parts that are the same for all of its points."""
 
-    way: int
-    """Place of this way of asking among those of the fit; 0 is how the recommender is served."""
+    variant: int
+    """Place of this variant of asking among those of the fit; 0 is how the recommender is served."""
 
 
 class Point(Curve):
@@ -69,7 +69,7 @@ class Point(Curve):
     @property
     def place(self) -> tuple[str, str, str, int, str, int, float]:
         """Where it stands among other points."""
-        return (self.data, self.split, self.model, self.seed, self.run, self.way, self.delta)
+        return (self.data, self.split, self.model, self.seed, self.run, self.variant, self.delta)
 
 
 class AtRecall(Curve):
@@ -132,7 +132,7 @@ def references(points: Iterable[Point]) -> list[Reference]:
     It is the lowest that one of a group of `REFERENCES` has with one seed, as it is served and not re-ranked
     (δ = 0). Without any of them it is the lowest of all; without points there is none.
     """
-    plain = [point for point in points if point.way == 0 and point.delta == 0]
+    plain = [point for point in points if point.variant == 0 and point.delta == 0]
     present = list(dict.fromkeys(point.model for point in plain))
     groups = [[name for name in group if name in present] for group in REFERENCES]
     found: dict[float, Reference] = {}

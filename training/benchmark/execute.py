@@ -14,7 +14,7 @@ from training.benchmark.data import Data
 from training.benchmark.diversity_curve import Curve, Point, diversity_curve
 from training.benchmark.machine import hardware
 from training.benchmark.probing import ProbeRow, probe
-from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
+from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
 from training.benchmark.rows import Fit, Found, Identity, Row, make_row
 from training.benchmark.store import Ranks, Store, ranks_name
 from training.errors import BenchmarkError, DataError
@@ -172,11 +172,11 @@ def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> 
     )
     rows: list[Row] = []
     ranks: Ranks = {"users": split.test.users}
-    for way, asked in enumerate(fitted.asked):
+    for variant, asked in enumerate(fitted.asked):
         for found in _ask(asked, job.data, watcher):
-            rows.append(make_row(identity, way, asked, fitted, found))
+            rows.append(make_row(identity, variant, asked, fitted, found))
             if found.part == "test":
-                ranks[ranks_name(way, found.filtered)] = found.evaluation.ranks.astype(np.float32)
+                ranks[ranks_name(variant, found.exclude_seen)] = found.evaluation.ranks.astype(np.float32)
     return rows, ranks
 
 
@@ -185,9 +185,13 @@ def _curves(job: Job, fitted: Fitted, watcher: Watcher) -> list[Point]:
     watcher.measuring(job, len(fitted.curved) * len(test))
     curves = [
         diversity_curve(
-            asked.scorer, test, catalogue, Curve(**dict(job.fit), way=way), on_progress=watcher.measured
+            asked.scorer,
+            test,
+            catalogue,
+            Curve(**dict(job.fit), variant=variant),
+            on_progress=watcher.measured,
         )
-        for way, asked in fitted.curved.items()
+        for variant, asked in fitted.curved.items()
     ]
     return [point for curve in curves for point in curve]
 
@@ -203,11 +207,13 @@ def _probes(job: Job, fitted: Fitted) -> list[ProbeRow]:
     return [ProbeRow(**dict(job.fit), **dict(found))]
 
 
-def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:
-    """What one way of asking comes to on validation, where choices are made, and on test."""
+def _ask(asked: Variant, data: Data, watcher: Watcher) -> Iterator[Found]:
+    """What one variant of asking comes to on validation, where choices are made, and on test."""
     catalogue = data.dataset.catalogue
     timed = _Timed(asked)
-    chosen = evaluate(timed, data.split.validation, catalogue, filter_seen=True, on_progress=watcher.measured)
+    chosen = evaluate(
+        timed, data.split.validation, catalogue, exclude_seen=True, on_progress=watcher.measured
+    )
     yield Found("validation", True, chosen, timed.ms_per_user)
     timed = _Timed(asked)
     removed, kept = evaluate_both(timed, data.split.test, catalogue, on_progress=watcher.measured)
@@ -218,7 +224,7 @@ def _ask(asked: Asked, data: Data, watcher: Watcher) -> Iterator[Found]:
 class _Timed:
     """A scorer with a stopwatch."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: Variant) -> None:
         self._scorer = asked.scorer
         self._known = asked.ms_per_user
         self._seconds = 0.0

@@ -58,11 +58,11 @@ def render(
     for (data, split), group in groupby(tested, key=lambda line: (line.first.data, line.first.split)):
         found = list(group)
         mine = [one for one in compared if (one.data, one.split) == (data, split)]
-        removed = by_quality([line for line in found if line.first.filtered])
+        removed = by_quality([line for line in found if line.first.exclude_seen])
         paragraphs = [
             *_data_set(f"{data}, {split} split", found, removed),
             *_equal_recall(removed, curves),
-            *_probes([line for line in removed if line.first.way == 0], probed),
+            *_probes([line for line in removed if line.first.variant == 0], probed),
             *_differences(mine),
         ]
         parts.append("\n\n".join(paragraphs))
@@ -70,8 +70,8 @@ def render(
 
 
 def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Iterator[str]:
-    served = [line for line in removed if line.first.way == 0]
-    kept = by_quality([line for line in found if not line.first.filtered and line.first.way == 0])
+    served = [line for line in removed if line.first.variant == 0]
+    kept = by_quality([line for line in found if not line.first.exclude_seen and line.first.variant == 0])
     yield f"## {title}"
     targets = sorted({line.first.targets for line in found})
     processors = sorted({line.first.hardware.cpu for line in found})
@@ -85,10 +85,10 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     yield _table(served, _BEYOND)
     yield _title_of_kept(kept)
     yield _table(kept, _ACCURACY)
-    several = {line.first.run for line in removed if line.first.way > 0}
+    several = {line.first.run for line in removed if line.first.variant > 0}
     asked = sorted(
         (line for line in removed if line.first.run in several),
-        key=lambda line: (line.first.model, line.first.settings, line.first.way),
+        key=lambda line: (line.first.model, line.first.settings, line.first.variant),
     )
     if asked:
         yield "The same model asked in other ways, seen items removed:"

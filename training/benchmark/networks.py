@@ -10,7 +10,7 @@ from training.baselines.diffusion import DiffusionBaseline, DiffusionConfig
 from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.mind import MINDConfig
 from training.baselines.sasrec import SASRecConfig
-from training.benchmark.recipe import Asked, Budget, Fitted, Recipe
+from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
 from training.config import Optimisation
 from training.dataset import Dataset
 from training.learner import Learner
@@ -46,9 +46,9 @@ class NetworkRecipe:
             item_vectors=learner.item_vectors().detach().float().cpu().numpy(),
         )
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:  # noqa: ARG002
+    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
         """The ways in which the trained network is asked; what they choose, they choose on validation."""
-        return (Asked(learner.scorer()),)
+        return (Variant(learner.scorer()),)
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class DiffusionRecipe(NetworkRecipe):
 
     config: DiffusionConfig
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Asked, ...]:  # noqa: ARG002
-        """One way, with the configuration's `steps`."""
+    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
+        """One variant, with the configuration's `steps`."""
         steps = self.config.steps
-        return (Asked(cast(DiffusionBaseline, learner).scorer(steps), steps=steps, draws=1),)
+        return (Variant(cast(DiffusionBaseline, learner).scorer(steps), steps=steps, draws=1),)
 
 
 NETWORKS: dict[str, Callable[[], Recipe]] = {

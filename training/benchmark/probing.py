@@ -22,9 +22,9 @@ Matrix = npt.NDArray[np.float64]
 
 _REGULARISATION = 1.0
 """λ of λ/2 · ‖weights‖² next to the summed log losses, on standardised features; the bias is free."""
-_FEWEST_OF_A_CATEGORY = 20
+_MIN_OF_A_CATEGORY = 20
 """Items that a category must have for its AUC to count."""
-_MOST_ITERATIONS = 500
+_MAX_ITERATIONS = 500
 
 
 class Probe(BaseModel):
@@ -81,7 +81,7 @@ def probe(
     fold = np.random.default_rng(seed).permutation(len(rows)) % folds
 
     hits, aucs = np.zeros(len(rows)), []
-    counted = labels.sum(axis=0) >= _FEWEST_OF_A_CATEGORY
+    counted = labels.sum(axis=0) >= _MIN_OF_A_CATEGORY
     for held_out in (fold == number for number in range(folds)):
         mean, spread = features[~held_out].mean(axis=0), features[~held_out].std(axis=0)
         standardised = (features - mean) / np.where(spread > 0, spread, 1)
@@ -133,7 +133,7 @@ def _fit(features: Matrix, labels: Matrix) -> tuple[Matrix, Matrix]:
         return value / count, slope.ravel() / count
 
     found = minimize(
-        loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _MOST_ITERATIONS}
+        loss, np.zeros(shape).ravel(), jac=True, method="L-BFGS-B", options={"maxiter": _MAX_ITERATIONS}
     )
     parameters = found.x.reshape(shape)
     return parameters[:-1], parameters[-1]

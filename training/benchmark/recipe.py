@@ -14,8 +14,8 @@ from training.trainer import Observer
 
 
 @dataclass(frozen=True)
-class Asked:
-    """One way of asking a fitted recommender; the fields without meaning for it are None."""
+class Variant:
+    """One variant of asking a fitted recommender; the fields without meaning for it are None."""
 
     scorer: Scorer
     steps: int | None = None
@@ -23,7 +23,7 @@ class Asked:
     draws: int | None = None
     """Interests drawn per user."""
     interest_mode: str | None = None
-    guidance_share: float | None = None
+    guidance_weight: float | None = None
     """What the guidance counts among several interests of both kinds."""
     merge: str | None = None
     """How the scores of several interests become one."""
@@ -39,7 +39,7 @@ class Asked:
 class Fitted:
     """A recommender that has learned."""
 
-    asked: tuple[Asked, ...]
+    asked: tuple[Variant, ...]
     """The first is how it is served; the others are what else is worth a row."""
     train_s: float
     """Seconds until the kept model was reached, validation included."""
@@ -51,10 +51,10 @@ class Fitted:
     """`(items, dim)`, line i of item row i + 1; None where items have no vectors."""
 
     @property
-    def curved(self) -> dict[int, Asked]:
+    def curved(self) -> dict[int, Variant]:
         """The ways whose diversity is measured, by place: as served, and the first by draws alone."""
-        drawn = [way for way, asked in enumerate(self.asked) if asked.interest_mode == "draws"]
-        return {way: self.asked[way] for way in [0, *drawn[:1]]}
+        drawn = [variant for variant, asked in enumerate(self.asked) if asked.interest_mode == "draws"]
+        return {variant: self.asked[variant] for variant in [0, *drawn[:1]]}
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Recipe(Protocol):
     def settings(self) -> dict[str, Any]:
         """JSON-serialisable; a result is cached under the hash of this, the data and the budget.
 
-        What is learned otherwise has other settings, whatever it is called in the roster.
+        What is learned otherwise has other settings, whatever it is called in the registry.
         A key `asked` says only how the fitted recommender is asked: where nothing else changed, the run is
         not trained again.
         """

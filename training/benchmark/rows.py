@@ -1,10 +1,10 @@
-"""A row: one recommender, fitted once and asked one way, measured on one part of one data set."""
+"""A row: one recommender, fitted once and asked one variant, measured on one part of one data set."""
 
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from training.benchmark.recipe import Asked, Fitted
+from training.benchmark.recipe import Fitted, Variant
 from training.evaluation import Evaluation
 from training.report import Part
 
@@ -41,7 +41,7 @@ class Fit(BaseModel):
     """Name of the data set."""
     split: str
     model: str
-    """Name in the roster."""
+    """Name in the registry."""
     seed: int
     run: str
     """Key of the fit: the name of its files."""
@@ -66,19 +66,19 @@ class Row(Identity):
     The keys in JSON are those of the metrics: `hr@5`, `ndcg@20`.
     """
 
-    way: int
-    """Place of this way of asking among those of the fit; 0 is how the recommender is served."""
+    variant: int
+    """Place of this variant of asking among those of the fit; 0 is how the recommender is served."""
     steps: int | None
     draws: int | None
     interest_mode: str | None
-    guidance_share: float | None = None
+    guidance_weight: float | None = None
     """None also in rows older than it: there each interest counted the same."""
     merge: str | None
     temperature: float | None
     repeat_weight: float | None = None
     """None also in rows older than it: there an item of the history counted as any other."""
     part: Part
-    filtered: bool
+    exclude_seen: bool
     """Whether items of the history are left out of the ranking, as when serving."""
     targets: int
 
@@ -109,7 +109,7 @@ class Row(Identity):
     def place(self) -> tuple[str, str, str, str, int, str, str, bool, int]:
         """Where it stands among other rows."""
         fit = (self.data, self.split, self.model, self.settings, self.seed, self.run)
-        return (*fit, self.part, not self.filtered, self.way)
+        return (*fit, self.part, not self.exclude_seen, self.variant)
 
     def metric(self, name: str) -> float | None:
         """The value under a key of the JSON, such as `ndcg@20` or `train_s`."""
@@ -118,15 +118,15 @@ class Row(Identity):
 
 
 class Found(NamedTuple):
-    """What one way of asking came to on one part; the fields are those of a row."""
+    """What one variant of asking came to on one part; the fields are those of a row."""
 
     part: Part
-    filtered: bool
+    exclude_seen: bool
     evaluation: Evaluation
     ms_per_user: float
 
 
-def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: Found) -> Row:
+def make_row(identity: Identity, variant: int, asked: Variant, fitted: Fitted, found: Found) -> Row:
     """A row from what was measured; numbers are rounded to what the data can tell apart."""
     measured = {name: round(value, METRIC_DIGITS) for name, value in found.evaluation.metrics.items()}
     accuracy = {name: value for name, value in measured.items() if name.startswith(("hr@", "ndcg@"))}
@@ -134,16 +134,16 @@ def make_row(identity: Identity, way: int, asked: Asked, fitted: Fitted, found: 
     return Row.model_validate(
         {
             **identity.model_dump(),
-            "way": way,
+            "variant": variant,
             "steps": asked.steps,
             "draws": asked.draws,
             "interest_mode": asked.interest_mode,
-            "guidance_share": asked.guidance_share,
+            "guidance_weight": asked.guidance_weight,
             "merge": asked.merge,
             "temperature": asked.temperature,
             "repeat_weight": asked.repeat_weight,
             "part": found.part,
-            "filtered": found.filtered,
+            "exclude_seen": found.exclude_seen,
             "targets": len(found.evaluation.ranks),
             **accuracy,
             **diversity,

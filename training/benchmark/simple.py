@@ -5,7 +5,7 @@ from typing import Any
 
 from training.baselines.item_knn import DECAYS, NEIGHBOURS, ItemKNN
 from training.baselines.popularity import Popularity
-from training.benchmark.recipe import Asked, Budget, Fitted
+from training.benchmark.recipe import Budget, Fitted, Variant
 from training.dataset import Dataset
 from training.splits import Split
 
@@ -22,7 +22,7 @@ class PopularityRecipe:
         """Count."""
         started = time.monotonic()
         popularity = Popularity(split.train, len(dataset.catalogue))
-        return Fitted((Asked(popularity),), train_s=time.monotonic() - started)
+        return Fitted((Variant(popularity),), train_s=time.monotonic() - started)
 
 
 class ItemKNNRecipe:
@@ -38,7 +38,7 @@ class ItemKNNRecipe:
         started = time.monotonic()
         neighbours = ItemKNN.tuned(split, len(dataset.catalogue))
         return Fitted(
-            (Asked(neighbours),),
+            (Variant(neighbours),),
             train_s=time.monotonic() - started,
             chosen={"decay": neighbours.decay},
         )

@@ -136,9 +136,9 @@ class Store:
         return in_order(one for path in files for one in read_kept(path, kind))
 
 
-def ranks_name(way: int, filtered: bool) -> str:
-    """What the ranks of a way of asking are called in a file of ranks."""
-    return f"{way}-{'filtered' if filtered else 'unfiltered'}"
+def ranks_name(variant: int, exclude_seen: bool) -> str:
+    """What the ranks of a variant of asking are called in a file of ranks."""
+    return f"{variant}-{'seen_removed' if exclude_seen else 'seen_kept'}"
 
 
 def read_rows(path: Path) -> list[Row]:

@@ -10,7 +10,7 @@ from training.benchmark.rows import Row
 
 @dataclass(frozen=True)
 class Line:
-    """The rows of one way of asking one recommender, one for each seed; at least one."""
+    """The rows of one variant of asking one recommender, one for each seed; at least one."""
 
     rows: tuple[Row, ...]
 
@@ -23,7 +23,7 @@ class Line:
     def label(self) -> str:
         """The recommender's name, and how it was asked where that is not how it is served."""
         row = self.first
-        if row.way == 0:
+        if row.variant == 0:
             return row.model
         drawn = "" if row.draws is None else f" {row.draws} × {row.steps} steps"
         return f"{row.model} ({row.interest_mode} {row.merge}{drawn})"
@@ -41,12 +41,12 @@ class Line:
 
     def points(self, points: Iterable[Point]) -> list[Point]:
         """Those among the points that are of this line: a curve for each seed."""
-        mine = {(row.run, row.way) for row in self.rows}
-        return [point for point in points if (point.run, point.way) in mine]
+        mine = {(row.run, row.variant) for row in self.rows}
+        return [point for point in points if (point.run, point.variant) in mine]
 
 
 def lines(rows: Iterable[Row]) -> list[Line]:
-    """One line for each way of asking each recommender on each data set, in the order of these names."""
+    """One line for each variant of asking each recommender on each data set, in the order of these names."""
     ordered = sorted(rows, key=lambda row: (*_line(row), row.seed))
     return [Line(tuple(of_line)) for _, of_line in groupby(ordered, key=_line)]
 
@@ -58,4 +58,4 @@ def by_quality(found: Sequence[Line], metric: str = "ndcg@20") -> list[Line]:
 
 def _line(row: Row) -> tuple[str, str, str, str, float, str, bool, int]:
     budget = float("inf") if row.minutes is None else row.minutes
-    return (row.data, row.split, row.model, row.settings, budget, row.part, not row.filtered, row.way)
+    return (row.data, row.split, row.model, row.settings, budget, row.part, not row.exclude_seen, row.variant)

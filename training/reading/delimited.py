@@ -22,7 +22,7 @@ Places = npt.NDArray[np.int64]
 
 TOO_LONG = "has more fields than the header"
 _SPACES = b" \r"
-_LONGEST_RECORD = 1 << 28
+_MAX_RECORD_BYTES = 1 << 28
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,9 @@ def _blocks(name: str, chunks: Iterator[bytes], layout: Layout) -> Iterator[_Blo
         block = _cut(text, layout, line)
         if block is None:
             rest = text
-            if len(rest) > _LONGEST_RECORD:
+            if len(rest) > _MAX_RECORD_BYTES:
                 raise DataError(
-                    f"{name}, line {line:,}: a record of more than {_LONGEST_RECORD >> 20} MiB begins"
+                    f"{name}, line {line:,}: a record of more than {_MAX_RECORD_BYTES >> 20} MiB begins"
                 )
             continue
         length = len(block.data)

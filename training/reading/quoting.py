@@ -15,7 +15,7 @@ Quoting = Literal["none", "double"]
 Bytes = npt.NDArray[np.uint8]
 
 LINE_FEED, RETURN, QUOTE = b'\n\r"'
-LONGEST_LINE = 1 << 26
+MAX_LINE_LENGTH = 1 << 26
 
 _LITERAL = "say --quote none if quotes are literal"
 
@@ -131,7 +131,9 @@ def whole_lines(name: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
             yield b"".join([*rest, lines, feed])
             rest = []
         rest.append(begun)
-        if sum(map(len, rest)) > LONGEST_LINE:
-            raise DataError(f"{name} has a line of more than {LONGEST_LINE >> 20} MiB; it is no text of rows")
+        if sum(map(len, rest)) > MAX_LINE_LENGTH:
+            raise DataError(
+                f"{name} has a line of more than {MAX_LINE_LENGTH >> 20} MiB; it is no text of rows"
+            )
     if any(rest):
         yield b"".join([*rest, b"\n"])

@@ -320,7 +320,7 @@ def test_the_curl_command_is_the_request(server: Running, open_console: Open) ->
 def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path, open_console: Open) -> None:
     history = InProcessHistory()
     history.load([(HOSTILE, Event(f"{HOSTILE}1", 1)), (HOSTILE, Event(f"{HOSTILE}?", 2))])
-    server = serve(history, bundle=hostile_bundle, console_writes=True)
+    server = serve(history, bundles=hostile_bundle, console_writes=True)
     page = open_console(server, HOSTILE)
     page.locator(".item").first.wait_for()
     expect(page.get_by_label("User id")).to_have_value(HOSTILE)
@@ -451,7 +451,7 @@ def test_no_width_needs_scrolling_sideways(
 ) -> None:
     history = InProcessHistory()
     history.load([("W" * 128, Event("2", 1)), ("u", Event("2", 1)), ("u", Event("W" * 128, 2))])
-    page = open_console(serve(history, bundle=hostile_bundle), "u", width=width)
+    page = open_console(serve(history, bundles=hostile_bundle), "u", width=width)
     page.locator(".item").first.wait_for()
     settle(page, lambda: page.get_by_label("Show", exact=True).select_option("50"))
     page.wait_for_timeout(400)

@@ -20,7 +20,7 @@ _OF_THE_BENCHMARK = {"seed": "--seeds", "minutes": "--minutes", "split": "--spli
 
 
 class Entry(NamedTuple):
-    """One recommender of the roster."""
+    """One recommender of the registry."""
 
     summary: str
     """One line."""
@@ -109,7 +109,7 @@ def _fixed(make: Callable[[], Recipe]) -> Callable[[Sequence[str]], Recipe]:
     return without_overrides
 
 
-ROSTER: dict[str, Entry] = {
+REGISTRY: dict[str, Entry] = {
     "popularity": Entry("what most people watched", _fixed(PopularityRecipe), seeded=False),
     "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
     "dimerec": Entry("DimeRec, its defaults: the recipe follows the size of the log", _dimerec([])),
@@ -150,23 +150,25 @@ def plan(
 
 
 def find(
-    names: Sequence[str], configs: Sequence[str] = (), roster: Mapping[str, Entry] = ROSTER
+    names: Sequence[str], configs: Sequence[str] = (), registry: Mapping[str, Entry] = REGISTRY
 ) -> dict[str, Entry]:
     """The named entries, then a DimeRec for each `NAME=FILE` of a training configuration.
 
     Raises BenchmarkError where a name is unknown, listing those there are, or given twice.
     """
     for name in names:
-        if name not in roster:
-            raise BenchmarkError(f"--models: {name!r} is not in the roster, which has {', '.join(roster)}")
-    found = {name: roster[name] for name in names}
+        if name not in registry:
+            raise BenchmarkError(
+                f"--models: {name!r} is not in the registry, which has {', '.join(registry)}"
+            )
+    found = {name: registry[name] for name in names}
     for text in configs:
         name, separator, file = text.partition("=")
         if not (re.fullmatch(r"[\w.-]+", name) and separator and file):
             raise BenchmarkError(
                 f"--config: {text!r} is not NAME=FILE, as in wide=wide.toml; a name: letters, digits, . _ -"
             )
-        if name in roster or name in found:
-            raise BenchmarkError(f"--config: {name!r} is taken; choose a name that is not in the roster")
+        if name in registry or name in found:
+            raise BenchmarkError(f"--config: {name!r} is taken; choose a name that is not in the registry")
         found[name] = Entry(f"DimeRec of {file}", _dimerec([], file=Path(file)))
     return found

@@ -20,7 +20,7 @@ from training.run import EpochRecord
 from training.splits import Histories, Positions, Split, Targets
 
 ENVIRONMENT = Path(".quality/rectools-env")
-"""Where `make outside` lays the environment."""
+"""Where `make external` lays the environment."""
 SPLIT_FILE = "split.npz"
 SETTINGS_FILE = "settings.json"
 ANSWERS_FILE = "answers.npz"
@@ -84,7 +84,7 @@ class Outsider:
                     bufsize=1,
                 )
             except FileNotFoundError as error:
-                raise BenchmarkError(f"{python} is not there; `make outside` lays it there") from error
+                raise BenchmarkError(f"{python} is not there; `make external` lays it there") from error
         return self
 
     def __exit__(

@@ -38,14 +38,14 @@ class Part:
         self.targets = arrays[f"{name}_targets"]
         self.histories = _dataset(arrays[f"{name}_items"], arrays[f"{name}_offsets"])
 
-    def lists(self, model: Any, k: int, *, filter_seen: bool) -> Lists:
+    def lists(self, model: Any, k: int, *, exclude_seen: bool) -> Lists:
         """What the model recommends; nothing to a history of which it knows no item."""
         users = np.arange(len(self.targets))
         found = model.recommend(
             users=users,
             dataset=self.histories,
             k=k,
-            filter_viewed=filter_seen,
+            filter_viewed=exclude_seen,
             on_unsupported_targets="ignore",
         )
         lists = np.zeros((len(users), k), np.int32)
@@ -54,7 +54,7 @@ class Part:
 
     def metrics(self, model: Any) -> dict[str, float]:
         """HR@k and NDCG@k with seen items removed."""
-        hits = self.lists(model, 20, filter_seen=True) == self.targets[:, None]
+        hits = self.lists(model, 20, exclude_seen=True) == self.targets[:, None]
         gains = hits / np.log2(np.arange(20) + 2)
         sums = {"hr": hits, "ndcg": gains}
         return {f"{name}@{k}": float(of[:, :k].sum(1).mean()) for name, of in sums.items() for k in (10, 20)}
@@ -107,8 +107,8 @@ class Training:
         for name in ("validation", "test"):
             part = Part(arrays, name)
             started = time.monotonic()
-            for filter_seen, kind in ((True, "removed"), (False, "kept")):
-                answers[f"{name}_{kind}"] = part.lists(self.model, k, filter_seen=filter_seen)
+            for exclude_seen, kind in ((True, "removed"), (False, "kept")):
+                answers[f"{name}_{kind}"] = part.lists(self.model, k, exclude_seen=exclude_seen)
                 asked += len(part.targets)
             seconds += time.monotonic() - started
         answers["records"] = np.array(json.dumps(self.records))

@@ -7,9 +7,16 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter
 
-from benchmarks.outside.exchange import ANSWERS_FILE, SPLIT_FILE, Arrays, Outsider, OutsideRecord, list_scorer
+from benchmarks.external.exchange import (
+    ANSWERS_FILE,
+    SPLIT_FILE,
+    Arrays,
+    Outsider,
+    OutsideRecord,
+    list_scorer,
+)
 from training.benchmark.diversity_curve import POOL
-from training.benchmark.recipe import Asked, Budget, Fitted
+from training.benchmark.recipe import Budget, Fitted, Variant
 from training.dataset import Dataset
 from training.splits import Split
 
@@ -60,7 +67,7 @@ class RecToolsSASRec:
         best = max(_RECORDS.validate_json(str(answers["records"])), key=self._monitored)
         scorer = list_scorer(split, len(dataset.catalogue), answers)
         return Fitted(
-            (Asked(scorer, ms_per_user=float(answers["ms_per_user"])),),
+            (Variant(scorer, ms_per_user=float(answers["ms_per_user"])),),
             train_s=best.seconds,
             epochs=best.epoch,
         )

@@ -8,18 +8,18 @@ from engine.contract import Source
 from model.interests import InterestKind, InterestMode
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class WatchedItem(_Answer):
+class WatchedItem(_Response):
     """One item of the user's history."""
 
     item_id: str = Field(examples=["50"])
     title: str | None = Field(examples=["Star Wars (1977)"])
 
 
-class RecommendedItem(_Answer):
+class RecommendedItem(_Response):
     """One recommended item."""
 
     item_id: str = Field(examples=["204"])
@@ -35,7 +35,7 @@ class RecommendedItem(_Answer):
     title: str | None = Field(examples=["Back to the Future (1985)"])
 
 
-class Interest(_Answer):
+class Interest(_Response):
     """One interest that the model found in the user; near-duplicates of one kind count as one."""
 
     kind: InterestKind = Field(description="drawn by the diffusion, or a guidance vector", examples=["draw"])
@@ -48,7 +48,7 @@ class Interest(_Answer):
     )
 
 
-class Timings(_Answer):
+class Timings(_Response):
     """Where the time went, ms. `model` and `search` are those of the whole batch."""
 
     queue: float = Field(examples=[0.2])
@@ -57,7 +57,7 @@ class Timings(_Answer):
     total: float = Field(examples=[4.8])
 
 
-class RecommendAnswer(_Answer):
+class RecommendResponse(_Response):
     """The recommended items, best first, and why."""
 
     items: list[RecommendedItem] = Field(description="best first")
@@ -74,14 +74,14 @@ class RecommendAnswer(_Answer):
     timings_ms: Timings
 
 
-class FieldProblem(_Answer):
+class FieldProblem(_Response):
     """What is wrong with one field."""
 
     field: str = Field(examples=["k"])
     message: str = Field(examples=["Input should be less than or equal to 500"])
 
 
-class Problem(_Answer):
+class Problem(_Response):
     """Why a call failed (RFC 9457)."""
 
     type: str = Field(
@@ -94,13 +94,13 @@ class Problem(_Answer):
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
 
 
-class RecommendBatchAnswer(_Answer):
+class RecommendBatchResponse(_Response):
     """One answer or problem for each request, in order."""
 
-    answers: list[RecommendAnswer | Problem] = Field(description="in the order of the requests")
+    answers: list[RecommendResponse | Problem] = Field(description="in the order of the requests")
 
 
-class EventsAnswer(_Answer):
+class EventsResponse(_Response):
     """What became of the events."""
 
     added: int = Field(description="kept in a history", examples=[1])
@@ -109,7 +109,7 @@ class EventsAnswer(_Answer):
     unknown_items: list[str] = Field(description="kept, but not in the catalogue in service", examples=[[]])
 
 
-class HistoryEvent(_Answer):
+class HistoryEvent(_Response):
     """One event of a history."""
 
     item_id: str = Field(examples=["50"])
@@ -119,21 +119,21 @@ class HistoryEvent(_Answer):
     known: bool = Field(description="whether the catalogue in service has the item")
 
 
-class HistoryAnswer(_Answer):
+class HistoryResponse(_Response):
     """The newest events of a user, oldest first."""
 
     user_id: str = Field(examples=["196"])
     events: list[HistoryEvent] = Field(description="oldest first")
 
 
-class ForgetAnswer(_Answer):
+class ForgetResponse(_Response):
     """What was deleted."""
 
     user_id: str = Field(examples=["196"])
     removed: int = Field(description="events deleted", examples=[39])
 
 
-class UndoAnswer(_Answer):
+class UndoResponse(_Response):
     """Which event was taken back."""
 
     user_id: str = Field(examples=["196"])
@@ -144,13 +144,13 @@ class UndoAnswer(_Answer):
     )
 
 
-class UsersAnswer(_Answer):
+class UsersResponse(_Response):
     """Some users who have a history, for a picker."""
 
     users: list[str] = Field(examples=[["196", "186"]])
 
 
-class SimilarItem(_Answer):
+class SimilarItem(_Response):
     """One neighbour."""
 
     item_id: str = Field(examples=["181"])
@@ -159,7 +159,7 @@ class SimilarItem(_Answer):
     title: str | None = Field(examples=["Return of the Jedi (1983)"])
 
 
-class SimilarAnswer(_Answer):
+class SimilarResponse(_Response):
     """Neighbours of an item, nearest first."""
 
     item_id: str = Field(examples=["50"])
@@ -168,13 +168,13 @@ class SimilarAnswer(_Answer):
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
 
 
-class HealthAnswer(_Answer):
+class HealthResponse(_Response):
     """A probe's answer."""
 
     status: Literal["live", "ready"] = Field(examples=["ready"])
 
 
-class Defaults(_Answer):
+class Defaults(_Response):
     """What a request that leaves a field out gets."""
 
     draws: int = Field(examples=[8])
@@ -183,7 +183,7 @@ class Defaults(_Answer):
     diversity: float = Field(examples=[0.0])
 
 
-class VersionAnswer(_Answer):
+class VersionResponse(_Response):
     """What is running."""
 
     service: str = Field(description="version of the service", examples=["0.1.0"])
@@ -200,7 +200,7 @@ class VersionAnswer(_Answer):
     history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
 
 
-class SwapAnswer(_Answer):
+class SwapResponse(_Response):
     """Which bundle was in service and which is now."""
 
     previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])

@@ -21,17 +21,17 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from bundle.manifest import MOST_DRAWS
+from bundle.manifest import MAX_DRAWS
 from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
 
-MOST_ITEMS = 500
-LONGEST_HISTORY = 1_000
-MOST_STEPS = 50
-MOST_REQUESTS = 256
-MOST_EVENTS = 1_000
+MAX_ITEMS = 500
+MAX_HISTORY = 1_000
+MAX_STEPS = 50
+MAX_REQUESTS = 256
+MAX_EVENTS = 1_000
 
 
 def _integral(value: object) -> object:
@@ -72,9 +72,9 @@ _WRITTEN = _id_schema(
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=PRINTABLE)]
 Id = Annotated[Text, BeforeValidator(_integer_as_text), _READ]
 WrittenId = Annotated[Text, BeforeValidator(_integer_as_text), AfterValidator(_may_be_written), _WRITTEN]
-K = Annotated[int, Field(ge=1, le=MOST_ITEMS), BeforeValidator(_integral)]
-Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS), BeforeValidator(_integral)]
-Steps = Annotated[int, Field(ge=1, le=MOST_STEPS), BeforeValidator(_integral)]
+K = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_integral)]
+Draws = Annotated[int, Field(ge=1, le=MAX_DRAWS), BeforeValidator(_integral)]
+Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=60_000), BeforeValidator(_integral)]
 Timestamp = Annotated[
@@ -105,7 +105,7 @@ class RecommendRequest(_Request):
     user_id: Id | None = Field(None, description="whose stored history to use", examples=["196"])
     history: list[Id] | None = Field(
         None,
-        max_length=LONGEST_HISTORY,
+        max_length=MAX_HISTORY,
         description="items watched, oldest first; read by the model instead of the stored history",
         examples=[["50", "181", "172"]],
     )
@@ -164,7 +164,7 @@ class RecommendBatchRequest(_Request):
 
     requests: list[Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/RecommendRequest"})]] = Field(
         min_length=1,
-        max_length=MOST_REQUESTS,
+        max_length=MAX_REQUESTS,
         description="each as for POST /recommend; a bad one is told so in its own place",
         examples=[[{"user_id": "196", "k": 3}, {"history": ["50"], "k": 3}]],
     )
@@ -187,7 +187,7 @@ class WatchEvents(_Request):
     """Many events; all are refused if one is bad."""
 
     events: list[WatchEvent] = Field(
-        min_length=1, max_length=MOST_EVENTS, description="in any order, of any users"
+        min_length=1, max_length=MAX_EVENTS, description="in any order, of any users"
     )
 
 

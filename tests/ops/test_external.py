@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from benchmarks import quality
-from benchmarks.outside import exchange
-from benchmarks.outside.exchange import Arrays, exported, list_scorer, merged
-from benchmarks.outside.recipe import RecToolsSASRec
+from benchmarks.external import exchange
+from benchmarks.external.exchange import Arrays, exported, list_scorer, merged
+from benchmarks.external.recipe import RecToolsSASRec
 from tests.training.random_logs import random_dataset
 from tests.training.test_benchmark import Chance, Watched
 from training.benchmark.data import Data
 from training.benchmark.execute import Job, run
-from training.benchmark.recipe import Asked, Budget, Fitted
-from training.benchmark.roster import plan
+from training.benchmark.recipe import Budget, Fitted, Variant
+from training.benchmark.registry import plan
 from training.benchmark.store import Store
 from training.dataset import Dataset
 from training.errors import BenchmarkError
@@ -53,7 +53,7 @@ class Listed:
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
         scorer = list_scorer(split, ITEMS, answers(Chance(ITEMS), split))
-        return Fitted((Asked(scorer, ms_per_user=7.0),), train_s=0.0)
+        return Fitted((Variant(scorer, ms_per_user=7.0),), train_s=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_rows_of_lists_are_those_of_the_scores_behind_them(data: Data, tmp_path:
     outcome.check()
     scorer, split, catalogue = Chance(ITEMS), data.split, data.dataset.catalogue
     expected = [
-        evaluate(scorer, split.validation, catalogue, filter_seen=True),
+        evaluate(scorer, split.validation, catalogue, exclude_seen=True),
         *evaluate_both(scorer, split.test, catalogue),
     ]
     for row, evaluation in zip(outcome.rows, expected, strict=True):
@@ -152,7 +152,7 @@ def test_a_missing_environment_is_named(data: Data, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(exchange, "ENVIRONMENT", tmp_path / "nowhere")
     watcher = Watched()
     run([Job(data, "outside", RecToolsSASRec(), 0)], Store(tmp_path), watcher)
-    assert "`make outside` lays it there" in str(watcher.failures[0])
+    assert "`make external` lays it there" in str(watcher.failures[0])
 
 
 def test_quality_knows_the_outsiders(data: Data) -> None:
@@ -162,7 +162,7 @@ def test_quality_knows_the_outsiders(data: Data) -> None:
         ("rectools-sasrec", 0),
         ("rectools-sasrec", 1),
     ]
-    assert not set(quality.OUTSIDE) & set(quality.ROSTER)
+    assert not set(quality.EXTERNAL) & set(quality.REGISTRY)
 
 
 def test_its_requirements_are_pinned_and_share_our_torch() -> None:
