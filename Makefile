@@ -22,7 +22,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 external := .quality/rectools-env
 ours := files model index bundle engine training service cli benchmarks
 
-.PHONY: help install demo stop test quick format lint types containers load quality external training-speed training-memory clean
+.PHONY: help install demo stop test quick format lint types containers load quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -98,6 +98,9 @@ quality: .venv/installed-$(EXTRA),bench ## every recommender on every public dat
 
 external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecTools on the data of quality (days)
 	$(MAKE) quality MODELS=rectools-sasrec
+
+small-logs: .venv/installed-$(EXTRA),bench ## DimeRec, ItemKNN and Popularity on three small logs, to docs/results (minutes)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.small_logs --shared $(SHARED) --seeds $(SEEDS)
 
 training-speed: .venv/installed-$(EXTRA),bench $(external)/installed ## our SASRec beside that of RecTools (hours)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_speed --events $(SHARED)/amazon-beauty.parquet \

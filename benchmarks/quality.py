@@ -84,8 +84,8 @@ def main(
 ) -> None:
     """Train and measure the named recommenders on the named data sets, and collect the results."""
     try:
-        entries = recommenders(_names(models), config or [])
-        jobs = _plan(shared, work, _names(data), entries, seeds)
+        entries = recommenders(split_names(models), config or [])
+        jobs = _plan(shared, work, split_names(data), entries, seeds)
         _measure(jobs, Store(work), out, curves=curves)
     except TrainingError as error:
         typer.echo(f"quality: {error}", err=True)
@@ -188,12 +188,13 @@ def _load(name: str, shared: Path, work: Path) -> Data:
     source = SOURCES[name]
     if source is None:
         return prepare_data(name, *fetch_movielens_100k(work / "source"), "leave-one-out", work / "data")
-    events = _found(shared / source.events, name)
-    items = None if source.items is None else _found(shared / source.items, name)
+    events = found_file(shared / source.events, name)
+    items = None if source.items is None else found_file(shared / source.items, name)
     return prepare_data(source.name, events, items, source.split, work / "data")
 
 
-def _found(path: Path, name: str) -> Path:
+def found_file(path: Path, name: str) -> Path:
+    """The file that a data set needs. Raises BenchmarkError, with the remedy, where it is not there."""
     if path.exists():
         return path
     raise BenchmarkError(
@@ -202,7 +203,8 @@ def _found(path: Path, name: str) -> Path:
     )
 
 
-def _names(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
+    """Names separated by commas."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 

@@ -13,7 +13,7 @@ from model.config import Architecture, ModelConfig
 from model.dimerec import DimeRec
 from training.errors import ConfigError
 from training.learner import DimeRecLearner, Learner
-from training.log_recipe import POOLED, recipe_for, suited
+from training.log_recipe import POOLED, LogSize, recipe_for, suited
 
 
 class Optimisation(BaseModel):
@@ -38,7 +38,12 @@ class Optimisation(BaseModel):
     )
 
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
-    learning_rate: float = Field(1e-3, gt=0, le=1, description="AdamW's, after the warm-up")
+    learning_rate: float = Field(
+        1e-3,
+        gt=0,
+        le=1,
+        description="AdamW's, after the warm-up; unset: .001, for DimeRec less on small logs of few users",
+    )
     learning_rate_decay: Literal["cosine", "none"] = Field(
         "cosine",
         description="how the learning rate falls: to 0 over the epochs there is time for, or not at all",
@@ -53,8 +58,8 @@ class Optimisation(BaseModel):
         "auto", description="auto: bfloat16 autocast on CUDA where the card has it, float32 elsewhere"
     )
 
-    def fitted_to(self, events: int, items: int) -> Self:  # noqa: ARG002
-        """The same with what is unset decided by the size of a log: training events and items."""
+    def fitted_to(self, log: LogSize) -> Self:  # noqa: ARG002
+        """The same with what is unset decided by the size of a log."""
         return self
 
     def continuing(self, older: ModelConfig) -> Self:  # noqa: ARG002
@@ -89,13 +94,13 @@ class TrainingConfig(Optimisation):
             )
         return self
 
-    def fitted_to(self, events: int, items: int) -> Self:
+    def fitted_to(self, log: LogSize) -> Self:
         """The same with what is unset as suits the log (`training.log_recipe`).
 
         Serving has the model's temperature unless given its own.
         """
-        recipe = recipe_for(events) if self.recipe == "auto" else self.recipe
-        config = self._completed({"recipe": recipe, **suited(recipe, events, items)})
+        recipe = recipe_for(log) if self.recipe == "auto" else self.recipe
+        config = self._completed({"recipe": recipe, **suited(recipe, log)})
         if config.serving.temperature_is_unset:
             config = config._completed({"serving.temperature": config.model.tau})
         return config

@@ -1,6 +1,7 @@
 """What a configuration of DimeRec leaves unset follows from the size of the log: one rule.
 
-A small log is learned by pooling item vectors that start from co-occurrence, a large one by an encoder.
+A small log is learned by pooling item vectors that start from co-occurrence, in smaller steps the fewer users
+it has; a large one by an encoder.
 Measured on MovieLens-1M (988,000 training events), KuaiRand-Pure (405,000), Amazon Beauty (154,000),
 MovieLens-100K (98,000) and samples of users of the last three (from 8,000 events up): docs/experiments.md,
 "Small logs" and "The temperature by log".
@@ -8,7 +9,29 @@ MovieLens-100K (98,000) and samples of users of the last three (from 8,000 event
 
 import math
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
+
+from training.splits import Sequences
+
+
+class LogSize(NamedTuple):
+    """What a log has to learn from."""
+
+    users: int
+    events: int
+    """Training events."""
+    items: int
+
+    @classmethod
+    def of(cls, train: Sequences, items: int) -> Self:
+        """The size of training sequences over a catalogue of `items`."""
+        return cls(len(train), len(train.items), items)
+
+    @property
+    def density(self) -> float:
+        """Training events per item."""
+        return self.events / self.items
+
 
 Recipe = Literal["small", "large"]
 """The size of log that a recipe is for."""
@@ -32,20 +55,24 @@ OF_SMALL_LOGS = MappingProxyType(
 """Where these are unset, a large log has the defaults of their fields."""
 
 
-def recipe_for(events: int) -> Recipe:
-    """The recipe of a log of so many training events."""
-    return "small" if events < SMALL_LOG else "large"
+def recipe_for(log: LogSize) -> Recipe:
+    """The recipe of a log of this size."""
+    return "small" if log.events < SMALL_LOG else "large"
 
 
-def suited(recipe: Recipe, events: int, items: int) -> dict[str, Any]:
-    """Each key that follows the log, as `section.key`, with its value for a log of this size."""
-    density = events / items
-    found = {
-        "model.dropout": pooled_dropout(density) if recipe == "small" else typical_dropout(density),
-        "model.blocks": typical_blocks(density),
-        "model.temperature": typical_temperature(events),
+def suited(recipe: Recipe, log: LogSize) -> dict[str, Any]:
+    """Each key that follows the log, as `section.key` or `key`, with its value for a log of this size."""
+    shared = {
+        "model.blocks": typical_blocks(log.density),
+        "model.temperature": typical_temperature(log.events),
     }
-    return found | OF_SMALL_LOGS if recipe == "small" else found
+    if recipe == "large":
+        return shared | {"model.dropout": typical_dropout(log.density)}
+    own = {
+        "learning_rate": pooled_learning_rate(log.users),
+        "model.dropout": pooled_dropout(log.density),
+    }
+    return shared | own | OF_SMALL_LOGS
 
 
 def typical_dropout(events_per_item: float) -> float:
@@ -66,6 +93,14 @@ def pooled_dropout(events_per_item: float) -> float:
     return round(max(0.5 - 0.3 * risen, 0.2), 2)
 
 
+def pooled_learning_rate(users: int) -> float:
+    """What suits a small log: .001 from 900 users, with the root of their number below.
+
+    With .001 a log of 100 users loses what co-occurrence says of its items; one of 400 needs more than .0003.
+    """
+    return round(1e-3 * min(1.0, math.sqrt(users / 900)), 5)
+
+
 def typical_blocks(events_per_item: float) -> int:
     """How many transformer blocks suit a log: 4 from 30 training events per item, 2 below.
 
@@ -79,5 +114,5 @@ def typical_temperature(events: int) -> float:
     return 0.1 if events < SMALL_LOG else 0.05
 
 
-FOLLOWING = frozenset({*suited("small", 1, 1), "serving.temperature"})
+FOLLOWING = frozenset({*suited("small", LogSize(1, 1, 1)), "serving.temperature"})
 """Every key that follows the log where it is unset."""

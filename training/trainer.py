@@ -20,6 +20,7 @@ from training.dataset import Dataset
 from training.errors import ConfigError, TrainingError
 from training.evaluation import evaluate
 from training.learner import Losses
+from training.log_recipe import LogSize
 from training.run import (
     BEST_FILE,
     EpochRecord,
@@ -104,7 +105,7 @@ def fitted_to_log(
     """The configuration that `train` follows: what is unset as the older model has it, else by the log."""
     if initial is not None:
         config = config.continuing(initial.model.config)
-    return config.fitted_to(len(split.train.items), len(catalogue))
+    return config.fitted_to(LogSize.of(split.train, len(catalogue)))
 
 
 class Trainer:

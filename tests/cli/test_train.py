@@ -42,8 +42,8 @@ def test_the_recipe_is_said_and_kept(dimerec: Run, data: Path, tmp_path: Path) -
     assert second == "Override any key with --set KEY=VALUE, all of them with --set recipe=large."
     kept = json.loads((run / "config.json").read_text())["training"]
     for key, value in re.findall(r"(\S+)=([^,\s]+)", first):
-        section, name = key.split(".")
-        assert kept[section][name] == json.loads(value), key
+        section, _, name = key.rpartition(".")
+        assert (kept[section] if section else kept)[name] == json.loads(value), key
     assert (kept["recipe"], kept["model"]["dim"]) == ("small", 16)
 
 

@@ -12,7 +12,7 @@ from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.sasrec import SASRecConfig
 from training.config import Optimisation, TrainingConfig, load_config, override
 from training.errors import ConfigError
-from training.log_recipe import typical_dropout
+from training.log_recipe import LogSize, typical_dropout
 
 
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ LARGE = {
 }
 
 
-def fitted(events: int, *overrides: str, items: int = 1682) -> TrainingConfig:
-    return load_config(None, overrides).fitted_to(events, items)
+def fitted(events: int, *overrides: str, users: int = 943) -> TrainingConfig:
+    return load_config(None, overrides).fitted_to(LogSize(users, events, 1682))
 
 
 def values(config: TrainingConfig, keys: Iterable[str]) -> dict[str, Any]:
@@ -114,6 +114,13 @@ def test_movielens_100k_has_the_dropout_that_was_chosen_for_it_and_smaller_logs_
     assert dropouts == sorted(dropouts, key=float)
 
 
+def test_fewer_users_get_smaller_steps_by_the_recipe_of_small_logs() -> None:
+    rates = [fitted(20_000, users=users).learning_rate for users in (25, 100, 400, 900, 5_000)]
+    assert rates == pytest.approx([1.7e-4, 3.3e-4, 6.7e-4, 1e-3, 1e-3], abs=5e-6)
+    assert fitted(20_000, "learning_rate=0.001", users=25).learning_rate == 1e-3
+    assert fitted(20_000, "recipe=large", users=25).learning_rate == 1e-3
+
+
 @pytest.mark.parametrize(("key", "value"), [("model.guidance", "contextual"), ("serving.draws", 3)])
 def test_a_key_that_is_set_wins_over_the_size_of_the_log(key: str, value: object) -> None:
     for events, expected in ((5_000, SMALL), (10**6, LARGE)):
@@ -132,13 +139,14 @@ def test_a_recipe_that_is_set_wins_over_the_size_of_the_log() -> None:
 
 def test_what_is_fitted_stays_as_it_is() -> None:
     config = fitted(5_000)
-    assert config.fitted_to(10**6, 1682) == config
-    assert TrainingConfig.model_validate_json(config.model_dump_json()).fitted_to(10**6, 1682) == config
+    read, larger = TrainingConfig.model_validate_json(config.model_dump_json()), LogSize(10**4, 10**6, 1682)
+    assert config.fitted_to(larger) == read.fitted_to(larger) == config
 
 
 def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> None:
     def blocks(events_per_item: int, *overrides: str) -> int:
-        config = load_config(None, ["recipe=large", *overrides]).fitted_to(100 * events_per_item, items=100)
+        log = LogSize(50, 100 * events_per_item, 100)
+        config = load_config(None, ["recipe=large", *overrides]).fitted_to(log)
         return config.learner(100).network.config.depth
 
     assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
@@ -147,7 +155,7 @@ def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> Non
 
 def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
     def temperatures(events: int, *overrides: str) -> tuple[float, float]:
-        config = override(load_config(None), overrides).fitted_to(events, items=100)
+        config = override(load_config(None), overrides).fitted_to(LogSize(50, events, 100))
         return config.learner(100).network.config.tau, config.serving.temperature
 
     assert [temperatures(300), temperatures(124_999)] == [(0.1, 0.1)] * 2
@@ -165,7 +173,7 @@ def test_a_temperature_that_serving_could_not_have_is_refused() -> None:
 
 def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
     older = ModelConfig(items=100, blocks=None, temperature=None)
-    config = load_config(None).continuing(older).fitted_to(events=30_000, items=100)
+    config = load_config(None).continuing(older).fitted_to(LogSize(50, 30_000, 100))
     assert (config.model.blocks, config.model.temperature, config.serving.temperature) == (2, 0.05, 0.05)
     assert config.learner(100).network.config.model_dump(exclude={"dropout", "blocks"}) == {
         **older.model_dump(exclude={"dropout", "blocks"}),
@@ -179,7 +187,7 @@ def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
 
 def test_a_warm_start_on_a_log_that_grew_keeps_the_recipe_of_small_logs() -> None:
     older = ModelConfig(items=100, **fitted(100_000).model.model_dump())
-    config = load_config(None).continuing(older).fitted_to(events=500_000, items=2_000)
+    config = load_config(None).continuing(older).fitted_to(LogSize(50, 500_000, 2_000))
     assert (config.recipe, values(config, SMALL)) == ("small", SMALL)
 
 
@@ -191,10 +199,10 @@ def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation
         return chosen.model.dropout if isinstance(chosen, TrainingConfig) else chosen.dropout  # type: ignore[attr-defined]
 
     assert of(config) is None
-    assert of(config.fitted_to(events=3600, items=100)) == 0.4
+    assert of(config.fitted_to(LogSize(50, 3600, 100))) == 0.4
     key = "model.dropout" if isinstance(config, TrainingConfig) else "dropout"
-    assert of(override(config, [f"{key}=0.1"]).fitted_to(events=3600, items=100)) == 0.1
+    assert of(override(config, [f"{key}=0.1"]).fitted_to(LogSize(50, 3600, 100))) == 0.1
 
 
 def test_dreamrec_keeps_the_dropout_with_which_it_learns_from_a_sparse_log() -> None:
-    assert DreamRecConfig().fitted_to(events=1300, items=100).dropout == 0.3
+    assert DreamRecConfig().fitted_to(LogSize(50, 1300, 100)).dropout == 0.3

@@ -19,7 +19,7 @@ from model.losses import Choices, sampled_softmax_loss
 from training.config import Optimisation
 from training.errors import TrainingError
 from training.learner import Losses
-from training.log_recipe import typical_dropout
+from training.log_recipe import LogSize, typical_dropout
 from training.metrics import Scores
 from training.splits import Histories, Sequences
 
@@ -43,11 +43,11 @@ class BaselineConfig(Optimisation):
         description="dropout of the network and of what it reads; unset: as DimeRec's, by events per item",
     )
 
-    def fitted_to(self, events: int, items: int) -> Self:
+    def fitted_to(self, log: LogSize) -> Self:
         """The same with a dropout."""
         if self.dropout is not None:
             return self
-        return self.model_copy(update={"dropout": typical_dropout(events / items)})
+        return self.model_copy(update={"dropout": typical_dropout(log.density)})
 
     def parts(self, items: int, guidance: GuidanceKind) -> ModelConfig:
         """The fields that DimeRec has as well, for the parts that are taken over from it."""

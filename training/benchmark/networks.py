@@ -14,6 +14,7 @@ from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
 from training.config import Optimisation
 from training.dataset import Dataset
 from training.learner import Learner
+from training.log_recipe import LogSize
 from training.run import BEST_FILE
 from training.splits import Split
 from training.trainer import choose_device, train
@@ -34,7 +35,7 @@ class NetworkRecipe:
         """Train in the budget's directory, or resume there, and take the epoch that validated best."""
         given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
         config = type(self.config).model_validate(self.config.model_dump(exclude_unset=True) | given)
-        config = config.fitted_to(len(split.train.items), len(dataset.catalogue))
+        config = config.fitted_to(LogSize.of(split.train, len(dataset.catalogue)))
         best = train(dataset, config, budget.directory, budget.observer).best
         learner = config.learner(len(dataset.catalogue))
         learner.load(budget.directory / BEST_FILE)
