@@ -21,7 +21,7 @@ class Architecture(BaseModel):
     max_length: int = Field(50, ge=1, le=1000, description="newest events the model reads")
 
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
-    interests: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
+    guidance_vectors: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
     blocks: int | None = Field(
         None,
@@ -95,9 +95,9 @@ class Architecture(BaseModel):
         return 0.05 if self.temperature is None else self.temperature
 
     @property
-    def guidance_vectors(self) -> int:
+    def guidance_count(self) -> int:
         """Rows of GEM's output: K, but 1 for `sasrec`, whose guidance is its last state."""
-        return 1 if self.guidance == "sasrec" else self.interests
+        return 1 if self.guidance == "sasrec" else self.guidance_vectors
 
 
 class ModelConfig(Architecture):

@@ -25,7 +25,7 @@ class PosteriorDenoiser(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.weights = _per_level(config, config.guidance_vectors)
+        self.weights = _per_level(config, config.guidance_count)
         self.affinity = _per_level(config)
         self.log_scale = _per_level(config)
         self.trust = _per_level(config)
@@ -55,9 +55,9 @@ class PerceptronDenoiser(nn.Module):
         self.dim = config.dim
         self.scale = config.dim**0.5  # unit vectors have coordinates of size 1/√d
         self.timestep = nn.Sequential(nn.Linear(config.dim, config.dim), nn.SiLU())
-        self.enter = nn.Linear((config.guidance_vectors + 2) * config.dim, config.hidden)
+        self.enter = nn.Linear((config.guidance_count + 2) * config.dim, config.hidden)
         self.layers = nn.ModuleList(ResidualLayer(config) for _ in range(config.layers))
-        self.weights = nn.Linear(config.hidden, config.guidance_vectors)
+        self.weights = nn.Linear(config.hidden, config.guidance_count)
         self.leave = nn.Linear(config.hidden, config.dim)
         nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 

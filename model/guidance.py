@@ -64,7 +64,7 @@ class SelfAttentive(Extractor):
         super().__init__()
         self.positions = PositionTable(config.max_length, config.dim)
         self.hidden = nn.Linear(config.dim, 4 * config.dim, bias=False)
-        self.interests = nn.Linear(4 * config.dim, config.interests, bias=False)
+        self.interests = nn.Linear(4 * config.dim, config.guidance_vectors, bias=False)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class RecencyAttentive(SelfAttentive):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.log_rates = nn.Parameter(_spread_log_rates(config.interests, 1.28))
+        self.log_rates = nn.Parameter(_spread_log_rates(config.guidance_vectors, 1.28))
 
     def _penalty(self, ages: Tensor) -> Tensor:
         return self.log_rates.exp().view(-1, *(1,) * ages.ndim) * ages
@@ -116,7 +116,7 @@ class DynamicRouting(Extractor):
         super().__init__()
         self.iterations = config.routing_iterations
         scale = config.dim**-0.5
-        self.transform = nn.Parameter(torch.randn(config.interests, config.dim, config.dim) * scale)
+        self.transform = nn.Parameter(torch.randn(config.guidance_vectors, config.dim, config.dim) * scale)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`, each of norm < 1 by the squash."""
@@ -169,7 +169,7 @@ class Contextual(Extractor):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.interests = config.interests
+        self.interests = config.guidance_vectors
         self.positions = PositionTable(config.max_length, config.dim)
         self.scale = config.dim**0.5
         self.dropout = Dropout(config.dropout)
@@ -177,7 +177,7 @@ class Contextual(Extractor):
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
         self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.depth, 1))
         self.norm = nn.LayerNorm(config.dim)
-        self.turns = nn.ModuleList(_small_turn(config.dim) for _ in range(config.interests - 1))
+        self.turns = nn.ModuleList(_small_turn(config.dim) for _ in range(config.guidance_vectors - 1))
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
@@ -266,7 +266,7 @@ class PerceptronPooling(Extractor):
             nn.Linear(config.max_length * config.dim, 4 * config.dim),
             nn.ReLU(),
             Dropout(config.dropout),
-            nn.Linear(4 * config.dim, config.interests * config.dim),
+            nn.Linear(4 * config.dim, config.guidance_vectors * config.dim),
         )
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
@@ -274,7 +274,7 @@ class PerceptronPooling(Extractor):
         missing = self.config.max_length - vectors.shape[1]
         window = functional.pad(vectors * mask[..., None], (0, 0, missing, 0))
         guidance: Tensor = self.layers(window.flatten(1))
-        return guidance.view(-1, self.config.interests, self.config.dim)
+        return guidance.view(-1, self.config.guidance_vectors, self.config.dim)
 
 
 class Recent(Extractor):
@@ -282,7 +282,7 @@ class Recent(Extractor):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.interests = config.interests
+        self.interests = config.guidance_vectors
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`, newest last."""

@@ -192,7 +192,7 @@ class DimeRecScorer:
         logits = ((interests / self._serving.temperature) @ vectors.T).float()
         total = logits.logsumexp(dim=2, keepdim=True)
         if self._serving.interest_mode == "both":
-            guidance = self._model.config.guidance_vectors
+            guidance = self._model.config.guidance_count
             weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_weight)
             total -= weights.log().to(total.device)[:, None]
         logits -= total
@@ -200,7 +200,7 @@ class DimeRecScorer:
 
     @property
     def _interests_per_row(self) -> int:
-        return self._serving.draws + self._model.config.guidance_vectors
+        return self._serving.draws + self._model.config.guidance_count
 
     @property
     def _device(self) -> torch.device:

@@ -45,7 +45,7 @@ OF_SMALL_LOGS = MappingProxyType(
     {
         "model.dim": 64,
         "model.guidance": POOLED,
-        "model.interests": 4,
+        "model.guidance_vectors": 4,
         "model.denoiser": "mlp",
         "model.first_cosine": 0.2,
         "serving.draws": 8,

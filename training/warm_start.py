@@ -53,7 +53,7 @@ _SHAPES = frozenset(
         "dim",
         "max_length",
         "guidance",
-        "interests",
+        "guidance_vectors",
         "blocks",
         "heads",
         "timesteps",

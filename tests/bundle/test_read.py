@@ -212,7 +212,7 @@ def test_parts_of_another_bundle_are_refused(root: Path, version: str, part: str
     mixed = root / "mixed"
     (root / version).rename(mixed)
     if part == "model":
-        save_checkpoint(mixed / "model.safetensors", make_model(40, interests=3))
+        save_checkpoint(mixed / "model.safetensors", make_model(40, guidance_vectors=3))
     elif part == "weights":
         (mixed / "model.safetensors").write_bytes(b"not tensors")
     elif part == "items":

@@ -120,13 +120,13 @@ def test_a_configuration_of_ones_own_beside_the_roster(
     missing = dimerec(*asked)
     assert (missing.code, missing.err.count("\n")) == (1, 1)
     assert "own.toml does not exist" in missing.err
-    config.write_text('epochs = 9\nrecipe = "large"\n[model]\ninterests = 1\n')
+    config.write_text('epochs = 9\nrecipe = "large"\n[model]\nguidance_vectors = 1\n')
     done = dimerec(*asked)
     assert done.code == 0, done.err
     assert "ndcg@10  own − popularity: " in done.out
     metrics = {row.model: row.ndcg_10 for row in read_rows(out / RESULTS_FILE) if row.variant == 0}
     assert metrics["own"] == metrics["dimerec-k1"]
-    config.write_text("[model]\ninterests = 3\n")
+    config.write_text("[model]\nguidance_vectors = 3\n")
     assert dimerec(*asked).err.count("(done before)") == 2
 
 

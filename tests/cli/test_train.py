@@ -56,14 +56,23 @@ def test_a_recipe_that_is_asked_for_is_said(dimerec: Run, data: Path, tmp_path: 
 
 def test_a_warm_start_says_whose_architecture_it_has(dimerec: Run, data: Path, tmp_path: Path) -> None:
     asked = ("--data", data, "--set", "epochs=1")
-    dimerec("train", *asked, "--out", tmp_path / "old", "--set", "model.dim=16", "--set", "model.interests=3")
+    dimerec(
+        "train",
+        *asked,
+        "--out",
+        tmp_path / "old",
+        "--set",
+        "model.dim=16",
+        "--set",
+        "model.guidance_vectors=3",
+    )
     bundles = tmp_path / "bundles"
     dimerec("publish", "--run", tmp_path / "old", "--data", data, "--bundles", bundles)
     done = dimerec("train", *asked, "--out", tmp_path / "new", "--init", bundles)
     assert done.code == 0, done.err
     assert done.out.startswith(f"Architecture of {load(bundles).version}, recipe small: ")
     model = json.loads((tmp_path / "new" / "config.json").read_text())["training"]["model"]
-    assert (model["dim"], model["interests"], model["guidance"]) == (16, 3, "recency_attentive")
+    assert (model["dim"], model["guidance_vectors"], model["guidance"]) == (16, 3, "recency_attentive")
 
 
 def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(

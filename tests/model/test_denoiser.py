@@ -43,7 +43,7 @@ def denoiser_signal() -> float:
 
 def test_pure_noise_changes_nothing_before_training() -> None:
     guidance = points(1, 4, 2, 16)
-    denoiser, level = fresh(interests=2), torch.full((4,), 8)
+    denoiser, level = fresh(guidance_vectors=2), torch.full((4,), 8)
     one, other = (denoiser(points(seed, 4, 16), level, guidance) for seed in (2, 3))
     assert torch.allclose(one, other, atol=1e-12)
     assert torch.allclose(one, guidance.mean(1), atol=1e-12)
@@ -51,7 +51,7 @@ def test_pure_noise_changes_nothing_before_training() -> None:
 
 def test_with_affinity_the_interest_that_the_point_is_near_counts_most() -> None:
     guidance = points(1, 4, 2, 16)
-    denoiser, level = fresh(interests=2), torch.full((4,), 8)
+    denoiser, level = fresh(guidance_vectors=2), torch.full((4,), 8)
     with torch.no_grad():
         denoiser.affinity.weight[:] = 50.0
     for place in (0, 1):

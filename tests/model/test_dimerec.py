@@ -64,7 +64,7 @@ def test_the_answer_of_a_trained_model_depends_on_its_own_noise(trained: DimeRec
 
 
 def test_an_untrained_model_generates_about_what_its_guidance_is() -> None:
-    model = make_model(40, interests=1)
+    model = make_model(40, guidance_vectors=1)
     guidance = model.guide(collate([[1, 2], [3], [4, 5, 6]], 20))
     for steps in (1, 4):
         interests = model.generate(guidance, starting_noise(9, 3, 16), steps)
@@ -128,7 +128,7 @@ def test_one_pass_prefix_training_equals_one_row_per_prefix() -> None:
 def test_which_interests_learn_the_next_item_and_which_a_later_one(guidance: str, of_next: list[int]) -> None:
     """Each time the one that matches best: of the newest state and of the others, or of all of them."""
     of_later = [0, 1] if guidance == "contextual" else [0, 1, 2]
-    model = make_model(30, guidance=guidance, interests=3, negatives=30, temperature=0.2).double()
+    model = make_model(30, guidance=guidance, guidance_vectors=3, negatives=30, temperature=0.2).double()
     with torch.no_grad():
         for weight in model.guidance.parameters():
             weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
@@ -153,7 +153,7 @@ def test_no_later_item_is_no_loss_and_no_number_is_lost_on_it() -> None:
 def test_sampled_negatives_stand_for_the_whole_catalogue() -> None:
     """exp(loss) is the softmax's sum in units of the target's part: its mean over samples is the full sum."""
     model, target, later = (
-        make_model(60, guidance="contextual", interests=2, negatives=30, temperature=0.5),
+        make_model(60, guidance="contextual", guidance_vectors=2, negatives=30, temperature=0.5),
         3,
         7,
     )

@@ -28,7 +28,7 @@ Matrix = npt.NDArray[np.float64]
 
 
 def model(kind: GuidanceKind, **fields: object) -> DimeRec:
-    return make_model(12, 8, guidance=kind, interests=3, max_length=8, seed=1, **fields).double()
+    return make_model(12, 8, guidance=kind, guidance_vectors=3, max_length=8, seed=1, **fields).double()
 
 
 def item_vectors(network: DimeRec, history: list[int]) -> Matrix:
@@ -138,7 +138,7 @@ def test_contextual_turns_the_newest_state_of_a_transformer_that_forgets(history
 
 
 def test_the_last_contextual_interest_is_the_state_that_a_single_one_is() -> None:
-    three, one = stirred(model("contextual")), make_model(12, 8, max_length=8, interests=1).double()
+    three, one = stirred(model("contextual")), make_model(12, 8, max_length=8, guidance_vectors=1).double()
     weights = three.state_dict()
     one.load_state_dict({name: weights[name] for name in one.state_dict() if "denoiser" not in name}, False)
     batch = collate(HISTORIES, 8)

@@ -30,7 +30,7 @@ def test_interests_of_one_kind_weigh_the_same(count: int) -> None:
 
 
 def test_each_history_is_asked_as_its_own_settings_say() -> None:
-    model = make_model(60, interests=2)
+    model = make_model(60, guidance_vectors=2)
     histories, seeds = [[1, 2, 3], [9], [4, 4, 5, 60], [7, 8]], [3, 1, 4, 1]
     modes: list[InterestMode] = ["draws", "guidance", "both", "draws"]
     asked = [InterestSettings(2 + place, 1 + place % 2, mode, 0.25) for place, mode in enumerate(modes)]

@@ -68,7 +68,7 @@ def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
 SMALL = {
     "model.dim": 64,
     "model.guidance": "recency_attentive",
-    "model.interests": 4,
+    "model.guidance_vectors": 4,
     "model.denoiser": "mlp",
     "model.first_cosine": 0.2,
     "model.temperature": 0.1,
@@ -80,7 +80,7 @@ SMALL = {
 LARGE = {
     "model.dim": 128,
     "model.guidance": "contextual",
-    "model.interests": 2,
+    "model.guidance_vectors": 2,
     "model.denoiser": "posterior",
     "model.first_cosine": None,
     "model.temperature": 0.05,

@@ -103,7 +103,7 @@ def dimerec_case(
     interest_mode: str = "draws", merge: str = "mean", repeat_weight: float = 1.0
 ) -> tuple[DimeRec, Histories, DimeRecScorer]:
     dataset = random_dataset(np.random.default_rng(5), np.arange(3, 33), items=40)
-    model = make_model(40, interests=4)
+    model = make_model(40, guidance_vectors=4)
     serving = make_serving(interest_mode=interest_mode, merge=merge, draws=3)
     return model, leave_one_out(dataset).test.histories, DimeRecScorer(model, serving, 7, repeat_weight)
 

@@ -51,7 +51,14 @@ class Watcher:
 
 def config(**fields: object) -> TrainingConfig:
     values: dict[str, object] = {
-        "model": {"dim": 16, "hidden": 64, "interests": 2, "max_length": 8, "timesteps": 4, "dropout": 0.0},
+        "model": {
+            "dim": 16,
+            "hidden": 64,
+            "guidance_vectors": 2,
+            "max_length": 8,
+            "timesteps": 4,
+            "dropout": 0.0,
+        },
         "serving": {"steps": 2, "draws": 4, "temperature": 0.1},
         "batch_size": 64,
         "epochs": 3,

@@ -46,24 +46,24 @@ _LARGE = "recipe=large"
 _VARIANTS = {
     "dimerec-recency-attentive": (
         "guidance: self-attention with learned forgetting",
-        ["model.guidance=recency_attentive", "model.interests=4"],
+        ["model.guidance=recency_attentive", "model.guidance_vectors=4"],
     ),
     "dimerec-self-attentive": (
         "guidance: self-attention of ComiRec-SA",
-        ["model.guidance=self_attentive", "model.interests=4"],
+        ["model.guidance=self_attentive", "model.guidance_vectors=4"],
     ),
     "dimerec-dynamic-routing": (
         "guidance: capsules of ComiRec-DR",
-        ["model.guidance=dynamic_routing", "model.interests=4"],
+        ["model.guidance=dynamic_routing", "model.guidance_vectors=4"],
     ),
     "dimerec-sasrec": ("guidance: the last state of a transformer", ["model.guidance=sasrec"]),
-    "dimerec-mlp": ("guidance: a perceptron", ["model.guidance=mlp", "model.interests=4"]),
+    "dimerec-mlp": ("guidance: a perceptron", ["model.guidance=mlp", "model.guidance_vectors=4"]),
     "dimerec-recent": (
         "guidance: the newest items themselves",
-        ["model.guidance=recent", "model.interests=4"],
+        ["model.guidance=recent", "model.guidance_vectors=4"],
     ),
     "dimerec-perceptron": ("denoiser: the paper's perceptron", ["model.denoiser=mlp"]),
-    "dimerec-k1": ("one guidance vector", ["model.interests=1"]),
+    "dimerec-k1": ("one guidance vector", ["model.guidance_vectors=1"]),
     "dimerec-no-noise": (
         "no noise: the same network as a point predictor",
         ["model.process=none", "serving.steps=1", "serving.draws=1"],
