@@ -13,8 +13,8 @@ from model.schedule import mean_cosines
 from model.sphere import uniform
 
 
-def fresh(interests: int = 1, dim: int = 16) -> PosteriorDenoiser:
-    config = ModelConfig(items=50, dim=dim, interests=interests, temperature=0.2, timesteps=8)
+def fresh(guidance_vectors: int = 1, dim: int = 16) -> PosteriorDenoiser:
+    config = ModelConfig(items=50, dim=dim, guidance_vectors=guidance_vectors, temperature=0.2, timesteps=8)
     return PosteriorDenoiser(config).double()
 
 
