@@ -113,19 +113,19 @@ def test_gzip_that_comes_in_pieces_and_members_is_read(server: Running) -> None:
     assert answer.status_code == 200, answer.text
 
 
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (BODY, "not gzip"),
-        (zlib.compress(BODY), "not gzip"),
-        (gzip.compress(BODY)[:-5], "end too early"),
-        (gzip.compress(BODY)[:5], "end too early"),
-        (gzip.compress(BODY)[:-6] + b"broken", "not gzip"),
-        (gzip.compress(BODY) + b"more", "not gzip"),
-        (gzip.compress(BODY) + gzip.compress(b" ")[:6], "end too early"),
-        (gzip.compress(BODY) + gzip.compress(b"") * MAX_GZIP_MEMBERS, "as one"),
-    ],
-)
+MALFORMED = {
+    "plain": (BODY, "not gzip"),
+    "zlib": (zlib.compress(BODY), "not gzip"),
+    "cut off in its last bytes": (gzip.compress(BODY)[:-5], "end too early"),
+    "cut off in its header": (gzip.compress(BODY)[:5], "end too early"),
+    "a wrong checksum": (gzip.compress(BODY)[:-6] + b"broken", "not gzip"),
+    "something after it": (gzip.compress(BODY) + b"more", "not gzip"),
+    "half a second member": (gzip.compress(BODY) + gzip.compress(b" ")[:6], "end too early"),
+    "too many members": (gzip.compress(BODY) + gzip.compress(b"") * MAX_GZIP_MEMBERS, "as one"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), MALFORMED.values(), ids=MALFORMED)
 def test_what_is_not_the_gzip_that_it_says_is_400(server: Running, content: bytes, says: str) -> None:
     response = post(server, content, "gzip")
     assert response.status_code == 400
