@@ -88,26 +88,26 @@ containers: ## build the image, bring Compose up from nothing, try what docs/ope
 	$(PYTHON) docker/containers.py
 
 load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is running
-	$(bin)/locust -f benchmarks/locustfile.py --config benchmarks/locust.conf --host http://127.0.0.1:$(PORT)
+	$(bin)/locust -f benchmarks/load/locustfile.py --config benchmarks/load/locust.conf --host http://127.0.0.1:$(PORT)
 
 quality: .venv/installed-$(EXTRA),bench ## every recommender on every public data set, to docs/results (days)
-	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality --shared $(SHARED) --seeds $(SEEDS) \
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.quality --shared $(SHARED) --seeds $(SEEDS) \
 	    $(if $(DATA),--data $(DATA)) $(if $(MODELS),--models $(MODELS)) \
 	    $(if $(CONFIG),--config $(CONFIG))
-	$(bin)/python -m benchmarks.plots docs/results/quality.json docs/images
+	$(bin)/python -m benchmarks.quality.plots docs/results/quality.json docs/images
 
 external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecTools on the data of quality (days)
 	$(MAKE) quality MODELS=rectools-sasrec
 
 small-logs: .venv/installed-$(EXTRA),bench ## DimeRec, ItemKNN and Popularity on three small logs, to docs/results (minutes)
-	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.small_logs --shared $(SHARED) --seeds $(SEEDS)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.small_logs --shared $(SHARED) --seeds $(SEEDS)
 
 training-speed: .venv/installed-$(EXTRA),bench $(external)/installed ## our SASRec beside that of RecTools (hours)
-	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_speed --events $(SHARED)/amazon-beauty.parquet \
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.training_speed --events $(SHARED)/amazon-beauty.parquet \
 	    --epochs $(EPOCHS) --seeds $(SEEDS)
 
 training-memory: .venv/installed-$(EXTRA),bench ## memory of training on a log and on ten times the log
-	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.training_memory compare --events $(SHARED)/movielens-1m.parquet
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.training_memory compare --events $(SHARED)/movielens-1m.parquet
 
 clean: stop ## remove .venv, .demo and caches
 	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info

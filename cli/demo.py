@@ -15,8 +15,8 @@ from index.faiss_index import require_faiss
 from service.errors import StartupError
 from service.history.redis import RedisHistory
 from service.settings import Settings, read_settings
-from training.dataset import SEQUENCES_FILE
-from training.movielens import EVENTS_FILE, fetch_movielens_100k
+from training.data.dataset import SEQUENCES_FILE
+from training.data.movielens import EVENTS_FILE, fetch_movielens_100k
 
 
 def command(

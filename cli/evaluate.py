@@ -16,12 +16,14 @@ from cli.output import Json, print_json, print_table
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
 from model.interests import InterestMode
-from training.dataset import Dataset, load_dataset
-from training.draws import measure_draws
+from training.data.dataset import Dataset, load_dataset
+from training.data.splits import SPLITS, Split
 from training.errors import ConfigError
-from training.evaluation import DEFAULT_KS, DimeRecScorer
-from training.repeats import repeat_weight
-from training.report import (
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.draws import measure_draws
+from training.evaluation.ranking import DEFAULT_KS
+from training.evaluation.repeat_weight import learned_repeat_weight
+from training.evaluation.report import (
     COMPARED_KS,
     Compared,
     Contestant,
@@ -33,7 +35,6 @@ from training.report import (
     write_report,
 )
 from training.run import BEST_FILE, read_run_config
-from training.splits import SPLITS, Split
 from training.trainer import choose_device
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
@@ -270,7 +271,7 @@ def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, se
         return trained.repeat_weight
     if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
         return 1.0
-    return repeat_weight(trained.model, serving, seed, split.validation)
+    return learned_repeat_weight(trained.model, serving, seed, split.validation)
 
 
 def _show_metrics(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> None:

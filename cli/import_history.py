@@ -39,8 +39,8 @@ from service.history.importing import History, Imported, import_histories
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from service.settings import read_settings
-from training.event_log import open_event_log
-from training.prepare_options import PrepareOptions
+from training.data.event_log import open_event_log
+from training.data.prepare_options import PrepareOptions
 
 _STEP_TIMEOUT_S = 30.0
 

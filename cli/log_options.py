@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 
 from files.ids import MISSING_WORDS
-from training.data_card import read_card
-from training.prepare_options import PrepareOptions
+from training.data.data_card import read_card
+from training.data.prepare_options import PrepareOptions
 
 COLUMNS = "Column names"
 FILTERS = "What counts as an event"

@@ -30,10 +30,10 @@ from cli.log_options import (
 )
 from cli.output import Json, print_json, print_table
 from files.ids import MAX_ID_LENGTH
-from training.data_card import DataCard, EventTypesCard, FileCard, ItemsFileCard
-from training.dataset import TimestampUnit
-from training.events import prepare
-from training.prepare_options import CategorySeparator
+from training.data.data_card import DataCard, EventTypesCard, FileCard, ItemsFileCard
+from training.data.dataset import TimestampUnit
+from training.data.prepare import prepare
+from training.data.prepare_options import CategorySeparator
 
 Fact = tuple[str, str | Text]
 """A row of the card: what it is of, and it."""

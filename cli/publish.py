@@ -9,9 +9,9 @@ from bundle.read import current_version, verify, versions
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
+from training.evaluation.report import warning
 from training.publishing import publish_run
-from training.report import warning
 
 
 def command(

@@ -34,9 +34,9 @@ from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from service.requests import MAX_STEPS
 from service.settings import read_settings
+from training.data.event_log import read_event_log
+from training.data.prepare_options import PrepareOptions
 from training.errors import ConfigError, DataError
-from training.event_log import read_event_log
-from training.prepare_options import PrepareOptions
 
 _USERS_AT_ONCE = 256
 

@@ -158,7 +158,7 @@ def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
     """An in-process store with every user's newest events of the prepared data."""
     import structlog
 
-    from training.dataset import load_dataset
+    from training.data.dataset import load_dataset
 
     dataset = load_dataset(prepared)
     item_ids = dataset.catalogue.item_ids

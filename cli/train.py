@@ -14,10 +14,10 @@ from cli.bars import Bars
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from training.config import TrainingConfig, load_config
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
+from training.data.splits import SPLITS
 from training.log_recipe import FOLLOWING, OF_SMALL_LOGS, SMALL_LOG
 from training.run import EpochRecord, read_records
-from training.splits import SPLITS
 from training.trainer import Outcome, fitted_to_log, train
 from training.warm_start import Initial
 

@@ -9,9 +9,9 @@ import pytest
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer, claimed_database
 from training.config import load_config
-from training.dataset import Dataset, load_dataset
-from training.events import prepare
-from training.movielens import fetch_movielens_100k
+from training.data.dataset import Dataset, load_dataset
+from training.data.movielens import fetch_movielens_100k
+from training.data.prepare import prepare
 from training.publishing import publish_run
 from training.run import EpochRecord
 from training.trainer import train

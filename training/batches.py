@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from model.batch import PrefixBatch, windows
-from training.splits import Sequences
+from training.data.splits import Sequences
 
 _Positions = npt.NDArray[np.int64]
 

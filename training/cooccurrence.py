@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, eigsh
 
-from training.splits import Sequences
+from training.data.splits import Sequences
 
 _WINDOW = 8
 """Events apart at which two items still count as met together."""

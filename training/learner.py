@@ -12,9 +12,9 @@ from model.batch import PrefixBatch
 from model.checkpoint import load_checkpoint, save_checkpoint
 from model.dimerec import DimeRec
 from training.cooccurrence import item_directions
-from training.evaluation import DimeRecScorer
-from training.scoring import Scorer
-from training.splits import Sequences
+from training.data.splits import Sequences
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.scorer import Scorer
 
 
 class Losses(Protocol):
@@ -69,7 +69,7 @@ class DimeRecLearner:
     from_cooccurrence: bool = True
     """Whether `begin` turns the item vectors to the items' co-occurrence."""
     repeat_weight: float = 1.0
-    """What an item of the history counts (`training.repeats`)."""
+    """What an item of the history counts (`training.evaluation.repeat_weight`)."""
 
     @property
     def max_length(self) -> int:

@@ -11,7 +11,7 @@ import math
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
-from training.splits import Sequences
+from training.data.splits import Sequences
 
 
 class LogSize(NamedTuple):

@@ -12,14 +12,15 @@ from bundle.write import publish
 from index.faiss_index import build_index, require_faiss
 from index.tuning import IndexKind
 from model.checkpoint import load_checkpoint
-from training import repeats
 from training.config import TrainingConfig
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.splits import SPLITS, Split
 from training.errors import ConfigError, QualityError, TrainingError
-from training.evaluation import DimeRecScorer, evaluate
-from training.report import baselines
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.ranking import evaluate
+from training.evaluation.repeat_weight import learned_repeat_weight
+from training.evaluation.report import baselines
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
-from training.splits import SPLITS, Split
 
 _MAX_COMPARED = 10_000
 """Test events on which a model is compared with simple recommenders when it is published."""
@@ -61,7 +62,7 @@ def publish_run(
     model, training = load_checkpoint(run / BEST_FILE), config.training
     split = SPLITS[training.split](dataset)
     if repeat_weight is None:
-        repeat_weight = repeats.repeat_weight(model, training.serving, training.seed, split.validation)
+        repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
     return publish(
         root,
         model,

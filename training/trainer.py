@@ -16,9 +16,10 @@ from model.batch import PrefixBatch
 from model.device import find_device
 from training.batches import PrefixBatches
 from training.config import Configured, Optimisation
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.splits import SPLITS, Split
 from training.errors import ConfigError, TrainingError
-from training.evaluation import evaluate
+from training.evaluation.ranking import evaluate
 from training.learner import Losses
 from training.log_recipe import LogSize
 from training.run import (
@@ -31,7 +32,6 @@ from training.run import (
     save_progress,
     write_records,
 )
-from training.splits import SPLITS, Split
 from training.warm_start import Initial, copy_weights
 
 _FINITE_CHECK_STEPS = 50

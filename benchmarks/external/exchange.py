@@ -14,10 +14,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from training.data.splits import Histories, Positions, Split, Targets
 from training.errors import BenchmarkError
-from training.metrics import Scores
+from training.evaluation.metrics import Scores
 from training.run import EpochRecord
-from training.splits import Histories, Positions, Split, Targets
 
 ENVIRONMENT = Path(".quality/rectools-env")
 """Where `make external` lays the environment."""

@@ -17,8 +17,8 @@ from benchmarks.external.exchange import (
 )
 from training.benchmark.diversity_curve import POOL
 from training.benchmark.recipe import Budget, Fitted, Variant
-from training.dataset import Dataset
-from training.splits import Split
+from training.data.dataset import Dataset
+from training.data.splits import Split
 
 _RECORDS = TypeAdapter(list[OutsideRecord])
 

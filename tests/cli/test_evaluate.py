@@ -12,11 +12,12 @@ from tests.training.random_logs import random_dataset
 from training.baselines.item_knn import ItemKNN
 from training.baselines.popularity import Popularity
 from training.config import TrainingConfig
-from training.dataset import Dataset, write_dataset
-from training.evaluation import DimeRecScorer, evaluate
-from training.repeats import fit_repeat_weight
+from training.data.dataset import Dataset, write_dataset
+from training.data.splits import by_time, leave_one_out
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.ranking import evaluate
+from training.evaluation.repeat_weight import fit_repeat_weight
 from training.run import BEST_FILE, RunConfig, open_run
-from training.splits import by_time, leave_one_out
 
 ITEMS = 30
 

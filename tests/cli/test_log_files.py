@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
 
 SECONDS = 1_700_000_000
 

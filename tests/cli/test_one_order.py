@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
 from tests.service.serving import running, settings_for
 from tests.service.test_serve_command import process
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
 
 USERS = [f"u{user}" for user in (3, 20, 100, 7, 11, 1)]
 INSTANTS, EVENTS_AN_INSTANT = 3, 12

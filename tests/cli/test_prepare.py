@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from training.dataset import load_dataset
+from training.data.dataset import load_dataset
 
 LOG = """user,video,when,kind,stars
 ann,x,1700000000,watch,5

@@ -11,10 +11,11 @@ from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
 from training.baselines.item_knn import ItemKNN
 from training.baselines.popularity import Popularity
-from training.dataset import Dataset, write_dataset
-from training.evaluation import DimeRecScorer, evaluate
-from training.report import warning
-from training.splits import leave_one_out
+from training.data.dataset import Dataset, write_dataset
+from training.data.splits import leave_one_out
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.ranking import evaluate
+from training.evaluation.report import warning
 
 ITEMS = 40
 DOES_NOT_EARN = "DimeRec does not earn its place on this log"

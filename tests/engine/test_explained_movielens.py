@@ -9,7 +9,7 @@ import pytest
 from bundle.read import load
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 
 USERS = 200
 

@@ -7,22 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import quality
 from benchmarks.external import exchange
 from benchmarks.external.exchange import Arrays, exported, list_scorer, merged
 from benchmarks.external.recipe import RecToolsSASRec
+from benchmarks.quality import quality
+from tests.training.benchmark.test_benchmark import Chance, Watched
 from tests.training.random_logs import random_dataset
-from tests.training.test_benchmark import Chance, Watched
 from training.benchmark.data import Data
 from training.benchmark.execute import Job, run
 from training.benchmark.recipe import Budget, Fitted, Variant
 from training.benchmark.registry import plan
 from training.benchmark.store import Store
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.splits import Split, leave_one_out
 from training.errors import BenchmarkError
-from training.evaluation import evaluate, evaluate_both, without_seen
-from training.metrics import top_items
-from training.splits import Split, leave_one_out
+from training.evaluation.metrics import top_items
+from training.evaluation.ranking import evaluate, evaluate_both, without_seen
 
 ITEMS, K = 200, 50
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.answers import fault_of
-from benchmarks.population import Population, Zipf
+from benchmarks.load.answers import fault_of
+from benchmarks.load.population import Population, Zipf
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from tests.factories import publish_tiny_bundle
@@ -87,8 +87,8 @@ def test_the_population_is_that_of_the_service(serve: Serve) -> None:
 
 
 def locust(report: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py"]
-    command += ["--config", "benchmarks/locust.conf", "--json-file", str(report.with_suffix(""))]
+    command = [sys.executable, "-m", "locust", "-f", "benchmarks/load/locustfile.py"]
+    command += ["--config", "benchmarks/load/locust.conf", "--json-file", str(report.with_suffix(""))]
     command += map(str, arguments)
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
 

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import plots, quality
+from benchmarks.quality import plots, quality
 from cli.main import application
 from tests.training.logs import cyclic_dataset
 from training.benchmark.comparisons import Comparison

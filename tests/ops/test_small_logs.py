@@ -7,7 +7,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from benchmarks import small_logs
+from benchmarks.quality import small_logs
 from tests.training.logs import cyclic_dataset
 from training.benchmark.store import read_rows
 

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from benchmarks.training_memory import peak_mb, repeated
-from benchmarks.training_speed import LABELS, Epoch, Pair, compared, seconds_to, table
+from benchmarks.quality.training_memory import peak_mb, repeated
+from benchmarks.quality.training_speed import LABELS, Epoch, Pair, compared, seconds_to, table
 
 OURS = (Epoch(100, 2.0, 0.1), Epoch(100, 2.0, 0.3), Epoch(100, 4.0, 0.2))
 THEIRS = (Epoch(80, 8.0, 0.2), Epoch(80, 8.0, 0.25), Epoch(80, 8.0, 0.2))

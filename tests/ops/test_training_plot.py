@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks.training_plot import draw, main
+from benchmarks.quality.training_plot import draw, main
 from training.run import EpochRecord
 
 

@@ -20,8 +20,8 @@ from cli.main import main
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
-from training.events import prepare
-from training.prepare_options import PrepareOptions
+from training.data.prepare import prepare
+from training.data.prepare_options import PrepareOptions
 
 Row = tuple[str, str, int]
 START_MS = 1_700_000_000_000

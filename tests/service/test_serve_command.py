@@ -17,7 +17,7 @@ from service.app import create_app
 from tests.factories import make_catalogue, publish_tiny_bundle
 from tests.service.processes import REPOSITORY, command, environment, process
 from tests.service.serving import settings_for
-from training.dataset import Dataset, write_dataset
+from training.data.dataset import Dataset, write_dataset
 
 
 def failure(cwd: Path, *arguments: object, **variables: str) -> str:

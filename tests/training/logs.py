@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from index.catalogue import Catalogue
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 
 
 def cyclic_dataset(users: int = 50, items: int = 40, length: int = 12, seed: int = 0) -> Dataset:

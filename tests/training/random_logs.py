@@ -5,7 +5,7 @@ import numpy.typing as npt
 from hypothesis import strategies as st
 
 from index.catalogue import Catalogue
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 
 CATEGORIES = ("action", "comedy", "drama", "war")
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.batches import LATER_DECAY, PrefixBatches
-from training.splits import Sequences
+from training.data.splits import Sequences
 
 
 @settings(max_examples=60, deadline=None)

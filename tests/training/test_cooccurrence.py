@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.cooccurrence import item_directions
-from training.splits import Sequences
+from training.data.splits import Sequences
 
 Matrix = npt.NDArray[np.float64]
 

@@ -10,10 +10,11 @@ from model.dimerec import DimeRec
 from tests.training.logs import forking_dataset
 from tests.training.test_trainer import Watcher
 from training.config import load_config
-from training.draws import measure_draws
-from training.evaluation import DimeRecScorer, evaluate
+from training.data.splits import leave_one_out
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.draws import measure_draws
+from training.evaluation.ranking import evaluate
 from training.run import BEST_FILE
-from training.splits import leave_one_out
 from training.trainer import train
 
 STEPS = (1, 2, 4, 8, 16)

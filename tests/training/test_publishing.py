@@ -9,7 +9,7 @@ from bundle.write import publish
 from index.catalogue import Catalogue
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
-from training.dataset import Dataset
+from training.data.dataset import Dataset
 from training.errors import ConfigError, QualityError, TrainingError
 from training.publishing import publish_run
 from training.run import RunConfig, open_run

@@ -20,11 +20,11 @@ from tests.factories import make_model
 from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig
 from training.cooccurrence import item_directions
-from training.dataset import Dataset, write_dataset
+from training.data.dataset import Dataset, write_dataset
+from training.data.splits import leave_one_out
 from training.errors import ConfigError, TrainingError
 from training.log_recipe import typical_dropout
 from training.run import BEST_FILE, LAST_FILE, METRICS_FILE, EpochRecord, RunConfig, open_run, read_records
-from training.splits import leave_one_out
 from training.trainer import Outcome, Trainer, train
 from training.warm_start import Initial
 

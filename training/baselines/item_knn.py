@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from training.evaluation import evaluate
-from training.metrics import Scores
-from training.splits import Histories, Sequences, Split
+from training.data.splits import Histories, Sequences, Split
+from training.evaluation.metrics import Scores
+from training.evaluation.ranking import evaluate
 
 NEIGHBOURS = 500
 """Similar items that each item keeps."""

@@ -17,11 +17,11 @@ from model.batch import HistoryBatch, PrefixBatch, windows
 from model.config import Architecture, GuidanceKind, ModelConfig
 from model.losses import Choices, sampled_softmax_loss
 from training.config import Optimisation
+from training.data.splits import Histories, Sequences
 from training.errors import TrainingError
+from training.evaluation.metrics import Scores
 from training.learner import Losses
 from training.log_recipe import LogSize, typical_dropout
-from training.metrics import Scores
-from training.splits import Histories, Sequences
 
 _ROWS_AT_ONCE = 128
 """Histories of about one length that a network reads at once, so that little is padding."""

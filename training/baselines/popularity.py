@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from training.metrics import Scores
-from training.splits import Histories, Sequences
+from training.data.splits import Histories, Sequences
+from training.evaluation.metrics import Scores
 
 
 class Popularity:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.dataset import Dataset, load_dataset
-from training.events import prepare
-from training.prepare_options import PrepareOptions
-from training.reading.sources import Paths
-from training.splits import SPLITS, Split
+from training.data.dataset import Dataset, load_dataset
+from training.data.prepare import prepare
+from training.data.prepare_options import PrepareOptions
+from training.data.reading.sources import Paths
+from training.data.splits import SPLITS, Split
 
 WINDOW_COLUMN = "window"
 """What the split by window reads from a log."""

@@ -9,10 +9,10 @@ from bundle.manifest import ServingDefaults
 from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
+from training.data.splits import Split
+from training.evaluation.repeat_weight import learned_repeat_weight
 from training.learner import DimeRecLearner, Learner
 from training.log_recipe import FOLLOWING
-from training.repeats import repeat_weight
-from training.splits import Split
 
 STEPS = (1, 2, 4, 8, 16)
 DRAWS = (1, 4, 8, 16)
@@ -67,7 +67,7 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
 
 def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Variant:
     learner = replace(learner, serving=serving)
-    weight = repeat_weight(learner.network, serving, learner.seed, split.validation)
+    weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation)
     learner = replace(learner, repeat_weight=weight)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"

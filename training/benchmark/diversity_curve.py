@@ -15,11 +15,11 @@ from pydantic import Field
 
 from index.catalogue import Catalogue
 from training.benchmark.rows import METRIC_DIGITS, Fit
-from training.diversity import DiversityTally, memberships
-from training.evaluation import METRICS, without_seen
-from training.metrics import Ranks, top_items
-from training.scoring import Scorer
-from training.splits import Targets
+from training.data.splits import Targets
+from training.evaluation.diversity import DiversityTally, memberships
+from training.evaluation.metrics import Ranks, top_items
+from training.evaluation.ranking import METRICS, without_seen
+from training.evaluation.scorer import Scorer
 
 DELTAS = tuple(tenth / 10 for tenth in range(11))
 """Values of δ; between two of them a curve is close to a straight line."""

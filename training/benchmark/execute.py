@@ -17,10 +17,10 @@ from training.benchmark.probing import ProbeRow, probe
 from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
 from training.benchmark.rows import Fit, Found, Identity, Row, make_row
 from training.benchmark.store import Ranks, Store, ranks_name
+from training.data.splits import Histories
 from training.errors import BenchmarkError, DataError
-from training.evaluation import evaluate, evaluate_both
-from training.metrics import Scores
-from training.splits import Histories
+from training.evaluation.metrics import Scores
+from training.evaluation.ranking import evaluate, evaluate_both
 from training.trainer import Observer
 
 _FORMAT = 1

@@ -12,11 +12,11 @@ from training.baselines.mind import MINDConfig
 from training.baselines.sasrec import SASRecConfig
 from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
 from training.config import Optimisation
-from training.dataset import Dataset
+from training.data.dataset import Dataset
+from training.data.splits import Split
 from training.learner import Learner
 from training.log_recipe import LogSize
 from training.run import BEST_FILE
-from training.splits import Split
 from training.trainer import choose_device, train
 
 

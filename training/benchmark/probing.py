@@ -15,8 +15,8 @@ from scipy.stats import rankdata
 
 from index.catalogue import Catalogue
 from training.benchmark.rows import METRIC_DIGITS, Fit
+from training.data.splits import Sequences
 from training.errors import DataError
-from training.splits import Sequences
 
 Matrix = npt.NDArray[np.float64]
 

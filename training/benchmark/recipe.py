@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from training.dataset import Dataset
-from training.scoring import Scorer
-from training.splits import Split
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.evaluation.scorer import Scorer
 from training.trainer import Observer
 
 

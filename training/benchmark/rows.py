@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 from training.benchmark.recipe import Fitted, Variant
-from training.evaluation import Evaluation
-from training.report import Part
+from training.evaluation.ranking import Evaluation
+from training.evaluation.report import Part
 
 METRIC_DIGITS = 6
 """After the point, of what is kept: more than the data can tell apart."""

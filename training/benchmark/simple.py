@@ -6,8 +6,8 @@ from typing import Any
 from training.baselines.item_knn import DECAYS, NEIGHBOURS, ItemKNN
 from training.baselines.popularity import Popularity
 from training.benchmark.recipe import Budget, Fitted, Variant
-from training.dataset import Dataset
-from training.splits import Split
+from training.data.dataset import Dataset
+from training.data.splits import Split
 
 
 class PopularityRecipe:

@@ -1,0 +1,1 @@
+"""What recommenders reach on public data, and what training and explanations cost."""

@@ -1,0 +1,1 @@
+"""An event log in any common file, prepared, counted and split."""

@@ -1,0 +1,61 @@
+"""The types of a log's events: how many there are of each, and which of them are no watches."""
+
+import re
+from collections.abc import Collection, Mapping
+
+import polars as pl
+
+from training.data.data_card import EventTypesCard
+from training.data.prepare_options import PrepareOptions
+
+MAX_LISTED_TYPES = 20
+
+_USUAL_NAMES = (
+    "event",
+    "event_name",
+    "action",
+    "type",
+    "kind",
+    "interaction",
+    "interaction_type",
+    "behavior",
+)
+"""Columns that may hold types, where there is none of the name asked for."""
+_NO_WATCH = re.compile(
+    r"(^|[^a-z])(skip|dislik|downvot|unlik|unfollow|unsubscrib|uninterest|hide|hid|block|report|mute|bounc|remov|"
+    r"delet|ignor|dismiss|reject|impress|expos|(not?|negative|down|bad|hated?|shown?)([^a-z]|$))"
+)
+_NO_TYPE = "(none)"
+
+
+def count_of(column: str) -> tuple[pl.Expr, pl.Expr]:
+    """A row's type and the count of rows, to group by and to aggregate."""
+    return pl.col(column).cast(pl.String).fill_null(_NO_TYPE).alias("type"), pl.len().alias("events")
+
+
+def described(
+    types: Mapping[str, int], columns: Collection[str], options: PrepareOptions
+) -> EventTypesCard | None:
+    """The card of the `types` in a log with these `columns`: the events of each, and a note if need be."""
+    if not types:
+        unread = next((name for name in _USUAL_NAMES if name in columns), None)
+        return None if unread is None else EventTypesCard(column=unread, events={}, note=_unread(unread))
+    ranked = sorted(types.items(), key=lambda count: (-count[1], count[0]))
+    listed, rest = dict(ranked[:MAX_LISTED_TYPES]), ranked[MAX_LISTED_TYPES:]
+    if rest:
+        listed[f"({len(rest):,} more types)"] = sum(events for _, events in rest)
+    note = None if options.event_types else _no_watches([name for name, _ in ranked])
+    return EventTypesCard(column=options.event_type_column, events=listed, note=note)
+
+
+def _unread(column: str) -> str:
+    return (
+        f"if {column} holds types of events, all of them count as watches; say --event-type-column {column}"
+    )
+
+
+def _no_watches(types: list[str]) -> str | None:
+    found = [name for name in types if _NO_WATCH.search(name.lower())]
+    if not found:
+        return None
+    return f"{', '.join(found[:MAX_LISTED_TYPES])} count as watches; name those that are with --event-type"

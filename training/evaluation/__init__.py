@@ -1,0 +1,1 @@
+"""Held-out events ranked, and what is measured of the rankings."""

@@ -1,0 +1,59 @@
+"""Whether a model's draws differ: a model that ignores its noise draws M times the same interest."""
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from bundle.manifest import ServingDefaults
+from model.dimerec import DimeRec
+from training.data.splits import Targets
+from training.evaluation import metrics
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.ranking import without_seen
+
+_MAX_COSINES_IN_MEMORY = 2**24
+
+
+class Draws(BaseModel):
+    """How much the draws of one history differ, and what that is worth."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairwise_cosine: float
+    """Mean cosine of two draws of one history; 1: all the same. Of a single draw: 1."""
+    best_of: dict[int, float]
+    """M → HR@20 of the best of the first M draws, each ranking on its own, seen items removed."""
+
+
+def measure_draws(
+    model: DimeRec, serving: ServingDefaults, targets: Targets, *, seed: int = 0, k: int = 20
+) -> Draws:
+    """Measure the draws that `serving` asks for, for M = 1, 2, 4, … up to all of them."""
+    drawn = serving.model_copy(update={"interest_mode": "draws"})
+    scorer, draws = DimeRecScorer(model, drawn, seed), serving.draws
+    size = max(1, _MAX_COSINES_IN_MEMORY // (draws * scorer.items))
+    cosines, best_of_draws = [], []
+    with torch.inference_mode():
+        vectors = model.item_vectors()
+        for first in range(0, len(targets), size):
+            histories, items = targets.histories.batch(first, size), targets.items[first : first + size]
+            interests = scorer.interests(histories)
+            cosines.append(_pairwise_cosine(interests))
+            by_draw = (interests @ vectors.T).float().cpu().numpy()
+            ranks = [metrics.ranks(without_seen(by_draw[:, draw], histories), items) for draw in range(draws)]
+            best_of_draws.append(np.minimum.accumulate(np.stack(ranks, axis=1), axis=1))
+    best = np.concatenate(best_of_draws)
+    counts = sorted({draws, *(2**power for power in range(draws.bit_length()))})
+    return Draws(
+        pairwise_cosine=float(torch.cat(cosines).mean()),
+        best_of={count: float(metrics.hit_rate(best[:, count - 1], k).mean()) for count in counts},
+    )
+
+
+def _pairwise_cosine(interests: torch.Tensor) -> torch.Tensor:
+    """Mean cosine of two different ones of each row's unit vectors `(rows, draws, dim)` → `(rows,)`."""
+    draws = interests.shape[1]
+    if draws == 1:
+        return torch.ones(len(interests))
+    of_sum = interests.sum(dim=1).square().sum(dim=1)
+    return ((of_sum - draws) / (draws * (draws - 1))).cpu()
