@@ -32,7 +32,9 @@ class Quotes:
     misplaced: int | None = None
     """The line of the first quote that neither opens nor closes a field and isn't doubled."""
     swallowing: int | None = None
-    """The line where a quoted field opens of whose lines most have the header's number of fields."""
+    """The first line whose quotes enclose what looks like fields or rows: read literally it, or most lines of
+    its record, have the header's number of fields.
+    """
     _open: bool = False
     _opened: int = 0
     _line: int = 1
@@ -58,7 +60,7 @@ class Quotes:
                 self.misplaced = self._line_of(ends, wrong[0])
             if opens.any():
                 self._opened = self._line_of(ends, places[opens][-1])
-            self._follow(data, ends, places)
+            self._watch(data, ends, places)
             self._open ^= len(places) % 2 == 1
         self._line += len(ends)
 
@@ -75,19 +77,25 @@ class Quotes:
         placed: npt.NDArray[np.bool] = np.where(opens, opening, closing)
         return placed
 
-    def _follow(self, data: Bytes, ends: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
-        """Watch the records of several lines."""
-        goes_on = (np.searchsorted(places, ends) + self._open) % 2 == 1
-        touched = goes_on | np.concatenate([[bool(self._record)], goes_on[:-1]])
+    def _watch(self, data: Bytes, ends: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
+        """Look at what the quotes enclose."""
         separators = np.flatnonzero(data == self.separator)
-        counts = np.diff(np.searchsorted(separators, ends), prepend=0)
-        for at in np.flatnonzero(touched):
-            self._record.append(bool(counts[at] == self.width - 1))
+        outside = separators[(np.searchsorted(places, separators) + self._open) % 2 == 0]
+        counts, counts_outside = (
+            np.diff(np.searchsorted(some, ends), prepend=0) for some in (separators, outside)
+        )
+        full = (counts == self.width - 1) & (counts > 0)
+        goes_on = (np.searchsorted(places, ends) + self._open) % 2 == 1
+        of_several = goes_on | np.concatenate([[bool(self._record)], goes_on[:-1]])
+        found = np.flatnonzero(full & (counts_outside < counts) & ~of_several)[:1].tolist()
+        for at in np.flatnonzero(of_several):
+            self._record.append(bool(full[at]))
             if not goes_on[at]:
-                full = self._record[0] and self.width > 1 and sum(self._record) * 2 > len(self._record)
-                if full and self.swallowing is None:
-                    self.swallowing = self._line + int(at) - len(self._record) + 1
+                if self._record[0] and sum(self._record) * 2 > len(self._record):
+                    found.append(int(at) - len(self._record) + 1)
                 self._record.clear()
+        if found and self.swallowing is None:
+            self.swallowing = self._line + min(found)
 
     def _line_of(self, ends: npt.NDArray[np.intp], place: np.intp) -> int:
         return self._line + int(np.searchsorted(ends, place))
@@ -113,8 +121,8 @@ def decide(name: str, asked: Quote, quotes: Quotes, header: list[str]) -> Quotin
         )
     if asked == "auto" and quotes.swallowing is not None:
         raise DataError(
-            f"{name}, line {quotes.swallowing:,}: a quoted field goes over lines that look like rows; "
-            f"{_LITERAL}, --quote double if that field does have these lines"
+            f"{name}, line {quotes.swallowing:,}: quotes enclose what looks like fields or rows of their "
+            f"own; {_LITERAL}, --quote double if they do enclose one field"
         )
     return "double"
 

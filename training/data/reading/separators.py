@@ -18,7 +18,8 @@ class Guess(NamedTuple):
 
 def guess_separator(head: str, wanted: Collection[str], candidates: Iterable[str] = CANDIDATES) -> Guess:
     """Guess from whole lines, the header first: the separator with which it names the most `wanted` columns,
-    then with which most lines have as many fields as the header, then with which it has the most fields.
+    then with which most lines have as many fields as the header, be it with quotes around fields or with
+    literal ones, then with which it has the most fields.
     """
     lines = [line.rstrip("\r") for line in head.split("\n")]
     lines = [line for line in lines if line.strip(" ")][:_LINES]
@@ -34,12 +35,12 @@ def guess_separator(head: str, wanted: Collection[str], candidates: Iterable[str
 
 def _explained(
     lines: list[str], wanted: Collection[str], separator: str, quoted: bool
-) -> tuple[tuple[int, float, int], Guess]:
+) -> tuple[tuple[int, float, bool, int], Guess]:
     rows = _quoted(lines, separator) if quoted else [line.split(separator) for line in lines]
     width = len(rows[0])
     alike = sum(len(row) == width for row in rows) / len(lines) if width > 1 else 0.0
     named = set(wanted).intersection(name.strip(" \t") for name in rows[0])
-    return (len(named), alike, width), Guess(separator, width)
+    return (len(named), alike, quoted, width), Guess(separator, width)
 
 
 def _quoted(lines: list[str], separator: str) -> list[list[str]]:

@@ -470,9 +470,14 @@ class TestQuotes:
             tmp_path / "log", f'{HEADER},title\na,w,0,x\na,x,1,"Heroes\na,y,2,x\na,z,3,7"\na,v,4,x\n'
         )
         said = refusal(log)
-        assert "line 3: a quoted field goes over lines that look like rows" in said
+        assert "line 3: quotes enclose what looks like fields or rows of their own" in said
         assert card_of(log, quote="none").events == 5
         assert card_of(log, quote="double").events == 3
+
+    def test_that_swallow_fields_are_refused(self, tmp_path: Path) -> None:
+        log = written(tmp_path / "log", f"title,{HEADER}\n" + "".join(f',",7",{at}\n' for at in range(4)))
+        assert "line 2: quotes enclose what looks like fields or rows of their own" in refusal(log)
+        assert users_of(log, quote="none") == ['"']
 
     def test_may_hold_what_ends_lines_elsewhere(self, tmp_path: Path) -> None:
         log = written(
