@@ -98,7 +98,7 @@ def _serve(settings: Settings, history: Path | None, listener: socket.socket) ->
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
     listener.listen(_BACKLOG)
-    version = app.state.service.bundles.engine.version
+    version = app.state.service.engines.engine.version
     typer.echo(f"DimeRec Serve: {_url(listener)} (bundle {version}; console at /, Ctrl-C ends)", err=True)
     config = uvicorn.Config(
         app,
@@ -119,7 +119,7 @@ def _serve(settings: Settings, history: Path | None, listener: socket.socket) ->
         server.should_exit = True
 
     async def serve_until_stopped() -> None:
-        handle_hangup(on_hangup, app.state.service.bundles, stop)
+        handle_hangup(on_hangup, app.state.service.engines, stop)
         await server.serve([listener])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -14,11 +14,12 @@ from service import problems
 from service.batch import Job, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
-from service.bundles import Bundles
 from service.dependencies import Service
+from service.engines import Engines
 from service.errors import StartupError
-from service.history.circuit import CircuitBreaker
+from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
+from service.history.observed import ObservedHistory
 from service.history.protocol import HistoryStore
 from service.history.redis import RedisHistory
 from service.middleware import Head, PathPrefix, RequestContext
@@ -98,9 +99,10 @@ def _check_prefix(prefix: str | None) -> None:
 
 def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     metrics = Metrics()
-    store = history if history is not None else _open_history(settings)
-    bundles = Bundles(settings.bundles, settings.device, metrics)
-    in_process = isinstance(store, InProcessHistory)
+    opened = history if history is not None else _open_history(settings)
+    store = ObservedHistory(opened, metrics)
+    engines = Engines(settings.bundles, settings.device, metrics)
+    in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, EngineAnswer](
         compute,
@@ -108,15 +110,15 @@ def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
         max_queue=settings.max_queue,
         on_batch=metrics.batch_size.observe,
     )
-    metrics.watch_queue(lambda: batcher.depth)
-    recommender = Recommender(bundles, store, batcher, metrics, settings)
-    return Service(settings, bundles, store, kind, batcher, recommender, metrics)
+    metrics.watch_queue(lambda: batcher.queue_length)
+    recommender = Recommender(engines, store, batcher, metrics, settings)
+    return Service(settings, engines, store, kind, batcher, recommender, metrics)
 
 
 def _open_history(settings: Settings) -> HistoryStore:
     if settings.redis_url is None:
         return InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
-    return CircuitBreaker(
+    return GuardedHistory(
         RedisHistory.from_url(
             settings.redis_url.get_secret_value(),
             max_events=settings.history_max_events,

@@ -71,7 +71,7 @@ class MicroBatcher(Generic[Item, Answer]):
         self._idle.set()
 
     @property
-    def depth(self) -> int:
+    def queue_length(self) -> int:
         """Items waiting for a batch."""
         return len(self._waiting)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
-from service.bundles import Bundles
+from service.engines import Engines
 from service.errors import AdminDisabledError, AdminRefusedError, MediaTypeError
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
@@ -20,7 +20,7 @@ class Service:
     """Everything that one app consists of; made by `create_app`, kept in `app.state.service`."""
 
     settings: Settings
-    bundles: Bundles
+    engines: Engines
     history: HistoryStore
     history_kind: Literal["redis", "in-process"]
     batcher: Batcher

@@ -21,7 +21,7 @@ import structlog
 from bundle.errors import BundleError
 
 if TYPE_CHECKING:
-    from service.bundles import Bundles  # loads torch, which takes seconds in which SIGHUP must be held back
+    from service.engines import Engines  # loads torch, which takes seconds in which SIGHUP must be held back
 
 log = structlog.get_logger("dimerec.bundles")
 
@@ -48,13 +48,13 @@ def hangup_policy() -> HangupPolicy:
     return HangupPolicy.RELOAD
 
 
-def handle_hangup(policy: HangupPolicy, bundles: Bundles, stop: Callable[[], None]) -> None:
+def handle_hangup(policy: HangupPolicy, engines: Engines, stop: Callable[[], None]) -> None:
     """Do what `policy` says from now on, in the running event loop of the main thread."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = loop.create_task(_reload(bundles))
+        task = loop.create_task(_reload(engines))
         reloads.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(reloads.discard)
 
@@ -63,11 +63,11 @@ def handle_hangup(policy: HangupPolicy, bundles: Bundles, stop: Callable[[], Non
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-async def _reload(bundles: Bundles) -> None:
+async def _reload(engines: Engines) -> None:
     try:
-        swap = await bundles.reload()
+        swap = await engines.reload()
     except BundleError as error:
-        log.error("bundle kept", version=bundles.engine.version, reason=str(error))  # noqa: TRY400 (expected)
+        log.error("bundle kept", version=engines.engine.version, reason=str(error))  # noqa: TRY400 (expected)
         return
     if swap.previous == swap.current:
         log.info("bundle unchanged", version=swap.current)

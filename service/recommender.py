@@ -8,7 +8,7 @@ from engine.engine import Engine
 from service import responses
 from service.batch import Job
 from service.batcher import Completed, MicroBatcher
-from service.bundles import Bundles
+from service.engines import Engines
 from service.errors import (
     DeadlineExceededError,
     FieldFault,
@@ -45,13 +45,13 @@ class Recommender:
 
     def __init__(
         self,
-        bundles: Bundles,
+        engines: Engines,
         history: HistoryStore,
         batcher: Batcher,
         metrics: Metrics,
         settings: Settings,
     ) -> None:
-        self._bundles = bundles
+        self._engines = engines
         self._history = history
         self._batcher = batcher
         self._metrics = metrics
@@ -63,7 +63,7 @@ class Recommender:
         Raises InvalidRequestError when the bundle cannot do what is asked, and RequestRefusedError.
         A history store that fails only weakens the answer.
         """
-        engine = self._bundles.engine
+        engine = self._engines.engine
         if request.steps is not None and request.steps > engine.max_steps:
             fault = f"the model in service takes at most {engine.max_steps} steps"
             raise InvalidRequestError([FieldFault("steps", fault)])
@@ -86,8 +86,7 @@ class Recommender:
             return _Known([], unavailable=False)
         started = time.perf_counter()
         try:
-            with self._metrics.counting_history_errors("read"):
-                events = await self._history.read(request.user_id, self._settings.history_max_events)
+            events = await self._history.read(request.user_id, self._settings.history_max_events)
         except HistoryUnavailable:
             return _Known([], unavailable=True)
         finally:

@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from service.environment import ENCODING, PREFIX, check_variables
 from service.errors import StartupError
-from service.history.address import parse
 from service.history.errors import HistoryUrlError
+from service.redis_address import parse
 
 DOTENV = Path(".env")
 MIN_ADMIN_KEY_LENGTH = 16

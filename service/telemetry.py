@@ -2,19 +2,14 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Literal
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from service.history.errors import HistoryUnavailable
-
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
-
-log = structlog.get_logger("dimerec.history")
 
 Stage = Literal["history", "queue", "model", "search"]
 
@@ -44,8 +39,8 @@ class Metrics:
         self.batch_size = Histogram(
             "dimerec_batch_size", "Requests computed together", buckets=_SIZES, registry=self.registry
         )
-        self.queue_depth = Gauge(
-            "dimerec_queue_depth", "Requests waiting for a batch", registry=self.registry
+        self.queue_length = Gauge(
+            "dimerec_queue_length", "Requests waiting for a batch", registry=self.registry
         )
         self.answers = Counter(
             "dimerec_answers", "Recommendations by source", ["source"], registry=self.registry
@@ -62,6 +57,13 @@ class Metrics:
             ["operation"],
             registry=self.registry,
         )
+        self.history_calls = Histogram(
+            "dimerec_history_seconds",
+            "Time of a call of the history store, failed ones included",
+            ["operation"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.bundle = Gauge(
             "dimerec_bundle_info", "1 for the bundle in service", ["version"], registry=self.registry
         )
@@ -72,23 +74,13 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch_queue(self, depth: Callable[[], int]) -> None:
-        """Read the queue's depth from `depth` whenever the metrics are asked for."""
-        self.queue_depth.set_function(depth)
+    def watch_queue(self, length: Callable[[], int]) -> None:
+        """Read the queue's length from `length` whenever the metrics are asked for."""
+        self.queue_length.set_function(length)
 
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""
         self.stages.labels(stage).observe(milliseconds / 1000)
-
-    @contextmanager
-    def counting_history_errors(self, operation: str) -> Iterator[None]:
-        """Count and log a history store that fails inside; the error goes on."""
-        try:
-            yield
-        except HistoryUnavailable as error:
-            self.history_errors.labels(operation).inc()
-            log.warning("history unavailable", operation=operation, reason=str(error))
-            raise
 
     def serve_bundle(self, version: str) -> None:
         """Name the bundle in service, and no other."""

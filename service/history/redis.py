@@ -32,7 +32,6 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from service.history.connection import connect
 from service.history.encoding import decode, encode, encoded_count, named_identity
 from service.history.errors import HistoryBusy, HistoryError, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import (
@@ -45,6 +44,7 @@ from service.history.protocol import (
     check_limit,
     check_user,
 )
+from service.redis_client import connect
 
 DEFAULT_TTL_S = 90 * 24 * 3600
 DEFAULT_TIMEOUT_S = 0.25

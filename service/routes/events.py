@@ -30,13 +30,12 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsResponse
     ]
     if faults:
         raise InvalidRequestError(faults)
-    with service.metrics.counting_history_errors("append"):
-        result = await service.history.append_many(
-            [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
-        )
+    result = await service.history.append_many(
+        [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
+    )
     return EventsResponse(
         added=result.added,
         repeated=result.repeated,
         outdated=result.outdated,
-        unknown_items=service.bundles.engine.unknown(event.item_id for event in events),
+        unknown_items=service.engines.engine.unknown(event.item_id for event in events),
     )

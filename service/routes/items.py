@@ -20,7 +20,7 @@ def similar_items(  # not async: FastAPI runs the search in a thread
     k: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="how many neighbours")] = 10,
 ) -> SimilarResponse:
     """The items whose vectors are nearest, best first, without the item itself."""
-    engine = service.bundles.engine
+    engine = service.engines.engine
     item, found = engine.describe(item_id), engine.similar(item_id, k)
     if item is None or found is None:
         raise UnknownItemError("the catalogue in service has no item of this id")

@@ -3,8 +3,8 @@
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.bundles import Swap
 from service.dependencies import TheService, require_admin
+from service.engines import Swap
 from service.errors import NotReadyError
 from service.problems import documented
 from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse
@@ -50,7 +50,7 @@ async def metrics(service: TheService) -> Response:
 @router.get("/version")
 async def version(request: Request, service: TheService) -> VersionResponse:
     """What is running: the service, the bundle, and what a request gets that leaves fields out."""
-    engine = service.bundles.engine
+    engine = service.engines.engine
     manifest, defaults = engine.manifest, engine.defaults
     return VersionResponse(
         service=request.app.version,
@@ -74,13 +74,13 @@ async def version(request: Request, service: TheService) -> VersionResponse:
 @admin.post("/reload", responses=documented(401, 403, 409))
 async def reload(service: TheService) -> SwapResponse:
     """Serve the bundle that CURRENT names; requests in flight finish with the one they began with."""
-    return _told(await service.bundles.reload())
+    return _told(await service.engines.reload())
 
 
 @admin.post("/rollback", responses=documented(401, 403, 409))
 async def rollback(service: TheService) -> SwapResponse:
     """Serve the bundle published before the one in service, and make it CURRENT."""
-    return _told(await service.bundles.rollback())
+    return _told(await service.engines.rollback())
 
 
 def _told(swap: Swap) -> SwapResponse:

@@ -27,8 +27,7 @@ async def list_users(
     """Some users who have a history, in no particular order; by default only with the in-process store."""
     if not service.lists_users:
         raise UsersNotListedError("set DIMEREC_LIST_USERS=true to offer it")
-    with service.metrics.counting_history_errors("users"):
-        return UsersResponse(users=await service.history.users(limit))
+    return UsersResponse(users=await service.history.users(limit))
 
 
 @router.get("/users/{user_id}/history", responses=documented(404, 422, 503))
@@ -38,9 +37,8 @@ async def read_history(
     limit: Annotated[int, Query(ge=1, le=1000, description="newest so many")] = 100,
 ) -> HistoryResponse:
     """The newest events of a user, oldest first; empty for an unknown user."""
-    engine = service.bundles.engine
-    with service.metrics.counting_history_errors("read"):
-        events = await service.history.read(user_id, limit)
+    engine = service.engines.engine
+    events = await service.history.read(user_id, limit)
     described = []
     for event in events:
         item = engine.describe(event.item_id)
@@ -59,8 +57,7 @@ async def read_history(
 @router.delete("/users/{user_id}/history", responses=documented(404, 422, 503))
 async def forget_history(user_id: UserId, service: TheService) -> ForgetResponse:
     """Delete all that is kept of a user; fine to repeat."""
-    with service.metrics.counting_history_errors("forget"):
-        return ForgetResponse(user_id=user_id, removed=await service.history.forget(user_id))
+    return ForgetResponse(user_id=user_id, removed=await service.history.forget(user_id))
 
 
 @router.delete("/users/{user_id}/events/{event_id}", responses=documented(404, 422, 503))
@@ -69,6 +66,5 @@ async def undo_event(user_id: UserId, event_id: EventId, service: TheService) ->
 
     Events without an `event_id` cannot be named, and so not be taken back one by one.
     """
-    with service.metrics.counting_history_errors("remove"):
-        removed = await service.history.remove(user_id, event_id)
+    removed = await service.history.remove(user_id, event_id)
     return UndoResponse(user_id=user_id, event_id=event_id, removed=removed)

@@ -75,7 +75,7 @@ async def test_a_batch_forms_while_the_previous_one_computes_and_keeps_the_order
         await gate.until_entered()
         later = submit(batcher, 2, 3, 4, 5)
         await asyncio.sleep(0)
-        assert batcher.depth == 4
+        assert batcher.queue_length == 4
         gate.open.set()
         await asyncio.gather(*first, *later)
     assert gate.batches == [[1], [2, 3, 4], [5]]
@@ -122,7 +122,7 @@ async def test_an_expired_request_is_refused_while_the_worker_is_still_busy_and_
         await gate.until_entered()
         with pytest.raises(DeadlineExceededError):
             await batcher.submit(2, 0.01)
-        assert batcher.depth == 0
+        assert batcher.queue_length == 0
         gate.open.set()
         await asyncio.gather(*running)
     assert gate.batches == [[1]]
@@ -145,7 +145,7 @@ async def test_a_caller_that_leaves_frees_its_place_at_once_and_is_never_compute
         await asyncio.sleep(0)
         leaver.cancel()
         await asyncio.wait([leaver])
-        assert batcher.depth == 0
+        assert batcher.queue_length == 0
         (successor,) = submit(batcher, 3)
         await asyncio.sleep(0)
         gate.open.set()

@@ -45,7 +45,7 @@ def busy(serve: Serve, gate: threading.Event) -> Iterator[Callable[..., Running]
 
         def start(**settings: object) -> Running:
             server = serve(**settings)
-            server.service.bundles.engine = GatedEngine(load(server.service.settings.bundles), max_steps=50)
+            server.service.engines.engine = GatedEngine(load(server.service.settings.bundles), max_steps=50)
             callers.submit(server.recommend, history=["1001"])
             until(lambda: server.metric("dimerec_batch_size_count") == 1)
             return server
@@ -95,7 +95,7 @@ def test_an_answer_does_not_depend_on_its_company(
         together: list[Future[httpx.Response]] = [
             callers.submit(httpx.post, f"{server.url}/recommend", json=wish, timeout=30) for wish in asked
         ]
-        until(lambda: server.service.batcher.depth == len(asked))
+        until(lambda: server.service.batcher.queue_length == len(asked))
         gate.set()
         answers = [future.result().json() for future in together]
     assert server.metric("dimerec_batch_size_count") == 2
@@ -126,7 +126,7 @@ def test_a_full_queue_is_answered_at_once_with_a_time_to_come_back(busy: Callabl
     server = busy(max_queue=2)
     with ThreadPoolExecutor(2) as callers:
         waiting = [callers.submit(server.recommend, history=["1001"]) for _ in range(2)]
-        until(lambda: server.service.batcher.depth == 2)
+        until(lambda: server.service.batcher.queue_length == 2)
         refused = server.recommend(history=["1001"])
         assert refused.status_code == 503
         assert int(refused.headers["retry-after"]) >= 1
@@ -146,7 +146,7 @@ def test_a_deadline_is_honoured_in_the_queue_before_anything_is_computed(
     assert expired.json()["type"] == "urn:dimerec:problem:deadline-exceeded"
     assert "deadline_ms" in expired.json()["detail"]
     assert server.metric("dimerec_refused_total", reason="deadline") == 1
-    assert server.service.batcher.depth == 0
+    assert server.service.batcher.queue_length == 0
     GatedEngine.gate.set()
     server.answer(history=["1001"])
     assert server.metric("dimerec_batch_size_sum") == 2
@@ -160,8 +160,8 @@ def test_the_settings_bound_the_wait_of_those_who_name_no_deadline(busy: Callabl
 def test_a_caller_that_hangs_up_leaves_the_queue_at_once(busy: Callable[..., Running]) -> None:
     server = busy(max_queue=1)
     with sent(server, "/recommend", {"history": ["1001"]}):
-        until(lambda: server.service.batcher.depth == 1)
-    until(lambda: server.service.batcher.depth == 0)
+        until(lambda: server.service.batcher.queue_length == 1)
+    until(lambda: server.service.batcher.queue_length == 0)
     until(
         lambda: server.metric("dimerec_requests_total", method="POST", route="/recommend", status="499") == 1
     )
@@ -173,8 +173,8 @@ def test_a_caller_that_hangs_up_leaves_the_queue_at_once(busy: Callable[..., Run
 def test_a_batch_whose_caller_hangs_up_leaves_the_queue_too(busy: Callable[..., Running]) -> None:
     server = busy()
     with sent(server, "/recommend/batch", {"requests": [{"history": ["1001"]}] * 50}):
-        until(lambda: server.service.batcher.depth == 50)
-    until(lambda: server.service.batcher.depth == 0)
+        until(lambda: server.service.batcher.queue_length == 50)
+    until(lambda: server.service.batcher.queue_length == 0)
 
 
 def test_an_overloaded_batch_says_so_in_each_place(busy: Callable[..., Running]) -> None:
@@ -183,7 +183,7 @@ def test_an_overloaded_batch_says_so_in_each_place(busy: Callable[..., Running])
         posted = caller.submit(
             server.client.post, "/recommend/batch", json={"requests": [{"history": ["1001"]}] * 5}
         )
-        until(lambda: server.service.batcher.depth == 3)
+        until(lambda: server.service.batcher.queue_length == 3)
         GatedEngine.gate.set()
         answers = posted.result().json()["answers"]
     assert [answer.get("status", 200) for answer in answers] == [200, 200, 200, 503, 503]
@@ -200,7 +200,7 @@ class BrokenEngine(Engine):
 
 def test_a_defect_fails_the_request_that_brings_it_out_and_no_other(serve: Serve) -> None:
     server = serve()
-    server.service.bundles.engine = BrokenEngine(load(server.service.settings.bundles), max_steps=50)
+    server.service.engines.engine = BrokenEngine(load(server.service.settings.bundles), max_steps=50)
     wish = {"history": ["1001"]}
     failed = server.client.post("/recommend", json={**wish, "k": 13}, headers={"x-request-id": "defect"})
     assert failed.status_code == 500

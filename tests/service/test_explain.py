@@ -151,7 +151,7 @@ def test_interests_count_their_items_and_items_name_what_was_watched(server: Run
 
 
 def test_because_is_of_what_the_model_read(server: Running) -> None:
-    length = server.service.bundles.engine.manifest.model.max_length
+    length = server.service.engines.engine.manifest.model.max_length
     history = [str(1000 + row) for row in range(1, length + 31)]
     answer: Any = server.answer(history=history, k=100)
     named = {watched["item_id"] for item in answer["items"] for watched in item["because"]}

@@ -133,7 +133,7 @@ def test_with_a_terminal_it_lets_requests_in_flight_finish(
         posted = caller.submit(
             httpx.post, f"{served.url}/recommend/batch", json={"requests": [request] * 100}, timeout=60
         )
-        until(lambda: "dimerec_queue_depth 0.0" not in httpx.get(f"{served.url}/metrics").text)
+        until(lambda: "dimerec_queue_length 0.0" not in httpx.get(f"{served.url}/metrics").text)
         served.popen.send_signal(signal.SIGHUP)
         response = posted.result()
         assert [len(answer["items"]) for answer in response.json()["answers"]] == [100] * 100

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from service.history.circuit import CircuitBreaker
 from service.history.errors import HistoryInputError
+from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.protocol import MAX_ID_BYTES, MAX_TIMESTAMP, AppendResult, Event, HistoryStore
 from service.history.redis import RedisHistory
@@ -27,7 +27,7 @@ def make_store(kind: str, redis_url: str | None, max_events: int) -> HistoryStor
     if redis_url is None:
         return InProcessHistory(max_events=max_events)
     store = RedisHistory.from_url(redis_url, max_events=max_events, timeout_s=PATIENCE_S)
-    return CircuitBreaker(store) if kind == "circuit" else store
+    return GuardedHistory(store) if kind == "circuit" else store
 
 
 @pytest.fixture(params=KINDS)

@@ -8,10 +8,10 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.history.address import parse
 from service.history.errors import HistoryUnavailable, HistoryUrlError
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
+from service.redis_address import parse
 from tests.redis_server import RedisServer
 
 SECRET = "hunter2"

@@ -11,8 +11,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from service.history.circuit import CircuitBreaker, CircuitState
+from service.circuit import CircuitState
 from service.history.errors import HistoryInputError, HistoryUnavailable, HistoryUnreadable
+from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
@@ -70,21 +71,21 @@ async def store() -> GatedHistory:
 
 
 @pytest.fixture
-def breaker(store: GatedHistory, clock: Clock) -> CircuitBreaker:
-    return CircuitBreaker(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
+def breaker(store: GatedHistory, clock: Clock) -> GuardedHistory:
+    return GuardedHistory(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
 
 
-async def fail(breaker: CircuitBreaker, times: int, message: str = "^gone$") -> None:
+async def fail(breaker: GuardedHistory, times: int, message: str = "^gone$") -> None:
     for _ in range(times):
         with pytest.raises(HistoryUnavailable, match=message):
             await breaker.read("u", 9)
 
 
-async def refused_at_once(breaker: CircuitBreaker) -> None:
+async def refused_at_once(breaker: GuardedHistory) -> None:
     await fail(breaker, 1, "failed lately")
 
 
-async def open_circuit(breaker: CircuitBreaker, store: GatedHistory) -> None:
+async def open_circuit(breaker: GuardedHistory, store: GatedHistory) -> None:
     """Open the circuit; the store is well again afterwards."""
     store.gone = True
     await fail(breaker, FAILURES)
@@ -98,7 +99,7 @@ async def begin(call: Coroutine[Any, Any, list[Event]]) -> "asyncio.Task[list[Ev
     return task
 
 
-async def test_failures_in_a_row_open_the_circuit(breaker: CircuitBreaker, store: GatedHistory) -> None:
+async def test_failures_in_a_row_open_the_circuit(breaker: GuardedHistory, store: GatedHistory) -> None:
     store.gone = True
     await fail(breaker, FAILURES - 1)
     assert breaker.state == CircuitState.CLOSED
@@ -108,7 +109,7 @@ async def test_failures_in_a_row_open_the_circuit(breaker: CircuitBreaker, store
     assert store.reads == FAILURES
 
 
-async def test_every_call_is_refused_while_open(breaker: CircuitBreaker, store: GatedHistory) -> None:
+async def test_every_call_is_refused_while_open(breaker: GuardedHistory, store: GatedHistory) -> None:
     await open_circuit(breaker, store)
     calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
         lambda: breaker.append("u", [Event("b", 2)]),
@@ -126,7 +127,7 @@ async def test_every_call_is_refused_while_open(breaker: CircuitBreaker, store: 
 
 
 async def test_an_answer_in_between_starts_the_count_anew(
-    breaker: CircuitBreaker, store: GatedHistory
+    breaker: GuardedHistory, store: GatedHistory
 ) -> None:
     for _ in range(3):
         store.gone = True
@@ -136,7 +137,7 @@ async def test_an_answer_in_between_starts_the_count_anew(
     assert breaker.state == CircuitState.CLOSED
 
 
-async def test_it_closes_by_itself(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+async def test_it_closes_by_itself(breaker: GuardedHistory, store: GatedHistory, clock: Clock) -> None:
     await open_circuit(breaker, store)
     clock.now += RESET_S - 0.001
     await refused_at_once(breaker)
@@ -150,7 +151,7 @@ async def test_it_closes_by_itself(breaker: CircuitBreaker, store: GatedHistory,
 
 
 async def test_a_failed_probe_opens_it_again_for_the_whole_time(
-    breaker: CircuitBreaker, store: GatedHistory, clock: Clock
+    breaker: GuardedHistory, store: GatedHistory, clock: Clock
 ) -> None:
     await open_circuit(breaker, store)
     store.gone = True
@@ -163,7 +164,7 @@ async def test_a_failed_probe_opens_it_again_for_the_whole_time(
     assert await breaker.read("u", 9) == HISTORY
 
 
-async def test_only_one_call_is_the_probe(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+async def test_only_one_call_is_the_probe(breaker: GuardedHistory, store: GatedHistory, clock: Clock) -> None:
     await open_circuit(breaker, store)
     clock.now += RESET_S
     store.gate.clear()
@@ -177,7 +178,7 @@ async def test_only_one_call_is_the_probe(breaker: CircuitBreaker, store: GatedH
 
 
 async def test_a_cancelled_probe_leaves_room_for_the_next(
-    breaker: CircuitBreaker, store: GatedHistory, clock: Clock
+    breaker: GuardedHistory, store: GatedHistory, clock: Clock
 ) -> None:
     await open_circuit(breaker, store)
     clock.now += RESET_S
@@ -191,7 +192,7 @@ async def test_a_cancelled_probe_leaves_room_for_the_next(
     assert await breaker.read("u", 9) == HISTORY
 
 
-async def test_listing_users_has_no_say(breaker: CircuitBreaker, store: GatedHistory, clock: Clock) -> None:
+async def test_listing_users_has_no_say(breaker: GuardedHistory, store: GatedHistory, clock: Clock) -> None:
     store.gone = True
     for _ in range(FAILURES + 1):
         with pytest.raises(HistoryUnavailable, match="gone"):
@@ -205,7 +206,7 @@ async def test_listing_users_has_no_say(breaker: CircuitBreaker, store: GatedHis
 
 @pytest.mark.parametrize("late_call_fails", [True, False])
 async def test_a_call_from_before_it_opened_has_no_say(
-    breaker: CircuitBreaker, store: GatedHistory, clock: Clock, late_call_fails: bool
+    breaker: GuardedHistory, store: GatedHistory, clock: Clock, late_call_fails: bool
 ) -> None:
     store.gate.clear()
     late = await begin(breaker.read("u", 9))
@@ -225,7 +226,7 @@ async def test_a_call_from_before_it_opened_has_no_say(
 async def test_what_says_nothing_about_the_store_does_not_count(
     redis_server: RedisServer, clock: Clock
 ) -> None:
-    breaker = CircuitBreaker(
+    breaker = GuardedHistory(
         RedisHistory.from_url(redis_server.url, timeout_s=30.0), failures=FAILURES, clock=clock
     )
     with redis.Redis.from_url(redis_server.url) as raw:
@@ -243,7 +244,7 @@ async def test_waiting_for_a_connection_of_our_own_does_not_count(
     redis_server: RedisServer, clock: Clock
 ) -> None:
     store = RedisHistory(redis.asyncio.Redis.from_url(redis_server.url), timeout_s=0.01, max_connections=0)
-    breaker = CircuitBreaker(store, failures=FAILURES, clock=clock)
+    breaker = GuardedHistory(store, failures=FAILURES, clock=clock)
     await fail(breaker, FAILURES + 1, "connections are in use")
     assert breaker.state == CircuitState.CLOSED
     await breaker.close()
@@ -253,7 +254,7 @@ async def test_a_frozen_redis_opens_it_and_a_redis_that_is_back_closes_it(
     redis_server: RedisServer, clock: Clock
 ) -> None:
     store = RedisHistory.from_url(redis_server.url, timeout_s=0.5)
-    breaker = CircuitBreaker(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
+    breaker = GuardedHistory(store, failures=FAILURES, reset_s=RESET_S, clock=clock)
     await breaker.append("u", HISTORY)
     redis_server.pause()
     await fail(breaker, FAILURES, "did not answer")

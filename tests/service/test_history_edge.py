@@ -8,8 +8,8 @@ import pytest
 import redis.exceptions
 from redis.asyncio import Redis
 
-from service.history.circuit import CircuitBreaker
 from service.history.errors import HistoryInputError, HistoryUnavailable
+from service.history.guarded import GuardedHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
@@ -89,7 +89,7 @@ def client() -> Failing:
 @pytest.fixture(scope="module")
 def server(bundle_root: Any, client: Failing) -> Iterator[Running]:
     """With a circuit that never opens, so that every request reaches the client."""
-    store = CircuitBreaker(RedisHistory(client), failures=10**6)
+    store = GuardedHistory(RedisHistory(client), failures=10**6)
     with running(settings_for(bundle_root, list_users=True), store) as server:
         yield server
 
@@ -141,7 +141,7 @@ async def test_a_reply_of_another_kind_is_unavailable(reply: object, call: str) 
 async def test_surprises_open_the_circuit_too() -> None:
     client = Failing()
     client.error = TypeError("a surprise")
-    store = CircuitBreaker(RedisHistory(client), failures=2, reset_s=60)
+    store = GuardedHistory(RedisHistory(client), failures=2, reset_s=60)
     for _ in range(2):
         with pytest.raises(HistoryUnavailable, match=r"^the Redis client failed: TypeError: a surprise$"):
             await store.read("u", 9)

@@ -35,7 +35,7 @@ def test_a_stuck_engine_is_live_but_not_ready(serve: Serve, monkeypatch: pytest.
     monkeypatch.setattr(operations, "STALLED_AFTER_S", 0.0)
     server = serve()
     assert server.client.get("/health/ready").status_code == 200
-    server.service.bundles.engine = StuckEngine(load(server.service.settings.bundles), max_steps=50)
+    server.service.engines.engine = StuckEngine(load(server.service.settings.bundles), max_steps=50)
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(server.recommend, history=["1001"])
         assert stuck.wait(30)
@@ -50,7 +50,7 @@ def test_a_stuck_engine_is_live_but_not_ready(serve: Serve, monkeypatch: pytest.
 
 def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None:
     version = server.client.get("/version").json()
-    engine = server.service.bundles.engine
+    engine = server.service.engines.engine
     assert version["model_version"] == engine.version
     assert version["items"] == 200
     assert version["most_steps"] == 8
@@ -98,8 +98,8 @@ def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
     assert samples["dimerec_answers_total", "personal"] == 1
     assert samples["dimerec_answers_total", "popularity"] == 1
     assert samples["dimerec_batch_size_count",] == 2
-    assert samples["dimerec_queue_depth",] == 0
-    assert samples["dimerec_bundle_info", server.service.bundles.engine.version] == 1
+    assert samples["dimerec_queue_length",] == 0
+    assert samples["dimerec_bundle_info", server.service.engines.engine.version] == 1
     for stage in ("history", "queue", "model", "search"):
         assert samples["dimerec_stage_seconds_count", stage] == 2
     assert "somebody" not in response.text

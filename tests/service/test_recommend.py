@@ -24,7 +24,7 @@ def test_a_history_gives_a_personal_answer_with_reasons(server: Running) -> None
     answer: Any = server.answer(history=["1001", "1002"], k=7, draws=3)
     assert answer["source"] == "personal"
     assert answer["degraded"] is None
-    assert answer["model_version"] == server.service.bundles.engine.version
+    assert answer["model_version"] == server.service.engines.engine.version
     assert len(set(ids(answer))) == 7
     scores = [item["score"] for item in answer["items"]]
     assert scores == sorted(scores, reverse=True)
@@ -149,7 +149,7 @@ def test_modes_and_steps_have_their_effect(server: Running) -> None:
     single: Any = server.answer(history=["1001"], interest_mode="both", draws=1)
     assert [interest["kind"] for interest in single["interests"]].count("draw") == 1
     defaults: Any = server.answer(history=["1001"])
-    assert defaults["items"] == asked[server.service.bundles.engine.defaults.interest_mode]["items"]
+    assert defaults["items"] == asked[server.service.engines.engine.defaults.interest_mode]["items"]
     one: Any = server.answer(history=["1001"], seed=1, steps=1)
     many: Any = server.answer(history=["1001"], seed=1, steps=8)
     assert one["items"] != many["items"]

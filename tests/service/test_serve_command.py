@@ -70,7 +70,7 @@ def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
             httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * 100}, timeout=60
         )
         deadline = time.monotonic() + 30
-        while "dimerec_queue_depth 0.0" in httpx.get(f"{served.url}/metrics").text:
+        while "dimerec_queue_length 0.0" in httpx.get(f"{served.url}/metrics").text:
             assert time.monotonic() < deadline
         served.popen.send_signal(signal.SIGTERM)
         response = posted.result()

@@ -103,7 +103,7 @@ def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Pa
 def test_an_engine_that_went_out_of_service_is_freed(serve: Serve, root: Path) -> None:
     server = serve(bundles=root)
     server.answer(history=["1001"])
-    retired = weakref.ref(server.service.bundles.engine)
+    retired = weakref.ref(server.service.engines.engine)
     publish_tiny_bundle(root, seed=2)
     admin(server, "reload")
     server.answer(history=["1001"])

@@ -25,7 +25,7 @@ class Swap:
     current: str
 
 
-class Bundles:
+class Engines:
     """Holds the engine in service. Whoever took `engine` before a swap may finish with it.
 
     Raises BundleError at once when the bundle that CURRENT names under `root` cannot be loaded; a later swap

@@ -1,43 +1,33 @@
-"""A circuit breaker around a history store, so that a store that is gone costs requests nothing.
-
-    closed ──N failures in a row──▶ open ──reset_s──▶ half open ──one call tried──▶ closed, or open again
-
-While the circuit is open every call raises HistoryUnavailable at once. When it's half open, one call goes
-through as the probe, and others still fail at once until the probe has ended.
-"""
+"""A history store behind a circuit breaker."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from enum import StrEnum
 from typing import TypeVar
 
+from service.circuit import (
+    DEFAULT_FAILURES,
+    DEFAULT_RESET_S,
+    Circuit,
+    CircuitOpenError,
+    CircuitState,
+    Verdict,
+)
 from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
 from service.history.protocol import AppendResult, Event, HistoryStore
-
-DEFAULT_FAILURES = 5
-DEFAULT_RESET_S = 2.0
 
 _REFUSAL = "the history store failed lately and is tried again in a moment"
 
 Answer = TypeVar("Answer")
 
 
-class CircuitState(StrEnum):
-    """Whether calls reach the store."""
-
-    CLOSED = "closed"
-    HALF_OPEN = "half_open"
-    OPEN = "open"
-
-
-class CircuitBreaker:
+class GuardedHistory:
     """A HistoryStore that gives calls to another one as long as that one answers.
 
-    `failures` in a row open the circuit for `reset_s` seconds of `clock`. Only HistoryUnavailable counts;
-    a refused argument, a cancelled call, or one that never reached the store (HistoryBusy) says nothing about
-    it, nor does listing users: a scan may be slow where all else is quick.
+    Only HistoryUnavailable counts as a failure; a refused argument, a cancelled call, or one that never
+    reached the store (HistoryBusy) says nothing about it, nor does listing users: a scan may be slow where
+    all else is quick. While the circuit is open every call raises HistoryUnavailable at once.
     """
 
     def __init__(
@@ -49,20 +39,12 @@ class CircuitBreaker:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._tolerated = failures
-        self._reset_s = reset_s
-        self._clock = clock
-        self._failed = 0
-        self._opened_at: float | None = None
-        self._probing = False
+        self._circuit = Circuit(_verdict, failures=failures, reset_s=reset_s, clock=clock)
 
     @property
     def state(self) -> CircuitState:
         """Whether the next call reaches the store (half open: as the probe)."""
-        if self._opened_at is None:
-            return CircuitState.CLOSED
-        rested = self._clock() - self._opened_at >= self._reset_s
-        return CircuitState.HALF_OPEN if rested else CircuitState.OPEN
+        return self._circuit.state
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """As the store's, or HistoryUnavailable at once."""
@@ -99,38 +81,18 @@ class CircuitBreaker:
         await self._store.close()
 
     async def _call(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
-        state = self.state
-        probe = state is CircuitState.HALF_OPEN
-        if state is CircuitState.OPEN or (probe and self._probing):
-            raise HistoryUnavailable(_REFUSAL)
-        self._probing = self._probing or probe
         try:
-            answer = await call()
-        except HistoryBusy:
-            raise
-        except HistoryUnreadable:
-            self._note_answer(probe)
-            raise
-        except HistoryUnavailable:
-            self._note_failure(probe)
-            raise
-        finally:
-            if probe:
-                self._probing = False
-        self._note_answer(probe)
-        return answer
+            return await self._circuit.call(call)
+        except CircuitOpenError as error:
+            raise HistoryUnavailable(_REFUSAL) from error
 
-    # Calls that began before the circuit opened may end while it's open: only the probe's end counts then.
 
-    def _note_answer(self, probe: bool) -> None:
-        if probe or self._opened_at is None:
-            self._failed = 0
-            self._opened_at = None
-
-    def _note_failure(self, probe: bool) -> None:
-        if probe:
-            self._opened_at = self._clock()
-        elif self._opened_at is None:
-            self._failed += 1
-            if self._failed >= self._tolerated:
-                self._opened_at = self._clock()
+def _verdict(error: Exception) -> Verdict:
+    match error:
+        case HistoryBusy():
+            return "nothing"
+        case HistoryUnreadable():
+            return "answer"
+        case HistoryUnavailable():
+            return "failure"
+    return "nothing"

@@ -12,8 +12,8 @@ from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from service.history.address import RedisAddress, parse
 from service.history.errors import HistoryUrlError
+from service.redis_address import RedisAddress, parse
 
 
 def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCluster:

@@ -1,0 +1,68 @@
+"""A history store whose calls are timed, and whose failures are counted and told."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Sequence
+from typing import TypeVar
+
+import structlog
+
+from service.history.errors import HistoryUnavailable
+from service.history.protocol import AppendResult, Event, HistoryStore
+from service.telemetry import Metrics
+
+log = structlog.get_logger("dimerec.history")
+
+Answer = TypeVar("Answer")
+
+
+class ObservedHistory:
+    """Any HistoryStore, observed; its errors go on as they are."""
+
+    def __init__(self, store: HistoryStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        """As the store's."""
+        return await self._observed("append", self._store.append(user_id, events))
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        """As the store's."""
+        return await self._observed("append", self._store.append_many(events))
+
+    async def read(self, user_id: str, limit: int) -> list[Event]:
+        """As the store's."""
+        return await self._observed("read", self._store.read(user_id, limit))
+
+    async def remove(self, user_id: str, event_id: str) -> int:
+        """As the store's."""
+        return await self._observed("remove", self._store.remove(user_id, event_id))
+
+    async def forget(self, user_id: str) -> int:
+        """As the store's."""
+        return await self._observed("forget", self._store.forget(user_id))
+
+    async def users(self, limit: int) -> list[str]:
+        """As the store's."""
+        return await self._observed("users", self._store.users(limit))
+
+    async def ping(self) -> None:
+        """As the store's."""
+        await self._observed("ping", self._store.ping())
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
+
+    async def _observed(self, operation: str, call: Awaitable[Answer]) -> Answer:
+        started = time.perf_counter()
+        try:
+            return await call
+        except HistoryUnavailable as error:
+            self._metrics.history_errors.labels(operation).inc()
+            log.warning("history unavailable", operation=operation, reason=str(error))
+            raise
+        finally:
+            self._metrics.history_calls.labels(operation).observe(time.perf_counter() - started)
