@@ -31,10 +31,12 @@ class Quotes:
     present: bool = False
     misplaced: int | None = None
     """The line of the first quote that neither opens nor closes a field and isn't doubled."""
-    swallowing: int | None = None
-    """The first line whose quotes enclose what looks like fields or rows: read literally it, or most lines of
-    its record, have the header's number of fields.
-    """
+    _swallowing_rows: int | None = None
+    """The first line of a record most of whose lines, read literally, have the header's number of fields."""
+    _swallowing_fields: int | None = None
+    """The first line that has the header's number of fields only if it is read literally."""
+    _uneven: bool = False
+    """Some line has too few fields without quotes, or has the right number because of quotes."""
     _open: bool = False
     _opened: int = 0
     _line: int = 1
@@ -47,13 +49,23 @@ class Quotes:
         """The line of a quote that opens a field and is never closed."""
         return self._opened if self._open else None
 
+    @property
+    def swallowing(self) -> int | None:
+        """The first line whose quotes enclose what looks like fields or rows of their own.
+
+        Fields only where literal quotes would give every line as many of them as the header has.
+        """
+        if self._swallowing_rows is not None or self._uneven:
+            return self._swallowing_rows
+        return self._swallowing_fields
+
     def feed(self, lines: bytes) -> None:
         """Look at the next lines, whole ones."""
         data = np.frombuffer(lines, np.uint8)
         ends = np.flatnonzero(data == LINE_FEED)
         places = np.flatnonzero(data == QUOTE)
         self.present |= len(places) > 0
-        if self.misplaced is None and (len(places) or self._open):
+        if self.misplaced is None:
             opens = (np.arange(len(places)) + self._open) % 2 == 0
             wrong = places[~self._well_placed(data, places, opens)]
             if len(wrong):
@@ -84,18 +96,22 @@ class Quotes:
         counts, counts_outside = (
             np.diff(np.searchsorted(some, ends), prepend=0) for some in (separators, outside)
         )
-        full = (counts == self.width - 1) & (counts > 0)
+        most = self.width - 1
+        full = (counts == most) & (counts > 0)
         goes_on = (np.searchsorted(places, ends) + self._open) % 2 == 1
         of_several = goes_on | np.concatenate([[bool(self._record)], goes_on[:-1]])
-        found = np.flatnonzero(full & (counts_outside < counts) & ~of_several)[:1].tolist()
+        enclosing = (counts_outside < counts) & ~of_several
+        self._uneven |= bool(np.any((counts > 0) & (counts < most) & ~enclosing & ~of_several))
+        self._uneven |= bool(np.any(enclosing & (counts_outside == most)))
+        if self._swallowing_fields is None and np.any(full & enclosing):
+            self._swallowing_fields = self._line + int(np.argmax(full & enclosing))
         for at in np.flatnonzero(of_several):
             self._record.append(bool(full[at]))
             if not goes_on[at]:
-                if self._record[0] and sum(self._record) * 2 > len(self._record):
-                    found.append(int(at) - len(self._record) + 1)
+                rows = self._record[0] and sum(self._record) * 2 > len(self._record)
+                if rows and self._swallowing_rows is None:
+                    self._swallowing_rows = self._line + int(at) - len(self._record) + 1
                 self._record.clear()
-        if found and self.swallowing is None:
-            self.swallowing = self._line + min(found)
 
     def _line_of(self, ends: npt.NDArray[np.intp], place: np.intp) -> int:
         return self._line + int(np.searchsorted(ends, place))

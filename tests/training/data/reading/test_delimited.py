@@ -169,6 +169,7 @@ def test_fields_too_many_belong_to_what_nobody_asked_for_or_are_a_fault(
         ('a,b\n"1,5","x\r\ny"\r\n', None, None, None),
         ('a,b\n1,x\n",7"\n', None, None, 3),
         ('a,b\n"1,5",x\n', None, None, None),
+        ('a,b\n",7"\n"1,5",x\n', None, None, None),
         ('a,b\n1,""""\n2,""\n3,"x"""\n', None, None, None),
     ],
 )
