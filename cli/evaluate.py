@@ -6,15 +6,12 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.manifest import MAX_DRAWS, ServingDefaults
-from bundle.read import load
+from bundle.manifest import MAX_DRAWS
 from cli.output import Json, print_json, print_table
-from model.checkpoint import load_checkpoint
-from model.dimerec import DimeRec
+from index.tuning import IndexKind
 from model.interests import InterestMode
 from training.data.dataset import Dataset, load_dataset
 from training.data.splits import SPLITS, Split
@@ -22,7 +19,6 @@ from training.errors import ConfigError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
 from training.evaluation.ranking import DEFAULT_KS
-from training.evaluation.repeat_weight import learned_repeat_weight
 from training.evaluation.report import (
     COMPARED_KS,
     Compared,
@@ -34,8 +30,8 @@ from training.evaluation.report import (
     warning,
     write_report,
 )
-from training.run import BEST_FILE, read_run_config
-from training.trainer import choose_device
+from training.evaluation.served import Served, engine_for, evaluate_served
+from training.evaluation.trained import SplitName, asked_otherwise, check_fit, repeat_weight_of, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
 
@@ -56,19 +52,6 @@ DIVERSITY = _Rows(
     },
     COMPARED_KS,
 )
-
-SplitName = Literal["leave-one-out", "time", "window"]
-
-
-class _Trained(NamedTuple):
-    """A model and what is known of how it was trained."""
-
-    model: DimeRec
-    serving: ServingDefaults
-    split: str | None
-    data_fingerprint: str
-    repeat_weight: float | None
-    """What an item of the history counts; None: to be fitted, as `dimerec publish` does."""
 
 
 def command(
@@ -111,6 +94,17 @@ def command(
     temperature: Annotated[
         float | None, typer.Option(help="Of these softmaxes.", rich_help_panel=SERVING)
     ] = None,
+    served: Annotated[
+        bool,
+        typer.Option(
+            "--served",
+            help="Also ask the engine of --bundles as users do, with equal seeds, beside the ranking.",
+        ),
+    ] = False,
+    index: Annotated[
+        IndexKind | None,
+        typer.Option(help="With --served: search such an index instead, however small the catalogue."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
     out: Annotated[
@@ -131,10 +125,12 @@ def command(
 
     - `dimerec evaluate --run runs/latest --data data --on validation --interest-mode both`
 
+    - `dimerec evaluate --bundles bundles --data data --served --index hnsw`
+
     - `dimerec evaluate --data data --split time` (the baselines alone)
     """
     dataset = load_dataset(data)
-    trained = _trained(run, bundles, version, device)
+    trained = trained_model(run, bundles, version, device)
     held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
     asked = {
         "steps": steps,
@@ -144,17 +140,26 @@ def command(
         "merge": merge,
         "temperature": temperature,
     }
+    _check_served(bundles, asked, served=served, index=index)
     contestants = baselines(held_out, len(dataset.catalogue))
-    found = None
+    found = answered = None
     if trained is not None:
-        _check_fit(trained, dataset, split)
-        serving = _serving(trained, asked)
-        weight = _repeat_weight(trained, serving, held_out, seed)
+        check_fit(trained, dataset, split)
+        serving = asked_otherwise(trained, asked)
+        weight = repeat_weight_of(trained, serving, held_out, seed)
         scorer = DimeRecScorer(trained.model, serving, seed, weight)
         settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
-    report = measure(contestants, dataset, held_out, part, seed).model_copy(update={"draws": found})
+        if served and trained.bundle is not None:
+            answered = evaluate_served(
+                engine_for(trained.bundle, index),
+                scorer,
+                getattr(held_out, part),
+                trained.bundle.catalogue.item_ids,
+            )
+    report = measure(contestants, dataset, held_out, part, seed)
+    report = report.model_copy(update={"draws": found, "served": answered})
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"
     if out is not None:
@@ -205,7 +210,20 @@ def show_report(report: Report) -> None:
             f"DimeRec's draws: mean pairwise cosine {report.draws.pairwise_cosine:.4f};"
             f" HR@20 of the best of {best}"
         )
+    if report.served is not None:
+        _show_served(report.served, removed["DimeRec"])
     show_comparisons(report.comparisons)
+
+
+def _show_served(served: Served, ranked: dict[str, float]) -> None:
+    rows = [
+        [name.upper(), f"{ranked[name]:.4f}", f"{value:.4f}", f"{value - ranked[name]:+.4f}"]
+        for name, value in served.metrics.items()
+    ]
+    print_table(["DimeRec", "full ranking", f"served ({served.index})", "difference"], rows)
+    typer.echo(
+        f"The first 20 items are those of the full ranking for {served.same_first:.1%} of the targets."
+    )
 
 
 def show_comparisons(comparisons: Iterable[Compared]) -> None:
@@ -217,61 +235,17 @@ def show_comparisons(comparisons: Iterable[Compared]) -> None:
         )
 
 
-def _trained(run: Path | None, bundles: Path | None, version: str | None, device: str) -> _Trained | None:
-    if run is not None and bundles is not None:
-        raise ConfigError("--run and --bundles name two models; give one of them")
-    chosen = choose_device(device)
-    if run is not None:
-        config = read_run_config(run)
-        model = load_checkpoint(run / BEST_FILE, chosen)
-        return _Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
-    if bundles is not None:
-        loaded = load(bundles, version, str(chosen))
-        manifest = loaded.manifest
-        return _Trained(
-            loaded.model,
-            manifest.serving,
-            manifest.split,
-            manifest.data_fingerprint,
-            manifest.repeat_weight,
-        )
-    return None
-
-
-def _check_fit(trained: _Trained, dataset: Dataset, split: SplitName | None) -> None:
-    """Refuse a model that was trained on other data, or on what it would have to predict."""
-    if trained.data_fingerprint != dataset.fingerprint:
-        raise ConfigError(
-            f"the model was trained on other data ({trained.data_fingerprint[:16]}) than --data holds"
-            f" ({dataset.fingerprint[:16]}); name the directory that it was trained on"
-        )
-    if split is not None and trained.split is not None and split != trained.split:
-        raise ConfigError(
-            f"the model was trained on the split {trained.split} and may know what {split} holds out;"
-            f" leave out --split, or train with --set split={split}"
-        )
-
-
-def _serving(trained: _Trained, asked: dict[str, Any]) -> ServingDefaults:
-    """How the model is asked: as it says, but for what the caller asked otherwise."""
-    given = {key: value for key, value in asked.items() if value is not None}
-    try:
-        serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"{option}: {first['msg']}") from error
-    if serving.steps > trained.model.config.timesteps:
-        raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
-    return serving
-
-
-def _repeat_weight(trained: _Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
-    if trained.repeat_weight is not None and serving == trained.serving:
-        return trained.repeat_weight
-    if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
-        return 1.0
-    return learned_repeat_weight(trained.model, serving, seed, split.validation)
+def _check_served(
+    bundles: Path | None, asked: dict[str, Any], *, served: bool, index: IndexKind | None
+) -> None:
+    """Refuse what the served path cannot be measured with."""
+    if index is not None and not served:
+        raise ConfigError("--index says what --served searches; give --served as well")
+    if served and bundles is None:
+        raise ConfigError("--served measures a bundle as it is served; name its directory with --bundles")
+    given = [f"--{name.replace('_', '-')}" for name, value in asked.items() if value is not None]
+    if served and given:
+        raise ConfigError(f"--served asks as the bundle says; leave out {', '.join(given)}")
 
 
 def _show_metrics(title: str, measured: dict[str, dict[str, float]], sections: Sequence[_Rows]) -> None:

@@ -56,9 +56,10 @@ class Engine:
     """Answers requests from one bundle. Stateless: an answer follows from its request, not from its batch.
 
     `max_steps`: denoising steps that a request may ask for at most; the model's own bound holds as well.
+    `max_whole_items`: eligible items up to which all are scored; None: as measured.
     """
 
-    def __init__(self, bundle: Bundle, *, max_steps: int) -> None:
+    def __init__(self, bundle: Bundle, *, max_steps: int, max_whole_items: int | None = None) -> None:
         self._model = bundle.model.eval()
         self._device = next(bundle.model.parameters()).device
         self.version = bundle.version
@@ -66,8 +67,10 @@ class Engine:
         self.defaults = bundle.manifest.serving
         self.max_steps = min(max_steps, bundle.model.config.timesteps)
         self._snapshot = take_snapshot(
-            bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature
+            bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature, max_whole_items
         )
+        self.searches_by = "whole" if self._snapshot.retriever.scores_whole else bundle.index.kind
+        """Kind of the index that is searched; `whole`: all items are scored."""
 
     def __len__(self) -> int:
         """Items of the catalogue."""

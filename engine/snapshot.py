@@ -26,12 +26,21 @@ class Snapshot:
 
 
 def take_snapshot(
-    catalogue: Catalogue, index: VectorIndex, table: VectorTable, temperature: float, generation: int = 0
+    catalogue: Catalogue,
+    index: VectorIndex,
+    table: VectorTable,
+    temperature: float,
+    max_whole_items: int | None = None,
+    generation: int = 0,
 ) -> Snapshot:
-    """A snapshot of these; `temperature` is τ of the softmax that weighs an interest's nearest items."""
+    """A snapshot of these.
+
+    `temperature`: τ of the softmax that weighs an interest's nearest items; `max_whole_items`: as the
+    Retriever's.
+    """
     return Snapshot(
         catalogue=catalogue,
-        retriever=Retriever(index, table, catalogue),
+        retriever=Retriever(index, table, catalogue, max_whole_items),
         explainer=Explainer(index, table, catalogue, temperature),
         popularity=Popularity(catalogue),
         generation=generation,

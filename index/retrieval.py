@@ -49,27 +49,41 @@ class _Scored(NamedTuple):
 
 
 class Retriever:
-    """Retrieval over a catalogue:
-    the index that searches it, and the table of vectors that scores its items.
+    """Retrieval over a catalogue: an index that searches it, and the table of vectors that scores its items.
+
+    `max_whole_items`: up to so many eligible items are all scored, without the index; None: as measured
+    (:mod:`index.tuning`).
     """
 
-    def __init__(self, index: VectorIndex, table: VectorTable, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        index: VectorIndex,
+        table: VectorTable,
+        catalogue: Catalogue,
+        max_whole_items: int | None = None,
+    ) -> None:
         if not len(index) == len(table) == len(catalogue):
             raise QueryError(
                 f"the index has {len(index)} items, the catalogue {len(catalogue)}: build both anew"
             )
+        self._max_whole_items = tuning.MAX_WHOLE_ITEMS if max_whole_items is None else max_whole_items
         self._table = table
         self._catalogue = catalogue
         self.eligibility = Eligibility(catalogue)
         self._pooling = Pooling(index, table)
+
+    @property
+    def scores_whole(self) -> bool:
+        """Whether the catalogue is so small that all of it is scored."""
+        return len(self._table) <= self._max_whole_items
 
     def retrieve(self, queries: Sequence[Query]) -> list[Retrieval]:
         """Answer every query, in order; an answer does not depend on the other queries."""
         for query in queries:
             query.check_fits(len(self._table), self._table.dim)
         eligible = [self.eligibility.of(query.categories) for query in queries]
-        small = len(self._table) <= tuning.MAX_WHOLE_ITEMS
-        scored = self._whole(queries, eligible) if small else self._searched(queries, eligible)
+        score = self._whole if self.scores_whole else self._searched
+        scored = score(queries, eligible)
         return [self._answer(query, found) for query, found in zip(queries, scored, strict=True)]
 
     def similar(self, row: int, k: int) -> list[Candidate]:
@@ -93,7 +107,7 @@ class Retriever:
 
     def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[_Scored]:
         """Score what the index finds, or all eligible items where they are few."""
-        many = [place for place, rows in enumerate(eligible) if rows.count > tuning.MAX_WHOLE_ITEMS]
+        many = [place for place, rows in enumerate(eligible) if rows.count > self._max_whole_items]
         pools = self._pooling.pools([queries[place] for place in many], [eligible[place] for place in many])
         found = dict(zip(many, pools, strict=True))
         scored = []

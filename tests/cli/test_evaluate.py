@@ -131,6 +131,8 @@ def test_the_baselines_alone_on_another_split(
         (("--bundles", "bundles"), "--run and --bundles name two models"),
         (("--steps", "9"), "--steps is 9, the model has 8"),
         (("--temperature", "0"), "--temperature: Input should be greater than or equal to 0.001"),
+        (("--served",), "--served measures a bundle as it is served; name its directory with --bundles"),
+        (("--index", "hnsw"), "--index says what --served searches; give --served as well"),
         (("--device", "cuda:99"), "device 'cuda:99' is not there"),
         (("--device", "garbage"), "device 'garbage' is none: say cpu"),
     ],
@@ -170,3 +172,20 @@ def test_what_is_not_there_is_said(dimerec: Run, data: Path, run_directory: Path
     done = dimerec("evaluate", "--run", run_directory, "--data", data)
     assert done.code == 1
     assert "best.safetensors" in done.err
+
+
+@pytest.mark.parametrize("index", [None, "flat", "hnsw", "ivf"])
+def test_what_users_get_stands_beside_the_full_ranking(
+    dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path, index: str | None
+) -> None:
+    published(tmp_path / "bundles", dataset, dataset.fingerprint)
+    asked = ("evaluate", "--bundles", tmp_path / "bundles", "--data", data, "--served", "--json")
+    report = json.loads(dimerec(*asked, *(("--index", index) if index else ())).out)
+    served, ranked = report["served"], report["recommenders"]["DimeRec"]["seen_removed"]
+    assert served["index"] == (index or "whole")
+    assert sorted(served["metrics"]) == ["hr@10", "hr@20", "ndcg@10", "ndcg@20"]
+    if index is None:
+        assert served["same_first"] == 1.0
+        assert served["metrics"] == pytest.approx({name: ranked[name] for name in served["metrics"]})
+    done = dimerec(*asked[:-1], "--steps", 1)
+    assert "--served asks as the bundle says; leave out --steps" in done.err

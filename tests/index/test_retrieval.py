@@ -259,17 +259,15 @@ def test_the_work_of_a_filter_is_bounded_by_the_rows_of_its_categories() -> None
     index, plain, vectors = world(20_000, "flat")
     catalogue = CountingCatalogue(plain.item_ids, plain.titles, plain.categories, plain.popularity)
     counting = CountingIndex(index)
-    filtered = Retriever(counting, VectorTable(vectors), catalogue)
+    filtered = Retriever(counting, VectorTable(vectors), catalogue, max_whole_items=100)
     interests = make_unit_vectors(2, DIM)
-    with searched():
-        for _ in range(3):
-            filtered.retrieve([Query(interests, 10, categories=frozenset(["News", "Sport"]))] * 5)
+    for _ in range(3):
+        filtered.retrieve([Query(interests, 10, categories=frozenset(["News", "Sport"]))] * 5)
     assert touched == [len(plain.rows_of(name)) for name in frozenset(["News", "Sport"])]
     assert counting.searches == [(10, 128)] * 3
-    with searched():
-        for count in range(40):  # callers choose the sets, so that they must not pile up
-            filtered.retrieve([Query(interests, 1, categories=frozenset([f"unknown {count}"]))])
-        filtered.retrieve([Query(interests, 1, categories=frozenset(["News", "Sport"]))])
+    for count in range(40):  # callers choose the sets, so that they must not pile up
+        filtered.retrieve([Query(interests, 1, categories=frozenset([f"unknown {count}"]))])
+    filtered.retrieve([Query(interests, 1, categories=frozenset(["News", "Sport"]))])
     assert len(touched) == 2 + 40 + 2
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bundle.manifest import ServingDefaults
-from model.batch import windows
+from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
 from model.interests import InterestSettings, find_interests, history_seeds, interest_weights
 from training.data.splits import Histories
@@ -56,6 +56,10 @@ class DimeRecScorer:
             scores[rows, histories.items[positions] - 1] += np.log(self._repeat_weight)  # once, if seen twice
         return scores
 
+    def seeds(self, histories: Histories) -> list[int]:
+        """The seed that each history's draws come from."""
+        return history_seeds(self._read(histories), self._seed)
+
     def interests(self, histories: Histories) -> Tensor:
         """Unit interest embeddings `(rows, interests, dim)`: draws first, then the guidance.
 
@@ -63,7 +67,7 @@ class DimeRecScorer:
         """
         training = self._model.training
         self._model.eval()
-        history = windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
+        history = self._read(histories)
         found = find_interests(
             self._model,
             history.to(self._device),
@@ -72,6 +76,10 @@ class DimeRecScorer:
         )
         self._model.train(training)
         return torch.stack([interests.vectors for interests in found])
+
+    def _read(self, histories: Histories) -> HistoryBatch:
+        """What the model reads of the histories."""
+        return windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
 
     def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
         if self._serving.merge == "max":

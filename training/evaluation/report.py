@@ -18,6 +18,7 @@ from training.evaluation.bootstrap import paired_bootstrap
 from training.evaluation.draws import Draws
 from training.evaluation.ranking import METRICS, Evaluation, evaluate_both
 from training.evaluation.scorer import Scorer
+from training.evaluation.served import Served
 
 Part = Literal["test", "validation"]
 """The part of a split that is predicted."""
@@ -68,6 +69,8 @@ class Report(_Entry):
     comparisons: list[Compared]
     draws: Draws | None = None
     """Of the DimeRec model, where there is one that draws."""
+    served: Served | None = None
+    """Of a bundle, where that was asked for."""
 
 
 class Contestant(NamedTuple):

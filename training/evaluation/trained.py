@@ -1,0 +1,97 @@
+"""A trained model to be measured: of a run or of a bundle, and asked as it says or otherwise."""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import ValidationError
+
+from bundle.manifest import ServingDefaults
+from bundle.read import Bundle, load
+from model.checkpoint import load_checkpoint
+from model.dimerec import DimeRec
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.errors import ConfigError
+from training.evaluation.repeat_weight import learned_repeat_weight
+from training.run import BEST_FILE, read_run_config
+from training.trainer import choose_device
+
+SplitName = Literal["leave-one-out", "time", "window"]
+
+
+class Trained(NamedTuple):
+    """A model and what is known of how it was trained."""
+
+    model: DimeRec
+    serving: ServingDefaults
+    split: str | None
+    data_fingerprint: str
+    repeat_weight: float | None
+    """What an item of the history counts; None: to be fitted, as `dimerec publish` does."""
+    bundle: Bundle | None = None
+    """All of it, where it is a bundle's."""
+
+
+def trained_model(run: Path | None, bundles: Path | None, version: str | None, device: str) -> Trained | None:
+    """The best model of a run, or that of a bundle, by default the one in service; None without either.
+
+    Raises ConfigError where both are, and what reading them raises.
+    """
+    if run is not None and bundles is not None:
+        raise ConfigError("--run and --bundles name two models; give one of them")
+    chosen = choose_device(device)
+    if run is not None:
+        config = read_run_config(run)
+        model = load_checkpoint(run / BEST_FILE, chosen)
+        return Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
+    if bundles is not None:
+        loaded = load(bundles, version, str(chosen))
+        manifest = loaded.manifest
+        return Trained(
+            loaded.model,
+            manifest.serving,
+            manifest.split,
+            manifest.data_fingerprint,
+            manifest.repeat_weight,
+            loaded,
+        )
+    return None
+
+
+def check_fit(trained: Trained, dataset: Dataset, split: SplitName | None) -> None:
+    """Refuse a model that was trained on other data, or on what it would have to predict."""
+    if trained.data_fingerprint != dataset.fingerprint:
+        raise ConfigError(
+            f"the model was trained on other data ({trained.data_fingerprint[:16]}) than --data holds"
+            f" ({dataset.fingerprint[:16]}); name the directory that it was trained on"
+        )
+    if split is not None and trained.split is not None and split != trained.split:
+        raise ConfigError(
+            f"the model was trained on the split {trained.split} and may know what {split} holds out;"
+            f" leave out --split, or train with --set split={split}"
+        )
+
+
+def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
+    """How the model is asked: as it says, but for what the caller asked otherwise."""
+    given = {key: value for key, value in asked.items() if value is not None}
+    try:
+        serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
+        raise ConfigError(f"{option}: {first['msg']}") from error
+    if serving.steps > trained.model.config.timesteps:
+        raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
+    return serving
+
+
+def repeat_weight_of(trained: Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
+    """The factor of an item of the history:
+    the bundle's, or fitted on validation for another way of asking.
+    """
+    if trained.repeat_weight is not None and serving == trained.serving:
+        return trained.repeat_weight
+    if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
+        return 1.0
+    return learned_repeat_weight(trained.model, serving, seed, split.validation)
