@@ -81,7 +81,7 @@ lint: $(everything) ## style
 	$(bin)/ruff format --check
 
 types: $(everything) ## mypy, strict
-	$(bin)/mypy $(addprefix -p ,$(ours))
+	$(bin)/mypy $(addprefix -p ,$(ours) tests)
 	$(bin)/mypy docker
 
 containers: ## build the image, bring Compose up from nothing, try what docs/operations.md says (minutes)

@@ -7,6 +7,7 @@ import re
 import stat
 from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from bundle.read import current_version, load, previous_version, verify, version
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
 from index.faiss_index import build_index, gpu_available
 from index.query import Query
+from index.tuning import IndexKind
 from service.requests import RecommendRequest
 from tests.factories import (
     make_catalogue,
@@ -29,7 +31,7 @@ from tests.factories import (
     publish_tiny_bundle,
 )
 
-FACTS = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_fingerprint": "abc"}
+FACTS: dict[str, Any] = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_fingerprint": "abc"}
 
 
 def test_defaults_stay_within_what_is_served() -> None:
@@ -45,7 +47,7 @@ def names_in(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_what_was_published_is_what_is_loaded(tmp_path: Path, kind: str) -> None:
+def test_what_was_published_is_what_is_loaded(tmp_path: Path, kind: IndexKind) -> None:
     model, catalogue = make_model(60), make_catalogue(60)
     version = publish(
         tmp_path / "new" / "root", model, catalogue, make_index(model, kind), **FACTS, source_revision="1a2b"
@@ -202,7 +204,9 @@ def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         ({"source_revision": "x" * 257}, "source_revision"),
     ],
 )
-def test_facts_out_of_bounds_are_refused_and_leave_nothing(tmp_path: Path, facts: dict, message: str) -> None:
+def test_facts_out_of_bounds_are_refused_and_leave_nothing(
+    tmp_path: Path, facts: dict[str, Any], message: str
+) -> None:
     model = make_model(30)
     with pytest.raises(BundleError, match=message) as raised:
         publish(tmp_path, model, make_catalogue(30), make_index(model), **(FACTS | facts))

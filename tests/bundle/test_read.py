@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,7 +152,7 @@ def test_a_bundle_under_another_name_is_refused(root: Path, version: str) -> Non
     assert "is another bundle's" in refusal(root, other)
 
 
-def edit_manifest(root: Path, version: str, edit: Callable[[dict], object]) -> None:
+def edit_manifest(root: Path, version: str, edit: Callable[[dict[str, Any]], object]) -> None:
     path = root / version / "manifest.json"
     content = json.loads(path.read_text())
     edit(content)
@@ -172,7 +173,9 @@ def edit_manifest(root: Path, version: str, edit: Callable[[dict], object]) -> N
         (lambda content: content.update(created="2025-01-01T00:00:00"), "unusable created"),
     ],
 )
-def test_an_edited_manifest_is_refused(root: Path, version: str, edit: Callable, message: str) -> None:
+def test_an_edited_manifest_is_refused(
+    root: Path, version: str, edit: Callable[[dict[str, Any]], object], message: str
+) -> None:
     edit_manifest(root, version, edit)
     assert message in refusal(root)
 

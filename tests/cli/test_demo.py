@@ -39,7 +39,7 @@ def test_the_console_may_write_in_the_demo_unless_told_otherwise(
     if variable is not None:
         monkeypatch.setenv("DIMEREC_CONSOLE_WRITES", variable)
     assert service_settings(tmp_path, None, "127.0.0.1", 8000).console_writes is writes
-    assert Settings(_env_file=None).console_writes is (variable == "true")  # type: ignore[call-arg]
+    assert Settings(_env_file=None).console_writes is (variable == "true")
 
 
 def test_a_first_start_does_nothing_where_a_bundle_is_published(dimerec: Run, tmp_path: Path) -> None:

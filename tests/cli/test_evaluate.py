@@ -17,6 +17,7 @@ from training.data.splits import by_time, leave_one_out
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import fit_repeat_weight
+from training.evaluation.scorer import Scorer
 from training.run import BEST_FILE, RunConfig, open_run
 
 ITEMS = 30
@@ -66,7 +67,7 @@ def test_a_run_is_measured_next_to_the_baselines(
     model, serving = make_model(ITEMS), make_serving()
     repeat_weight = fit_repeat_weight(DimeRecScorer(model, serving), split.validation)
     assert report["recommenders"]["DimeRec"]["settings"]["repeat_weight"] == pytest.approx(repeat_weight)
-    scorers = {
+    scorers: dict[str, Scorer] = {
         "DimeRec": DimeRecScorer(model, serving, repeat_weight=repeat_weight),
         "ItemKNN": ItemKNN.tuned(split, ITEMS),
         "Popularity": Popularity(split.train, ITEMS),

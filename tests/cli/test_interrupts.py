@@ -84,11 +84,12 @@ def test_a_run_without_a_whole_epoch_keeps_nothing(
 
 def test_prepare_and_recommend_and_evaluate_write_nothing(log: Path, tmp_path: Path, stop_at: Stop) -> None:
     publish_tiny_bundle(tmp_path / "bundles")
-    asked = ("recommend", "--bundles", tmp_path / "bundles", "--events", log, "--out", tmp_path / "out.csv")
+    log_and_out = ("--events", log, "--out")
+    asked = ("recommend", "--bundles", tmp_path / "bundles", *log_and_out, tmp_path / "out.csv")
     nothing = "dimerec: interrupted; nothing was written\n"
     assert stop_at("cli.recommend._table", *asked) == nothing
-    asked = ("prepare", "--events", log, "--out", tmp_path / "data")
-    assert stop_at("cli.prepare.prepare", *asked) == nothing
+    prepare = ("prepare", *log_and_out, tmp_path / "data")
+    assert stop_at("cli.prepare.prepare", *prepare) == nothing
     assert stop_at("cli.evaluate.load_dataset", "evaluate") == nothing
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
+from tests.service.processes import process
 from tests.service.serving import running, settings_for
-from tests.service.test_serve_command import process
 from training.data.dataset import load_dataset
 
 USERS = [f"u{user}" for user in (3, 20, 100, 7, 11, 1)]

@@ -16,6 +16,7 @@ from training.data.splits import leave_one_out
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
 from training.evaluation.report import warning
+from training.evaluation.scorer import Scorer
 
 ITEMS = 40
 DOES_NOT_EARN = "DimeRec does not earn its place on this log"
@@ -88,7 +89,7 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
     split, standing = leave_one_out(dataset), bundle.manifest.standing
     assert standing is not None
     assert standing.targets == len(split.test)
-    scorers = {
+    scorers: dict[str, Scorer] = {
         "DimeRec": DimeRecScorer(bundle.model, bundle.manifest.serving),
         "ItemKNN": ItemKNN.tuned(split, ITEMS),
         "Popularity": Popularity(split.train, ITEMS),

@@ -28,19 +28,19 @@ main(sys.argv[2:])
 """Runs `dimerec` with its arguments but the first, and is killed when it renames what starts with that."""
 
 
-def dimerec(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def dimerec(*arguments: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def done(*arguments: str | Path) -> str:
+def done(*arguments: object) -> str:
     result = dimerec(*arguments)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def refused(*arguments: str | Path) -> str:
+def refused(*arguments: object) -> str:
     """The one line that a command which cannot be carried out leaves on stderr."""
     result = dimerec(*arguments)
     assert result.returncode == 1

@@ -52,7 +52,8 @@ def answered(answer: EngineAnswer) -> list[str]:
 
 def request(history: Iterable[int], excluded: Iterable[int] = (), **fields: Any) -> EngineRequest:
     """A request by rows, every default of the bundle given."""
-    asked = {"k": 10, "diversity": 0.0, "draws": 3, "interest_mode": "draws", "steps": 2, "seed": 5}
+    asked: dict[str, Any] = {"k": 10, "diversity": 0.0, "draws": 3, "interest_mode": "draws"}
+    asked |= {"steps": 2, "seed": 5}
     return EngineRequest(history=ids(history), excluded=ids(excluded), **(asked | fields))
 
 
@@ -74,7 +75,7 @@ def interests_by_hand(bundle: Bundle, wish: EngineRequest) -> Vectors:
 
 def merged_by_hand(wish: EngineRequest, interests: Vectors) -> list[list[int]]:
     """Interests that are one: each joins the first group of its kind whose first member is near."""
-    draws = 0 if wish.interest_mode == "guidance" else wish.draws
+    draws = 0 if wish.interest_mode == "guidance" else wish.draws or 0
     groups: list[list[int]] = []
     for place, vector in enumerate(interests):
         for group in groups:
@@ -91,6 +92,7 @@ def best_by_hand(bundle: Bundle, wish: EngineRequest) -> list[tuple[int, float, 
 
     With both kinds of interests the draws count three quarters together (`make_serving`).
     """
+    assert wish.draws is not None
     interests = interests_by_hand(bundle, wish)
     cosines = interests @ bundle.model.item_vectors().detach().numpy().T
     weights = np.exp(cosines / bundle.manifest.serving.temperature)
@@ -120,7 +122,8 @@ def test_answers_are_the_nearest_items_of_the_interests(
     scores = [item.score for item in answer.items]
     np.testing.assert_allclose(scores, [score for _, score, _ in expected], atol=1e-6)
     groups = merged_by_hand(wish, interests_by_hand(bundle, wish))
-    kinds = ["draw" if mode != "guidance" and group[0] < wish.draws else "guidance" for group in groups]
+    draws = wish.draws or 0
+    kinds = ["draw" if mode != "guidance" and group[0] < draws else "guidance" for group in groups]
     assert [interest.kind for interest in answer.interests] == kinds
     brought = Counter(by for _, _, by in expected)
     assert [interest.item_count for interest in answer.interests] == [brought[by] for by in range(len(kinds))]

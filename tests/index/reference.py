@@ -1,7 +1,7 @@
 """Retrieval by plain loops over every item: slow, obvious, and what the fast path is tested against."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from index.catalogue import Catalogue
 from index.pooling import SOFTMAX_HITS, candidates_per_interest
@@ -54,7 +54,7 @@ def contributions(
     return given
 
 
-def jaccard(left: Sequence[str], right: Sequence[str]) -> float:
+def jaccard(left: Collection[object], right: Collection[object]) -> float:
     union = set(left) | set(right)
     return len(set(left) & set(right)) / len(union) if union else 0.0
 

@@ -1,6 +1,7 @@
 """The catalogue: ids to rows and back, categories, and a file that is checked when it is read."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -109,7 +110,7 @@ def test_others_can_read_the_file(tmp_path: Path) -> None:
         ((["a", "\x9fb"], [None, None], [[], []], [1, 1]), "row 2 must have .* none of them a control"),
     ],
 )
-def test_columns_that_do_not_fit_are_refused(columns: tuple, message: str) -> None:
+def test_columns_that_do_not_fit_are_refused(columns: tuple[Any, ...], message: str) -> None:
     with pytest.raises(CatalogueError, match=message):
         Catalogue(*columns)
 
@@ -139,7 +140,7 @@ def test_an_item_without_a_category_list_has_none(tmp_path: Path) -> None:
         ({"extra": pa.array([1, 2])}, "extra: int64"),
     ],
 )
-def test_a_table_of_another_form_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+def test_a_table_of_another_form_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     pq.write_table(stored_table(**changes), tmp_path / "items.parquet")
     with pytest.raises(CatalogueError, match=message):
         Catalogue.read(tmp_path / "items.parquet")

@@ -1,6 +1,7 @@
 """Saving and loading: the same index comes back, and nothing damaged ever gets as far as FAISS."""
 
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from files.atomic import replacing
 from index.errors import IndexFileError
 from index.faiss_index import FaissIndex, build_index
+from index.tuning import IndexKind
+from index.vector_table import VectorTable
 from tests.factories import make_unit_vectors
 
 VECTORS = make_unit_vectors(300, 8)
@@ -23,7 +26,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
-def test_the_same_index_comes_back(tmp_path: Path, kind: str) -> None:
+def test_the_same_index_comes_back(tmp_path: Path, kind: IndexKind) -> None:
     index = build_index(VECTORS, kind)
     index.save(tmp_path / "index.faiss")
     loaded = FaissIndex.load(tmp_path / "index.faiss", dim=8, count=300, kind=kind)
@@ -46,7 +49,7 @@ def test_faiss_alone_can_read_the_file_and_knows_the_rows(saved: Path) -> None:
         ({"kind": "ivf"}, "kind flat"),
     ],
 )
-def test_another_index_than_expected_is_refused(saved: Path, expected: dict, message: str) -> None:
+def test_another_index_than_expected_is_refused(saved: Path, expected: dict[str, Any], message: str) -> None:
     with pytest.raises(IndexFileError, match=message):
         FaissIndex.load(saved, **expected)
 
@@ -102,7 +105,7 @@ def foreign_index(name: str) -> faiss.Index:
     ],
 )
 def test_an_index_of_another_make_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    FaissIndex(foreign_index(name), "flat", VECTORS).save(tmp_path / "index.faiss")
+    FaissIndex(foreign_index(name), "flat", VectorTable(VECTORS)).save(tmp_path / "index.faiss")
     with pytest.raises(IndexFileError, match=message):
         FaissIndex.load(tmp_path / "index.faiss")
 

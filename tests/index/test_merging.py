@@ -78,7 +78,7 @@ def test_every_choice_is_the_best_that_plain_loops_know(
 
     def objective(position: int, before: list[int]) -> float:
         relevance = scores[position] / scores[0] if scores[0] > 0 else 0.0
-        overlaps = [jaccard(list(sets[position]), list(sets[other])) for other in before]
+        overlaps = [jaccard(sets[position], sets[other]) for other in before]
         return (1 - diversity) * relevance - diversity * (sum(overlaps) / len(overlaps) if overlaps else 0.0)
 
     for count, position in enumerate(chosen):

@@ -98,7 +98,7 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         diversity=draw(st.sampled_from([0.0, 0.3, 1.0])),
         merge=merge,
         temperature=draw(st.sampled_from([0.01, 0.07, 1.0])),
-        weights=draw(st.none() | st.just(np.array(parts, dtype=np.float32) / sum(parts))),
+        weights=draw(st.none() | st.just((np.array(parts) / sum(parts)).astype(np.float32))),
         seen=np.array(seen, dtype=np.int64),
         repeat_weight=draw(st.sampled_from([1.0, 0.001, 5.0])) if merge == "mean" else 1.0,
     )
@@ -358,8 +358,9 @@ def test_similar_items_are_the_nearest_others(items: int) -> None:
     ],
 )
 def test_queries_out_of_bounds_are_refused(fields: dict[str, Any], message: str) -> None:
+    asked: dict[str, Any] = {"interests": make_unit_vectors(1, DIM), "k": 10} | fields
     with pytest.raises(QueryError, match=message):
-        Query(**({"interests": make_unit_vectors(1, DIM), "k": 10} | fields))
+        Query(**asked)
 
 
 def test_what_does_not_fit_the_catalogue_is_refused() -> None:

@@ -1,6 +1,7 @@
 """One suite over every index: the NumPy reference and FAISS's three kinds."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from index.vector_table import VectorTable
 from tests.factories import make_unit_vectors
 
 ITEMS, DIM = 4000, 16
+
+AnyKind = IndexKind | Literal["exact"]
 
 
 def clustered(count: int, seed: int) -> Vectors:
@@ -33,18 +36,18 @@ def nearest(queries: Vectors, k: int) -> np.ndarray:
     return np.argsort(-(queries @ VECTORS.T), axis=1, kind="stable")[:, :k] + 1
 
 
+def index_of(vectors: Vectors, kind: AnyKind) -> VectorIndex:
+    return ExactIndex(VectorTable(vectors)) if kind == "exact" else build_index(vectors, kind)
+
+
 @pytest.fixture(scope="module", params=["exact", "flat", "hnsw", "ivf"])
 def index(request: pytest.FixtureRequest) -> VectorIndex:
-    return (
-        ExactIndex(VectorTable(VECTORS)) if request.param == "exact" else build_index(VECTORS, request.param)
-    )
+    return index_of(VECTORS, request.param)
 
 
 @pytest.fixture(scope="module", params=["exact", "flat"])
 def exact_index(request: pytest.FixtureRequest) -> VectorIndex:
-    return (
-        ExactIndex(VectorTable(VECTORS)) if request.param == "exact" else build_index(VECTORS, request.param)
-    )
+    return index_of(VECTORS, request.param)
 
 
 def test_says_what_it_is(index: VectorIndex) -> None:
@@ -62,7 +65,7 @@ def test_exact_kinds_find_the_nearest_in_order(exact_index: VectorIndex, k: int)
 
 
 @pytest.mark.parametrize(("kind", "least_recall"), [("hnsw", 0.98), ("ivf", 0.9)])
-def test_approximate_kinds_find_nearly_all(kind: str, least_recall: float) -> None:
+def test_approximate_kinds_find_nearly_all(kind: IndexKind, least_recall: float) -> None:
     _, rows = build_index(VECTORS, kind).search(QUERIES, 50)
     found = [
         len(set(line) & set(expected)) for line, expected in zip(rows, nearest(QUERIES, 50), strict=True)
@@ -86,8 +89,8 @@ def test_a_batch_finds_what_single_queries_find(index: VectorIndex) -> None:
 
 @pytest.mark.parametrize("kind", ["exact", "flat", "hnsw", "ivf"])
 @pytest.mark.parametrize("share", [0.02, 0.4, 1.0])
-def test_only_eligible_rows_are_found(kind: str, share: float) -> None:
-    index: VectorIndex = ExactIndex(VectorTable(VECTORS)) if kind == "exact" else build_index(VECTORS, kind)
+def test_only_eligible_rows_are_found(kind: AnyKind, share: float) -> None:
+    index = index_of(VECTORS, kind)
     mask = np.zeros(ITEMS + 2, dtype=np.bool_)
     mask[1:-1] = np.random.default_rng(5).random(ITEMS) < share
     eligible = EligibleRows(mask, int(mask.sum()))
@@ -114,9 +117,9 @@ def test_the_table_of_an_index_has_the_vectors_of_its_rows(kind: IndexKind) -> N
 
 
 @pytest.mark.parametrize("kind", ["exact", "flat", "hnsw", "ivf"])
-def test_fewer_items_than_asked_for_end_in_no_hit(kind: str) -> None:
+def test_fewer_items_than_asked_for_end_in_no_hit(kind: AnyKind) -> None:
     vectors = make_unit_vectors(3, DIM)
-    index: VectorIndex = ExactIndex(VectorTable(vectors)) if kind == "exact" else build_index(vectors, kind)
+    index = index_of(vectors, kind)
     cosines, rows = index.search(vectors[:1], 5)
     assert sorted(rows[0, :3]) == [1, 2, 3]
     assert rows[0, 0] == 1
@@ -175,7 +178,7 @@ def test_without_a_gpu_a_gpu_index_is_refused() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpu_available(), reason="needs faiss-gpu and a CUDA device")
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_a_gpu_index_finds_what_the_cpu_finds(kind: str) -> None:
+def test_a_gpu_index_finds_what_the_cpu_finds(kind: IndexKind) -> None:
     index = build_index(VECTORS, kind)
     cosines, rows = index.search(QUERIES, 20)
     gpu_cosines, gpu_rows = index.on_gpu().search(QUERIES, 20)
@@ -186,7 +189,7 @@ def test_a_gpu_index_finds_what_the_cpu_finds(kind: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not gpu_available(), reason="needs faiss-gpu and a CUDA device")
 @pytest.mark.parametrize("kind", ["flat", "ivf"])
-def test_a_gpu_index_answers_threads_in_turn(kind: str) -> None:
+def test_a_gpu_index_answers_threads_in_turn(kind: IndexKind) -> None:
     index = build_index(VECTORS, kind).on_gpu()
     alone = index.search(QUERIES, 20)[1]
     with ThreadPoolExecutor(8) as threads:

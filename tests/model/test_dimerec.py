@@ -131,7 +131,7 @@ def test_which_interests_learn_the_next_item_and_which_a_later_one(guidance: str
     model = make_model(30, guidance=guidance, guidance_vectors=3, negatives=30, temperature=0.2).double()
     with torch.no_grad():
         for weight in model.guidance.parameters():
-            weight += torch.randn(weight.shape, generator=torch.Generator().manual_seed(1))
+            weight.add_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
         interests = model.guide(collate([[1, 2]], 20))[0].numpy()
         items = model.item_vectors().numpy()
     for target, later in ((3, 7), (8, 4), (20, 30)):
@@ -178,7 +178,9 @@ def test_a_detached_target_gets_no_gradient_from_reconstruction() -> None:
     for detach in (True, False):
         model = make_model(30, detach_target=detach)
         model.loss(batch, torch.Generator().manual_seed(0)).reconstruction.backward()
-        moved[detach] = model.items.table.weight.grad[3].norm().item() > 0
+        gradient = model.items.table.weight.grad
+        assert gradient is not None
+        moved[detach] = gradient[3].norm().item() > 0
     assert moved == {True: False, False: True}
 
 

@@ -13,6 +13,11 @@ from model.sphere import uniform
 TEMPERATURE = 0.3
 
 
+def gradient(leaf: torch.Tensor) -> torch.Tensor:
+    assert leaf.grad is not None
+    return leaf.grad
+
+
 @pytest.fixture
 def parts() -> tuple[torch.Tensor, torch.Tensor, Choices]:
     generator = torch.Generator().manual_seed(0)
@@ -45,14 +50,14 @@ def test_gradients_are_those_of_a_cross_entropy(parts: tuple[torch.Tensor, torch
     leaves = [guidance[:, 0].clone(), targets.clone(), candidates.clone()]
     query, target, vectors = (leaf.requires_grad_() for leaf in leaves)
     sampled_softmax_loss(query, target, Choices(vectors, collisions, 0.7), TEMPERATURE).backward()
-    found = [leaf.grad.clone() for leaf in leaves]
+    found = [gradient(leaf).clone() for leaf in leaves]
     for leaf in leaves:
         leaf.grad = None
     negative = (query @ vectors.T / TEMPERATURE + 0.7).masked_fill(collisions, -torch.inf)
     logits = torch.cat([(query * target).sum(1, keepdim=True) / TEMPERATURE, negative], dim=1)
     torch.nn.functional.cross_entropy(logits, torch.zeros(4, dtype=torch.long)).backward()
-    for gradient, leaf in zip(found, leaves, strict=True):
-        torch.testing.assert_close(gradient, leaf.grad, rtol=1e-9, atol=1e-12)
+    for ours, leaf in zip(found, leaves, strict=True):
+        torch.testing.assert_close(ours, leaf.grad, rtol=1e-9, atol=1e-12)
 
 
 def test_in_bfloat16_loss_and_gradient_are_close_to_those_in_float32() -> None:
@@ -66,7 +71,7 @@ def test_in_bfloat16_loss_and_gradient_are_close_to_those_in_float32() -> None:
             loss = sampled_softmax_loss(query, target, choices, 0.1)
         assert loss.dtype is torch.float32
         loss.backward()
-        found.append([loss.detach(), *(leaf.grad.clone() for leaf in leaves)])
+        found.append([loss.detach(), *(gradient(leaf).clone() for leaf in leaves)])
         for leaf in leaves:
             leaf.grad = None
     for wide, narrow in zip(*found, strict=True):
@@ -88,7 +93,7 @@ def test_guidance_loss_trains_the_interest_that_matches_best(
     loss = guidance_loss(guidance, targets, choices, TEMPERATURE)
     assert loss.item() == pytest.approx(np.mean(expected), rel=1e-9)
     loss.backward()
-    moved = guidance.grad.norm(dim=-1) > 0
+    moved = gradient(guidance).norm(dim=-1) > 0
     assert moved.sum(1).tolist() == [1, 1, 1, 1]
     assert moved.long().argmax(1).tolist() == best
 
@@ -127,7 +132,7 @@ def test_rows_that_are_not_present_count_as_no_loss(
     loss = guidance_loss(guidance, targets * present[:, None], choices, TEMPERATURE, present)
     assert loss.item() == pytest.approx(sum(alone) / 4, rel=1e-9)
     loss.backward()
-    assert (guidance.grad.norm(dim=-1) > 0).any(1).tolist() == present.tolist()
+    assert (gradient(guidance).norm(dim=-1) > 0).any(1).tolist() == present.tolist()
 
 
 def test_reconstruction_loss() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvicorn
@@ -37,10 +38,10 @@ class Running:
     def recommend(self, **wish: object) -> httpx.Response:
         return self.client.post("/recommend", json=wish)
 
-    def answer(self, **wish: object) -> dict[str, object]:
+    def answer(self, **wish: object) -> dict[str, Any]:
         response = self.recommend(**wish)
         assert response.status_code == 200, response.text
-        answer: dict[str, object] = response.json()
+        answer: dict[str, Any] = response.json()
         return answer
 
     def watch(self, user_id: str, *item_ids: str) -> None:

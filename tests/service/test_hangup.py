@@ -114,7 +114,11 @@ def test_one_that_comes_while_the_bundle_loads_is_kept_for_later() -> None:
 def terminal() -> Iterator[Callable[[], None]]:
     """What makes a new terminal the calling process's own."""
     controller, line = pty.openpty()
-    yield lambda: fcntl.ioctl(line, termios.TIOCSCTTY, 0)
+
+    def adopt() -> None:
+        fcntl.ioctl(line, termios.TIOCSCTTY, 0)
+
+    yield adopt
     os.close(controller)
     os.close(line)
 

@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import Case, CheckFunction, GenerationMode
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from service.requests import MAX_STEPS
@@ -60,7 +61,8 @@ def test_whatever_is_generated_from_the_document_is_answered_as_it_says(
     capable: Running, label: str, mode: GenerationMode
 ) -> None:
     schema = schemathesis.openapi.from_url(f"{capable.url}/openapi.json")
-    assert {found.ok().label for found in schema.get_all_operations()} == set(OPERATIONS)
+    described = [found.ok().label for found in schema.get_all_operations() if isinstance(found, Ok)]
+    assert sorted(described) == sorted(OPERATIONS)
     operation = schema.find_operation_by_label(label)
     assert operation is not None
     headers = {"X-Admin-Key": ADMIN_KEY} if "/admin" in label else {}
@@ -75,7 +77,7 @@ def test_whatever_is_generated_from_the_document_is_answered_as_it_says(
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode))
-    def keeps_to_the_document(case: Case) -> None:
+    def keeps_to_the_document(case: Case[Any]) -> None:
         if mode is GenerationMode.POSITIVE and isinstance(case.body, dict):
             case.body.pop("deadline_ms", None)  # a short one may rightly be refused
         case.call_and_validate(headers=headers, timeout=30, excluded_checks=unwanted)

@@ -103,8 +103,9 @@ def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Pa
         assert sorted(httpx.get(f"{served.url}/users").json()["users"]) == ["196", "7"]
         assert "warning" not in "".join(served.lines)
 
-    few = {"DIMEREC_HISTORY_MAX_USERS": "1"}
-    with process(tmp_path, "--bundles", bundle_root, "--history", data, **few) as served:
+    with process(
+        tmp_path, "--bundles", bundle_root, "--history", data, DIMEREC_HISTORY_MAX_USERS="1"
+    ) as served:
         assert httpx.get(f"{served.url}/users").json()["users"] == ["7"]
         warning = json.loads(served.lines[0])
         assert (warning["level"], warning["kept"], warning["dropped"]) == ("warning", 1, 1)

@@ -7,6 +7,7 @@ import pytest
 from bundle.read import current_version, load, versions
 from bundle.write import publish
 from index.catalogue import Catalogue
+from index.faiss_index import FaissIndex
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
 from training.data.dataset import Dataset
@@ -90,6 +91,7 @@ def test_a_damaged_bundle_in_service_is_replaced_by_force(
 def test_metrics_of_different_splits_are_not_compared(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
     bundle = load(tmp_path, publish_run(runs / "good", dataset, tmp_path))
     assert bundle.manifest.split == "leave-one-out"
+    assert isinstance(bundle.index, FaissIndex)
     publish(
         tmp_path,
         bundle.model,

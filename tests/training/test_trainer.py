@@ -203,7 +203,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_clear_message(tmp_path: P
         def epoch_started(self, epoch: int, examples: int) -> None:
             super().epoch_started(epoch, examples)
             if epoch == 2:
-                torch.nn.init.constant_(trainer.model.items.table.weight, float("nan"))
+                torch.nn.init.constant_(trainer.model.get_parameter("items.table.weight"), float("nan"))
 
     with pytest.raises(TrainingError, match="no longer a number in epoch 2"):
         trainer.run(Poison())

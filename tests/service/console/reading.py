@@ -36,7 +36,7 @@ def shell_words(command: str) -> list[str]:
 
 def answered(server: Running, **wish: object) -> list[str]:
     answer = server.answer(**wish)
-    return [item["item_id"] for item in answer["items"]]  # type: ignore[index, attr-defined]
+    return [item["item_id"] for item in answer["items"]]
 
 
 def settle(page: Page, act: Callable[[], object]) -> None:

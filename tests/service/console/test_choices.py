@@ -1,6 +1,7 @@
 """What is chosen in the console stands in its address, is shared and gone back to; what a failure leaves."""
 
 import json
+from functools import partial
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -74,10 +75,7 @@ def test_back_and_forward_go_through_users_and_settings(
     page.locator(".item").first.wait_for()
     lists = [shown(page)]
     for press in range(3):  # one slider moved three times is one step back
-        settle(
-            page,
-            lambda press=press: page.get_by_label("Diversity").press("End" if press == 2 else "ArrowRight"),
-        )
+        settle(page, partial(page.get_by_label("Diversity").press, "End" if press == 2 else "ArrowRight"))
     lists.append(shown(page))
     page.get_by_label("User id").fill(f"{viewer} 2")
     settle(page, lambda: page.get_by_role("button", name="Show").click())

@@ -59,7 +59,7 @@ def test_a_user_who_is_typed_in_gets_history_and_recommendations(
     assert shown(page) == answered(server, user_id=viewer, k=10)
     expect(page.locator("#badges")).to_have_text("personal")
     expect(page.locator("#status")).to_have_text(f"10 recommendations for {viewer}, personal")
-    first = server.answer(user_id=viewer, k=10)["items"][0]  # type: ignore[index]
+    first = server.answer(user_id=viewer, k=10)["items"][0]
     row = page.locator(".item").first
     expect(row.locator(".title")).to_contain_text(first["title"] or f"Untitled {first['item_id']}")
     assert row.locator(".category").all_inner_texts() == first["categories"]
@@ -171,9 +171,9 @@ def test_pointing_at_an_interest_shows_what_it_brought(
     page.locator(".item").first.wait_for()
     answer = server.answer(user_id=viewer, k=10)
     buttons = page.locator(".interest")
-    expect(buttons).to_have_count(len(answer["interests"]))  # type: ignore[arg-type]
-    brought = answer["items"][0]["interest"]  # type: ignore[index]
-    expected = [item["item_id"] for item in answer["items"] if item["interest"] == brought]  # type: ignore[attr-defined, index]
+    expect(buttons).to_have_count(len(answer["interests"]))
+    brought = answer["items"][0]["interest"]
+    expected = [item["item_id"] for item in answer["items"] if item["interest"] == brought]
     button = buttons.filter(has=page.locator(".dot", has_text=re.compile(rf"^{brought + 1}$")))
     lit = page.locator(".item.lit")
     for point in (button.hover, button.focus):
@@ -197,7 +197,7 @@ def test_each_interest_says_its_kind_its_items_and_what_it_is_about(
     page.locator(".item").first.wait_for()
     shown(page)
     interests = server.answer(user_id=viewer, k=20, interest_mode="both")["interests"]
-    assert {interest["kind"] for interest in interests} == {"draw", "guidance"}  # type: ignore[attr-defined]
+    assert {interest["kind"] for interest in interests} == {"draw", "guidance"}
     told = {
         int(button.locator(".dot").inner_text()) - 1: (
             button.locator(".interest-kind").inner_text(),
@@ -205,7 +205,7 @@ def test_each_interest_says_its_kind_its_items_and_what_it_is_about(
         )
         for button in page.locator(".interest").all()
     }
-    for index, interest in enumerate(interests):  # type: ignore[arg-type, var-annotated]
+    for index, interest in enumerate(interests):
         count = interest["item_count"]
         named = ", ".join(interest["top_categories"]) or "no categories"
         assert told[index] == (f"{interest['kind']} · {count} item{'' if count == 1 else 's'}", named)
@@ -218,7 +218,7 @@ def test_each_item_says_what_of_the_history_it_came_from(
     page.locator(".item").first.wait_for()
     shown(page)
     items = server.answer(user_id=viewer, k=10)["items"]
-    for row, item in zip(page.locator(".item").all(), items, strict=True):  # type: ignore[call-overload]
+    for row, item in zip(page.locator(".item").all(), items, strict=True):
         assert row.locator(".watched").all_inner_texts() == [video["title"] for video in item["because"]]
     page = open_console(server, "nobody is known of")
     page.locator(".item").first.wait_for()

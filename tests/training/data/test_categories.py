@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from files.ids import MISSING_WORDS, PADDING
 from training.data.categories import UnreadableCategoriesError, categories_of, read_list
+from training.data.prepare_options import CategorySeparator
 
 WORDS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=12
@@ -17,7 +18,7 @@ WORDS = st.text(
 PLAIN = st.from_regex(r"[A-Z][a-z]{1,6}( [a-z]{2,4})?", fullmatch=True)
 
 
-def split(*texts: str, separator: str = "auto") -> list[list[str]]:
+def split(*texts: str, separator: CategorySeparator = "auto") -> list[list[str]]:
     names, _ = categories_of(dict.fromkeys(texts, 1), separator, MISSING_WORDS)
     return [names[text] for text in texts]
 

@@ -1,5 +1,6 @@
 """The order in which a log's events are read."""
 
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def test_events_of_one_instant_come_in_the_order_of_a_hash_of_their_ids(tmp_path
     rows = [(user, item, instant) for user in ("7", "ü") for instant in (2, 1) for item in ITEMS]
     log = write(tmp_path / "log.csv", rows)
     for user in ("7", "ü"):
-        hashed = sorted(ITEMS, key=lambda item, user=user: plain_tie(user, item))
+        hashed = sorted(ITEMS, key=partial(plain_tie, user))
         assert order_of(log, user) == 2 * hashed
 
 

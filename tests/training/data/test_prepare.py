@@ -1,6 +1,9 @@
 import gzip
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,7 +20,8 @@ from training.data.splits import by_window
 
 SECONDS = 1_700_000_000
 
-Rows = list[tuple[str | None, str | None, object]]
+Rows = list[tuple[Any, ...]]
+"""A user id, an item id and a time, and whatever else the header names."""
 
 # Users a and b have three events, c two; x is watched twice by a.
 LOG: Rows = [
@@ -46,7 +50,7 @@ def sequences(dataset: Dataset) -> dict[str, list[str]]:
     }
 
 
-def prepared(events: Path, items: Path | None = None, **options: object) -> tuple[DataCard, Dataset]:
+def prepared(events: Path, items: Path | None = None, **options: Any) -> tuple[DataCard, Dataset]:
     out = events.parent / "prepared"
     card = prepare(events, items, out, PrepareOptions.model_validate(options))
     return card, load_dataset(out)
@@ -85,7 +89,7 @@ def as_windows_csv(path: Path, frame: pl.DataFrame) -> None:
 
 
 @pytest.mark.parametrize("write", [as_parquet, as_gzip, as_tsv, as_windows_csv])
-def test_every_format_gives_the_same(tmp_path: Path, write: object) -> None:
+def test_every_format_gives_the_same(tmp_path: Path, write: Callable[[Path, pl.DataFrame], None]) -> None:
     expected, _ = prepared(write_csv(tmp_path / "log.csv", LOG))
     write(tmp_path / "log", pl.DataFrame(LOG, ["user_id", "item_id", "timestamp"], orient="row"))
     card, _ = prepared(tmp_path / "log")
@@ -200,10 +204,11 @@ def test_types_of_events_are_counted_and_those_that_are_no_watches_pointed_out(t
     assert types.events == {"watch": 4, "(none)": 1, "Dislike": 1, "skip": 1, "w": 1}
     assert types.note == "Dislike, skip count as watches; name those that are with --event-type"
     told = prepared(log, event_types=("watch", "w", "skip"), min_events=3)[0].event_types
+    assert told is not None
     assert (told.events, told.note) == (types.events, None)
-    unread = prepared(write_csv(tmp_path / "log.csv", rows, "user_id,item_id,timestamp,action"))[
-        0
-    ].event_types
+    card, _ = prepared(write_csv(tmp_path / "log.csv", rows, "user_id,item_id,timestamp,action"))
+    unread = card.event_types
+    assert unread is not None
     assert (unread.column, unread.events) == ("action", {})
     assert "--event-type-column action" in str(unread.note)
 
@@ -237,12 +242,12 @@ def test_events_are_kept_by_type_and_weight(tmp_path: Path) -> None:
 
 
 def plain_core(rows: Rows, min_events: int, min_item_events: int) -> set[tuple[object, ...]]:
-    left = set(rows)
+    left: set[tuple[object, ...]] = set(rows)
     while True:
-        users = [user for user, _, _ in left]
+        users = [row[0] for row in left]
         few = {row for row in left if users.count(row[0]) < min_events}
         left -= few
-        items = [item for _, item, _ in left]
+        items = [row[1] for row in left]
         rare = {row for row in left if items.count(row[1]) < min_item_events}
         left -= rare
         if not few and not rare:
@@ -261,11 +266,15 @@ def test_the_core_is_the_plain_loop_and_the_order_of_rows_does_not_matter(
     rows: Rows,
     min_events: int,
     min_item_events: int,
-    random: object,
+    random: Random,
 ) -> None:
     expected = plain_core(rows, min_events, min_item_events)
     directory = tmp_path_factory.mktemp("prepare")
-    options = {"min_events": min_events, "min_item_events": min_item_events, "timestamp_unit": "order"}
+    options: dict[str, Any] = {
+        "min_events": min_events,
+        "min_item_events": min_item_events,
+        "timestamp_unit": "order",
+    }
     if not expected:
         with pytest.raises(Exception, match="events left after cleaning"):
             prepared(write_csv(directory / "log.csv", rows), **options)

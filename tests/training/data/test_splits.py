@@ -52,7 +52,7 @@ def test_by_time_holds_out_the_sequences_that_end_last(dataset: Dataset) -> None
     ends = [dataset.timestamps[end - 1] for end in dataset.offsets[1:]]
     in_order = sorted(range(users), key=lambda user: (ends[user], user))
     trained, validated = in_order[: users * 8 // 10], in_order[users * 8 // 10 : users * 9 // 10]
-    train, validation, test = [], [], []
+    train, validation, test = [], Expected(), Expected()
     for user in range(users):
         events = dataset.history(user).tolist()
         train.append(events if user in trained else [])
@@ -65,7 +65,7 @@ def test_by_time_holds_out_the_sequences_that_end_last(dataset: Dataset) -> None
 @given(datasets())
 def test_by_window_predicts_the_first_event_of_each_later_window(dataset: Dataset) -> None:
     assert dataset.windows is not None
-    train, held_out = [], {1: [], 2: []}
+    train, held_out = [], {window: Expected() for window in (1, 2)}
     for user in range(len(dataset)):
         events = dataset.history(user).tolist()
         windows = dataset.windows[dataset.offsets[user] : dataset.offsets[user + 1]].tolist()

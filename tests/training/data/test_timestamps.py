@@ -1,6 +1,6 @@
 """The clock of a log: what was written in any unit reads back as the same moments, or is refused by name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -22,14 +22,14 @@ SECONDS = 1_700_000_001
 GOOD = [SECONDS + 60 * step for step in range(3000)]
 
 
-def log_of(path: Path, times: list[object] | pl.Series, **options: object) -> EventLog:
+def log_of(path: Path, times: Sequence[object] | pl.Series, **options: object) -> EventLog:
     items = [f"i{row}" for row in range(len(times))]
     frame = pl.DataFrame({"user_id": ["u"] * len(items), "item_id": items, "timestamp": times}, strict=False)
     frame.write_parquet(path)
     return read_event_log(path, PrepareOptions.model_validate(options), NOW_MS)
 
 
-def refusal(path: Path, times: list[object] | pl.Series, **options: object) -> str:
+def refusal(path: Path, times: Sequence[object] | pl.Series, **options: object) -> str:
     with pytest.raises(DataError) as caught:
         log_of(path, times, **options)
     message = str(caught.value)

@@ -3,6 +3,7 @@
 import gzip
 import re
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -16,7 +17,7 @@ HEADER = b"user_id,item_id,timestamp\n"
 ROWS = b"a,x,1\na,y,2\na,z,3\n"
 
 
-def refusal(path: Path, items: Path | None = None, **options: object) -> str:
+def refusal(path: Path, items: Path | None = None, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         prepare(path, items, path.parent / "out", PrepareOptions.model_validate(options))
     message = str(caught.value)
@@ -117,7 +118,7 @@ def test_types(tmp_path: Path, column: str, values: list[object], message: str) 
         ({"window_column": "part"}, "has no column 'part'.*--window-column"),
     ],
 )
-def test_a_filter_needs_its_column(tmp_path: Path, options: dict[str, object], message: str) -> None:
+def test_a_filter_needs_its_column(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(HEADER + ROWS)
     assert re.search(message, refusal(path, **options))
@@ -144,7 +145,7 @@ def test_a_filter_that_leaves_nothing(tmp_path: Path) -> None:
         ("item_id,title\nx,Café\n".encode("latin1"), {}, "line 2: title is not UTF-8 text; convert it"),
     ],
 )
-def test_items_files(tmp_path: Path, content: bytes, options: dict[str, object], message: str) -> None:
+def test_items_files(tmp_path: Path, content: bytes, options: dict[str, Any], message: str) -> None:
     log, items = tmp_path / "log.csv", tmp_path / "items.csv"
     log.write_bytes(HEADER + ROWS)
     items.write_bytes(content)
@@ -191,7 +192,7 @@ def test_ids_that_have_become_floats(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_names_of_columns(tmp_path: Path, header: bytes, options: dict[str, object], message: str) -> None:
+def test_names_of_columns(tmp_path: Path, header: bytes, options: dict[str, Any], message: str) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(header + b"\na,x,1,p,q\n"[: len(header)])
     said = refusal(path, **options)

@@ -154,7 +154,7 @@ def test_a_dimerec_ranking_is_the_one_that_serving_gives(merge: Merge, repeat_we
             merge=merge,
             temperature=0.07,
             weights=np.array([0.25] * 3 + [0.0625] * 4, dtype=np.float32),
-            seen=histories[row],
+            seen=histories[row].astype(np.int64),
             repeat_weight=repeat_weight,
         )
         candidates = retriever.retrieve([query])[0].candidates

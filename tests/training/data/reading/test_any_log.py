@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pyarrow as pa
@@ -85,7 +85,7 @@ class Way:
 
     format: str
     separator: str
-    quoting: int
+    quoting: Literal[0, 1, 2]
     end: str
     encoding: str
     compression: str | None

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,10 +28,11 @@ def in_pieces(data: bytes, size: int) -> Iterator[bytes]:
 
 
 def read(data: bytes, layout: Layout, wanted: list[str], size: int) -> tuple[list[Row], list[bytes], Ragged]:
-    ragged, rows, texts = Ragged(), [], []
+    ragged, rows, texts = Ragged(), list[Row](), list[bytes]()
     for batch in read_delimited("log", in_pieces(data, size), layout, wanted, ragged, texts=True):
         fields = zip(*(column.to_pylist() for column in batch.columns), strict=True)
         rows += zip(batch.places.tolist(), batch.faults.to_pylist(), map(list, fields), strict=True)
+        assert batch.texts is not None
         texts += batch.texts.to_pylist()
     return rows, texts, ragged
 
@@ -64,7 +66,7 @@ def picked(fields: list[str], wanted: list[int]) -> list[str | None]:
     st.integers(1, 40),
 )
 def test_quoted_text_is_read_as_python_reads_it(
-    rows: list[list[str]], separator: str, end: str, quoting: int, cut: bool, size: int
+    rows: list[list[str]], separator: str, end: str, quoting: Literal[0, 1], cut: bool, size: int
 ) -> None:
     # Python's writer quotes for a carriage return only where the line ends have one.
     assume(

@@ -9,7 +9,9 @@ import re
 import sqlite3
 import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,7 +25,7 @@ from training.data.data_card import DataCard, FileCard
 from training.data.dataset import load_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
-from training.data.reading import delimited_file
+from training.data.reading.quoting import decide
 from training.errors import ConfigError, DataError
 
 HEADER = "user_id,item_id,timestamp"
@@ -35,17 +37,17 @@ def log_of(user: str, first: int = 1) -> str:
     return "\n".join([HEADER, *(f"{user},i{at},{at}" for at in range(first, first + 3)), ""])
 
 
-def card_of(*paths: Path, items: list[Path] | None = None, **options: object) -> DataCard:
+def card_of(*paths: Path, items: list[Path] | None = None, **options: Any) -> DataCard:
     out = paths[0].parent / ".out"
     return prepare(list(paths), items, out, PrepareOptions.model_validate(options))
 
 
-def users_of(*paths: Path, **options: object) -> list[str]:
+def users_of(*paths: Path, **options: Any) -> list[str]:
     card_of(*paths, **options)
     return load_dataset(paths[0].parent / ".out").user_ids
 
 
-def refusal(*paths: Path, **options: object) -> str:
+def refusal(*paths: Path, **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         card_of(*paths, **options)
     said = str(caught.value)
@@ -342,7 +344,7 @@ def zipped(name: str) -> bytes:
     return out.getvalue()
 
 
-def through(write: object) -> bytes:
+def through(write: Callable[[pa.Table, pa.BufferOutputStream], None]) -> bytes:
     out = pa.BufferOutputStream()
     write(pa.table({"user_id": ["a"]}), out)
     return out.getvalue().to_pybytes()
@@ -422,7 +424,7 @@ class TestSeparators:
 
     def test_of_columns_named_otherwise(self, tmp_path: Path) -> None:
         log = written(tmp_path / "log", "u;i, or video;t\n" + "".join(f"a;x;{at}\n" for at in range(3)))
-        columns = {"user_column": "u", "item_column": "i, or video", "timestamp_column": "t"}
+        columns: dict[str, Any] = {"user_column": "u", "item_column": "i, or video", "timestamp_column": "t"}
         assert card_of(log, **columns).events == 3
         assert "only 'u', 'i, or video', 't'" in refusal(log)
 
@@ -554,8 +556,8 @@ class TestAccount:
         log, items = written(tmp_path / "log", self.LOG), written(tmp_path / "items", "item_id\nx\nx\n")
         rejects = tmp_path / f"rejects{suffix}"
         prepare(log, items, tmp_path / "out", rejects=rejects)
-        read = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[suffix]
-        table = read(rejects)
+        read: Any = {".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".parquet": pl.read_parquet}[suffix]
+        table: pl.DataFrame = read(rejects)
         assert table.columns == ["file", "line", "reason", "record"]
         found = {(Path(file).name, line): (reason, record) for file, line, reason, record in table.rows()}
         assert {place: record or "" for place, (_, record) in found.items()} == {
@@ -612,14 +614,13 @@ class TestAccount:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         log = written(tmp_path / "log", TEXT)
-        decide = delimited_file.decide
 
-        def appending(*arguments: object) -> object:
+        def appending(*arguments: Any) -> Any:
             with log.open("a") as file:
                 file.write("a,w,4\n")
             return decide(*arguments)
 
-        monkeypatch.setattr(delimited_file, "decide", appending)
+        monkeypatch.setattr("training.data.reading.delimited_file.decide", appending)
         said = refusal(log)
         assert (
             "of 3 records 4 were read, the last in line 5; if something was writing to it, read it again"
