@@ -22,7 +22,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 external := .quality/rectools-env
 ours := files model index bundle engine training service cli benchmarks
 
-.PHONY: help install demo stop test quick format lint types containers load quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test quick format lint types documents containers load quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -83,6 +83,9 @@ lint: $(everything) ## style
 types: $(everything) ## mypy, strict
 	$(bin)/mypy $(addprefix -p ,$(ours) tests)
 	$(bin)/mypy docker
+
+documents: $(everything) ## make README's table and answer and the picture of the packages anew
+	$(bin)/python -m benchmarks.documents
 
 containers: ## build the image, bring Compose up from nothing, try what docs/operations.md says (minutes)
 	$(PYTHON) docker/containers.py

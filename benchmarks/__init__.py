@@ -1,1 +1,1 @@
-"""Load on a running service. Nothing of the product imports this."""
+"""What is measured: load, quality, training. Nothing of the product imports this."""

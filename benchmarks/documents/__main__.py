@@ -1,0 +1,71 @@
+"""Makes the generated parts of the documents anew: `make documents`.
+
+README's table of quality and the picture of the packages always; README's answer where `make demo` was run.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from benchmarks.documents.blocks import with_block
+from benchmarks.documents.demo_answer import demo_answer, model_digest, written
+from benchmarks.documents.package_picture import draw
+from benchmarks.documents.quality_table import quality_table
+from files.atomic import replacing
+from training.benchmark.comparisons import Comparison
+from training.benchmark.rows import Row
+from training.benchmark.store import read_kept
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PICTURE = ROOT / "docs" / "images" / "packages.svg"
+RESULTS = ROOT / "docs" / "results"
+QUALITY = "quality table: make documents"
+"""Name of the block with the table."""
+ANSWER = "answer: make documents"
+"""Name of the block with the answer to README's request."""
+DEMO = ROOT / ".demo"
+
+
+def made_table() -> str:
+    """The table of the results that are in the repository."""
+    return quality_table(
+        read_kept(RESULTS / "quality.json", Row), read_kept(RESULTS / "differences.json", Comparison)
+    )
+
+
+def shown_request(readme: str) -> dict[str, Any]:
+    """The request that README's `curl` sends."""
+    (body,) = re.findall(r"^curl .*/recommend .*-d '(\{.*\})'$", readme, re.MULTILINE | re.DOTALL)
+    request: dict[str, Any] = json.loads(body)
+    return request
+
+
+def made_answer(readme: str, digest: str) -> str:
+    """The answer of the demo, whose model has this digest, to the request that README shows."""
+    answer = written(demo_answer(DEMO, shown_request(readme)))
+    return f"<!-- by the model {digest} -->\n\n```json\n{answer}\n```"
+
+
+def main() -> None:
+    """Make the generated parts of the documents anew."""
+    readme = with_block(README.read_text(encoding="utf-8"), QUALITY, made_table())
+    digest = model_digest(DEMO)
+    if digest is None:
+        typer.echo("documents: no demo is there, README keeps its answer; `make demo` trains one", err=True)
+    else:
+        readme = with_block(readme, ANSWER, made_answer(readme, digest))
+    _write(README, readme)
+    _write(PICTURE, draw(ROOT))
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,106 @@
+"""README's table: six recommenders on three public logs, from the results of the benchmark."""
+
+from collections.abc import Mapping, Sequence
+
+from training.benchmark.comparisons import Comparison
+from training.benchmark.rows import Row
+from training.benchmark.summary import Line, lines
+
+RECOMMENDERS = {
+    "dimerec": "**DimeRec**",
+    "dimerec-no-noise": "its network without noise",
+    "sasrec-ce": "SASRec",
+    "comirec-sa": "ComiRec-SA",
+    "itemknn": "ItemKNN",
+    "popularity": "Popularity",
+}
+"""Names in the registry → how the table calls them."""
+LOGS = {"amazon-beauty": "Amazon Beauty", "kuairand-pure": "KuaiRand-Pure", "movielens-1m": "MovieLens-1M"}
+METRICS = ("hr@10", "ndcg@10")
+TIMED = "kuairand-pure"
+"""The log whose time a user is shown."""
+SASRECS = ("sasrec-ce", "sasrec")
+"""Softmax over all items, else over a sample: the first that DimeRec was compared with on a log."""
+
+
+def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str:
+    """The table, and under it what DimeRec has more than SASRec and than its own network without noise."""
+    found = _served(rows)
+    heading = [
+        f"HR@10 / NDCG@10, means over {_seeds(found)} seeds",
+        *(f"{title} ({_targets(found, log)} users)" for log, title in LOGS.items()),
+        "ms a user",
+    ]
+    body = [[label, *_cells(found, name)] for name, label in RECOMMENDERS.items()]
+    table = [heading, ["---", *["---:"] * (len(heading) - 1)], *body]
+    return "\n".join(
+        [
+            *(f"| {' | '.join(cells)} |" for cells in table),
+            "",
+            f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:",
+            f"{_told(differences, SASRECS)};",
+            f"less that of its network without noise: {_told(differences, ('dimerec-no-noise',))}.",
+        ]
+    )
+
+
+def _served(rows: Sequence[Row]) -> dict[tuple[str, str], Line]:
+    """Lines by log and recommender: asked as served, seen items removed, test events."""
+    wanted = [row for row in rows if row.part == "test" and row.exclude_seen and row.variant == 0]
+    return {
+        (line.first.data, line.first.model): line
+        for line in lines(wanted)
+        if line.first.split == "leave-one-out"
+    }
+
+
+def _seeds(found: Mapping[tuple[str, str], Line]) -> str:
+    counts = {len(found[log, name].rows) for log in LOGS for name in RECOMMENDERS}
+    return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
+
+
+def _targets(found: Mapping[tuple[str, str], Line], log: str) -> str:
+    return f"{found[log, 'dimerec'].first.targets:,}"
+
+
+def _cells(found: Mapping[tuple[str, str], Line], name: str) -> list[str]:
+    cells = [" / ".join(_decimals(_mean(found[log, name], metric)) for metric in METRICS) for log in LOGS]
+    return [*cells, f"{_mean(found[TIMED, name], 'ms_per_user'):.1f}"]
+
+
+def _mean(line: Line, metric: str) -> float:
+    return line.mean(metric) or 0.0
+
+
+def _decimals(value: float) -> str:
+    return f"{value:.4f}".lstrip("0")
+
+
+def _gain(found: Mapping[tuple[str, str], Line]) -> str:
+    """From the least to the most that NDCG@10 gains over SASRec on a log."""
+    gains = [
+        _mean(found[log, "dimerec"], "ndcg@10") / _mean(found[log, "sasrec-ce"], "ndcg@10") for log in LOGS
+    ]
+    return f"{100 * (min(gains) - 1):+.0f} to {100 * (max(gains) - 1):+.0f} %"
+
+
+def _told(differences: Sequence[Comparison], others: Sequence[str]) -> str:
+    """The first difference of each log that there is, with its interval."""
+    told = []
+    for log, title in LOGS.items():
+        one = next((found for other in others if (found := _difference(differences, log, other))), None)
+        if one is not None:
+            values = [
+                f"{value:+.4f}".replace("0.", ".").replace("-", "−")
+                for value in (one.mean, one.low, one.high)
+            ]
+            told.append(f"{title} {values[0]} [{values[1]}, {values[2]}]")
+    return ", ".join(told)
+
+
+def _difference(differences: Sequence[Comparison], log: str, other: str) -> Comparison | None:
+    wanted = (log, "leave-one-out", "dimerec", other, "ndcg@10", True)
+    for one in differences:
+        if (one.data, one.split, one.first, one.second, one.metric, one.exclude_seen) == wanted:
+            return one
+    return None
