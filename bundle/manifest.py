@@ -26,6 +26,7 @@ from pydantic import (
 )
 
 from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
+from files.errors import first_fault
 from index.merging import DEFAULT_TEMPERATURE
 from index.query import MAX_REPEAT_WEIGHT
 from model.config import ModelConfig
@@ -195,6 +196,4 @@ def _validated(content: dict[str, Any], name: str, error_kind: type[Exception]) 
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "manifest"
-        raise error_kind(f"{name} has an unusable {field}: {first['msg']}") from error
+        raise error_kind(f"{name} has an unusable {first_fault(error.errors(), 'manifest')}") from error

@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from files.atomic import replacing
-from files.errors import DimeRecError
+from files.errors import DimeRecError, first_fault
 from model.config import ModelConfig
 from model.dimerec import DimeRec
 
@@ -42,9 +42,8 @@ def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch maps the file
         raise CheckpointError(f"cannot read the model {path}: {error}") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "config"
-        raise CheckpointError(f"{path} holds an unusable model config: {field}: {first['msg']}") from error
+        fault = first_fault(error.errors(), "config")
+        raise CheckpointError(f"{path} holds an unusable model config: {fault}") from error
 
     model = DimeRec(config).to(device)
     try:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
 from bundle.errors import BundleError
+from files.errors import field_path
 from service import errors
 from service.errors import FieldFault
 from service.history.errors import HistoryUnavailable
@@ -181,17 +182,6 @@ def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldFault]
     if fault["type"] == "json_invalid":
         return [FieldFault("body", f"{context['error']} at character {fault['loc'][-1]}")]
     place = fault["loc"][1:] if prefixed else fault["loc"]
-    field = _path(place) or "body"
+    field = field_path(place)[:MAX_FIELD_LENGTH] or "body"  # names come from the caller, so they are cut
     named = context.get("fields", [field])
     return [FieldFault(name, fault["msg"]) for name in named]
-
-
-def _path(place: Sequence[str | int]) -> str:
-    """`("events", 0, "timestamp")` → `events[0].timestamp`; names come from the caller, so they are cut."""
-    path = ""
-    for part in place:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        elif not part.startswith("("):
-            path += f".{part}" if path else part
-    return path[:MAX_FIELD_LENGTH]

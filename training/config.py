@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bundle.manifest import ServingDefaults
+from files.errors import first_fault
 from model.config import Architecture, ModelConfig
 from model.dimerec import DimeRec
 from training.errors import ConfigError
@@ -178,14 +179,13 @@ def _validated(kind: type[Configured], values: dict[str, Any]) -> Configured:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"])) or "the configuration"
+        faults = error.errors()
         remedy = ""
-        if first["type"] == "extra_forbidden":
+        if faults[0]["type"] == "extra_forbidden":
             remedy = f"; its keys are {', '.join(kind.model_fields)}"
             if kind is TrainingConfig:
                 remedy = "; `dimerec train --show-config` lists the keys"
-        raise ConfigError(f"{key}: {first['msg']}{remedy}") from error
+        raise ConfigError(f"{first_fault(faults, 'the configuration')}{remedy}") from error
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

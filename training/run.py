@@ -22,6 +22,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from files.atomic import replacing
+from files.errors import first_fault
 from training.config import Optimisation, TrainingConfig
 from training.errors import ConfigError, TrainingError
 
@@ -98,9 +99,8 @@ def _read_config(path: Path, kind: type[Config]) -> RunConfig[Config]:
     except FileNotFoundError as error:
         raise TrainingError(f"{path.parent} holds no training run ({CONFIG_FILE} is missing)") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        raise TrainingError(f"{path} is unusable: {key}: {first['msg']}; train anew") from error
+        fault = first_fault(error.errors(), "the file")
+        raise TrainingError(f"{path} is unusable: {fault}; train anew") from error
 
 
 def read_records(directory: Path) -> list[EpochRecord]:

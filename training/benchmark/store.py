@@ -25,6 +25,7 @@ import numpy.typing as npt
 from pydantic import TypeAdapter, ValidationError
 
 from files.atomic import replacing
+from files.errors import first_fault
 from training.benchmark.diversity_curve import Point
 from training.benchmark.probing import ProbeRow
 from training.benchmark.rows import Row
@@ -153,9 +154,8 @@ def read_kept(path: Path, kind: type[Kept]) -> list[Kept]:
     except FileNotFoundError as error:
         raise BenchmarkError(f"{path} does not exist; `dimerec benchmark` writes it") from error
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise BenchmarkError(f"{path} holds no results: {place}: {first['msg']}; remove it") from error
+        fault = first_fault(error.errors(), "the file")
+        raise BenchmarkError(f"{path} holds no results: {fault}; remove it") from error
 
 
 def in_order(found: Iterable[Kept]) -> list[Kept]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from bundle.manifest import ServingDefaults
 from bundle.read import Bundle, load
+from files.errors import first_fault
 from model.checkpoint import load_checkpoint
 from model.dimerec import DimeRec
 from training.data.dataset import Dataset
@@ -78,9 +79,8 @@ def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
     try:
         serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        option = "--" + ".".join(map(str, first["loc"])).replace("_", "-")
-        raise ConfigError(f"{option}: {first['msg']}") from error
+        field, _, message = first_fault(error.errors(), "serving").partition(": ")
+        raise ConfigError(f"--{field.replace('_', '-')}: {message}") from error
     if serving.steps > trained.model.config.timesteps:
         raise ConfigError(f"--steps is {serving.steps}, the model has {trained.model.config.timesteps}")
     return serving
