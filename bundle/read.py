@@ -33,7 +33,7 @@ from index.errors import IndexingError
 from index.faiss_index import FaissIndex, gpu_available, require_faiss
 from index.vector_index import VectorIndex
 from index.vector_table import VectorTable
-from model.checkpoint import CheckpointError, load_checkpoint
+from model.checkpoint import CheckpointError, read_checkpoint
 from model.device import find_device
 from model.dimerec import DimeRec
 
@@ -108,7 +108,7 @@ def verify(root: Path, version: str) -> Manifest:
     return manifest
 
 
-def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
+def read_bundle(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
     """Return the bundle ``version`` (by default the one in service), verified, its model on ``device``.
 
     On a CUDA device the index goes there too, where FAISS was built for it and the index is no graph (hnsw).
@@ -121,27 +121,27 @@ def load(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
     except ValueError as error:
         raise BundleRequestError(str(error)) from error
     if version is not None:
-        return _load(root, version, device)
+        return _read(root, version, device)
     while True:
         current = current_version(root)
         if current is None:
             raise BundleMissingError(f"nothing is published under {root}: run `dimerec publish` first")
         try:
-            return _load(root, current, device)
+            return _read(root, current, device)
         except BundleError:
             if current_version(root) == current:
                 raise
             # It was replaced in the meantime, and perhaps removed: the new one is as good.
 
 
-def _load(root: Path, version: str, device: str) -> Bundle:
+def _read(root: Path, version: str, device: str) -> Bundle:
     manifest = verify(root, version)
     directory = root / version
     config = manifest.model
     try:
-        model = load_checkpoint(directory / MODEL_FILE, device)
+        model = read_checkpoint(directory / MODEL_FILE, device)
         catalogue = Catalogue.read(directory / ITEMS_FILE)
-        index = FaissIndex.load(directory / INDEX_FILE, dim=config.dim, count=config.items)
+        index = FaissIndex.read(directory / INDEX_FILE, dim=config.dim, count=config.items)
         table = index.table
         placed = next(model.parameters()).device
         if placed.type == "cuda" and index.kind != "hnsw" and gpu_available():

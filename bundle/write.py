@@ -35,7 +35,7 @@ from files.atomic import replacing, sync_directory, sync_file
 from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
 from index.vector_index import UNIT_TOLERANCE
-from model.checkpoint import save_checkpoint
+from model.checkpoint import write_checkpoint
 from model.dimerec import DimeRec
 
 LOCK_FILE = ".lock"
@@ -73,9 +73,9 @@ def publish(
     staging = root / f"{STAGING_PREFIX}{secrets.token_hex(8)}"
     staging.mkdir()
     try:
-        save_checkpoint(staging / MODEL_FILE, model)
+        write_checkpoint(staging / MODEL_FILE, model)
         catalogue.write(staging / ITEMS_FILE)
-        index.save(staging / INDEX_FILE)
+        index.write(staging / INDEX_FILE)
         facts = {
             "model": model.config,
             "serving": serving,

@@ -13,7 +13,7 @@ from bundle.manifest import MAX_DRAWS
 from cli.output import Json, print_json, print_table
 from index.tuning import IndexKind
 from model.interests import InterestMode
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.data.splits import SPLITS, Split
 from training.errors import ConfigError
 from training.evaluation.dimerec_scorer import DimeRecScorer
@@ -129,7 +129,7 @@ def command(
 
     - `dimerec evaluate --data data --split time` (the baselines alone)
     """
-    dataset = load_dataset(data)
+    dataset = read_dataset(data)
     trained = trained_model(run, bundles, version, device)
     held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
     asked = {

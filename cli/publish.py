@@ -9,7 +9,7 @@ from bundle.read import current_version, verify, versions
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 from training.evaluation.report import warning
 from training.publishing import publish_run
 
@@ -60,7 +60,7 @@ def command(
     with interruptible(lambda: _kept(bundles, before)):
         version = publish_run(
             run,
-            load_dataset(data),
+            read_dataset(data),
             bundles,
             index_kind=None if index == "auto" else index,
             repeat_weight=repeat_weight,

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from bundle.read import load
+from bundle.read import read_bundle
 from cli.answers import SCHEMA, answers_file, check_out
 from cli.log_options import (
     DEFAULTS,
@@ -115,7 +115,7 @@ def command(
         min_weight=min_weight,
         missing=missing,
     )
-    engine = Engine(load(bundles, device=device), max_steps=MAX_STEPS)
+    engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
     asked = _Asked(engine, k, diversity, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)

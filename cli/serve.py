@@ -158,9 +158,9 @@ def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
     """An in-process store with every user's newest events of the prepared data."""
     import structlog
 
-    from training.data.dataset import load_dataset
+    from training.data.dataset import read_dataset
 
-    dataset = load_dataset(prepared)
+    dataset = read_dataset(prepared)
     item_ids = dataset.catalogue.item_ids
 
     def events() -> Iterator[tuple[str, Event]]:

@@ -9,12 +9,12 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bundle.read import load
+from bundle.read import read_bundle
 from cli.bars import Bars
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
-from training.config import TrainingConfig, load_config
-from training.data.dataset import load_dataset
+from training.config import TrainingConfig, read_config
+from training.data.dataset import read_dataset
 from training.data.splits import SPLITS
 from training.log_recipe import FOLLOWING, OF_SMALL_LOGS, SMALL_LOG
 from training.run import EpochRecord, read_records
@@ -51,14 +51,14 @@ def command(
     `dimerec train --show-config` lists them. Stop it at any time, with Ctrl-C or otherwise, and give the same
     command again: it goes on from the last whole epoch.
     """
-    settings = load_config(config, overrides or [])
+    settings = read_config(config, overrides or [])
     if show_config:
         show(settings, as_json=as_json)
         return
-    dataset = load_dataset(data)
+    dataset = read_dataset(data)
     initial = None
     if init is not None:
-        bundle = load(init)
+        bundle = read_bundle(init)
         initial = Initial(bundle.model, bundle.catalogue, bundle.version)
     split = SPLITS[settings.split](dataset)
     fitted = fitted_to_log(settings, split, dataset.catalogue, initial)

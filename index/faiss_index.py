@@ -1,4 +1,4 @@
-"""FAISS behind :class:`index.vector_index.VectorIndex`: build, search, save, load, move to a GPU.
+"""FAISS behind :class:`index.vector_index.VectorIndex`: build, search, write, read, move to a GPU.
 
 The file is what ``faiss.write_index`` writes, which FAISS alone can read, followed by a seal: a mark and the
 SHA-256 of everything before it. FAISS parses its files in C++ and trusts them, so a file is handed to it only
@@ -44,7 +44,7 @@ def require_faiss() -> Any:
 
 
 class FaissIndex:
-    """Nearest neighbours among rows 1 … n by a FAISS index, made by :func:`build_index` or :meth:`load`.
+    """Nearest neighbours among rows 1 … n by a FAISS index, made by :func:`build_index` or :meth:`read`.
 
     Any thread may search at any time: together on the CPU; on a GPU, where FAISS wants them so, in turn.
     """
@@ -109,7 +109,7 @@ class FaissIndex:
         searcher = faiss.index_cpu_to_gpu(resources, device, self._searcher)
         return FaissIndex(searcher, self.kind, self.table, one_at_a_time=True)
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""
         content = require_faiss().serialize_index(self._searcher).data
         with replacing(path) as temporary, temporary.open("wb") as file:
@@ -117,12 +117,12 @@ class FaissIndex:
             file.write(_SEAL + hashlib.sha256(content).digest())
 
     @classmethod
-    def load(
+    def read(
         cls, path: Path, *, dim: int | None = None, count: int | None = None, kind: IndexKind | None = None
     ) -> "FaissIndex":
-        """Read an index that :meth:`save` wrote.
+        """Read an index that :meth:`write` wrote.
 
-        Raises :class:`IndexFileError` when it is missing or damaged, was not written by :meth:`save`, or
+        Raises :class:`IndexFileError` when it is missing or damaged, was not written by :meth:`write`, or
         differs from the expected ``dim``, ``count`` or ``kind``.
         """
         searcher = _read(path)

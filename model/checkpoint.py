@@ -19,14 +19,14 @@ class CheckpointError(DimeRecError):
     """A model file is missing, damaged, or of another format than this version reads."""
 
 
-def save_checkpoint(path: Path, model: DimeRec) -> None:
+def write_checkpoint(path: Path, model: DimeRec) -> None:
     """Write the model to `path`; a reader sees the old file or the new one, whole."""
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
         save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
 
 
-def load_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
+def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
     """Read a model, ready to serve (eval mode).
 
     Raises CheckpointError, naming the file and the remedy, if it cannot be read or does not fit.

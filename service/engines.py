@@ -80,7 +80,7 @@ class Engines:
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:
-        engine = Engine(read.load(self._root, version, self._device), max_steps=MAX_STEPS)
+        engine = Engine(read.read_bundle(self._root, version, self._device), max_steps=MAX_STEPS)
         engine.warm_up()
         return engine
 

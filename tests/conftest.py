@@ -8,8 +8,8 @@ import pytest
 
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer, claimed_database
-from training.config import load_config
-from training.data.dataset import Dataset, load_dataset
+from training.config import read_config
+from training.data.dataset import Dataset, read_dataset
 from training.data.movielens import fetch_movielens_100k
 from training.data.prepare import prepare
 from training.publishing import publish_run
@@ -83,8 +83,8 @@ def movielens_bundle(
     """Bundles of the demo's model after one epoch (some seconds), and the data that it learned from."""
     directory = tmp_path_factory.mktemp("movielens-bundle")
     prepare(*movielens_100k, directory / "data")
-    dataset = load_dataset(directory / "data")
-    train(dataset, load_config(None, ["epochs=1"]), directory / "run", _Unwatched())
+    dataset = read_dataset(directory / "data")
+    train(dataset, read_config(None, ["epochs=1"]), directory / "run", _Unwatched())
     publish_run(directory / "run", dataset, directory / "bundles", index_kind="flat", repeat_weight=1)
     return directory / "bundles", dataset
 

@@ -143,7 +143,7 @@ class TrainingConfig(Optimisation):
 Configured = TypeVar("Configured", bound=Optimisation)
 
 
-def load_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
+def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
     """Read a TOML file (None: all defaults) and apply overrides of the form `model.dim=128`.
 
     Raises ConfigError, naming the key and the remedy.

@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 
 from bundle.manifest import ServingDefaults
 from model.batch import PrefixBatch
-from model.checkpoint import load_checkpoint, save_checkpoint
+from model.checkpoint import read_checkpoint, write_checkpoint
 from model.dimerec import DimeRec
 from training.cooccurrence import item_directions
 from training.data.splits import Sequences
@@ -51,11 +51,11 @@ class Learner(Protocol):
     def item_vectors(self) -> Tensor:
         """What the network knows of the items `(items, dim)`; line i is item row i + 1."""
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the network to `path`; a reader sees the old file or the new one, whole."""
 
-    def load(self, path: Path) -> None:
-        """Take over the weights that `save` wrote."""
+    def read(self, path: Path) -> None:
+        """Take over the weights that `write` wrote."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ class DimeRecLearner:
         """Unit vectors `(items, dim)`."""
         return self.network.item_vectors()
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write a checkpoint as bundles hold it."""
-        save_checkpoint(path, self.network)
+        write_checkpoint(path, self.network)
 
-    def load(self, path: Path) -> None:
+    def read(self, path: Path) -> None:
         """Read such a checkpoint. Raises CheckpointError if it cannot be read or does not fit."""
-        self.network.load_state_dict(load_checkpoint(path).state_dict())
+        self.network.load_state_dict(read_checkpoint(path).state_dict())

@@ -11,7 +11,7 @@ from bundle.read import current_version, verify
 from bundle.write import publish
 from index.faiss_index import build_index, require_faiss
 from index.tuning import IndexKind
-from model.checkpoint import load_checkpoint
+from model.checkpoint import read_checkpoint
 from training.config import TrainingConfig
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Split
@@ -59,7 +59,7 @@ def publish_run(
     best = _best(run, config)
     if not force:
         _check_quality(root, config.training, best, margin)
-    model, training = load_checkpoint(run / BEST_FILE), config.training
+    model, training = read_checkpoint(run / BEST_FILE), config.training
     split = SPLITS[training.split](dataset)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)

@@ -113,7 +113,7 @@ def read_records(directory: Path) -> list[EpochRecord]:
     return _read_last(path, tensors=False)[1] if path.exists() else []
 
 
-def save_progress(directory: Path, progress: Progress) -> None:
+def write_progress(directory: Path, progress: Progress) -> None:
     """Write `last.safetensors`, then `metrics.jsonl`."""
     tensors = {_MODEL + name: tensor for name, tensor in progress.model.items()}
     state = progress.optimizer["state"]
@@ -128,7 +128,7 @@ def save_progress(directory: Path, progress: Progress) -> None:
     write_records(directory, progress.records)
 
 
-def load_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progress:
+def read_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progress:
     """Read `last.safetensors`; `param_groups` are those of a fresh optimiser of the same configuration.
 
     Raises TrainingError if the file is damaged.

@@ -27,9 +27,9 @@ from training.run import (
     EpochRecord,
     Progress,
     RunConfig,
-    load_progress,
     open_run,
-    save_progress,
+    read_progress,
+    write_progress,
     write_records,
 )
 from training.warm_start import Initial, copy_weights
@@ -131,7 +131,7 @@ class Trainer:
 
     def resume(self) -> None:
         """Take up the run where its last whole epoch left it."""
-        progress = load_progress(self.out, self.optimizer.state_dict()["param_groups"])
+        progress = read_progress(self.out, self.optimizer.state_dict()["param_groups"])
         self.model.load_state_dict(progress.model)
         self.optimizer.load_state_dict(progress.optimizer)
         self.records = progress.records
@@ -148,8 +148,8 @@ class Trainer:
             improved = self._monitored(record) > max(map(self._monitored, self.records), default=-1.0)
             self.records.append(record)
             if improved:
-                self.learner.save(self.out / BEST_FILE)
-            save_progress(
+                self.learner.write(self.out / BEST_FILE)
+            write_progress(
                 self.out, Progress(self.model.state_dict(), self.optimizer.state_dict(), self.records)
             )
             observer.epoch_done(record, improved)

@@ -14,7 +14,7 @@ from service.app import create_app
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.settings import Settings
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 
 DIGITS = 4
 """After the point, of scores and weights."""
@@ -66,7 +66,7 @@ async def _asked(settings: Settings, history: InProcessHistory, request: Mapping
 
 
 def _histories(prepared: Path, settings: Settings) -> InProcessHistory:
-    dataset = load_dataset(prepared)
+    dataset = read_dataset(prepared)
     store = InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
     store.load(
         (user_id, Event(dataset.catalogue.item_id(row), timestamp))

@@ -33,7 +33,7 @@ Lists = npt.NDArray[np.int32]
 _SCRIPT = Path(__file__).with_name("rectools_sasrec.py")
 
 
-class OutsideRecord(EpochRecord):
+class ExternalRecord(EpochRecord):
     """An epoch of the other process."""
 
     examples: int
@@ -61,8 +61,8 @@ def parts(split: Split) -> dict[str, Targets]:
     return {"validation": split.validation, "test": split.test}
 
 
-class Outsider:
-    """The other process, in a `with` block: it trains an epoch whenever it is told to."""
+class ExternalProcess:
+    """The other process, in a `with` block: it trains one epoch at a time."""
 
     def __init__(self, split: Split, settings: dict[str, Any], directory: Path) -> None:
         self.directory = directory
@@ -96,27 +96,27 @@ class Outsider:
         with suppress(BrokenPipeError), self._process:
             self._process.kill()
 
-    def epoch(self) -> OutsideRecord:
+    def epoch(self) -> ExternalRecord:
         """Have it train and validate one more epoch. Raises BenchmarkError where it came to its end."""
         try:
-            self._told.write("\n")
-            line = next(line for line in self._said if line.startswith("{"))
+            self._input.write("\n")
+            line = next(line for line in self._output if line.startswith("{"))
         except (BrokenPipeError, StopIteration) as error:
             raise self._failure() from error
-        return OutsideRecord.model_validate_json(line)
+        return ExternalRecord.model_validate_json(line)
 
     def finish(self) -> None:
         """Have it write its lists and end. Raises BenchmarkError where it fails at that."""
-        self._told.close()
+        self._input.close()
         if self._process.wait():
             raise self._failure()
 
     @property
-    def _told(self) -> Any:
+    def _input(self) -> Any:
         return self._process.stdin
 
     @property
-    def _said(self) -> Any:
+    def _output(self) -> Any:
         return self._process.stdout
 
     def _failure(self) -> BenchmarkError:
@@ -126,34 +126,34 @@ class Outsider:
 
 
 class ListScorer:
-    """A recommender that answered beforehand: an item's score follows from its place in its history's list.
+    """A recommender that answered beforehand: an item's score follows from its rank in its history's list.
 
     What is not on the list is out of the ranking.
     """
 
-    def __init__(self, items: int, asked: Histories, lists: Lists) -> None:
+    def __init__(self, items: int, histories: Histories, lists: Lists) -> None:
         self.items = items
-        order = np.argsort(asked.ends)
-        self._ends: Positions = asked.ends[order]
+        order = np.argsort(histories.ends)
+        self._ends: Positions = histories.ends[order]
         self._lists = lists[order]
 
     def score(self, histories: Histories) -> Scores:
         """Scores `(rows, items)` of histories that were asked for; -inf: not on the list."""
         lists = self._lists[np.searchsorted(self._ends, histories.ends)]
         scores = np.full((len(lists), 1 + self.items), -np.inf, np.float32)
-        places = np.arange(lists.shape[1], 0, -1, dtype=np.float32)
-        np.put_along_axis(scores, lists.astype(np.int64), np.broadcast_to(places, lists.shape), axis=1)
+        values = np.arange(lists.shape[1], 0, -1, dtype=np.float32)
+        np.put_along_axis(scores, lists.astype(np.int64), np.broadcast_to(values, lists.shape), axis=1)
         return scores[:, 1:]
 
 
 def list_scorer(split: Split, items: int, answers: Arrays) -> ListScorer:
     """One scorer of all the lists that came back, of both parts."""
     lists = [merged(answers[f"{name}_kept"], answers[f"{name}_removed"]) for name in parts(split)]
-    asked = [targets.histories for targets in parts(split).values()]
+    by_part = [targets.histories for targets in parts(split).values()]
     together = Histories(
-        asked[0].items,
-        np.concatenate([histories.starts for histories in asked]),
-        np.concatenate([histories.ends for histories in asked]),
+        by_part[0].items,
+        np.concatenate([histories.starts for histories in by_part]),
+        np.concatenate([histories.ends for histories in by_part]),
     )
     return ListScorer(items, together, np.concatenate(lists))
 

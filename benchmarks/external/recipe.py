@@ -11,8 +11,8 @@ from benchmarks.external.exchange import (
     ANSWERS_FILE,
     SPLIT_FILE,
     Arrays,
-    Outsider,
-    OutsideRecord,
+    ExternalProcess,
+    ExternalRecord,
     list_scorer,
 )
 from training.benchmark.diversity_curve import POOL
@@ -20,7 +20,7 @@ from training.benchmark.recipe import Budget, Fitted, Variant
 from training.data.dataset import Dataset
 from training.data.splits import Split
 
-_RECORDS = TypeAdapter(list[OutsideRecord])
+_RECORDS = TypeAdapter(list[ExternalRecord])
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class RecToolsSASRec:
         """All of it."""
         return asdict(self)
 
-    def told(self, seed: int) -> dict[str, Any]:
-        """What its process is told."""
+    def settings_of(self, seed: int) -> dict[str, Any]:
+        """The settings of a fit, for the process that makes it."""
         return {**self.settings, "seed": seed, "threads": torch.get_num_threads()}
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
@@ -73,23 +73,23 @@ class RecToolsSASRec:
         )
 
     def _train(self, split: Split, budget: Budget) -> None:
-        records: list[OutsideRecord] = []
-        with Outsider(split, self.told(budget.seed), budget.directory) as outsider:
+        records: list[ExternalRecord] = []
+        with ExternalProcess(split, self.settings_of(budget.seed), budget.directory) as external:
             while not self._finished(records, budget.minutes):
                 budget.observer.epoch_started(len(records) + 1, 1)
-                record = outsider.epoch()
+                record = external.epoch()
                 improved = not records or self._monitored(record) > max(map(self._monitored, records))
                 records.append(record)
                 budget.observer.epoch_done(record, improved)
-            outsider.finish()
+            external.finish()
         (budget.directory / SPLIT_FILE).unlink()
 
-    def _finished(self, records: list[OutsideRecord], minutes: float | None) -> bool:
+    def _finished(self, records: list[ExternalRecord], minutes: float | None) -> bool:
         if not records:
             return False
         best = max(records, key=self._monitored)
         spent = minutes is not None and records[-1].seconds >= 60 * minutes
         return spent or len(records) >= self.epochs or len(records) - best.epoch >= self.patience
 
-    def _monitored(self, record: OutsideRecord) -> float:
+    def _monitored(self, record: ExternalRecord) -> float:
         return record.validation[self.monitor]

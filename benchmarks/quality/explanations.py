@@ -24,7 +24,7 @@ from rich.table import Table
 
 from service.app import create_app
 from service.settings import Settings
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 
 KS = (10, 100, 500)
 BATCH = 64
@@ -62,7 +62,7 @@ def main(
 
 def _histories(data: Path, count: int) -> list[list[str]]:
     """The newest 50 items of users by chance."""
-    dataset = load_dataset(data)
+    dataset = read_dataset(data)
     users = np.random.default_rng(0).integers(0, len(dataset.user_ids), count)
     return [[dataset.catalogue.item_id(int(row)) for row in dataset.history(user)[-50:]] for user in users]
 

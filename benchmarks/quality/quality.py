@@ -2,7 +2,7 @@
 
 What was measured is kept in a working directory, so that nothing is done twice. The results of all calls come
 together in JSON files, where those of a recommender on a data set replace its older ones. Differences with
-their intervals need the rank of every target, which only the working directory has: one that was told before
+their intervals need the rank of every target, which only the working directory has: one that is written
 stays as long as the results have the fits that it is of.
 """
 
@@ -103,7 +103,7 @@ def _plan(
     for name in data:
         if name not in SOURCES:
             raise BenchmarkError(f"DATA: {name!r} is none of {', '.join(SOURCES)}")
-    return [job for name in data for job in plan(_load(name, shared, work), entries, seeds=seeds)]
+    return [job for name in data for job in plan(_prepared(name, shared, work), entries, seeds=seeds)]
 
 
 def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
@@ -111,8 +111,8 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
     rows = collect(outcome.rows, out / "quality.json", store)
     points = collect_beside(rows, store.points(), Point, out / DIVERSITY_FILE, store)
     probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
-    told = collect_differences(rows, _differences(rows, store), out / DIFFERENCES_FILE, store)
-    write_markdown(out / "quality.md", rows, told, points, probes)
+    differences = collect_differences(rows, _differences(rows, store), out / DIFFERENCES_FILE, store)
+    write_markdown(out / "quality.md", rows, differences, points, probes)
     show_results(outcome.rows)
     outcome.check()
 
@@ -123,9 +123,9 @@ def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
     others = {*REGISTRY, *EXTERNAL} - {OURS}
     ours = list(dict.fromkeys(row.model for row in here if row.model not in others))
     found: list[Comparison] = []
-    for place, name in enumerate(ours):
-        told = ours[:place]
-        beside = [row for row in here if row.model == name or (row.variant == 0 and row.model not in told)]
+    for index, name in enumerate(ours):
+        earlier = ours[:index]
+        beside = [row for row in here if row.model == name or (row.variant == 0 and row.model not in earlier)]
         found += compare_with(name, lines(beside), store)
     return found
 
@@ -164,12 +164,12 @@ def collect_differences(
     fits = {row.run for row in rows}
 
     def merge(older: list[Comparison]) -> list[Comparison]:
-        told = {one.place: one for one in older if fits.issuperset(one.runs)}
+        latest = {one.sort_key: one for one in older if fits.issuperset(one.runs)}
         for one in found:
-            before = told.get(one.place)
+            before = latest.get(one.sort_key)
             if before is None or len(before.runs) <= len(one.runs):
-                told[one.place] = one
-        return list(told.values())
+                latest[one.sort_key] = one
+        return list(latest.values())
 
     return _rewritten(path, Comparison, store, merge)
 
@@ -184,7 +184,7 @@ def _rewritten(
     return merged
 
 
-def _load(name: str, shared: Path, work: Path) -> Data:
+def _prepared(name: str, shared: Path, work: Path) -> Data:
     source = SOURCES[name]
     if source is None:
         return prepare_data(name, *fetch_movielens_100k(work / "source"), "leave-one-out", work / "data")

@@ -59,7 +59,7 @@ def main(
     """Train and measure the named recommenders on the small logs, and write the results."""
     try:
         entries = find(split_names(models))
-        logs = [load(name, sample, shared, work) for name, sample in SAMPLES.items()]
+        logs = [prepared_sample(name, sample, shared, work) for name, sample in SAMPLES.items()]
         store = Store(work)
         outcome = measure(
             [job for log in logs for job in plan(log, entries, seeds=seeds)], store, None, curves=False
@@ -74,7 +74,7 @@ def main(
     outcome.check()
 
 
-def load(name: str, sample: Sample, shared: Path, work: Path) -> Data:
+def prepared_sample(name: str, sample: Sample, shared: Path, work: Path) -> Data:
     """Draw a sample's users, prepare their events and split them."""
     if sample.file is None:
         source, _ = fetch_movielens_100k(work / "source")

@@ -19,8 +19,8 @@ import typer
 
 from files.atomic import replacing
 from training.benchmark.machine import hardware, source_revision
-from training.config import load_config
-from training.data.dataset import load_dataset
+from training.config import read_config
+from training.data.dataset import read_dataset
 from training.data.prepare import prepare
 from training.data.splits import SPLITS, Targets
 from training.evaluation.ranking import evaluate
@@ -78,8 +78,8 @@ def compare(
 @application.command(hidden=True)
 def one(data: Path, steps: int) -> None:
     """Train on prepared data in this process, and print what it took."""
-    config = load_config(None)
-    dataset = load_dataset(data)
+    config = read_config(None)
+    dataset = read_dataset(data)
     split = SPLITS[config.split](dataset)
     read_mb = peak_mb()
     trainer = Trainer(config, split, dataset.catalogue, data)

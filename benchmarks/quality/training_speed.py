@@ -21,7 +21,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
-from benchmarks.external.exchange import Outsider
+from benchmarks.external.exchange import ExternalProcess
 from benchmarks.external.recipe import RecToolsSASRec
 from files.atomic import replacing
 from training.baselines.sasrec import SASRecConfig
@@ -90,8 +90,8 @@ class _TimeUpError(Exception):
 class _Turns:
     """Watches our training, and has the other one train an epoch after each of ours."""
 
-    def __init__(self, outsider: Outsider, until: float | None) -> None:
-        self._outsider = outsider
+    def __init__(self, external: ExternalProcess, until: float | None) -> None:
+        self._external = external
         self._until = until
         self._examples = 0
         self.ours: list[Epoch] = []
@@ -103,7 +103,7 @@ class _Turns:
     def batch_done(self, examples: int, losses: dict[str, float] | None) -> None: ...
 
     def epoch_done(self, record: EpochRecord, improved: bool) -> None:  # noqa: ARG002
-        other = self._outsider.epoch()
+        other = self._external.epoch()
         self.ours.append(_epoch(record, self._examples))
         self.theirs.append(_epoch(other, other.examples))
         print(f"epoch {record.epoch}: ours {self.ours[-1]}, RecTools {self.theirs[-1]}", flush=True)
@@ -161,8 +161,8 @@ def take_turns(
     """Train both with one seed, an epoch each in turn; no new one after `seconds`."""
     with TemporaryDirectory() as name:
         directory = Path(name)
-        with Outsider(data.split, theirs.told(seed), directory / "theirs") as outsider:
-            turns = _Turns(outsider, None if seconds is None else monotonic() + seconds)
+        with ExternalProcess(data.split, theirs.settings_of(seed), directory / "theirs") as external:
+            turns = _Turns(external, None if seconds is None else monotonic() + seconds)
             config = ours.model_copy(update={"seed": seed, "split": data.split.name})
             with suppress(_TimeUpError):
                 train(data.dataset, config, directory / "ours", turns)

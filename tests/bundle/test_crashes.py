@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.read import current_version, load, verify, versions
+from bundle.read import current_version, read_bundle, verify, versions
 from bundle.write import STALE_AFTER_S, prune
 from tests.bundle import processes
 from tests.factories import publish_tiny_bundle
@@ -29,13 +29,13 @@ def assert_sound(root: Path) -> None:
     """Every version that is listed is whole, and the one in service loads."""
     for version in versions(root):
         verify(root, version)
-    assert load(root).version == current_version(root)
+    assert read_bundle(root).version == current_version(root)
 
 
 def assert_recovers(root: Path) -> None:
     """The next publication works, and in time nothing is left of the one that was killed."""
     newest = publish_tiny_bundle(root, items=40, seed=8)
-    assert load(root).version == newest
+    assert read_bundle(root).version == newest
     for path in root.glob(".publishing-*"):
         for aged in (*path.iterdir(), path):
             os.utime(aged, (0, time.time() - STALE_AFTER_S - 60))
@@ -105,6 +105,6 @@ def test_a_reader_among_publishers_and_a_pruner_always_finds_a_whole_bundle(
     for process in together:
         process.start()
     while any(process.is_alive() for process in together):
-        assert load(root).version
+        assert read_bundle(root).version
     assert [process.exitcode for process in together] == [0, 0, 0]
     assert_sound(root)

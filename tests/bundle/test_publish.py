@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleError, BundleRequestError
 from bundle.manifest import CONTENT_FILES, ServingDefaults
-from bundle.read import current_version, load, previous_version, verify, versions
+from bundle.read import current_version, previous_version, read_bundle, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
 from index.faiss_index import build_index, gpu_available
 from index.query import Query
@@ -52,7 +52,7 @@ def test_what_was_published_is_what_is_loaded(tmp_path: Path, kind: IndexKind) -
     version = publish(
         tmp_path / "new" / "root", model, catalogue, make_index(model, kind), **FACTS, source_revision="1a2b"
     )
-    bundle = load(tmp_path / "new" / "root")
+    bundle = read_bundle(tmp_path / "new" / "root")
 
     assert bundle.version == bundle.manifest.version == version
     assert bundle.manifest.serving == FACTS["serving"]
@@ -102,14 +102,14 @@ def test_the_newest_comes_first_and_the_last_published_serves(root: Path) -> Non
 def test_a_version_may_be_published_without_serving(root: Path, version: str) -> None:
     newest = publish_tiny_bundle(root, items=40, make_current=False)
     assert versions(root)[0] == newest
-    assert current_version(root) == load(root).version == version
-    assert load(root, newest).version == newest
+    assert current_version(root) == read_bundle(root).version == version
+    assert read_bundle(root, newest).version == newest
 
 
 def test_any_version_can_be_put_in_service(root: Path) -> None:
     newer, older = versions(root)
     set_current(root, older)
-    assert load(root).version == older
+    assert read_bundle(root).version == older
     assert previous_version(root) is None
     set_current(root, newer)
     assert previous_version(root) == older
@@ -128,7 +128,7 @@ def test_a_damaged_version_is_not_put_in_service(root: Path, version: str) -> No
     (root / older / "items.parquet").unlink()
     with pytest.raises(BundleDamagedError, match=r"items\.parquet is missing"):
         set_current(root, older)
-    assert load(root).version == version
+    assert read_bundle(root).version == version
 
 
 def test_pruning_keeps_the_newest_and_the_one_in_service(root: Path) -> None:
@@ -139,7 +139,7 @@ def test_pruning_keeps_the_newest_and_the_one_in_service(root: Path) -> None:
     before = versions(root)
     assert prune(root, 2) == before[2:-1]
     assert versions(root) == [*before[:2], oldest]
-    assert load(root).version == oldest
+    assert read_bundle(root).version == oldest
     assert prune(root, 2) == []
     assert names_in(root) == {*versions(root), "CURRENT", ".lock"}
 
@@ -224,8 +224,8 @@ def test_a_new_bundle_of_the_same_content_has_another_name(tmp_path: Path) -> No
 @pytest.mark.skipif(not gpu_available(), reason="needs faiss-gpu and a CUDA device")
 def test_on_a_gpu_the_index_finds_the_same(root: Path) -> None:
     queries = make_unit_vectors(5, 16)
-    _, rows = load(root, device="cuda").index.search(queries, 10)
-    np.testing.assert_array_equal(rows, load(root).index.search(queries, 10)[1])
+    _, rows = read_bundle(root, device="cuda").index.search(queries, 10)
+    np.testing.assert_array_equal(rows, read_bundle(root).index.search(queries, 10)[1])
 
 
 def test_equal_bundles_published_at_one_instant_get_different_names(
@@ -243,4 +243,4 @@ def test_equal_bundles_published_at_one_instant_get_different_names(
     names = [publish_tiny_bundle(tmp_path, items=20) for _ in range(3)]
     assert len(set(names)) == 3
     for name in names:
-        assert load(tmp_path, name).version == name
+        assert read_bundle(tmp_path, name).version == name

@@ -19,10 +19,10 @@ from bundle.errors import (
     BundleRequestError,
 )
 from bundle.manifest import CONTENT_FILES, FileEntry, new_manifest
-from bundle.read import current_version, load, previous_version, verify, versions
+from bundle.read import current_version, previous_version, read_bundle, verify, versions
 from bundle.write import set_current
 from index.faiss_index import build_index
-from model.checkpoint import save_checkpoint
+from model.checkpoint import write_checkpoint
 from tests.factories import make_catalogue, make_index, make_model, make_unit_vectors, publish_tiny_bundle
 
 FILES = ("manifest.json", *CONTENT_FILES)
@@ -31,7 +31,7 @@ FILES = ("manifest.json", *CONTENT_FILES)
 def refusal(root: Path, version: str | None = None) -> str:
     """The one line with which the bundle is refused, the same whether it is loaded or verified."""
     with pytest.raises(BundleError) as raised:
-        load(root, version)
+        read_bundle(root, version)
     message = str(raised.value)
     assert "\n" not in message
     return message
@@ -106,25 +106,25 @@ def test_current_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> None:
     ["", "..", "../bundles", "/etc", "20250101T000000.000000Z-0000000g", "a\nb", "\x00", "ü", "x" * 200],
 )
 def test_names_that_are_no_versions_never_become_paths(root: Path, name: str) -> None:
-    for use in (load, verify, set_current):
+    for use in (read_bundle, verify, set_current):
         with pytest.raises(BundleRequestError, match="is no bundle version"):
             use(root, name)
     (root / "CURRENT").write_text(name)
     with pytest.raises(BundleRequestError, match="is no bundle version"):
-        load(root)
+        read_bundle(root)
     with pytest.raises(BundleRequestError, match="is no bundle version"):
         previous_version(root)
 
 
 def test_a_current_saved_with_a_byte_order_mark_is_read(root: Path, version: str) -> None:
     (root / "CURRENT").write_text(f"{version}\r\n", encoding="utf-8-sig")
-    assert load(root).version == version
+    assert read_bundle(root).version == version
 
 
 def test_a_current_in_another_encoding_is_named_with_the_remedy(root: Path, version: str) -> None:
     (root / "CURRENT").write_text(f"{version}\r\n", encoding="utf-16")
     with pytest.raises(BundleRequestError, match=r"CURRENT is wrong: .* `dimerec bundles use VERSION`"):
-        load(root)
+        read_bundle(root)
     set_current(root, version)
     assert current_version(root) == version
 
@@ -138,12 +138,12 @@ def test_a_version_that_is_not_there_is_missing(root: Path, version: str) -> Non
     shutil.rmtree(root / version)
     assert current_version(root) == version
     with pytest.raises(BundleMissingError, match=f"{version} is not published"):
-        load(root)
+        read_bundle(root)
 
 
 def test_nothing_published_is_missing(tmp_path: Path) -> None:
     with pytest.raises(BundleMissingError, match="run `dimerec publish` first"):
-        load(tmp_path)
+        read_bundle(tmp_path)
 
 
 def test_a_bundle_under_another_name_is_refused(root: Path, version: str) -> None:
@@ -184,7 +184,7 @@ def test_an_edited_manifest_is_refused(
 def test_another_format_says_what_to_do(root: Path, version: str, found: object) -> None:
     edit_manifest(root, version, lambda content: content.update(format_version=found, unheard_of=True))
     with pytest.raises(BundleIncompatibleError, match="this program reads 1") as raised:
-        load(root)
+        read_bundle(root)
     assert len(str(raised.value)) < 250
 
 
@@ -215,15 +215,15 @@ def test_parts_of_another_bundle_are_refused(root: Path, version: str, part: str
     mixed = root / "mixed"
     (root / version).rename(mixed)
     if part == "model":
-        save_checkpoint(mixed / "model.safetensors", make_model(40, guidance_vectors=3))
+        write_checkpoint(mixed / "model.safetensors", make_model(40, guidance_vectors=3))
     elif part == "weights":
         (mixed / "model.safetensors").write_bytes(b"not tensors")
     elif part == "items":
         make_catalogue(41).write(mixed / "items.parquet")
     elif part == "count":
-        make_index(make_model(41)).save(mixed / "index.faiss")
+        make_index(make_model(41)).write(mixed / "index.faiss")
     else:
-        build_index(make_unit_vectors(40, 8)).save(mixed / "index.faiss")
+        build_index(make_unit_vectors(40, 8)).write(mixed / "index.faiss")
     entries = {
         name: FileEntry(
             sha256=hashlib.sha256((mixed / name).read_bytes()).hexdigest(), size=(mixed / name).stat().st_size
@@ -236,7 +236,7 @@ def test_parts_of_another_bundle_are_refused(root: Path, version: str, part: str
     mixed.rename(root / forged.version)
     verify(root, forged.version)
     with pytest.raises(BundleIncompatibleError, match=message):
-        load(root, forged.version)
+        read_bundle(root, forged.version)
 
 
 def test_what_is_no_version_is_not_listed(root: Path) -> None:
@@ -249,19 +249,19 @@ def test_what_is_no_version_is_not_listed(root: Path) -> None:
 
 def test_a_root_that_is_a_link_is_as_good_as_any(root: Path, version: str, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    assert load(tmp_path / "link").version == version
+    assert read_bundle(tmp_path / "link").version == version
     newest = publish_tiny_bundle(tmp_path / "link", items=40)
-    assert load(root).version == newest
+    assert read_bundle(root).version == newest
 
 
 def test_damage_tells_from_other_trouble(root: Path, version: str) -> None:
     (root / version / "index.faiss").write_bytes(b"")
     with pytest.raises(BundleDamagedError, match="has 0 bytes instead of"):
-        load(root)
+        read_bundle(root)
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "meta", "garbage"])
 def test_a_device_that_is_not_there_is_named_before_anything_is_read(tmp_path: Path, device: str) -> None:
     with pytest.raises(BundleRequestError, match=f"^device '{device}' .*: say cpu") as raised:
-        load(tmp_path / "nothing", device=device)
+        read_bundle(tmp_path / "nothing", device=device)
     assert "\n" not in str(raised.value)

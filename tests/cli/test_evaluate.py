@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bundle.write import publish
-from model.checkpoint import save_checkpoint
+from model.checkpoint import write_checkpoint
 from tests.cli.conftest import Run
 from tests.factories import make_index, make_model, make_serving
 from tests.training.random_logs import random_dataset
@@ -39,7 +39,7 @@ def data(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_directory(dataset: Dataset, tmp_path: Path) -> Path:
     config = TrainingConfig.model_validate({"serving": make_serving(), "split": "leave-one-out"})
     open_run(tmp_path / "run", RunConfig(training=config, data_fingerprint=dataset.fingerprint))
-    save_checkpoint(tmp_path / "run" / BEST_FILE, make_model(ITEMS))
+    write_checkpoint(tmp_path / "run" / BEST_FILE, make_model(ITEMS))
     return tmp_path / "run"
 
 

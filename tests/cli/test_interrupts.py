@@ -90,7 +90,7 @@ def test_prepare_and_recommend_and_evaluate_write_nothing(log: Path, tmp_path: P
     assert stop_at("cli.recommend._table", *asked) == nothing
     prepare = ("prepare", *log_and_out, tmp_path / "data")
     assert stop_at("cli.prepare.prepare", *prepare) == nothing
-    assert stop_at("cli.evaluate.load_dataset", "evaluate") == nothing
+    assert stop_at("cli.evaluate.read_dataset", "evaluate") == nothing
 
 
 def test_publish_says_what_current_is(
@@ -99,14 +99,14 @@ def test_publish_says_what_current_is(
     root = tmp_path / "bundles"
     version = publish_tiny_bundle(root)
     asked = ("publish", "--bundles", root)
-    told = stop_at("cli.publish.load_dataset", *asked)
+    told = stop_at("cli.publish.read_dataset", *asked)
     assert told == f"dimerec: interrupted; nothing was published, CURRENT is {version} as before\n"
 
     def published_only(*_: object, **__: object) -> None:
         publish_tiny_bundle(root, make_current=False)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cli.publish.load_dataset", published_only)
+    monkeypatch.setattr("cli.publish.read_dataset", published_only)
     told = dimerec(*asked).err
     remedy = re.search(r"`dimerec bundles use (\S+)`", told)
     assert remedy is not None

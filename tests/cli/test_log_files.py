@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 
 SECONDS = 1_700_000_000
 
@@ -39,7 +39,7 @@ def test_prepare_reads_them_all_and_says_how(dimerec: Run, logs: Path, tmp_path:
         out = tmp_path / str(number)
         done = dimerec("prepare", *events, "--out", out)
         assert (done.code, done.err) == (0, "")
-        assert load_dataset(out).user_ids == ["a", "b"]
+        assert read_dataset(out).user_ids == ["a", "b"]
         said = " ".join(done.out.replace("│", " ").split())
         assert "2 files: 8 rows" in said
         assert "accounted for 8 rows = 8 events + 0 dropped" in said
@@ -64,7 +64,7 @@ def test_a_second_items_file_does_not_replace_the_first(dimerec: Run, logs: Path
         (tmp_path / f"{number}.csv").write_text(f"item_id,title\n{number},Title {number}\n")
     items = ("--items", tmp_path / "1001.csv", "--items", tmp_path / "1002.csv")
     assert dimerec("prepare", "--events", logs, *items, "--out", tmp_path / "out").code == 0
-    titles = load_dataset(tmp_path / "out").catalogue.titles
+    titles = read_dataset(tmp_path / "out").catalogue.titles
     assert sorted(filter(None, titles)) == ["Title 1001", "Title 1002"]
 
 
@@ -143,4 +143,4 @@ def test_a_pipe_in_a_shell(logs: Path, tmp_path: Path, redirect: str) -> None:
     )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-    assert load_dataset(tmp_path / "out").user_ids == ["a"]
+    assert read_dataset(tmp_path / "out").user_ids == ["a"]

@@ -12,7 +12,7 @@ from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
 from tests.service.processes import process
 from tests.service.serving import running, settings_for
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 
 USERS = [f"u{user}" for user in (3, 20, 100, 7, 11, 1)]
 INSTANTS, EVENTS_AN_INSTANT = 3, 12
@@ -113,7 +113,7 @@ def test_every_command_that_reads_a_log_takes_the_same_options(
     assert pl.read_parquet(dirty).equals(pl.read_parquet(plain))
     events = len(USERS) * INSTANTS * EVENTS_AN_INSTANT
     assert f"0 events added, {events} known already" in imported.out
-    found, expected = (load_dataset(log.with_suffix("")) for log in (other, tied_log))
+    found, expected = (read_dataset(log.with_suffix("")) for log in (other, tied_log))
     assert found.fingerprint == expected.fingerprint
     alone = ("recommend", "--bundles", root, "--user", "u7")
     assert dimerec(*alone, "--events", other, *options).out == dimerec(*alone, "--events", tied_log).out

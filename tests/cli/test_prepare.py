@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 
 LOG = """user,video,when,kind,stars
 ann,x,1700000000,watch,5
@@ -44,7 +44,7 @@ def test_a_log_is_prepared_and_described(dimerec: Run, log: Path) -> None:
         assert reason in said
     assert f"next: dimerec train --data {out}" in said
 
-    dataset = load_dataset(out)
+    dataset = read_dataset(out)
     assert dataset.user_ids == ["ann"]
     assert [dataset.catalogue.item_id(int(row)) for row in dataset.history(0)] == ["x", "y", "z"]
     assert dataset.catalogue.titles == ("Ex", "Why", None)

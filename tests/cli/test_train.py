@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.read import load
+from bundle.read import read_bundle
 from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
 from training.baselines.item_knn import ItemKNN
@@ -72,7 +72,7 @@ def test_a_warm_start_says_whose_architecture_it_has(dimerec: Run, data: Path, t
     dimerec("publish", "--run", tmp_path / "old", "--data", data, "--bundles", bundles)
     done = dimerec("train", *asked, "--out", tmp_path / "new", "--init", bundles)
     assert done.code == 0, done.err
-    assert done.out.startswith(f"Architecture of {load(bundles).version}, recipe small: ")
+    assert done.out.startswith(f"Architecture of {read_bundle(bundles).version}, recipe small: ")
     model = json.loads((tmp_path / "new" / "config.json").read_text())["training"]["model"]
     assert (model["dim"], model["guidance_vectors"], model["guidance"]) == (16, 3, "recency_attentive")
 
@@ -85,7 +85,7 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
     evaluated = dimerec("evaluate", "--run", run, "--data", data).out
     published = dimerec("publish", "--run", run, "--data", data, "--bundles", bundles)
     assert published.code == 0
-    bundle = load(bundles)
+    bundle = read_bundle(bundles)
     split, standing = leave_one_out(dataset), bundle.manifest.standing
     assert standing is not None
     assert standing.targets == len(split.test)

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bundle.read import Bundle, load
+from bundle.read import Bundle, read_bundle
 from engine.contract import DescribedItem, EngineAnswer, EngineRequest
 from engine.engine import Engine
 from engine.popularity import Popularity
@@ -29,7 +29,7 @@ MAX_STEPS = 50
 
 @pytest.fixture(scope="module")
 def bundle(bundle_root: Path) -> Bundle:
-    return load(bundle_root)
+    return read_bundle(bundle_root)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,9 @@ def test_answers_are_the_nearest_items_of_the_interests(
 def test_seen_items_come_as_often_as_users_come_back(tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path / "any")
     publish_tiny_bundle(tmp_path / "never", repeat_weight=1e-6)
-    any_other, never = (Engine(load(tmp_path / name), max_steps=MAX_STEPS) for name in ("any", "never"))
+    any_other, never = (
+        Engine(read_bundle(tmp_path / name), max_steps=MAX_STEPS) for name in ("any", "never")
+    )
     history = range(1, 60)
     watched = set(ids(history))
     wish = request(history, k=20)
@@ -184,7 +186,7 @@ def test_the_seed_decides_the_draws(engine: Engine) -> None:
 
 def test_without_a_seed_the_draws_follow_from_who_asks_and_the_model(engine: Engine, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path, seed=0)  # the same weights under another version
-    other = Engine(load(tmp_path), max_steps=MAX_STEPS)
+    other = Engine(read_bundle(tmp_path), max_steps=MAX_STEPS)
     one, again, another, nobody, same = (
         request([1, 2], seed=None, user_id="1"),
         request([1, 2], seed=None, user_id="1"),
@@ -201,7 +203,7 @@ def test_without_a_seed_the_draws_follow_from_who_asks_and_the_model(engine: Eng
 
 def test_jobs_of_two_engines_get_their_answers_each_from_its_own(engine: Engine, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path, seed=1)
-    other = Engine(load(tmp_path), max_steps=MAX_STEPS)
+    other = Engine(read_bundle(tmp_path), max_steps=MAX_STEPS)
     wishes = [request([3, 4]), request([5])]
     answers = compute([Job(engine, wishes[0]), Job(other, wishes[0]), Job(engine, wishes[1])])
     expected = [*engine.recommend([wishes[0]]), *other.recommend([wishes[0]]), *engine.recommend([wishes[1]])]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.read import load
+from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from training.data.dataset import Dataset
@@ -16,7 +16,7 @@ USERS = 200
 
 @pytest.fixture(scope="module")
 def engine(movielens_bundle: tuple[Path, Dataset]) -> Engine:
-    return Engine(load(movielens_bundle[0]), max_steps=16)
+    return Engine(read_bundle(movielens_bundle[0]), max_steps=16)
 
 
 @pytest.fixture(scope="module")

@@ -21,15 +21,15 @@ ROWS = np.arange(1, 301)
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     path = tmp_path / "index.faiss"
-    build_index(VECTORS).save(path)
+    build_index(VECTORS).write(path)
     return path
 
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_the_same_index_comes_back(tmp_path: Path, kind: IndexKind) -> None:
     index = build_index(VECTORS, kind)
-    index.save(tmp_path / "index.faiss")
-    loaded = FaissIndex.load(tmp_path / "index.faiss", dim=8, count=300, kind=kind)
+    index.write(tmp_path / "index.faiss")
+    loaded = FaissIndex.read(tmp_path / "index.faiss", dim=8, count=300, kind=kind)
     assert (loaded.kind, loaded.dim, len(loaded)) == (kind, 8, 300)
     np.testing.assert_array_equal(loaded.table.vectors(ROWS), VECTORS)
     for before, after in zip(index.search(VECTORS, 9), loaded.search(VECTORS, 9), strict=True):
@@ -51,7 +51,7 @@ def test_faiss_alone_can_read_the_file_and_knows_the_rows(saved: Path) -> None:
 )
 def test_another_index_than_expected_is_refused(saved: Path, expected: dict[str, Any], message: str) -> None:
     with pytest.raises(IndexFileError, match=message):
-        FaissIndex.load(saved, **expected)
+        FaissIndex.read(saved, **expected)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.999])
@@ -59,7 +59,7 @@ def test_a_file_cut_short_is_refused(saved: Path, share: float) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(IndexFileError, match=r"index\.faiss is cut short"):
-        FaissIndex.load(saved)
+        FaissIndex.read(saved)
 
 
 def test_any_flipped_bit_is_noticed(saved: Path) -> None:
@@ -70,14 +70,14 @@ def test_any_flipped_bit_is_noticed(saved: Path) -> None:
         damaged[position] ^= 1 << int(generator.integers(8))
         saved.write_bytes(damaged)
         with pytest.raises(IndexFileError, match=r"index\.faiss is"):
-            FaissIndex.load(saved)
+            FaissIndex.read(saved)
 
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(IndexFileError, match="No such file"):
-        FaissIndex.load(tmp_path / "index.faiss")
+        FaissIndex.read(tmp_path / "index.faiss")
     with pytest.raises(IndexFileError, match="directory"):
-        FaissIndex.load(tmp_path)
+        FaissIndex.read(tmp_path)
 
 
 def foreign_index(name: str) -> faiss.Index:
@@ -105,9 +105,9 @@ def foreign_index(name: str) -> faiss.Index:
     ],
 )
 def test_an_index_of_another_make_is_refused(tmp_path: Path, name: str, message: str) -> None:
-    FaissIndex(foreign_index(name), "flat", VectorTable(VECTORS)).save(tmp_path / "index.faiss")
+    FaissIndex(foreign_index(name), "flat", VectorTable(VECTORS)).write(tmp_path / "index.faiss")
     with pytest.raises(IndexFileError, match=message):
-        FaissIndex.load(tmp_path / "index.faiss")
+        FaissIndex.read(tmp_path / "index.faiss")
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:

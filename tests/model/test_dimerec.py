@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
 from model.batch import PrefixBatch, collate
-from model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from model.checkpoint import CheckpointError, read_checkpoint, write_checkpoint
 from model.config import DenoiserKind, ModelConfig, ProcessKind
 from model.dimerec import DimeRec
 from model.sampler import starting_noise
@@ -186,8 +186,8 @@ def test_a_detached_target_gets_no_gradient_from_reconstruction() -> None:
 
 def test_a_checkpoint_brings_back_the_same_model(tmp_path: Path) -> None:
     model = make_model(30)
-    save_checkpoint(tmp_path / "model.safetensors", model)
-    restored = load_checkpoint(tmp_path / "model.safetensors")
+    write_checkpoint(tmp_path / "model.safetensors", model)
+    restored = read_checkpoint(tmp_path / "model.safetensors")
     assert restored.config == model.config
     history, noise = collate([[1, 2, 3]], 20), starting_noise(0, 1, 16)
     assert torch.equal(
@@ -199,13 +199,13 @@ def test_a_checkpoint_brings_back_the_same_model(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_used_is_told_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     model = make_model(30)
-    save_checkpoint(path, model)
+    write_checkpoint(path, model)
     whole, tensors = path.read_bytes(), load_file(path)
     metadata = {"format": "dimerec-model-3", "config": model.config.model_dump_json()}
 
     def message() -> str:
         with pytest.raises(CheckpointError) as caught:
-            load_checkpoint(path)
+            read_checkpoint(path)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

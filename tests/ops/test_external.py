@@ -155,7 +155,7 @@ def test_a_missing_environment_is_named(data: Data, tmp_path: Path, monkeypatch:
     assert "`make external` lays it there" in str(watcher.failures[0])
 
 
-def test_quality_knows_the_outsiders(data: Data) -> None:
+def test_quality_knows_the_external_recommenders(data: Data) -> None:
     jobs = plan(data, quality.recommenders(["rectools-sasrec", "itemknn"], []), seeds=2)
     assert [(job.model, job.seed) for job in jobs] == [
         ("itemknn", 0),

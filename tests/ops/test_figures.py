@@ -104,7 +104,7 @@ def test_differences_are_those_of_the_rows(rows: Sequence[Row]) -> None:
             values = [row.metric(one.metric) or 0 for row in of_label]
             means.append(sum(values) / len(values))
         if one.split == "leave-one-out":
-            assert means[0] - means[1] == pytest.approx(one.mean, abs=ROUNDING), one.place
+            assert means[0] - means[1] == pytest.approx(one.mean, abs=ROUNDING), one.sort_key
 
 
 def table(document: str, heading: str) -> tuple[list[str], list[list[str]]]:

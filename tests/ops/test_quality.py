@@ -71,7 +71,7 @@ def curve(of: Row, **fields: object) -> list[Point]:
 def test_rows_replace_those_of_the_same_recommender_on_the_same_data(tmp_path: Path) -> None:
     path, store = tmp_path / "quality.json", Store(tmp_path / "work")
     older = [row(), row(model="mind"), row(split="window"), row(data="other")]
-    assert sorted(quality.collect(older, path, store), key=lambda one: one.place) == read_rows(path)
+    assert sorted(quality.collect(older, path, store), key=lambda one: one.sort_key) == read_rows(path)
     newer = [row(settings="t", seed=seed) for seed in range(2)]
     quality.collect(newer, path, store)
     found = read_rows(path)

@@ -30,7 +30,7 @@ from service.requests import RecommendRequest
 from tests.factories import make_index, make_model, make_serving
 from tests.service.serving import running, settings_for
 from tests.test_rooms import MAY_IMPORT
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 from training.data.prepare import prepare
 
 TEXT = README.read_text(encoding="utf-8")
@@ -102,7 +102,7 @@ def test_the_answer_it_shows_fits_its_request_and_the_demo_s_catalogue(
     """With an untrained model: every field is there, every title, category and watched film is true."""
     root, request = tmp_path / "bundles", shown_request(TEXT)
     prepare(*movielens_100k, tmp_path / "data")
-    dataset = load_dataset(tmp_path / "data")
+    dataset = read_dataset(tmp_path / "data")
     model = make_model(len(dataset.catalogue))
     publish(
         root,

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from bundle.read import load
+from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from tests.service.conftest import Serve
@@ -45,7 +45,9 @@ def busy(serve: Serve, gate: threading.Event) -> Iterator[Callable[..., Running]
 
         def start(**settings: object) -> Running:
             server = serve(**settings)
-            server.service.engines.engine = GatedEngine(load(server.service.settings.bundles), max_steps=50)
+            server.service.engines.engine = GatedEngine(
+                read_bundle(server.service.settings.bundles), max_steps=50
+            )
             callers.submit(server.recommend, history=["1001"])
             until(lambda: server.metric("dimerec_batch_size_count") == 1)
             return server
@@ -200,7 +202,7 @@ class BrokenEngine(Engine):
 
 def test_a_defect_fails_the_request_that_brings_it_out_and_no_other(serve: Serve) -> None:
     server = serve()
-    server.service.engines.engine = BrokenEngine(load(server.service.settings.bundles), max_steps=50)
+    server.service.engines.engine = BrokenEngine(read_bundle(server.service.settings.bundles), max_steps=50)
     wish = {"history": ["1001"]}
     failed = server.client.post("/recommend", json={**wish, "k": 13}, headers={"x-request-id": "defect"})
     assert failed.status_code == 500

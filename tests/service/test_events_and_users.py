@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from bundle.read import load
+from bundle.read import read_bundle
 from tests.factories import make_catalogue
 from tests.redis_server import claimed_database
 from tests.service.conftest import Serve
@@ -233,7 +233,7 @@ def test_users_in_redis_are_listed_only_when_the_settings_say_so(serve: Serve, r
 
 
 def test_similar_items_are_the_nearest_by_cosine(server: Running) -> None:
-    bundle = load(server.service.settings.bundles)
+    bundle = read_bundle(server.service.settings.bundles)
     vectors = bundle.model.item_vectors().detach().numpy()
     cosines = vectors @ vectors[4]
     nearest = [row for row in (-cosines).argsort(kind="stable").tolist() if row != 4][:10]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bundle.read import load
+from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from service.routes import operations
@@ -35,7 +35,7 @@ def test_a_stuck_engine_is_live_but_not_ready(serve: Serve, monkeypatch: pytest.
     monkeypatch.setattr(operations, "STALLED_AFTER_S", 0.0)
     server = serve()
     assert server.client.get("/health/ready").status_code == 200
-    server.service.engines.engine = StuckEngine(load(server.service.settings.bundles), max_steps=50)
+    server.service.engines.engine = StuckEngine(read_bundle(server.service.settings.bundles), max_steps=50)
     with ThreadPoolExecutor(1) as caller:
         waiting = caller.submit(server.recommend, history=["1001"])
         assert stuck.wait(30)

@@ -10,7 +10,7 @@ import pytest
 from model.config import ModelConfig
 from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.sasrec import SASRecConfig
-from training.config import Optimisation, TrainingConfig, load_config, override
+from training.config import Optimisation, TrainingConfig, override, read_config
 from training.errors import ConfigError
 from training.log_recipe import LogSize, typical_dropout
 
@@ -18,10 +18,10 @@ from training.log_recipe import LogSize, typical_dropout
 def test_overrides_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text('epochs = 7\n[model]\ndim = 32\nguidance = "sasrec"\n')
-    config = load_config(path, ["model.dim=48", "learning_rate=2e-3", "monitor=hr@20", "minutes=1.5"])
+    config = read_config(path, ["model.dim=48", "learning_rate=2e-3", "monitor=hr@20", "minutes=1.5"])
     assert (config.epochs, config.model.dim, config.model.guidance) == (7, 48, "sasrec")
     assert (config.learning_rate, config.monitor, config.minutes) == (2e-3, "hr@20", 1.5)
-    assert config.seed == load_config(None).seed
+    assert config.seed == read_config(None).seed
 
 
 @pytest.mark.parametrize(
@@ -43,22 +43,22 @@ def test_an_unusable_key_is_named(tmp_path: Path, text: str, overrides: list[str
     path = tmp_path / "config.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_config(path, overrides)
+        read_config(path, overrides)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"absent\.toml does not exist"):
-        load_config(tmp_path / "absent.toml")
+        read_config(tmp_path / "absent.toml")
 
 
 def test_a_byte_order_mark_is_read_over_and_another_encoding_named(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text("epochs = 3\r\n", encoding="utf-8-sig")
-    assert load_config(path).epochs == 3
+    assert read_config(path).epochs == 3
     path.write_text("epochs = 3\r\n", encoding="utf-16")
     with pytest.raises(ConfigError, match=r"config\.toml is no UTF-8 text: save it as UTF-8"):
-        load_config(path)
+        read_config(path)
 
 
 def test_a_log_with_more_events_per_item_gets_less_dropout() -> None:
@@ -91,7 +91,7 @@ LARGE = {
 
 
 def fitted(events: int, *overrides: str, users: int = 943) -> TrainingConfig:
-    return load_config(None, overrides).fitted_to(LogSize(users, events, 1682))
+    return read_config(None, overrides).fitted_to(LogSize(users, events, 1682))
 
 
 def values(config: TrainingConfig, keys: Iterable[str]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def test_what_is_fitted_stays_as_it_is() -> None:
 def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> None:
     def blocks(events_per_item: int, *overrides: str) -> int:
         log = LogSize(50, 100 * events_per_item, 100)
-        config = load_config(None, ["recipe=large", *overrides]).fitted_to(log)
+        config = read_config(None, ["recipe=large", *overrides]).fitted_to(log)
         return config.learner(100).network.config.depth
 
     assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
@@ -156,7 +156,7 @@ def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> Non
 
 def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
     def temperatures(events: int, *overrides: str) -> tuple[float, float]:
-        config = override(load_config(None), overrides).fitted_to(LogSize(50, events, 100))
+        config = override(read_config(None), overrides).fitted_to(LogSize(50, events, 100))
         return config.learner(100).network.config.tau, config.serving.temperature
 
     assert [temperatures(300), temperatures(124_999)] == [(0.1, 0.1)] * 2
@@ -169,12 +169,12 @@ def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
 
 def test_a_temperature_that_serving_could_not_have_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"model\.temperature: .* 0\.001"):
-        load_config(None, ["model.temperature=0.0005"])
+        read_config(None, ["model.temperature=0.0005"])
 
 
 def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
     older = ModelConfig(items=100, blocks=None, temperature=None)
-    config = load_config(None).continuing(older).fitted_to(LogSize(50, 30_000, 100))
+    config = read_config(None).continuing(older).fitted_to(LogSize(50, 30_000, 100))
     assert (config.model.blocks, config.model.temperature, config.serving.temperature) == (2, 0.05, 0.05)
     assert config.learner(100).network.config.model_dump(exclude={"dropout", "blocks"}) == {
         **older.model_dump(exclude={"dropout", "blocks"}),
@@ -182,18 +182,18 @@ def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
         "first_cosine": older.signal,
     }
     assert (config.serving.draws, config.serving.guidance_weight) == (4, 0.5)
-    chosen = load_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
+    chosen = read_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
     assert (chosen.model.blocks, chosen.model.temperature) == (3, 0.07)
 
 
 def test_a_warm_start_on_a_log_that_grew_keeps_the_recipe_of_small_logs() -> None:
     older = ModelConfig(items=100, **fitted(100_000).model.model_dump())
-    config = load_config(None).continuing(older).fitted_to(LogSize(50, 500_000, 2_000))
+    config = read_config(None).continuing(older).fitted_to(LogSize(50, 500_000, 2_000))
     assert (config.recipe, values(config, SMALL)) == ("small", SMALL)
 
 
 @pytest.mark.parametrize(
-    "config", [load_config(None, ["recipe=large"]), SASRecConfig()], ids=["dimerec", "sasrec"]
+    "config", [read_config(None, ["recipe=large"]), SASRecConfig()], ids=["dimerec", "sasrec"]
 )
 def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation) -> None:
     def of(chosen: Optimisation) -> float | None:

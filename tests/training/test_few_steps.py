@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from bundle.manifest import ServingDefaults
-from model.checkpoint import load_checkpoint
+from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from tests.training.logs import forking_dataset
 from tests.training.test_trainer import Watcher
-from training.config import load_config
+from training.config import read_config
 from training.data.splits import leave_one_out
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
@@ -23,8 +23,8 @@ STEPS = (1, 2, 4, 8, 16)
 @pytest.fixture
 def trained(tmp_path: Path) -> DimeRec:
     small = ["model.dim=32", "model.dropout=0.1", "model.temperature=0.1", "epochs=15", "batch_size=128"]
-    train(forking_dataset(), load_config(None, small), tmp_path, Watcher())
-    return load_checkpoint(tmp_path / BEST_FILE)
+    train(forking_dataset(), read_config(None, small), tmp_path, Watcher())
+    return read_checkpoint(tmp_path / BEST_FILE)
 
 
 def asked(steps: int) -> ServingDefaults:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bundle.read import current_version, load, versions
+from bundle.read import current_version, read_bundle, versions
 from bundle.write import publish
 from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
 
 def test_a_published_run_is_current_and_whole(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
     version = publish_run(runs / "good", dataset, tmp_path, source_revision="abc123")
-    bundle = load(tmp_path)
+    bundle = read_bundle(tmp_path)
     assert bundle.version == version
     assert bundle.manifest.serving == config().serving
     assert bundle.manifest.data_fingerprint == dataset.fingerprint
@@ -44,9 +44,9 @@ def test_a_published_run_is_current_and_whole(tmp_path: Path, runs: Path, datase
 
 
 def test_a_bundle_knows_how_often_users_come_back(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
-    assert load(tmp_path, publish_run(runs / "good", dataset, tmp_path)).manifest.repeat_weight < 0.1
+    assert read_bundle(tmp_path, publish_run(runs / "good", dataset, tmp_path)).manifest.repeat_weight < 0.1
     chosen = publish_run(runs / "good", dataset, tmp_path, repeat_weight=1.0)
-    assert load(tmp_path, chosen).manifest.repeat_weight == 1
+    assert read_bundle(tmp_path, chosen).manifest.repeat_weight == 1
 
 
 def test_a_repeat_weight_needs_probabilities(tmp_path: Path, dataset: Dataset) -> None:
@@ -55,7 +55,7 @@ def test_a_repeat_weight_needs_probabilities(tmp_path: Path, dataset: Dataset) -
     with pytest.raises(ConfigError, match=r"needs serving\.merge mean"):
         publish_run(tmp_path / "run", dataset, tmp_path / "root", repeat_weight=0.5)
     assert (
-        load(
+        read_bundle(
             tmp_path / "root", publish_run(tmp_path / "run", dataset, tmp_path / "root")
         ).manifest.repeat_weight
         == 1
@@ -85,11 +85,11 @@ def test_a_damaged_bundle_in_service_is_replaced_by_force(
     path.write_text("nonsense")
     with pytest.raises(QualityError, match="--force"):
         publish_run(runs / "good", dataset, tmp_path)
-    assert load(tmp_path, publish_run(runs / "good", dataset, tmp_path, force=True))
+    assert read_bundle(tmp_path, publish_run(runs / "good", dataset, tmp_path, force=True))
 
 
 def test_metrics_of_different_splits_are_not_compared(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
-    bundle = load(tmp_path, publish_run(runs / "good", dataset, tmp_path))
+    bundle = read_bundle(tmp_path, publish_run(runs / "good", dataset, tmp_path))
     assert bundle.manifest.split == "leave-one-out"
     assert isinstance(bundle.index, FaissIndex)
     publish(
@@ -108,7 +108,7 @@ def test_metrics_of_different_splits_are_not_compared(tmp_path: Path, runs: Path
 
 def test_the_index_is_of_the_kind_asked_for(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
     publish_run(runs / "good", dataset, tmp_path, index_kind="hnsw")
-    assert load(tmp_path).index.kind == "hnsw"
+    assert read_bundle(tmp_path).index.kind == "hnsw"
 
 
 def test_a_run_on_other_data_is_refused(tmp_path: Path, runs: Path) -> None:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from index.catalogue import Catalogue
-from model.checkpoint import load_checkpoint
+from model.checkpoint import read_checkpoint
 from tests.factories import make_model
 from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig
@@ -96,7 +96,7 @@ def test_a_run_says_which_dropout_its_log_was_given_and_resumes_with_it(tmp_path
         train(cyclic_dataset(), settings, tmp_path, Watcher())
     told = json.loads((tmp_path / "config.json").read_text())["training"]["model"]["dropout"]
     assert told == typical_dropout(50 * 10 / 40)  # 10 training events of each user, 40 items
-    assert load_checkpoint(tmp_path / BEST_FILE).config.dropout == told
+    assert read_checkpoint(tmp_path / BEST_FILE).config.dropout == told
 
 
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_the_items_of_a_fresh_run_start_from_their_cooccurrence(tmp_path: Path, 
     dataset = cyclic_dataset()
     standing = config(epochs=1, learning_rate=1e-9, item_start=item_start)
     train(dataset, standing, tmp_path, Watcher())
-    vectors = load_checkpoint(tmp_path / BEST_FILE).item_vectors().detach().numpy()
+    vectors = read_checkpoint(tmp_path / BEST_FILE).item_vectors().detach().numpy()
     directions = item_directions(leave_one_out(dataset).train, items=40, dim=16)
     cosines = (vectors * directions).sum(axis=1)
     if item_start == "cooccurrence":
@@ -157,7 +157,7 @@ def test_training_survives_kill_9_and_loses_no_more_than_an_epoch(tmp_path: Path
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     before = len(read_records(tmp_path / "run"))
-    load_checkpoint(tmp_path / "run" / BEST_FILE)
+    read_checkpoint(tmp_path / "run" / BEST_FILE)
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     records = read_records(tmp_path / "run")
     assert [record.epoch for record in records] == [1, 2, 3, 4, 5, 6]
@@ -207,7 +207,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_clear_message(tmp_path: P
 
     with pytest.raises(TrainingError, match="no longer a number in epoch 2"):
         trainer.run(Poison())
-    assert load_checkpoint(tmp_path / BEST_FILE).item_vectors().isfinite().all()
+    assert read_checkpoint(tmp_path / BEST_FILE).item_vectors().isfinite().all()
 
 
 def test_the_learning_rate_warms_up_and_falls_to_nothing_over_the_epochs(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_log_without_anything_to_learn_from_is_told(tmp_path: Path) -> None:
 def test_a_run_is_resumed_only_from_the_start_that_it_had(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     train(dataset, config(epochs=1), tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
+    initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     train(dataset, config(epochs=1), tmp_path / "warm", Watcher(), initial)
     with pytest.raises(ConfigError, match=r"another --init \(v1, not None\)"):
         train(dataset, config(epochs=1), tmp_path / "warm", Watcher())
@@ -284,7 +284,7 @@ def test_a_damaged_progress_file_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     train(dataset, config(epochs=60, patience=60), tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
+    initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     shifted = renamed(cyclic_dataset(items=42))
     unaided = config(epochs=1, seed=5, item_start="random")
     fresh = first_epoch(train(shifted, unaided, tmp_path / "fresh", Watcher()))
@@ -295,7 +295,7 @@ def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path
 def test_a_warm_start_from_another_architecture_names_the_key(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     train(dataset, config(epochs=1), tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
+    initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
     wider = config(epochs=1, model=config().model.model_copy(update={"dim": 32}))
     with pytest.raises(ConfigError, match=r"model\.dim is 32.*has 16"):
         train(dataset, wider, tmp_path / "new", Watcher(), initial)
@@ -305,9 +305,9 @@ def test_a_warm_start_has_the_depth_of_the_older_model_where_nobody_chose_one(tm
     contextual = config(epochs=1, model=config().model.model_copy(update={"guidance": "contextual"}))
     sparse, dense = cyclic_dataset(), cyclic_dataset(users=150)  # 12 and 37 training events per item
     train(sparse, contextual, tmp_path / "old", Watcher())
-    initial = Initial(load_checkpoint(tmp_path / "old" / BEST_FILE), sparse.catalogue, "v1")
+    initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), sparse.catalogue, "v1")
     train(dense, contextual, tmp_path / "warm", Watcher(), initial)
-    depths = [load_checkpoint(tmp_path / run / BEST_FILE).config.depth for run in ("old", "warm")]
+    depths = [read_checkpoint(tmp_path / run / BEST_FILE).config.depth for run in ("old", "warm")]
     assert depths == [2, 2]
 
 
@@ -317,7 +317,7 @@ def test_a_warm_start_from_a_model_that_left_its_depth_open(tmp_path: Path) -> N
     initial = Initial(make_model(40, **fields), dataset.catalogue, "v1")
     contextual = config(epochs=1, model=config().model.model_copy(update={"guidance": "contextual"}))
     train(dataset, contextual, tmp_path, Watcher(), initial)
-    warm = load_checkpoint(tmp_path / BEST_FILE).config
+    warm = read_checkpoint(tmp_path / BEST_FILE).config
     assert (warm.depth, warm.tau) == (2, 0.05)
 
 

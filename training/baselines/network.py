@@ -114,12 +114,12 @@ class Baseline(nn.Module):
         """The network as a recommender."""
         return InnerProductScorer(self, self.interests)
 
-    def save(self, path: Path) -> None:
+    def write(self, path: Path) -> None:
         """Write the weights to `path`, whole; the run's configuration lies next to them."""
         with replacing(path) as temporary:
             save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, temporary)
 
-    def load(self, path: Path) -> None:
+    def read(self, path: Path) -> None:
         """Read the weights. Raises TrainingError if the file is damaged or another network's."""
         try:
             self.load_state_dict(load_file(path))

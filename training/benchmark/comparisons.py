@@ -25,7 +25,7 @@ class Comparison(Compared):
     """The fits whose ranks were compared."""
 
     @property
-    def place(self) -> tuple[str, str, str, str, str, bool]:
+    def sort_key(self) -> tuple[str, str, str, str, str, bool]:
         """What was compared; where it stands among others."""
         return (self.data, self.split, self.first, self.second, self.metric, not self.exclude_seen)
 

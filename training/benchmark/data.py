@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.data.reading.sources import Paths
@@ -24,7 +24,7 @@ class Data:
 
 def split_data(name: str, prepared: Path, split: str) -> Data:
     """Load what `dimerec prepare` wrote."""
-    dataset = load_dataset(prepared)
+    dataset = read_dataset(prepared)
     return Data(name, dataset, SPLITS[split](dataset))
 
 

@@ -29,19 +29,19 @@ class DimeRecRecipe(NetworkRecipe):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The training configuration with null for what follows the log, and the ways of asking."""
+        """The training configuration with null for what follows the log, and the variants."""
         written, serving = super().settings, self.config.serving
         open_keys = {key for key in FOLLOWING if self.config.leaves_open(key)}
         model = {
             key: None if f"model.{key}" in open_keys else value for key, value in written["model"].items()
         }
-        asked = [{**_written(variant), "repeat_weight": "fitted"} for variant in self._variants(serving)]
-        return {**written, "model": model, "serving": _written(serving), "asked": asked}
+        variants = [{**_written(variant), "repeat_weight": "fitted"} for variant in self._variants(serving)]
+        return {**written, "model": model, "serving": _written(serving), "variants": variants}
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
+    def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""
         trained = cast(DimeRecLearner, learner)
-        return tuple(_asked(trained, serving, split) for serving in self._variants(trained.serving))
+        return tuple(_variant(trained, serving, split) for serving in self._variants(trained.serving))
 
     def _variants(self, serving: ServingDefaults) -> list[ServingDefaults]:
         return list(dict.fromkeys([serving, *self._others(serving)]))
@@ -65,7 +65,7 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
     }
 
 
-def _asked(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Variant:
+def _variant(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Variant:
     learner = replace(learner, serving=serving)
     weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation)
     learner = replace(learner, repeat_weight=weight)

@@ -1,8 +1,8 @@
 """How much accuracy each recommender pays for diversity, all re-ranked by the re-ranker of serving.
 
 The scores of different recommenders have different scales, and δ weighs a score against an overlap of
-categories. So a score counts only by the place that it gives: relevance is 1 / log2(1 + rank), what NDCG says
-that a hit at this place is worth. No recommender gains from the scale or the shape of its scores.
+categories. So a score counts only by the rank that it gives: relevance is 1 / log2(1 + rank), what NDCG says
+that a hit at this rank is worth. No recommender gains from the scale or the shape of its scores.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -67,7 +67,7 @@ class Point(Curve):
     """Part of the catalogue that is among anybody's first 20."""
 
     @property
-    def place(self) -> tuple[str, str, str, int, str, int, float]:
+    def sort_key(self) -> tuple[str, str, str, int, str, int, float]:
         """Where it stands among other points."""
         return (self.data, self.split, self.model, self.seed, self.run, self.variant, self.delta)
 
@@ -158,12 +158,12 @@ def at_equal_recall(
     rows = []
     for curve, of_curve in curves.items():
         of_curve.sort(key=attrgetter("delta"))
-        place = _place(np.array([point.hr_20 for point in of_curve]), reference_recall, tolerance)
+        position = _crossing(np.array([point.hr_20 for point in of_curve]), reference_recall, tolerance)
         measured = {
-            "delta": _between([point.delta for point in of_curve], place),
-            "hr@20": _between([point.hr_20 for point in of_curve], place),
-            "categories@20": _between([point.categories_20 for point in of_curve], place),
-            "ild@20": _between([point.ild_20 for point in of_curve], place),
+            "delta": _between([point.delta for point in of_curve], position),
+            "hr@20": _between([point.hr_20 for point in of_curve], position),
+            "categories@20": _between([point.categories_20 for point in of_curve], position),
+            "ild@20": _between([point.ild_20 for point in of_curve], position),
         }
         rows.append(AtRecall.model_validate({**dict(curve), "reference": reference_recall, **measured}))
     return rows
@@ -180,9 +180,9 @@ def category_overlaps(memberships: npt.NDArray[np.float32]) -> npt.NDArray[np.fl
     return overlaps
 
 
-def place_values(places: int) -> npt.NDArray[np.float64]:
-    """Relevance of the item in each place, best first: 1 / log2(1 + rank) `(places,)`."""
-    return 1 / np.log2(np.arange(places) + 2)
+def rank_values(ranks: int) -> npt.NDArray[np.float64]:
+    """Relevance of the item at each rank, best first: 1 / log2(1 + rank) `(ranks,)`."""
+    return 1 / np.log2(np.arange(ranks) + 2)
 
 
 def diversified(
@@ -194,7 +194,7 @@ def diversified(
     `diversity`: δ in 0 … 1. Where a pool has less than k items, 0 follows them.
     """
     every = np.arange(len(pools))
-    relevance = np.where(pools > 0, (1 - diversity) * place_values(pools.shape[1]), -np.inf)
+    relevance = np.where(pools > 0, (1 - diversity) * rank_values(pools.shape[1]), -np.inf)
     overlap = np.zeros(pools.shape)
     lists = np.zeros((len(pools), k), dtype=np.int64)
     for count in range(min(k, pools.shape[1])):
@@ -226,8 +226,8 @@ def _point(curve: Curve, delta: float, ranks: Ranks, diversity: dict[str, float]
     return Point.model_validate({**dict(curve), "delta": delta, **measured})
 
 
-def _place(recalls: npt.NDArray[np.float64], reference: float, tolerance: float) -> float:
-    """Where on a curve the reference is met: a place between 0 and its last point, NaN for nowhere."""
+def _crossing(recalls: npt.NDArray[np.float64], reference: float, tolerance: float) -> float:
+    """Where on a curve the reference is met: a position between 0 and its last point, NaN for nowhere."""
     reached = np.flatnonzero(recalls >= reference)
     if not len(reached):
         near = recalls.max() >= (1 - tolerance) * reference
@@ -238,7 +238,7 @@ def _place(recalls: npt.NDArray[np.float64], reference: float, tolerance: float)
     return last + float((recalls[last] - reference) / (recalls[last] - recalls[last + 1]))
 
 
-def _between(values: Sequence[float | None], place: float) -> float | None:
-    """The value at a place, linear between two points; None where the place or a value is unknown."""
-    value = float(np.interp(place, np.arange(len(values)), np.array(values, dtype=np.float64)))
+def _between(values: Sequence[float | None], position: float) -> float | None:
+    """The value at a position, linear between two points; None where the position or a value is unknown."""
+    value = float(np.interp(position, np.arange(len(values)), np.array(values, dtype=np.float64)))
     return None if np.isnan(value) else value

@@ -50,8 +50,8 @@ class Job:
 
     @cached_property
     def training(self) -> str:
-        """Key of what is learned: the same for all ways of asking, whatever they are called."""
-        settings = {key: value for key, value in self.recipe.settings.items() if key != "asked"}
+        """Key of what is learned: the same for all variants, whatever they are called."""
+        settings = {key: value for key, value in self.recipe.settings.items() if key != "variants"}
         budget = {"seed": self.seed, "minutes": self.minutes}
         data = {"data": self.data.dataset.fingerprint, "split": self.data.split.name}
         return _hash({"settings": settings, **budget, **data})
@@ -110,9 +110,9 @@ class Outcome:
 
     def check(self) -> None:
         """Raise BenchmarkError, naming each failure, if there was any."""
-        told = [f"{job.label}: {str(error) or repr(error)}" for job, error in self.failures.items()]
-        if told:
-            raise BenchmarkError(f"failed, while all others are kept: {'; '.join(told)}")
+        failures = [f"{job.label}: {str(error) or repr(error)}" for job, error in self.failures.items()]
+        if failures:
+            raise BenchmarkError(f"failed, while all others are kept: {'; '.join(failures)}")
 
 
 def run(
@@ -152,16 +152,16 @@ def _done(job: Job, store: Store, watcher: Watcher, commit: str | None, curves: 
     fitted = job.recipe.fit(job.data.dataset, job.data.split, budget)
     if rows is None:
         rows, ranks = _measure(job, fitted, watcher, commit)
-        store.save(job.key, rows, ranks)
+        store.write(job.key, rows, ranks)
     if curves:
-        store.save_curves(job.key, _curves(job, fitted, watcher), _probes(job, fitted))
+        store.write_curves(job.key, _curves(job, fitted, watcher), _probes(job, fitted))
     watcher.finished(job, rows, cached=False)
     return rows
 
 
 def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> tuple[list[Row], Ranks]:
     split = job.data.split
-    watcher.measuring(job, len(fitted.asked) * (len(split.validation) + len(split.test)))
+    watcher.measuring(job, len(fitted.variants) * (len(split.validation) + len(split.test)))
     identity = Identity(
         **dict(job.fit),
         data_fingerprint=job.data.dataset.fingerprint,
@@ -172,11 +172,11 @@ def _measure(job: Job, fitted: Fitted, watcher: Watcher, commit: str | None) -> 
     )
     rows: list[Row] = []
     ranks: Ranks = {"users": split.test.users}
-    for variant, asked in enumerate(fitted.asked):
-        for found in _ask(asked, job.data, watcher):
-            rows.append(make_row(identity, variant, asked, fitted, found))
+    for index, variant in enumerate(fitted.variants):
+        for found in _ask(variant, job.data, watcher):
+            rows.append(make_row(identity, index, variant, fitted, found))
             if found.part == "test":
-                ranks[ranks_name(variant, found.exclude_seen)] = found.evaluation.ranks.astype(np.float32)
+                ranks[ranks_name(index, found.exclude_seen)] = found.evaluation.ranks.astype(np.float32)
     return rows, ranks
 
 
@@ -185,13 +185,13 @@ def _curves(job: Job, fitted: Fitted, watcher: Watcher) -> list[Point]:
     watcher.measuring(job, len(fitted.curved) * len(test))
     curves = [
         diversity_curve(
-            asked.scorer,
+            variant.scorer,
             test,
             catalogue,
-            Curve(**dict(job.fit), variant=variant),
+            Curve(**dict(job.fit), variant=index),
             on_progress=watcher.measured,
         )
-        for variant, asked in fitted.curved.items()
+        for index, variant in fitted.curved.items()
     ]
     return [point for curve in curves for point in curve]
 
@@ -207,15 +207,15 @@ def _probes(job: Job, fitted: Fitted) -> list[ProbeRow]:
     return [ProbeRow(**dict(job.fit), **dict(found))]
 
 
-def _ask(asked: Variant, data: Data, watcher: Watcher) -> Iterator[Found]:
-    """What one variant of asking comes to on validation, where choices are made, and on test."""
+def _ask(variant: Variant, data: Data, watcher: Watcher) -> Iterator[Found]:
+    """What one variant comes to on validation, where choices are made, and on test."""
     catalogue = data.dataset.catalogue
-    timed = _Timed(asked)
+    timed = _Timed(variant)
     chosen = evaluate(
         timed, data.split.validation, catalogue, exclude_seen=True, on_progress=watcher.measured
     )
     yield Found("validation", True, chosen, timed.ms_per_user)
-    timed = _Timed(asked)
+    timed = _Timed(variant)
     removed, kept = evaluate_both(timed, data.split.test, catalogue, on_progress=watcher.measured)
     yield Found("test", True, removed, timed.ms_per_user)
     yield Found("test", False, kept, timed.ms_per_user)
@@ -224,9 +224,9 @@ def _ask(asked: Variant, data: Data, watcher: Watcher) -> Iterator[Found]:
 class _Timed:
     """A scorer with a stopwatch."""
 
-    def __init__(self, asked: Variant) -> None:
-        self._scorer = asked.scorer
-        self._known = asked.ms_per_user
+    def __init__(self, variant: Variant) -> None:
+        self._scorer = variant.scorer
+        self._known = variant.ms_per_user
         self._seconds = 0.0
         self._users = 0
 

@@ -15,7 +15,7 @@ from training.benchmark.summary import Line, by_quality, lines
 
 _ACCURACY = ("hr@5", "ndcg@5", "hr@10", "ndcg@10", "hr@20", "ndcg@20", "hr@50", "ndcg@50")
 _BEYOND = ("categories@20", "ild@20", "coverage@20", "train_s", "epochs", "ms_per_user")
-_ASKED = ("hr@20", "ndcg@20", "categories@20", "ild@20", "coverage@20", "ms_per_user")
+_VARIANTS = ("hr@20", "ndcg@20", "categories@20", "ild@20", "coverage@20", "ms_per_user")
 _AT_RECALL = ("delta", "hr@20", "categories@20", "ild@20")
 _PROBED = ("accuracy", "auc", "majority", "items")
 _HEADINGS = {
@@ -86,13 +86,13 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     yield _title_of_kept(kept)
     yield _table(kept, _ACCURACY)
     several = {line.first.run for line in removed if line.first.variant > 0}
-    asked = sorted(
+    others = sorted(
         (line for line in removed if line.first.run in several),
         key=lambda line: (line.first.model, line.first.settings, line.first.variant),
     )
-    if asked:
+    if others:
         yield "The same model asked in other ways, seen items removed:"
-        yield _table(asked, _ASKED)
+        yield _table(others, _VARIANTS)
 
 
 def _title_of_kept(kept: Sequence[Line]) -> str:

@@ -38,17 +38,17 @@ class NetworkRecipe:
         config = config.fitted_to(LogSize.of(split.train, len(dataset.catalogue)))
         best = train(dataset, config, budget.directory, budget.observer).best
         learner = config.learner(len(dataset.catalogue))
-        learner.load(budget.directory / BEST_FILE)
+        learner.read(budget.directory / BEST_FILE)
         learner.network.to(choose_device(config.device)).eval()
         return Fitted(
-            self.asked(learner, split),
+            self.variants(learner, split),
             train_s=best.seconds,
             epochs=best.epoch,
             item_vectors=learner.item_vectors().detach().float().cpu().numpy(),
         )
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
-        """The ways in which the trained network is asked; what they choose, they choose on validation."""
+    def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
+        """How the trained network is asked; what they choose, they choose on validation."""
         return (Variant(learner.scorer()),)
 
 
@@ -58,7 +58,7 @@ class DiffusionRecipe(NetworkRecipe):
 
     config: DiffusionConfig
 
-    def asked(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
+    def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
         """One variant, with the configuration's `steps`."""
         steps = self.config.steps
         return (Variant(cast(DiffusionBaseline, learner).scorer(steps), steps=steps, draws=1),)

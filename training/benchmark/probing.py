@@ -49,7 +49,7 @@ class ProbeRow(Probe, Fit):
     """The probe of one fit."""
 
     @property
-    def place(self) -> tuple[str, str, str, int, str]:
+    def sort_key(self) -> tuple[str, str, str, int, str]:
         """Where it stands among other probes."""
         return (self.data, self.split, self.model, self.seed, self.run)
 

@@ -15,7 +15,7 @@ from training.trainer import Observer
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant of asking a fitted recommender; the fields without meaning for it are None."""
+    """A fitted recommender, asked in one manner; the fields without meaning for it are None."""
 
     scorer: Scorer
     steps: int | None = None
@@ -32,15 +32,15 @@ class Variant:
     repeat_weight: float | None = None
     """What an item of the history counts, fitted on validation."""
     ms_per_user: float | None = None
-    """Time for one user where the scorer only tells what was answered elsewhere; None: it is timed."""
+    """Time for one user where the scorer only repeats what was answered elsewhere; None: it is timed."""
 
 
 @dataclass(frozen=True)
 class Fitted:
     """A recommender that has learned."""
 
-    asked: tuple[Variant, ...]
-    """The first is how it is served; the others are what else is worth a row."""
+    variants: tuple[Variant, ...]
+    """The first is as served; the others are what else is worth a row."""
     train_s: float
     """Seconds until the kept model was reached, validation included."""
     epochs: int | None = None
@@ -52,9 +52,9 @@ class Fitted:
 
     @property
     def curved(self) -> dict[int, Variant]:
-        """The ways whose diversity is measured, by place: as served, and the first by draws alone."""
-        drawn = [variant for variant, asked in enumerate(self.asked) if asked.interest_mode == "draws"]
-        return {variant: self.asked[variant] for variant in [0, *drawn[:1]]}
+        """The variants whose diversity is measured, by index: as served, and the first by draws alone."""
+        drawn = [index for index, variant in enumerate(self.variants) if variant.interest_mode == "draws"]
+        return {index: self.variants[index] for index in [0, *drawn[:1]]}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Recipe(Protocol):
         """JSON-serialisable; a result is cached under the hash of this, the data and the budget.
 
         What is learned otherwise has other settings, whatever it is called in the registry.
-        A key `asked` says only how the fitted recommender is asked: where nothing else changed, the run is
+        A key `variants` says only how the fitted recommender is asked: where nothing else changed, the run is
         not trained again.
         """
 

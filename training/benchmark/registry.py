@@ -12,7 +12,7 @@ from training.benchmark.execute import Job
 from training.benchmark.networks import NETWORKS, NetworkRecipe
 from training.benchmark.recipe import Recipe
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
-from training.config import load_config, override
+from training.config import override, read_config
 from training.errors import BenchmarkError, ConfigError
 
 _OF_THE_BENCHMARK = {"seed": "--seeds", "minutes": "--minutes", "split": "--split"}
@@ -87,7 +87,7 @@ def _dimerec(
     changes: Sequence[str], *, file: Path | None = None, sweep: bool = False
 ) -> Callable[[Sequence[str]], Recipe]:
     def make(overrides: Sequence[str]) -> Recipe:
-        return DimeRecRecipe(load_config(file, [*overrides, *changes]), sweep)
+        return DimeRecRecipe(read_config(file, [*overrides, *changes]), sweep)
 
     return make
 

@@ -106,7 +106,7 @@ class Row(Identity):
     """Hyper-parameters that were chosen on validation."""
 
     @property
-    def place(self) -> tuple[str, str, str, str, int, str, str, bool, int]:
+    def sort_key(self) -> tuple[str, str, str, str, int, str, str, bool, int]:
         """Where it stands among other rows."""
         fit = (self.data, self.split, self.model, self.settings, self.seed, self.run)
         return (*fit, self.part, not self.exclude_seen, self.variant)
@@ -126,7 +126,7 @@ class Found(NamedTuple):
     ms_per_user: float
 
 
-def make_row(identity: Identity, variant: int, asked: Variant, fitted: Fitted, found: Found) -> Row:
+def make_row(identity: Identity, index: int, variant: Variant, fitted: Fitted, found: Found) -> Row:
     """A row from what was measured; numbers are rounded to what the data can tell apart."""
     measured = {name: round(value, METRIC_DIGITS) for name, value in found.evaluation.metrics.items()}
     accuracy = {name: value for name, value in measured.items() if name.startswith(("hr@", "ndcg@"))}
@@ -134,14 +134,14 @@ def make_row(identity: Identity, variant: int, asked: Variant, fitted: Fitted, f
     return Row.model_validate(
         {
             **identity.model_dump(),
-            "variant": variant,
-            "steps": asked.steps,
-            "draws": asked.draws,
-            "interest_mode": asked.interest_mode,
-            "guidance_weight": asked.guidance_weight,
-            "merge": asked.merge,
-            "temperature": asked.temperature,
-            "repeat_weight": asked.repeat_weight,
+            "variant": index,
+            "steps": variant.steps,
+            "draws": variant.draws,
+            "interest_mode": variant.interest_mode,
+            "guidance_weight": variant.guidance_weight,
+            "merge": variant.merge,
+            "temperature": variant.temperature,
+            "repeat_weight": variant.repeat_weight,
             "part": found.part,
             "exclude_seen": found.exclude_seen,
             "targets": len(found.evaluation.ranks),

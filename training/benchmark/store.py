@@ -41,7 +41,7 @@ class Placed(Protocol):
     """What a file of results holds, one a line: a row, a point, a probe, a difference."""
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def sort_key(self) -> tuple[Any, ...]:
         """Where it stands among others of its kind."""
 
     def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class Store:
         path = self._file("rows", run)
         return read_rows(path) if path.exists() else None
 
-    def save(self, run: str, rows: list[Row], ranks: Ranks) -> None:
+    def write(self, run: str, rows: list[Row], ranks: Ranks) -> None:
         """Keep what a fit came to, and add its rows to the results."""
         with replacing(self._ranks_file(run)) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **ranks)
@@ -83,7 +83,7 @@ class Store:
         """Whether the curves of a fit are there, and so its probe if it has one."""
         return self._file("curves", run).exists()
 
-    def save_curves(self, run: str, points: list[Point], probes: list[ProbeRow]) -> None:
+    def write_curves(self, run: str, points: list[Point], probes: list[ProbeRow]) -> None:
         """Keep the curves and the probe of a fit, and add them to all others."""
         write_rows(self._file("probes", run), probes)
         write_rows(self._file("curves", run), points)
@@ -160,7 +160,7 @@ def read_kept(path: Path, kind: type[Kept]) -> list[Kept]:
 
 def in_order(found: Iterable[Kept]) -> list[Kept]:
     """In the order of the files, which is the same for the same results."""
-    return sorted(found, key=lambda one: one.place)
+    return sorted(found, key=lambda one: one.sort_key)
 
 
 def write_rows(path: Path, rows: Iterable[Kept]) -> None:

@@ -93,7 +93,7 @@ def write_dataset(dataset: Dataset, directory: Path) -> None:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
-def load_dataset(directory: Path) -> Dataset:
+def read_dataset(directory: Path) -> Dataset:
     """Read what `prepare` wrote into `directory`.
 
     Raises DataError if it is missing, damaged, or its two files do not belong together.

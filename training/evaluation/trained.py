@@ -6,9 +6,9 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 
 from bundle.manifest import ServingDefaults
-from bundle.read import Bundle, load
+from bundle.read import Bundle, read_bundle
 from files.errors import first_fault
-from model.checkpoint import load_checkpoint
+from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from training.data.dataset import Dataset
 from training.data.splits import Split
@@ -43,10 +43,10 @@ def trained_model(run: Path | None, bundles: Path | None, version: str | None, d
     chosen = choose_device(device)
     if run is not None:
         config = read_run_config(run)
-        model = load_checkpoint(run / BEST_FILE, chosen)
+        model = read_checkpoint(run / BEST_FILE, chosen)
         return Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
     if bundles is not None:
-        loaded = load(bundles, version, str(chosen))
+        loaded = read_bundle(bundles, version, str(chosen))
         manifest = loaded.manifest
         return Trained(
             loaded.model,

@@ -73,7 +73,7 @@ def prefix_batch(items: int = 30) -> PrefixBatch:
 def test_every_network_learns_what_follows_what(name: str, tmp_path: Path) -> None:
     epochs = EPOCHS.get(name, 12)
     fitted = fit(recipe(name, epochs=epochs), tmp_path)
-    measured = evaluate(fitted.asked[0].scorer, leave_one_out(cyclic_dataset()).test, exclude_seen=True)
+    measured = evaluate(fitted.variants[0].scorer, leave_one_out(cyclic_dataset()).test, exclude_seen=True)
     assert measured.metrics["hr@5"] > 0.9
     assert fitted.epochs is not None
     assert fitted.epochs <= epochs
@@ -84,7 +84,7 @@ def test_every_network_learns_what_follows_what(name: str, tmp_path: Path) -> No
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others(name: str, tmp_path: Path) -> None:
     small, split = recipe(name, epochs=2, dropout=0.2), leave_one_out(cyclic_dataset())
     first, again, other = (
-        fit(small, tmp_path / out, seed).asked[0].scorer.score(split.test.histories)
+        fit(small, tmp_path / out, seed).variants[0].scorer.score(split.test.histories)
         for out, seed in (("first", 1), ("again", 1), ("other", 2))
     )
     np.testing.assert_array_equal(first, again)
@@ -177,7 +177,7 @@ def test_a_dimerec_is_fitted_as_any_other(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"model": {"dim": 16, "hidden": 32, "timesteps": 4}, "epochs": 2}
     settings["serving"] = {"steps": 2, "draws": 2}
     fitted = fit(NetworkRecipe(TrainingConfig.model_validate(settings)), tmp_path)
-    assert fitted.asked[0].scorer.items == 40
+    assert fitted.variants[0].scorer.items == 40
 
 
 def test_settings_tell_all_recipes_apart() -> None:
@@ -196,7 +196,7 @@ def test_interests_differ_from_each_other() -> None:
 
 def test_a_diffusion_baseline_is_measured_with_more_steps_than_it_is_validated(tmp_path: Path) -> None:
     fitted = fit(recipe("diffurec", epochs=1, steps=16, validation_steps=2), tmp_path)
-    assert [(asked.steps, asked.draws) for asked in fitted.asked] == [(16, 1)]
+    assert [(variant.steps, variant.draws) for variant in fitted.variants] == [(16, 1)]
 
 
 def test_the_noised_target_enters_diffurec_with_its_uncertainty_alone() -> None:

@@ -29,7 +29,7 @@ from training.benchmark.rows import Row
 from training.benchmark.simple import ItemKNNRecipe, PopularityRecipe
 from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, RESULTS_FILE, Store, read_kept, read_rows
 from training.benchmark.summary import lines
-from training.config import load_config
+from training.config import read_config
 from training.data.dataset import Dataset
 from training.data.splits import Histories, Split, by_time, leave_one_out
 from training.errors import BenchmarkError, ConfigError
@@ -126,7 +126,7 @@ def walks() -> Data:
 
 
 def tiny(sweep: bool = False, *overrides: str) -> DimeRecRecipe:
-    return DimeRecRecipe(load_config(None, [*TINY, *overrides]), sweep)
+    return DimeRecRecipe(read_config(None, [*TINY, *overrides]), sweep)
 
 
 def do(data: Data, recipe: Recipe, directory: Path, seed: int = 0, name: str = "one") -> list[Row]:
@@ -165,7 +165,7 @@ def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_w
     dataset = cyclic_dataset(users=150)  # 37 training events per item
     dense = Data("dense", dataset, leave_one_out(dataset))
     unset = [override for override in TINY if not override.startswith("serving.temperature")]
-    rows = do(dense, DimeRecRecipe(load_config(None, [*unset, "recipe=large", "epochs=1"])), tmp_path)
+    rows = do(dense, DimeRecRecipe(read_config(None, [*unset, "recipe=large", "epochs=1"])), tmp_path)
     assert {row.epochs for row in rows} == {1}
     assert {row.temperature for row in rows if row.merge == "mean"} == {0.1}
     assert len({tensor for tensor in _tensors(tmp_path) if tensor.endswith(".qkv.weight")}) == 4
@@ -173,14 +173,14 @@ def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_w
 
 @pytest.mark.parametrize("default", ["model.dim=128", "model.dropout=0.5", "serving.draws=4"])
 def test_a_key_that_follows_the_log_is_another_setting_where_it_is_set(default: str) -> None:
-    unset, chosen = (DimeRecRecipe(load_config(None, some)) for some in ([], [default]))
+    unset, chosen = (DimeRecRecipe(read_config(None, some)) for some in ([], [default]))
     assert unset.settings != chosen.settings
 
 
 def test_a_temperature_for_serving_is_another_setting_even_if_it_is_the_default_one() -> None:
-    unset, chosen = (DimeRecRecipe(load_config(None, some)) for some in ([], ["serving.temperature=0.05"]))
+    unset, chosen = (DimeRecRecipe(read_config(None, some)) for some in ([], ["serving.temperature=0.05"]))
     assert unset.settings != chosen.settings
-    assert unset.settings["asked"] != chosen.settings["asked"]
+    assert unset.settings["variants"] != chosen.settings["variants"]
 
 
 def _tensors(store: Path) -> list[str]:
@@ -380,7 +380,7 @@ def test_a_fit_that_another_is_at_comes_last(walks: Data, tmp_path: Path) -> Non
 def test_results_are_read_as_they_were_written(walks: Data, tmp_path: Path) -> None:
     rows = do(walks, PopularityRecipe(), tmp_path)
     path = tmp_path / RESULTS_FILE
-    assert sorted(rows, key=lambda row: row.place) == read_rows(path)
+    assert sorted(rows, key=lambda row: row.sort_key) == read_rows(path)
     keys = json.loads(path.read_text())[0].keys()
     assert {f"{name}@{k}" for name in ("hr", "ndcg") for k in DEFAULT_KS} < set(keys)
     assert {"categories@20", "ild@20", "coverage@20", "train_s", "ms_per_user"} < set(keys)
@@ -427,8 +427,8 @@ def test_with_one_seed_a_comparison_is_the_paired_bootstrap(chances: tuple[Store
     found = compare(lines([first])[0], lines([second])[0], store)
     ranks = store.ranks(first.run)
     expected = paired_bootstrap(
-        Evaluation({}, ranks["0-exclude_seen"].astype(np.float64), ranks["users"]),
-        Evaluation({}, ranks["1-exclude_seen"].astype(np.float64), ranks["users"]),
+        Evaluation({}, ranks["0-seen_removed"].astype(np.float64), ranks["users"]),
+        Evaluation({}, ranks["1-seen_removed"].astype(np.float64), ranks["users"]),
         "ndcg",
         20,
         generator=np.random.default_rng(0),

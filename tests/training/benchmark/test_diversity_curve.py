@@ -17,7 +17,7 @@ from training.benchmark.diversity_curve import (
     category_overlaps,
     diversified,
     diversity_curve,
-    place_values,
+    rank_values,
     references,
 )
 from training.data.splits import Histories, Targets, leave_one_out
@@ -82,7 +82,7 @@ def test_lists_are_those_of_the_re_ranker_that_serves(seed: int, pool: int, k: i
     pools = np.array([generator.permutation(40)[:pool] + 1 for _ in range(5)])
     lists = diversified(pools, category_overlaps(memberships(pools, catalogue)), k, delta)
     assert lists.shape == (5, k)
-    scores = place_values(pool).astype(np.float32)
+    scores = rank_values(pool).astype(np.float32)
     for rows, found in zip(pools, lists, strict=True):
         chosen = diversify(scores, catalogue.category_matrix(rows), k, delta)
         expected = rows[chosen].tolist()
@@ -100,7 +100,7 @@ def test_places_without_an_item_are_never_chosen() -> None:
 
 
 def test_a_place_is_worth_what_ndcg_says() -> None:
-    assert place_values(3).tolist() == pytest.approx([1, 0.6309, 0.5], abs=1e-4)
+    assert rank_values(3).tolist() == pytest.approx([1, 0.6309, 0.5], abs=1e-4)
 
 
 def test_without_diversity_the_metrics_are_those_of_the_plain_ranking() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from files.ids import MISSING_WORDS
 from training.data.data_card import DataCard, read_card
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.data.splits import by_window
@@ -53,7 +53,7 @@ def sequences(dataset: Dataset) -> dict[str, list[str]]:
 def prepared(events: Path, items: Path | None = None, **options: Any) -> tuple[DataCard, Dataset]:
     out = events.parent / "prepared"
     card = prepare(events, items, out, PrepareOptions.model_validate(options))
-    return card, load_dataset(out)
+    return card, read_dataset(out)
 
 
 def dropped(card: DataCard) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 from training.baselines.item_knn import ItemKNN
 from training.baselines.popularity import Popularity
 from training.data.data_card import DataCard
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.data.movielens import fetch_movielens_100k, pleasant_title
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
@@ -24,7 +24,7 @@ def movielens(
     movielens_100k: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[DataCard, Dataset]:
     out = tmp_path_factory.mktemp("movielens")
-    return prepare(*movielens_100k, out), load_dataset(out)
+    return prepare(*movielens_100k, out), read_dataset(out)
 
 
 def test_movielens_is_whole(movielens: tuple[DataCard, Dataset]) -> None:
@@ -143,7 +143,7 @@ def test_amazon_beauty_keeps_its_published_targets(
     path = public_data("amazon-beauty.parquet")
     card = prepare(path, None, tmp_path)
     assert (card.users, card.items, card.events, card.timestamp_unit) == (22_363, 12_101, 198_502, "order")
-    dataset = load_dataset(tmp_path)
+    dataset = read_dataset(tmp_path)
     last = pl.read_parquet(path).sort("timestamp").group_by("user_id", maintain_order=True).last()
     published = dict(last.select("user_id", "item_id").iter_rows())
     test = leave_one_out(dataset).test
@@ -162,7 +162,7 @@ def test_kuairand_has_windows_categories_and_cold_items(
     assert (card.users, card.items, card.events) == (21_081, 6_802, 447_025)
     assert card.items_file is not None
     assert (card.items_file.without_events, card.items_file.unlisted) == (781, 0)
-    split = by_window(load_dataset(tmp_path))
+    split = by_window(read_dataset(tmp_path))
     frame = pl.read_parquet(events)
     assert len(split.train.items) == frame.filter(pl.col("window") == "train").height
     windows = frame.group_by("user_id").agg(pl.col("window").unique())["window"].to_list()

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.errors import DataError
@@ -220,7 +220,7 @@ class TestPreparedData:
 
     def unreadable(self, directory: Path) -> str:
         with pytest.raises(DataError) as caught:
-            load_dataset(directory)
+            read_dataset(directory)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 

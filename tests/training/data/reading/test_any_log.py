@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from files.clock import TICKS_PER_SECOND
 from files.ids import fault
 from training.data.data_card import DataCard
-from training.data.dataset import Dataset, load_dataset
+from training.data.dataset import Dataset, read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.errors import DataError
@@ -247,7 +247,7 @@ def test_a_log_reads_back_however_it_was_written_or_is_refused_by_name(log: Log,
             assert not out.exists()
             return
         event(f"read: {way.format}")
-        assert content_of(load_dataset(out)) == expected_of(log)
+        assert content_of(read_dataset(out)) == expected_of(log)
         assert_accounted(card, records, rejects)
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from training.data.data_card import DataCard, FileCard
-from training.data.dataset import load_dataset
+from training.data.dataset import read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.data.reading.quoting import decide
@@ -44,7 +44,7 @@ def card_of(*paths: Path, items: list[Path] | None = None, **options: Any) -> Da
 
 def users_of(*paths: Path, **options: Any) -> list[str]:
     card_of(*paths, **options)
-    return load_dataset(paths[0].parent / ".out").user_ids
+    return read_dataset(paths[0].parent / ".out").user_ids
 
 
 def refusal(*paths: Path, **options: Any) -> str:
@@ -111,7 +111,7 @@ class TestPaths:
         log, out = written(tmp_path / "log.csv", TEXT + "b,,1\n"), Path(name)
         prepare(log, None, out)
         prepare(log, None, out, rejects=out / "rejects.parquet")
-        assert load_dataset(out).user_ids == ["a"]
+        assert read_dataset(out).user_ids == ["a"]
         assert sorted(path.name for path in (tmp_path / name).iterdir()) == [
             *("card.json", "items.parquet", "rejects.parquet", "sequences.parquet")
         ]
@@ -193,7 +193,7 @@ class TestPaths:
             written(tmp_path / "2.jsonl", '{"item_id": "y", "category": "War"}\n\n'),
         ]
         card = card_of(log, items=items)
-        assert load_dataset(tmp_path / ".out").catalogue.titles == ("Ex", None, None)
+        assert read_dataset(tmp_path / ".out").catalogue.titles == ("Ex", None, None)
         assert card.items_file is not None
         assert (card.items_file.rows, card.items_file.listed) == (3, 2)
         assert [drop.model_dump() for drop in card.items_file.unread] == [
@@ -210,7 +210,7 @@ class TestFormats:
             content = pa.compress(content, compression, asbytes=True)
         log = written(tmp_path / "log", content)
         card = card_of(log)
-        assert load_dataset(tmp_path / ".out").user_ids == ["ü"]
+        assert read_dataset(tmp_path / ".out").user_ids == ["ü"]
         assert card.events_files == [
             FileCard(
                 file="log",
@@ -248,7 +248,7 @@ class TestFormats:
             '{"timestamp": 5, "item_id": "z", "user_id": 9007199254740993}',
         )
         card = card_of(log)
-        dataset = load_dataset(tmp_path / ".out")
+        dataset = read_dataset(tmp_path / ".out")
         assert dataset.user_ids == ["9007199254740993"]
         assert sorted(dataset.catalogue.item_ids) == ["7", "x", "z", "ü"]
         assert card.ignored_columns == ["flag", "more"]
@@ -294,7 +294,7 @@ class TestFormats:
         rows = {"user_id": ["a"] * 3, "item_id": ["x", "y", "z"], "timestamp": instants}
         pq.write_table(pa.table(rows), tmp_path / "log")
         card_of(tmp_path / "log")
-        assert load_dataset(tmp_path / ".out").timestamps.tolist() == [
+        assert read_dataset(tmp_path / ".out").timestamps.tolist() == [
             1_700_000_000_000 + 1000 * at for at in range(3)
         ]
 
