@@ -43,7 +43,7 @@ class ComiRec(Baseline):
         super().__init__(config, items, item_std=config.dim**-0.5 if routed else 0.02)
         self.scale = config.dim**0.5 if routed else 1.0
         self.negatives = config.negatives
-        self.extractor = build_guidance(config.parts(items, config.extractor))
+        self.extractor = build_guidance(config.parts(items, config.extractor, config.interests))
 
     def interests(self, history: HistoryBatch) -> Tensor:
         """`(rows, K, dim)`."""

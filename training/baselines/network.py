@@ -49,10 +49,10 @@ class BaselineConfig(Optimisation):
             return self
         return self.model_copy(update={"dropout": typical_dropout(log.density)})
 
-    def parts(self, items: int, guidance: GuidanceKind) -> ModelConfig:
+    def parts(self, items: int, guidance: GuidanceKind, guidance_vectors: int = 1) -> ModelConfig:
         """The fields that DimeRec has as well, for the parts that are taken over from it."""
         shared = self.model_dump(include=set(Architecture.model_fields) - {"negatives"})
-        return ModelConfig(items=items, guidance=guidance, **shared)
+        return ModelConfig(items=items, guidance=guidance, guidance_vectors=guidance_vectors, **shared)
 
 
 class SoftmaxConfig(BaselineConfig):
