@@ -195,7 +195,7 @@ class VersionResponse(_Response):
         description="as measured before publishing", examples=[{"ndcg@20": 0.17}]
     )
     items: int = Field(description="catalogue size", examples=[1682])
-    most_steps: int = Field(description="largest `steps` a request may ask for", examples=[32])
+    max_steps: int = Field(description="largest `steps` a request may ask for", examples=[32])
     defaults: Defaults
     history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
 

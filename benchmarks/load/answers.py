@@ -5,17 +5,17 @@ from typing import Any
 
 
 def fault_of(
-    answer: Mapping[str, Any], wish: Mapping[str, Any], seen: Set[str], catalogue_size: int
+    answer: Mapping[str, Any], request: Mapping[str, Any], seen: Set[str], catalogue_size: int
 ) -> str | None:
     """What is wrong with `answer`, or None.
 
-    `seen` are the items known to be in the user's history, or given in the wish, when it was sent.
+    `seen` are the items known to be in the user's history, or given in the request, when it was sent.
     """
     items = [item["item_id"] for item in answer["items"]]
-    expected = min(wish["k"], catalogue_size - len(seen))
+    expected = min(request["k"], catalogue_size - len(seen))
     if answer["degraded"] is not None:
         return f"degraded: {answer['degraded']}"
-    if len(items) < expected or len(items) > wish["k"]:
+    if len(items) < expected or len(items) > request["k"]:
         return f"{len(items)} items instead of {expected}"
     if len(set(items)) < len(items):
         return "an item twice"
@@ -24,6 +24,6 @@ def fault_of(
     if seen and answer["source"] != "personal":
         return f"answered by {answer['source']} in spite of a history"
     scores = [item["score"] for item in answer["items"]]
-    if not wish.get("diversity") and scores != sorted(scores, reverse=True):
+    if not request.get("diversity") and scores != sorted(scores, reverse=True):
         return "scores out of order"
     return None

@@ -59,13 +59,13 @@ class Viewer(FastHttpUser):
             population.histories[user].append(item)
 
     def _recommend(self, name: str, who: dict[str, Any], seen: set[str]) -> None:
-        wish = who | {"k": population.generator.choices((10, 20, 50), (6, 3, 1))[0]}
+        request = who | {"k": population.generator.choices((10, 20, 50), (6, 3, 1))[0]}
         if population.generator.random() < 0.1:
-            wish["diversity"] = 0.3
-        with self.rest("POST", "/recommend", json=wish, name=name) as response:
+            request["diversity"] = 0.3
+        with self.rest("POST", "/recommend", json=request, name=name) as response:
             if not response.js:
                 return
-            fault = fault_of(response.js, wish, seen, population.catalogue_size)
+            fault = fault_of(response.js, request, seen, population.catalogue_size)
             if fault is not None:
                 response.failure(fault)
 
@@ -74,7 +74,7 @@ class Viewer(FastHttpUser):
 def add_options(parser: LocustArgumentParser) -> None:
     """Options of our own."""
     parser.add_argument("--any-host", action="store_true", help="ask other hosts than this one too")
-    parser.add_argument("--seed", type=int, default=0, help="of users, items and wishes")
+    parser.add_argument("--seed", type=int, default=0, help="of users, items and requests")
 
 
 @events.init.add_listener

@@ -27,17 +27,17 @@ export class Choice {
   }
 
   /** Begin with the address; `version` is the service's. */
-  begin({ defaults, most_steps: mostSteps }) {
+  begin({ defaults, max_steps: maxSteps }) {
     const { steps, draws, diversity, interest_mode } = defaults;
     this.defaults = { k: 10, steps, draws, diversity, interest_mode, seed: null, categories: [] };
     this.#bounds = {
       k: { min: 1, max: MAX_ITEMS, whole: true },
-      steps: { min: 1, max: mostSteps, whole: true },
+      steps: { min: 1, max: maxSteps, whole: true },
       draws: { min: 1, max: Number(this.#controls.draws.max), whole: true },
       diversity: { min: 0, max: 1, whole: false },
       seed: { min: 0, max: Number.MAX_SAFE_INTEGER, whole: true },
     };
-    this.#controls.steps.max = mostSteps;
+    this.#controls.steps.max = maxSteps;
     this.#page.controls.inert = false;
     this.#wire();
     this.#follow();

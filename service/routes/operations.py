@@ -60,7 +60,7 @@ async def version(request: Request, service: TheService) -> VersionResponse:
         data_fingerprint=manifest.data_fingerprint,
         metrics=manifest.metrics,
         items=len(engine),
-        most_steps=engine.max_steps,
+        max_steps=engine.max_steps,
         defaults=Defaults(
             draws=defaults.draws,
             steps=defaults.steps,

@@ -35,11 +35,11 @@ class Running:
         service: Service = self.app.state.service
         return service
 
-    def recommend(self, **wish: object) -> httpx.Response:
-        return self.client.post("/recommend", json=wish)
+    def recommend(self, **fields: object) -> httpx.Response:
+        return self.client.post("/recommend", json=fields)
 
-    def answer(self, **wish: object) -> dict[str, Any]:
-        response = self.recommend(**wish)
+    def answer(self, **fields: object) -> dict[str, Any]:
+        response = self.recommend(**fields)
         assert response.status_code == 200, response.text
         answer: dict[str, Any] = response.json()
         return answer

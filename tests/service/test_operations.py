@@ -53,7 +53,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
     engine = server.service.engines.engine
     assert version["model_version"] == engine.version
     assert version["items"] == 200
-    assert version["most_steps"] == 8
+    assert version["max_steps"] == 8
     assert version["metrics"] == {"hit_rate@20": 0.1}
     assert version["defaults"] == {
         "draws": 4,
@@ -68,7 +68,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
 def test_no_more_steps_are_offered_than_the_contract_takes(serve: Serve, tmp_path: Path) -> None:
     publish_tiny_bundle(tmp_path, items=20, timesteps=100)
     server = serve(bundles=tmp_path)
-    most = server.client.get("/version").json()["most_steps"]
+    most = server.client.get("/version").json()["max_steps"]
     assert server.recommend(history=["1001"], steps=most).status_code == 200
     assert server.recommend(history=["1001"], steps=most + 1).status_code == 422
 
