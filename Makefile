@@ -20,7 +20,7 @@ bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 external := .quality/rectools-env
-ours := files model index bundle engine training service cli benchmarks
+ours := files model index bundle engine training service cli benchmarks tests
 
 .PHONY: help install demo stop test quick format lint types documents containers load quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
@@ -81,7 +81,7 @@ lint: $(everything) ## style
 	$(bin)/ruff format --check
 
 types: $(everything) ## mypy, strict
-	$(bin)/mypy $(addprefix -p ,$(ours) tests)
+	$(bin)/mypy $(addprefix -p ,$(ours))
 	$(bin)/mypy docker
 
 documents: $(everything) ## make README's table and answer and the picture of the packages anew

@@ -67,11 +67,9 @@ def test_every_key_of_a_training_run_is_shown_with_its_default_and_its_choices(d
     assert all(kind in lines["guidance"] for kind in get_args(GuidanceKind))
 
 
-def test_trouble_is_one_line_and_no_trace(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cli.main", "prepare", "--events", str(tmp_path / "no.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"dimerec: {tmp_path}/no.csv: no such file; check the path\n"
+def test_trouble_is_one_line_and_no_trace(dimerec: Run, tmp_path: Path) -> None:
+    done = dimerec("prepare", "--events", tmp_path / "no.csv")
+    assert done == (1, "", f"dimerec: {tmp_path}/no.csv: no such file; check the path\n")
 
 
 def test_a_name_cannot_break_the_line(dimerec: Run, tmp_path: Path) -> None:

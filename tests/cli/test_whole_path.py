@@ -1,4 +1,4 @@
-"""A new user's commands, one after the other, each as a process of its own."""
+"""A new user's commands, one after the other: those that make a bundle each as a process of its own."""
 
 import json
 import os
@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
+
+from tests.cli.conftest import Run
 
 USERS, ITEMS, LENGTH = 60, 30, 10
 
@@ -28,25 +31,40 @@ main(sys.argv[2:])
 """Runs `dimerec` with its arguments but the first, and is killed when it renames what starts with that."""
 
 
-def dimerec(*arguments: object) -> subprocess.CompletedProcess[str]:
+def in_a_process(*arguments: object) -> str:
+    """What a command prints that has a process of its own, as a shell would start it."""
     environment = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-
-def done(*arguments: object) -> str:
-    result = dimerec(*arguments)
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
 
-def refused(*arguments: object) -> str:
+Said = Callable[..., str]
+
+
+@pytest.fixture
+def done(dimerec: Run) -> Said:
+    """What a command prints that is carried out in this process."""
+
+    def run(*arguments: object) -> str:
+        result = dimerec(*arguments)
+        assert result.code == 0, result.err
+        return result.out
+
+    return run
+
+
+@pytest.fixture
+def refused(dimerec: Run) -> Said:
     """The one line that a command which cannot be carried out leaves on stderr."""
-    result = dimerec(*arguments)
-    assert result.returncode == 1
-    assert "Traceback" not in result.stderr
-    (line,) = result.stderr.strip().splitlines()
-    return line
+
+    def run(*arguments: object) -> str:
+        result = dimerec(*arguments)
+        assert (result.code, result.err.count("\n")) == (1, 1)
+        return result.err
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     pl.DataFrame(events).write_csv(place / "events.csv")
     pl.DataFrame(items).write_csv(place / "items.csv")
-    card = done(
+    card = in_a_process(
         "prepare", "--events", place / "events.csv", "--items", place / "items.csv", "--out", place / "data"
     )
     assert "600" in card
@@ -78,11 +96,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--set",
         "batch_size=64",
     ]
-    trained = done("train", "--data", place / "data", "--out", place / "run", *small)
+    trained = in_a_process("train", "--data", place / "data", "--out", place / "run", *small)
     assert "Stopped after epoch 3: all 3 epochs done" in trained
-    measured = done("evaluate", "--run", place / "run", "--data", place / "data")
+    measured = in_a_process("evaluate", "--run", place / "run", "--data", place / "data")
     assert all(name in measured for name in ("DimeRec", "Popularity", "ItemKNN"))
-    published = done(
+    published = in_a_process(
         "publish", "--run", place / "run", "--data", place / "data", "--bundles", place / "bundles"
     )
     assert published.startswith("Published ")
@@ -94,7 +112,9 @@ def test_the_evaluation_is_written_as_json(place: Path) -> None:
     assert report["targets"] == USERS
 
 
-def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_path: Path) -> None:
+def test_bundles_are_listed_verified_pruned_and_rolled_back(
+    place: Path, tmp_path: Path, done: Said, refused: Said
+) -> None:
     root = tmp_path / "bundles"
     for _ in range(3):
         done("publish", "--run", place / "run", "--data", place / "data", "--bundles", root)
@@ -115,7 +135,7 @@ def test_bundles_are_listed_verified_pruned_and_rolled_back(place: Path, tmp_pat
 
 @pytest.mark.parametrize("action", ["verify", "use"])
 def test_a_version_with_a_path_in_it_is_refused_and_touches_nothing(
-    place: Path, tmp_path: Path, action: str
+    place: Path, tmp_path: Path, refused: Said, action: str
 ) -> None:
     root, outside = tmp_path / "bundles", tmp_path / "outside"
     version = (place / "bundles" / "CURRENT").read_text().strip()
@@ -131,7 +151,7 @@ def everything_in(directory: Path) -> dict[Path, bytes | None]:
     return {path: path.read_bytes() if path.is_file() else None for path in directory.rglob("*")}
 
 
-def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) -> None:
+def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path, done: Said) -> None:
     table = done(
         "recommend",
         "--bundles",
@@ -151,13 +171,15 @@ def test_recommendations_for_one_user_are_unseen_and_have_titles(place: Path) ->
     assert [row[3].strip() for row in rows] == [f"Video {item.removeprefix('v')}" for item in ids]
 
 
-def test_recommendations_for_a_history_of_unknown_items_are_popular_ones(place: Path) -> None:
+def test_recommendations_for_a_history_of_unknown_items_are_popular_ones(place: Path, done: Said) -> None:
     assert "source: popularity" in done(
         "recommend", "--bundles", place / "bundles", "--history", "nothing,known"
     )
 
 
-def test_recommendations_for_all_users_of_a_file_are_those_for_each(place: Path, tmp_path: Path) -> None:
+def test_recommendations_for_all_users_of_a_file_are_those_for_each(
+    place: Path, tmp_path: Path, done: Said
+) -> None:
     out = tmp_path / "recommendations.parquet"
     common = ["recommend", "--bundles", place / "bundles", "--events", place / "events.csv", "-k", "4"]
     done(*common, "--out", out)
@@ -171,7 +193,9 @@ def test_recommendations_for_all_users_of_a_file_are_those_for_each(place: Path,
     assert mine == alone
 
 
-def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_done_is_one_line_that_names_the_remedy(
+    place: Path, tmp_path: Path, refused: Said
+) -> None:
     assert "dimerec prepare" in refused("train", "--data", tmp_path / "absent")
     assert "model.dims" in refused("train", "--data", place / "data", "--set", "model.dims=3")
     assert "dimerec publish" in refused("recommend", "--bundles", tmp_path, "--history", "v1")
@@ -185,7 +209,9 @@ def test_what_cannot_be_done_is_one_line_that_names_the_remedy(place: Path, tmp_
 
 
 @pytest.mark.parametrize("renamed", [".publishing-", ".CURRENT."])
-def test_a_killed_publish_leaves_current_as_it_was(place: Path, tmp_path: Path, renamed: str) -> None:
+def test_a_killed_publish_leaves_current_as_it_was(
+    place: Path, tmp_path: Path, done: Said, renamed: str
+) -> None:
     root = tmp_path / "bundles"
     publish = ["publish", "--run", place / "run", "--data", place / "data", "--bundles", root]
     done(*publish)
