@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from files import clock
-from files.ids import MAX_ID_LENGTH, PRINTABLE
+from files.ids import MAX_ID_LENGTH, PADDING, PRINTABLE
 from training.data.data_card import Dropped, EventTypesCard
 from training.data.dataset import WINDOWS, TimestampUnit
 from training.data.event_types import count_of, described
@@ -19,10 +19,10 @@ from training.data.prepare_options import PrepareOptions
 from training.data.reading.sources import Paths
 from training.data.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
 from training.data.tables import (
-    float_id,
     number_expression,
-    refuse_float_id,
     refuse_one_for_two,
+    refuse_spoilt_id,
+    spoilt_id,
     text_expression,
 )
 from training.data.time_column import time_column
@@ -108,7 +108,13 @@ def _wanted(options: PrepareOptions) -> Wanted:
     if options.window_column is not None:
         required.append((options.window_column, "--window-column"))
     refuse_one_for_two(required)
-    return Wanted(dict(required), optional=(options.event_type_column,))
+    ids, types = (options.user_column, options.item_column), (options.event_type_column,)
+    return Wanted(
+        dict(required),
+        optional=types,
+        ids=ids,
+        spare=tuple(column for column in types if column not in dict(required)),
+    )
 
 
 def _event_log(table: Table, options: PrepareOptions, now_ms: int, *, origins: bool) -> EventLog:
@@ -146,7 +152,7 @@ def _event_log(table: Table, options: PrepareOptions, now_ms: int, *, origins: b
             again = events.join(once, on="origin", how="anti").select("origin", reason=pl.lit(REPEATS))
             left_out = pl.concat([left_out, again])
     table.balance(once.height, sum(drop.events for drop in dropped))
-    ignored = sorted(set(table.names) - _known_columns(options))
+    ignored = sorted(set(table.names) - _known_columns(options, schema))
     return EventLog(_oldest_first(once), rows, log_clock.unit, dropped, ignored, event_types, table, left_out)
 
 
@@ -157,19 +163,21 @@ def _surveyed(
     rows = table.rows.filter(pl.col(FAULT).is_null())
     times = time_column(table.name, schema, options.timestamp_column, options.missing)
     ids = {
-        column: float_id(text_expression(table.name, schema, column, options.missing))
+        column: spoilt_id(
+            text_expression(table.name, schema, column, options.missing), literal=options.quote == "none"
+        )
         for column in (options.user_column, options.item_column)
     }
     surveys = [survey_of(times, rows, now_ms), rows.select(**ids)]
     if options.event_type_column in schema:
-        by, count = count_of(options.event_type_column)
+        by, count = count_of(_event_type(table.name, schema, options))
         surveys.append(rows.group_by(by).agg(count))
     kinds, floats, *counts = pl.collect_all(surveys, engine="streaming")
     for column, example in floats.row(0, named=True).items():
-        refuse_float_id(table.name, column, example)
+        refuse_spoilt_id(table.name, column, example)
     types = dict(counts[0].iter_rows()) if counts else {}
     log_clock = clock_of(table.name, times, kinds, options.timestamp_unit, now_ms)
-    return log_clock, described(types, table.names, options)
+    return log_clock, described(table.name, types, table.names, options)
 
 
 def _columns(path: str, schema: pl.Schema, options: PrepareOptions, log_clock: LogClock) -> list[_Column]:
@@ -182,11 +190,8 @@ def _columns(path: str, schema: pl.Schema, options: PrepareOptions, log_clock: L
         _Column("timestamp", log_clock.value, log_clock.problems),
     ]
     if options.event_types:
-        source, types, values = (
-            options.event_type_column,
-            options.event_types,
-            text(options.event_type_column),
-        )
+        source, types = options.event_type_column, options.event_types
+        values = _event_type(path, schema, options)
         other = {f"{source} is not {' or '.join(types)}": _none_of(values, types)}
         columns.append(_Column("event_type", values, other))
     if options.min_weight is not None:
@@ -215,6 +220,14 @@ def _id_column(name: str, source: str, text: pl.Expr) -> _Column:
 
 def _none_of(text: pl.Expr, values: tuple[str, ...]) -> pl.Expr:
     return ~text.is_in(list(values)).fill_null(value=False)
+
+
+def _event_type(path: str, schema: pl.Schema, options: PrepareOptions) -> pl.Expr:
+    """The types of events: whatever there is where none was asked for."""
+    column = options.event_type_column
+    if options.event_types:
+        return text_expression(path, schema, column, options.missing)
+    return pl.col(column).cast(pl.String).str.strip_chars(PADDING)
 
 
 def _first_of(problems: dict[str, pl.Expr]) -> pl.Expr:
@@ -255,7 +268,5 @@ def _why_empty(rows: int, dropped: list[Dropped]) -> str:
     return f"{reasons}; correct the column or the option that names it"
 
 
-def _known_columns(options: PrepareOptions) -> set[str]:
-    known = {options.user_column, options.item_column, options.timestamp_column}
-    known |= {options.event_type_column, options.weight_column}
-    return known if options.window_column is None else known | {options.window_column}
+def _known_columns(options: PrepareOptions, schema: pl.Schema) -> set[str]:
+    return {*schema.names(), options.weight_column}

@@ -7,6 +7,7 @@ import polars as pl
 
 from training.data.data_card import EventTypesCard
 from training.data.prepare_options import PrepareOptions
+from training.errors import DataError
 
 MAX_LISTED_TYPES = 20
 
@@ -28,15 +29,18 @@ _NO_WATCH = re.compile(
 _NO_TYPE = "(none)"
 
 
-def count_of(column: str) -> tuple[pl.Expr, pl.Expr]:
+def count_of(types: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
     """A row's type and the count of rows, to group by and to aggregate."""
-    return pl.col(column).cast(pl.String).fill_null(_NO_TYPE).alias("type"), pl.len().alias("events")
+    return types.fill_null(_NO_TYPE).alias("type"), pl.len().alias("events")
 
 
 def described(
-    types: Mapping[str, int], columns: Collection[str], options: PrepareOptions
+    path: str, types: Mapping[str, int], columns: Collection[str], options: PrepareOptions
 ) -> EventTypesCard | None:
-    """The card of the `types` in a log with these `columns`: the events of each, and a note if need be."""
+    """The card of the `types` in a log with these `columns`: the events of each, and a note if need be.
+
+    Raises DataError if no event is of a type that was asked for, and names those that there are.
+    """
     if not types:
         unread = next((name for name in _USUAL_NAMES if name in columns), None)
         return None if unread is None else EventTypesCard(column=unread, events={}, note=_unread(unread))
@@ -44,7 +48,13 @@ def described(
     listed, rest = dict(ranked[:MAX_LISTED_TYPES]), ranked[MAX_LISTED_TYPES:]
     if rest:
         listed[f"({len(rest):,} more types)"] = sum(events for _, events in rest)
-    note = None if options.event_types else _no_watches([name for name, _ in ranked])
+    absent = [asked for asked in options.event_types if asked not in types]
+    if absent and len(absent) == len(options.event_types):
+        raise DataError(
+            f"{path}: no {options.event_type_column} is {' or '.join(map(repr, absent))}, only "
+            f"{', '.join(map(repr, listed))}; name those that are watches with --event-type"
+        )
+    note = _no_event(absent) if options.event_types else _no_watches([name for name, _ in ranked])
     return EventTypesCard(column=options.event_type_column, events=listed, note=note)
 
 
@@ -52,6 +62,10 @@ def _unread(column: str) -> str:
     return (
         f"if {column} holds types of events, all of them count as watches; say --event-type-column {column}"
     )
+
+
+def _no_event(absent: list[str]) -> str | None:
+    return f"no event is of type {' or '.join(map(repr, absent))}" if absent else None
 
 
 def _no_watches(types: list[str]) -> str | None:

@@ -12,7 +12,7 @@ from training.data.data_card import Dropped
 from training.data.prepare_options import PrepareOptions
 from training.data.reading.sources import Paths
 from training.data.reading.table import FAULT, ORIGIN, Table, Wanted, read_table
-from training.data.tables import float_id, refuse_float_id, refuse_one_for_two, text_expression
+from training.data.tables import refuse_one_for_two, refuse_spoilt_id, spoilt_id, text_expression
 from training.errors import DataError
 
 WITHOUT_ID = f"no id of 1–{MAX_ID_LENGTH} printable characters"
@@ -68,6 +68,7 @@ def _wanted(options: PrepareOptions) -> Wanted:
     return Wanted(
         {_item_column(options): "--items-item-column", **required},
         optional=tuple(named),
+        ids=(_item_column(options),),
         lists=(options.category_column,),
     )
 
@@ -85,7 +86,8 @@ def _items_file(table: Table, options: PrepareOptions) -> ItemsFile:
         origin=ORIGIN,
         fault=FAULT,
     ).collect(engine="streaming")
-    refuse_float_id(table.name, item_column, rows.select(float_id(pl.col("item_id"))).item())
+    spoilt = spoilt_id(pl.col("item_id"), literal=options.quote == "none")
+    refuse_spoilt_id(table.name, item_column, rows.select(spoilt).item())
     rows, forms = _with_categories(f"{table.name}: column {options.category_column!r}", rows, options)
     item_id = pl.col("item_id").str
     usable = (item_id.len_chars() <= MAX_ID_LENGTH) & item_id.contains(PRINTABLE)

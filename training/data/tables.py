@@ -12,8 +12,12 @@ TEXT = (pl.String, pl.Categorical, pl.Enum, pl.Null)
 _LISTED_COLUMNS = 12
 """Most columns that an error message names."""
 _WHOLE = r"^[+-]?\d+$"
-_FLOAT = r"^[+-]?\d+\.0+$|^[+-]?\d(\.\d+)?[eE]\+\d+$"
-"""A whole number as a data frame writes it whose column has become one of floats: 7.0, 1.2345e+17."""
+_FLOAT = r"^[+-]?\d+[.,]0*$|^[+-]?\d([.,]\d+)?[eE]\+\d+$"
+"""A whole number as a data frame or a sheet writes it whose column has become one of floats: 7.0, 1,2E+17."""
+_NUMBER = r"^[+-]?\d+([.,]\d*)?([eE][+-]?\d+)?$"
+_QUOTED = r"""^(b?'.*'|[b=]".*")$"""
+"""An id as a program spells it or as a spreadsheet keeps it: 'u1', b'u1', ="007"."""
+_DOUBLE_QUOTED = r'^".*"$'
 
 
 def require_columns(path: str, names: Sequence[str], columns: Mapping[str, str]) -> None:
@@ -66,16 +70,29 @@ def _cast_to_integers(column: str) -> str:
     )
 
 
-def float_id(text: pl.Expr) -> pl.Expr:
-    """One of a column's ids if all are numbers and some are written as floats, else null: one string."""
-    floats = text.str.contains(_FLOAT)
-    return pl.when((floats | text.str.contains(_WHOLE)).all()).then(text.filter(floats).min())
+def spoilt_id(text: pl.Expr, *, literal: bool) -> pl.Expr:
+    """One of a column's ids if something has changed them throughout, else null: one string.
+
+    So it is if most are whole numbers as floats and no other number has a fraction, or if all are quoted;
+    `literal`: double quotes belong to them.
+    """
+    floats, whole = text.str.contains(_FLOAT), text.str.contains(_WHOLE)
+    other = ~(floats | whole)
+    cast = (other.sum() < floats.sum()) & ~(other & text.str.contains(_NUMBER)).any()
+    quoted = text.str.contains(_QUOTED if literal else f"{_QUOTED}|{_DOUBLE_QUOTED}")
+    example = text.filter(floats).min()
+    return pl.when(cast).then(example).when(quoted.all() & quoted.any()).then(text.min())
 
 
-def refuse_float_id(path: str, column: str, example: str | None) -> None:
-    """Raise DataError if `float_id` found one in the column."""
-    if example is not None:
-        raise DataError(f"{path}: column {column!r} holds {example!r}; {_cast_to_integers(column)}")
+def refuse_spoilt_id(path: str, column: str, example: str | None) -> None:
+    """Raise DataError if `spoilt_id` found one in the column."""
+    if example is None:
+        return
+    if example[-1] in "'\"":
+        raise DataError(
+            f"{path}: column {column!r} holds {example} and the like, with the quotes; write ids without them"
+        )
+    raise DataError(f"{path}: column {column!r} holds {example!r}; {_cast_to_integers(column)}")
 
 
 def number_expression(path: str, schema: pl.Schema, column: str) -> pl.Expr:

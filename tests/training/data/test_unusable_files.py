@@ -128,7 +128,7 @@ def test_a_filter_that_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_bytes(b"user_id,item_id,timestamp,event_type\na,x,1,view\n")
     said = refusal(path, event_types=("click", "like"))
-    assert "in 1 of 1 rows event_type is not click or like" in said
+    assert "no event_type is 'click' or 'like', only 'view'" in said
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_ids_that_have_become_floats(tmp_path: Path) -> None:
     (tmp_path / "large.csv").write_bytes(HEADER + b"1.2345678901235e+17,x,1\n7.0,y,2\n")
     (tmp_path / "mixed.csv").write_bytes(HEADER + b"7,x,1\n7.0,y,2\n")
     for name in ("log.csv", "log.parquet", "log.jsonl", "text.parquet", "large.csv", "mixed.csv"):
-        assert re.search(r"'user_id' .*7\.0 is not the id 7; cast it.*astype", refusal(tmp_path / name))
+        assert re.search(r"user_id.* 7\.0 is not the id 7; cast it.*astype", refusal(tmp_path / name))
     (tmp_path / "versions.csv").write_bytes(HEADER + b"1.0,x,1\n1.0,y,2\n1.0,z,3\n1.1,z,3\n")
     prepare(tmp_path / "versions.csv", None, tmp_path / "versions")
     (tmp_path / "right.csv").write_bytes(HEADER + ROWS)

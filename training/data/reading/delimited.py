@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from training.data.reading.batch import BLANK, Batch
 from training.data.reading.quoting import LINE_FEED, QUOTE, RETURN, Bytes, Quoting
+from training.data.reading.text import AS_UTF8
 from training.errors import DataError
 
 Places = npt.NDArray[np.int64]
@@ -35,6 +36,8 @@ class Layout:
     """Columns, as the header has them."""
     doubtful: bool = False
     """Quotes are literal because one is misplaced, not because somebody said so."""
+    spare: frozenset[str] = frozenset()
+    """Columns that may hold anything, also what is no UTF-8."""
 
 
 class _Block(NamedTuple):
@@ -212,12 +215,15 @@ def _strings(
     try:
         return values.cast(pa.string())
     except pa.ArrowInvalid:
+        if column in layout.spare:
+            texts = [
+                None if value is None else value.decode(errors="replace") for value in values.to_pylist()
+            ]
+            return pa.array(texts, pa.string())
         line = next(
             int(line) for line, value in zip(block.lines, values, strict=True) if not _is_utf8(value.as_py())
         )
-        raise DataError(
-            f"{name}, line {line:,}: {column} is not UTF-8 text; convert it, e.g. iconv -f latin1 -t utf-8"
-        ) from None
+        raise DataError(f"{name}, line {line:,}: {column} is not UTF-8 text; {AS_UTF8}") from None
 
 
 def _bytes(data: Bytes, starts: Places, stops: Places) -> pa.Array:

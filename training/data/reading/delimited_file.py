@@ -1,7 +1,7 @@
 """A delimited text file, opened: its separator, quoting and header found, its records counted."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from training.data.reading.counting import Counter
 from training.data.reading.delimited import Layout, Ragged, read_delimited
 from training.data.reading.quoting import Quote, Quotes, Quoting, decide, whole_lines
 from training.data.reading.separators import CANDIDATES, guess_separator
-from training.data.reading.text import HEAD_BYTES, Text
+from training.data.reading.text import AS_UTF8, HEAD_BYTES, Text
 from training.errors import DataError
 
 _WRAPPED = r'(?s)^\s*".*"\s*$'
@@ -22,8 +22,17 @@ _WRAPPED = r'(?s)^\s*".*"\s*$'
 class DelimitedFile:
     """CSV, TSV and the like. Opening it looks once at all of it."""
 
-    def __init__(self, text: Text, wanted: Sequence[str], separator: str | None, quote: Quote) -> None:
+    def __init__(
+        self,
+        text: Text,
+        wanted: Sequence[str],
+        spare: Collection[str],
+        separator: str | None,
+        quote: Quote,
+    ) -> None:
         """Tell the layout, `wanted` being the columns that may be there; `separator`: None to guess it.
+
+        The columns `spare` may hold anything, for nobody asked for them.
 
         Raises DataError where that cannot be told, with the line.
         """
@@ -43,7 +52,7 @@ class DelimitedFile:
         self._header_line = blank_lines + 1
         doubtful = quote == "auto" and quoting == "none" and self._quotes.present
         names = tuple(name.strip(" \t") for name in header)
-        self._layout = Layout(guess.separator, quoting, names, doubtful)
+        self._layout = Layout(guess.separator, quoting, names, doubtful, frozenset(spare))
         self._ragged = Ragged()
 
     @property
@@ -95,6 +104,8 @@ class DelimitedFile:
     def _refuse_quotes(self, wanted: Sequence[str], batch: Batch) -> None:
         """Raise DataError where quotes are wrapped around a wanted value though they are literal."""
         for column, values in zip(wanted, batch.columns, strict=True):
+            if column in self._layout.spare:
+                continue
             wrapped = pc.fill_null(pc.match_substring_regex(values, _WRAPPED), fill_value=False).to_numpy(
                 zero_copy_only=False
             )
@@ -118,7 +129,7 @@ def _whole_lines_of(text: Text) -> str:
     try:
         head.lstrip().partition(b"\n")[0].decode()
     except UnicodeDecodeError:
-        raise DataError(f"{text.name} is not UTF-8 text; convert it, e.g. iconv -f latin1 -t utf-8") from None
+        raise DataError(f"{text.name} is not UTF-8 text; {AS_UTF8}") from None
     return head.decode(errors="surrogateescape")
 
 

@@ -1,6 +1,7 @@
 """Reading JSON Lines: an object a line."""
 
 import json
+from collections import Counter as Counted
 from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
@@ -13,24 +14,54 @@ from training.data.data_card import FileCard
 from training.data.reading.batch import BLANK, Batch
 from training.data.reading.counting import Counter
 from training.data.reading.quoting import whole_lines
-from training.data.reading.text import Text
+from training.data.reading.text import AS_UTF8, Text
 from training.errors import DataError
 
 NO_OBJECT = "is no JSON object"
+NO_WHOLE = "that is a number but no whole one"
 _LINES_AT_ONCE = 16_384
 
+
+class _Fraction(str):
+    """A number that is written with a fraction part or an exponent."""
+
+
+class _Repeating(dict[str, Any]):
+    """An object with several members of one name."""
+
+    repeated: frozenset[str]
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) == len(members):
+        return found
+    repeating = _Repeating(found)
+    names = Counted(name for name, _ in members)
+    repeating.repeated = frozenset(name for name, count in names.items() if count > 1)
+    return repeating
+
+
 # Numbers stay as they are written, so that an id beyond 2^53 or one with a fraction is seen as it is.
-_DECODER = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
+_DECODER = json.JSONDecoder(
+    parse_int=str, parse_float=_Fraction, parse_constant=str, object_pairs_hook=_object
+)
 
 
 class JsonLinesFile:
     """A file with a JSON object in each line."""
 
-    def __init__(self, text: Text, lists: Collection[str]) -> None:
-        """Open it; in the columns `lists` a list or an object is read as its JSON text, else a fault."""
+    def __init__(
+        self, text: Text, ids: Collection[str], lists: Collection[str], spare: Collection[str]
+    ) -> None:
+        """Open it. In the columns `ids` a number must be whole.
+
+        What is neither text nor a number is a fault; but in `lists` a list or an object is read as its JSON
+        text, and in `spare` anything is.
+        """
         self.name = text.name
         self._text = text
-        self._lists = lists
+        self._ids, self._lists, self._spare = ids, lists, spare
         self._seen: dict[str, None] = {}
         self._counter = Counter()
 
@@ -83,26 +114,40 @@ class JsonLinesFile:
         if not line.strip():
             return {}, BLANK
         try:
-            record = _DECODER.decode(line.decode())
+            record = _DECODER.decode(line.decode(errors="surrogateescape"))
         except (ValueError, RecursionError):
             return {}, NO_OBJECT
         if not isinstance(record, dict):
             return {}, NO_OBJECT
         self._seen.update(dict.fromkeys(record))
         for column in wanted:
+            if fault := self._fault(record, column):
+                return {}, fault
             value = record.get(column)
-            if value is None or isinstance(value, str):
-                continue
-            if isinstance(value, bool) or column not in self._lists:
-                return {}, f"has a {column} that is neither text nor a number"
-            record[column] = json.dumps(value, ensure_ascii=False)
+            if not (value is None or isinstance(value, str)):
+                record[column] = json.dumps(value, ensure_ascii=False)
         return record, None
+
+    def _fault(self, record: dict[str, Any], column: str) -> str | None:
+        """The reason why a record's `column` cannot be read; None if it can be."""
+        value = record.get(column)
+        if isinstance(record, _Repeating) and column in record.repeated:
+            return f"names {column} twice"
+        if isinstance(value, _Fraction) and column in self._ids:
+            return f"has a {column} {NO_WHOLE}"
+        if value is None or isinstance(value, str) or column in self._spare:
+            return None
+        if isinstance(value, bool) or column not in self._lists:
+            return f"has a {column} that is neither text nor a number"
+        return None
 
     def _strings(self, column: str, values: list[str | None], places: npt.NDArray[np.int64]) -> pa.Array:
         try:
             return pa.array(values, pa.string())
         except UnicodeEncodeError as error:
-            line = places[values.index(error.object)]
-            raise DataError(
-                f"{self.name}, line {line:,}: {column} has half a surrogate pair, which is not Unicode"
-            ) from None
+            if column in self._spare:
+                return pa.array([value and value.encode(errors="replace").decode() for value in values])
+            where = f"{self.name}, line {places[values.index(error.object)]:,}: {column}"
+            if "\udc80" <= error.object[error.start] <= "\udcff":  # a byte that was no UTF-8
+                raise DataError(f"{where} is not UTF-8 text; {AS_UTF8}") from None
+            raise DataError(f"{where} has half a surrogate pair, which is not Unicode") from None

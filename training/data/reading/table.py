@@ -19,7 +19,7 @@ from training.data.data_card import FileCard
 from training.data.reading.batch import BLANK, Batch, TableFile
 from training.data.reading.delimited import TOO_LONG
 from training.data.reading.delimited_file import DelimitedFile
-from training.data.reading.json_lines import NO_OBJECT, JsonLinesFile
+from training.data.reading.json_lines import NO_OBJECT, NO_WHOLE, JsonLinesFile
 from training.data.reading.parquet import ParquetFile
 from training.data.reading.quoting import Quote
 from training.data.reading.signatures import PARQUET
@@ -41,6 +41,7 @@ _PLACE = (1 << _FILE_BIT) - 1
 _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",
     NO_OBJECT: "write one object a line, as jq -c does",
+    NO_WHOLE: "7.0 is not the id 7; cast it before it is written, with pandas by .astype('Int64')",
 }
 
 
@@ -51,8 +52,12 @@ class Wanted:
     required: Mapping[str, str]
     """The option that names each."""
     optional: Sequence[str] = ()
+    ids: Sequence[str] = ()
+    """Those that hold ids."""
     lists: Sequence[str] = ()
     """Those that may hold lists."""
+    spare: Sequence[str] = ()
+    """Those of `optional` that nobody asked for: one that cannot be read is left out."""
 
     @property
     def columns(self) -> list[str]:
@@ -153,8 +158,8 @@ def _open(source: Source, wanted: Wanted, separator: str | None, quote: Quote) -
             raise DataError(f"{source.name} is not a Parquet file; write it as Parquet or name a CSV file")
         text = open_text(source, head)
         if text.head().lstrip().startswith(b"{"):
-            return JsonLinesFile(text, wanted.lists)
-        opened = DelimitedFile(text, wanted.columns, separator, quote)
+            return JsonLinesFile(text, wanted.ids, wanted.lists, wanted.spare)
+        opened = DelimitedFile(text, wanted.columns, wanted.spare, separator, quote)
     refuse_repeated(opened.name, opened.names)
     require_columns(opened.name, opened.names, wanted.required)
     return opened
@@ -164,13 +169,15 @@ def _kinds(files: Sequence[TableFile], wanted: Wanted) -> dict[str, pa.DataType]
     """The type of each wanted column that there is or may be: one that holds what all files have."""
     kinds = {}
     for column in wanted.columns:
-        found = {
-            file.name: file.kind(column)
-            for file in files
-            if column in file.names or isinstance(file, JsonLinesFile)
-        }
-        if found:
-            kinds[column] = _common(column, found)
+        having = [file for file in files if column in file.names or isinstance(file, JsonLinesFile)]
+        try:
+            kind = _common(column, {file.name: file.kind(column) for file in having})
+        except DataError:
+            if column not in wanted.spare:
+                raise
+            continue
+        if having and not (column in wanted.spare and pa.types.is_nested(kind)):
+            kinds[column] = kind
     return kinds
 
 
@@ -233,7 +240,7 @@ def _checked(file: TableFile, kinds: Mapping[str, pa.DataType], wanted: Wanted) 
 
 
 def _described(file: TableFile, line: int, fault: str) -> str:
-    remedy = _REMEDIES.get(fault, "write it so")
+    remedy = next((text for end, text in _REMEDIES.items() if fault.endswith(end)), "write it so")
     if fault == TOO_LONG and isinstance(file, DelimitedFile) and file.misquoted is not None:
         remedy = f"quotes are literal for the one inside a field in line {file.misquoted:,}; double that one"
     return f"{file.name}: line {line:,} {fault}; {remedy}"

@@ -25,6 +25,8 @@ Compression = Literal["gzip", "zstd"]
 Encoding = Literal["UTF-8", "UTF-16"]
 
 CHUNK_BYTES = 1 << 22
+AS_UTF8 = "convert it, e.g. iconv -f latin1 -t utf-8"
+
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at to tell its layout; its header must fit."""
 
