@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bundle.errors import (
     BundleDamagedError,
     BundleError,
@@ -91,20 +94,9 @@ def verify(root: Path, version: str) -> Manifest:
 
     Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
     """
-    directory = root / checked_version(version)
-    if not directory.is_dir():
-        raise BundleMissingError(
-            f"{version} is not published under {root}: `dimerec bundles list` shows what is"
-        )
-    if directory.is_symlink():
-        raise BundleDamagedError(f"{version} is a symbolic link: copy the bundle itself there")
-    try:
-        text = _read_small(directory / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
-    except FileNotFoundError as error:
-        raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is missing: publish the bundle again") from error
-    manifest = read_manifest(text, version)
+    manifest = _manifest(root, version)
     for name, entry in manifest.files.items():
-        _verify_file(directory / name, entry)
+        _verify_file(root / version / name, entry)
     return manifest
 
 
@@ -135,13 +127,16 @@ def read_bundle(root: Path, version: str | None = None, device: str = "cpu") -> 
 
 
 def _read(root: Path, version: str, device: str) -> Bundle:
-    manifest = verify(root, version)
+    manifest = _manifest(root, version)
     directory = root / version
     config = manifest.model
+    for name in (MODEL_FILE, ITEMS_FILE):
+        _verify_file(directory / name, manifest.files[name])
+    content = _verified_content(directory / INDEX_FILE, manifest.files[INDEX_FILE])
     try:
         model = read_checkpoint(directory / MODEL_FILE, device)
         catalogue = Catalogue.read(directory / ITEMS_FILE)
-        index = FaissIndex.read(directory / INDEX_FILE, dim=config.dim, count=config.items)
+        index = FaissIndex.parse(content, INDEX_FILE, dim=config.dim, count=config.items)
         table = index.table
         placed = next(model.parameters()).device
         if placed.type == "cuda" and index.kind != "hnsw" and gpu_available():
@@ -159,17 +154,51 @@ def _read(root: Path, version: str, device: str) -> Bundle:
     return Bundle(version, manifest, model, catalogue, index, table)
 
 
+def _manifest(root: Path, version: str) -> Manifest:
+    directory = root / checked_version(version)
+    if not directory.is_dir():
+        raise BundleMissingError(
+            f"{version} is not published under {root}: `dimerec bundles list` shows what is"
+        )
+    if directory.is_symlink():
+        raise BundleDamagedError(f"{version} is a symbolic link: copy the bundle itself there")
+    try:
+        text = _read_small(directory / MANIFEST_FILE, _MAX_MANIFEST_BYTES)
+    except FileNotFoundError as error:
+        raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is missing: publish the bundle again") from error
+    return read_manifest(text, version)
+
+
 def _verify_file(path: Path, entry: FileEntry) -> None:
+    with _of_size(path, entry) as file:
+        _compare(path, entry, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def _verified_content(path: Path, entry: FileEntry) -> NDArray[np.uint8]:
+    """Return the bytes of a file, the very ones that were compared."""
+    with _of_size(path, entry) as file:
+        content = np.fromfile(file, dtype=np.uint8)
+    _compare(path, entry, hashlib.sha256(content.data).hexdigest())
+    return content
+
+
+@contextmanager
+def _of_size(path: Path, entry: FileEntry) -> Iterator[BufferedReader]:
     name = f"{path.parent.name}/{path.name}"
     try:
         with _opened(path) as file:
             size = os.fstat(file.fileno()).st_size
             if size != entry.size:
                 raise BundleDamagedError(f"{name} has {size} bytes instead of {entry.size}: publish it again")
-            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
-                raise BundleDamagedError(f"{name} was altered (its checksum differs): publish it again")
+            yield file
     except FileNotFoundError as error:
         raise BundleDamagedError(f"{name} is missing: publish the bundle again") from error
+
+
+def _compare(path: Path, entry: FileEntry, digest: str) -> None:
+    if digest != entry.sha256:
+        name = f"{path.parent.name}/{path.name}"
+        raise BundleDamagedError(f"{name} was altered (its checksum differs): publish it again")
 
 
 def _read_small(path: Path, most_bytes: int) -> bytes:

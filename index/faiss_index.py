@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from files.atomic import replacing
 from index import tuning
@@ -125,14 +126,29 @@ class FaissIndex:
         Raises :class:`IndexFileError` when it is missing or damaged, was not written by :meth:`write`, or
         differs from the expected ``dim``, ``count`` or ``kind``.
         """
-        searcher = _read(path)
-        found_kind = _kind_of(path, searcher)
+        content = _sealed_content(path)
+        return cls.parse(content, path.name, dim=dim, count=count, kind=kind)
+
+    @classmethod
+    def parse(
+        cls,
+        content: NDArray[np.uint8],
+        name: str,
+        *,
+        dim: int | None = None,
+        count: int | None = None,
+        kind: IndexKind | None = None,
+    ) -> "FaissIndex":
+        """Return the index in the ``content`` of a file, whose checksum the caller has compared already.
+
+        ``name``: of the file, for what is said of it. Raises as :meth:`read` does.
+        """
+        searcher = _parsed(content, name)
+        found_kind = _kind_of(name, searcher)
         claims = (("dim", dim, searcher.d), ("count", count, searcher.ntotal), ("kind", kind, found_kind))
-        for name, expected, found in claims:
+        for claim, expected, found in claims:
             if expected is not None and expected != found:
-                raise IndexFileError(
-                    f"{path.name} has the {name} {found}, expected {expected}: build it again"
-                )
+                raise IndexFileError(f"{name} has the {claim} {found}, expected {expected}: build it again")
         return cls(searcher, found_kind, _table_of(searcher, found_kind))
 
 
@@ -189,8 +205,8 @@ def _trained_ivf(vectors: Vectors) -> Any:
     return index
 
 
-def _read(path: Path) -> Any:
-    """Return the FAISS object in ``path``, its seal checked first."""
+def _sealed_content(path: Path) -> NDArray[np.uint8]:
+    """Return the bytes of a file, its seal checked."""
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -198,32 +214,33 @@ def _read(path: Path) -> Any:
             f"{path.name} cannot be read ({error.strerror}): build the index again"
         ) from error
     body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:].tobytes()
-    if not seal.startswith(_SEAL):
-        raise IndexFileError(f"{path.name} is cut short or no index of this program: build the index again")
-    if seal != _SEAL + hashlib.sha256(body.data).digest():
+    if seal.startswith(_SEAL) and seal != _SEAL + hashlib.sha256(body.data).digest():
         raise IndexFileError(f"{path.name} is damaged (its checksum differs): build the index again")
+    return content
+
+
+def _parsed(content: NDArray[np.uint8], name: str) -> Any:
+    """Return the FAISS object in the bytes of a file that :meth:`FaissIndex.write` wrote."""
+    if not content[-_SEAL_SIZE:].tobytes().startswith(_SEAL):
+        raise IndexFileError(f"{name} is cut short or no index of this program: build the index again")
     try:
-        return require_faiss().deserialize_index(body)
+        return require_faiss().deserialize_index(content[:-_SEAL_SIZE])
     except RuntimeError as error:
-        raise IndexFileError(
-            f"{path.name} is no index that this FAISS can read: build the index again"
-        ) from error
+        raise IndexFileError(f"{name} is no index that this FAISS can read: build the index again") from error
 
 
-def _kind_of(path: Path, searcher: Any) -> IndexKind:
+def _kind_of(name: str, searcher: Any) -> IndexKind:
     """Return the kind of a loaded index, once it is known to be one that :func:`build_index` makes."""
     faiss = require_faiss()
     if not isinstance(searcher, faiss.IndexIDMap2):
-        raise IndexFileError(f"{path.name} does not carry rows as ids: build the index again")
+        raise IndexFileError(f"{name} does not carry rows as ids: build the index again")
     if searcher.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise IndexFileError(f"{path.name} does not rank by inner product: build the index again")
+        raise IndexFileError(f"{name} does not rank by inner product: build the index again")
     if not np.array_equal(faiss.vector_to_array(searcher.id_map), np.arange(1, searcher.ntotal + 1)):
-        raise IndexFileError(
-            f"{path.name} does not hold the rows 1 … {searcher.ntotal}: build the index again"
-        )
+        raise IndexFileError(f"{name} does not hold the rows 1 … {searcher.ntotal}: build the index again")
     storage = type(faiss.downcast_index(searcher.index)).__name__
     if storage not in _KINDS:
-        raise IndexFileError(f"{path.name} holds a {storage}: build the kind flat, hnsw or ivf")
+        raise IndexFileError(f"{name} holds a {storage}: build the kind flat, hnsw or ivf")
     return _KINDS[storage]
 
 

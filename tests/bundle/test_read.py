@@ -265,3 +265,18 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_read(tmp_path: P
     with pytest.raises(BundleRequestError, match=f"^device '{device}' .*: say cpu") as raised:
         read_bundle(tmp_path / "nothing", device=device)
     assert "\n" not in str(raised.value)
+
+
+def test_the_index_is_hashed_once(root: Path, version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have gigabytes: what was compared with the manifest is handed over, not read again."""
+    hashed: list[int] = []
+    sha256 = hashlib.sha256
+
+    def counting(data: Any = b"", **options: Any) -> Any:
+        hashed.append(memoryview(data).nbytes)
+        return sha256(data, **options)
+
+    monkeypatch.setattr(hashlib, "sha256", counting)
+    size = (root / version / "index.faiss").stat().st_size
+    read_bundle(root, version)
+    assert [length for length in hashed if length > size // 2] == [size]
