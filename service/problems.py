@@ -16,7 +16,7 @@ from bundle.errors import BundleError
 from files.errors import field_path
 from service import errors
 from service.errors import FieldFault
-from service.history.errors import HistoryUnavailable
+from service.history.errors import HistoryUnavailable, HistoryUnreadable
 from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -51,6 +51,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.BundleRootReadOnlyError: Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
     BundleError: Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
     HistoryUnavailable: Kind(503, "history-unavailable", "The history store does not answer"),
+    HistoryUnreadable: Kind(503, "history-unreadable", "What is kept of the user is no history"),
 }
 UNEXPECTED = Kind(500, "internal", "The service failed")
 _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
@@ -133,6 +134,8 @@ def _kind_of(error: Exception) -> Kind:
 def _detail_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
         return _NO_SUCH_PATH if error.status_code == HTTPStatus.NOT_FOUND else error.detail
+    if isinstance(error, HistoryUnreadable):
+        return "something else wrote it: `DELETE /users/{user_id}/history` takes it away"
     if isinstance(error, HistoryUnavailable):
         return "try again in a moment"  # its own words may name hosts
     if _kind_of(error) is UNEXPECTED:

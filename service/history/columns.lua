@@ -10,12 +10,27 @@ local function columns(history)
     return {bytes = history, count = count, timestamps = 5, identities = 5 + 8 * count, items = 5 + 16 * count}
 end
 
+-- Where the item stands that comes `count` items after the one at `from`; nil: there are fewer.
+local function skip(history, from, count)
+    for _ = 1, count do
+        local ended = history.bytes:find('\0', from, true)
+        if not ended then
+            return nil
+        end
+        from = ended + 1
+    end
+    return from
+end
+
 -- The columns of what is kept under a key, or nil and an error if it's something else than a history.
 local function read(stored)
-    if #stored < 4 or #stored < 4 + 16 * struct.unpack('>I4', stored) or stored:byte(-1) ~= 0 then
-        return nil, redis.error_reply('UNREADABLE not a history')
+    if #stored >= 4 and #stored >= 4 + 16 * struct.unpack('>I4', stored) then
+        local history = columns(stored)
+        if skip(history, history.items, history.count) == #stored + 1 then
+            return history
+        end
     end
-    return columns(stored)
+    return nil, redis.error_reply('UNREADABLE not a history')
 end
 
 -- Which event has the identity, counted from 0; nil: none.
@@ -28,12 +43,4 @@ local function find(history, identity)
         at = history.bytes:find(identity, at + 1, true)  -- it was bytes of two neighbours
     end
     return nil
-end
-
--- Where the item stands that comes `count` items after the one at `from`.
-local function skip(history, from, count)
-    for _ = 1, count do
-        from = history.bytes:find('\0', from, true) + 1
-    end
-    return from
 end

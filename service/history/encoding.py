@@ -57,7 +57,7 @@ def decode(history: bytes, limit: int) -> list[Event]:
     count = encoded_count(history)
     timestamps = struct.unpack_from(f">{count}q", history, _COUNT.size)
     items = history[_COUNT.size + 2 * _WIDTH * count :].decode(errors="replace").split("\0")
-    if len(items) != count + 1:
+    if len(items) != count + 1 or items[count]:
         raise HistoryUnreadable("the store holds an incomplete history under this user's key")
     oldest = max(0, count - limit)
     return list(map(Event, items[oldest:count], timestamps[oldest:]))

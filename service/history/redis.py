@@ -157,12 +157,23 @@ class RedisHistory:
             return int(await self._run(_REMOVE, 1, key, identity))
 
     async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user; the number of events that were deleted."""
+        """Delete all that is kept of a user; the number of events that were deleted.
+
+        What cannot be read, of whatever type, goes as well, and counts as no event.
+        """
         check_user(user_id)
         key = _key(user_id)
         async with self._bounded():
-            history = await self._client.getdel(key)
-            return encoded_count(history) if history is not None else 0
+            try:
+                history = await self._client.getdel(key)
+            except ResponseError as error:
+                if not _is_of_another_type(error):
+                    raise
+                await self._client.delete(key)
+                return 0
+            with suppress(HistoryUnreadable):
+                return encoded_count(history) if history is not None else 0
+            return 0
 
     async def users(self, limit: int) -> list[str]:
         """Up to `limit` ids of users who have a history, found by a scan that ends when they are."""
@@ -170,7 +181,8 @@ class RedisHistory:
         found: set[str] = set()
         async with self._bounded(), aclosing(self._client.scan_iter(f"{_KEY_PREFIX}*", _SCAN_KEYS)) as keys:
             while len(found) < limit and (key := await anext(keys, None)) is not None:
-                found.add(_user(key))
+                if (user_id := _user(key)) is not None:
+                    found.add(user_id)
         return sorted(found)
 
     async def import_progress(self, job: str) -> int:
@@ -252,7 +264,7 @@ class RedisHistory:
                 f"Redis did not answer within {self._timeout_s * 1000:.0f} ms"
             ) from error
         except (ResponseError, AuthenticationError, AuthorizationError) as error:
-            if "WRONGTYPE" in str(error) or "UNREADABLE" in str(error):
+            if _is_of_another_type(error) or "UNREADABLE" in str(error):
                 raise HistoryUnreadable("Redis holds something else under this user's key") from error
             raise HistoryUnavailable(f"Redis refuses: {_one_line(error)}") from error
         except (RedisError, RedisClusterException, OSError) as error:
@@ -272,8 +284,15 @@ def _key(user_or_job: str, prefix: str = _KEY_PREFIX) -> str:
     return f"{prefix}{{{quote(user_or_job, safe='')}}}"
 
 
-def _user(key: bytes) -> str:
-    return unquote(key.decode()[len(_KEY_PREFIX) + 1 : -1])
+def _user(key: bytes) -> str | None:
+    """The user whose key it is; None for one that we never write, whoever does."""
+    quoted = key[len(_KEY_PREFIX) + 1 : -1].decode(errors="replace")
+    user_id = unquote(quoted)
+    return user_id if user_id and _key(user_id).encode() == key else None
+
+
+def _is_of_another_type(error: Exception) -> bool:
+    return "WRONGTYPE" in str(error)
 
 
 def _result(counts: Sequence[int], given: int) -> AppendResult:

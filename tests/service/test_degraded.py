@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+import redis
 
 from tests.redis_server import RedisServer
 from tests.service.conftest import Serve
@@ -81,3 +82,20 @@ def test_calls_that_are_about_the_store_say_503(server: Running, redis_server: R
         assert response.headers["retry-after"] == "1"
         assert response.json()["type"] == "urn:dimerec:problem:history-unavailable"
         assert str(redis_server.port) not in response.text
+
+
+def test_a_user_under_whose_key_something_else_is_kept_can_be_forgotten(
+    server: Running, redis_url: str
+) -> None:
+    with redis.Redis.from_url(redis_url) as raw:
+        raw.delete("dimerec:history:1:{known}")
+        raw.rpush("dimerec:history:1:{known}", "1001")
+    answer: Any = server.answer(user_id="known")
+    assert (answer["source"], answer["degraded"]) == ("popularity", "history_unavailable")
+    problem = server.client.get("/users/known/history")
+    assert (problem.status_code, problem.json()["type"]) == (503, "urn:dimerec:problem:history-unreadable")
+    assert "DELETE /users/{user_id}/history" in problem.json()["detail"]
+    assert server.client.delete("/users/known/history").json()["removed"] == 0
+    server.watch("known", "1002")
+    answer = server.answer(user_id="known")
+    assert (answer["source"], answer["degraded"]) == ("personal", None)

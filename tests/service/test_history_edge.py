@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NoReturn
 
 import pytest
@@ -122,9 +123,15 @@ def test_whatever_the_client_raises_is_degraded_or_503(
         assert _SECRET not in response.text
 
 
-@pytest.mark.parametrize("reply", [b"", "text", 3, [], [None], {}, object(), [b"a", "b", 3], True])
-@pytest.mark.parametrize("call", ["append", "append_many", "read", "forget"])
-async def test_a_reply_of_another_kind_is_unavailable(reply: object, call: str) -> None:
+REPLIES = [b"", "text", 3, [], [None], {}, object(), [b"a", "b", 3], True]
+FORGET_REPLIES = ["text", 3, object(), True]  # what is too short for a history was one that cannot be read
+
+
+@pytest.mark.parametrize(
+    ("call", "reply"),
+    [*product(["append", "append_many", "read"], REPLIES), *product(["forget"], FORGET_REPLIES)],
+)
+async def test_a_reply_of_another_kind_is_unavailable(call: str, reply: object) -> None:
     client = Mumbling()
     client.reply = reply
     store = RedisHistory(client)

@@ -321,26 +321,56 @@ async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) ->
             assert await store.read("u", 50) == [Event("a", 1)]
 
 
-@pytest.mark.parametrize(
-    "value",
-    [b"", b"abc", b"\0\0\0\2" + b"x" * 19 + b"\0", b"\xff" * 40, b"\0\0\0\1" + b"x" * 16 + b"not ended"],
-)
-async def test_a_foreign_value_is_unreadable(store: RedisHistory, raw: redis.Redis, value: bytes) -> None:
+def columns(count: int, items: bytes, events: int | None = None) -> bytes:
+    """A value of so many events, said to be `count`."""
+    return count.to_bytes(4) + b"\0" * 16 * (count if events is None else events) + items
+
+
+FOREIGN = {
+    "empty": b"",
+    "text": b"abc",
+    "a number": b"5",
+    "too short": b"\0\0\0\2" + b"x" * 19 + b"\0",
+    "too many": b"\xff" * 40,
+    "not ended": columns(1, b"not ended"),
+    "an item too many": columns(1, b"a\0b\0"),
+    "an item too few": columns(2, b"a\0"),
+    "items of no event": columns(0, b"a\0"),
+    "more after the end": columns(1, b"a\0b"),
+    "another count": columns(2, b"a\0b\0c\0", 3),
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN.values(), ids=FOREIGN)
+async def test_a_foreign_value_is_unreadable_until_it_is_forgotten(
+    store: RedisHistory, raw: redis.Redis, value: bytes
+) -> None:
     raw.set(USER_KEY, value)
-    with pytest.raises(HistoryUnreadable):
-        await store.read("u", 50)
-    with pytest.raises(HistoryUnreadable):
-        await store.append("u", [Event("a", 1)])
-    with pytest.raises(HistoryUnreadable):
-        await store.remove("u", "e")
-    assert raw.get(USER_KEY) == value
-
-
-async def test_a_key_of_another_type_is_unreadable(store: RedisHistory, raw: redis.Redis) -> None:
-    raw.rpush(USER_KEY, "a")
-    for call in (CALLS["append"], CALLS["append_many"], CALLS["read"], CALLS["remove"], CALLS["forget"]):
+    for name in ("read", "append", "append_many", "remove"):
         with pytest.raises(HistoryUnreadable):
-            await call(store)
+            await CALLS[name](store)
+    assert raw.get(USER_KEY) == value
+    await store.forget("u")
+    assert raw.get(USER_KEY) is None
+    assert await store.append("u", [Event("a", 1)]) == AppendResult(added=1)
+
+
+async def test_a_key_of_another_type_is_unreadable_until_it_is_forgotten(
+    store: RedisHistory, raw: redis.Redis
+) -> None:
+    raw.rpush(USER_KEY, "a")
+    for name in ("append", "append_many", "read", "remove"):
+        with pytest.raises(HistoryUnreadable):
+            await CALLS[name](store)
+    assert await store.forget("u") == 0
+    assert not raw.exists(USER_KEY)
+
+
+async def test_keys_that_we_do_not_write_are_no_users(store: RedisHistory, raw: redis.Redis) -> None:
+    await store.append("a/ü", [Event("a", 1)])
+    for key in (b"{\xff}", b"{}", b"no braces", b"{%FF}", b"{%2f}", b"{a b}", b"{u", b""):
+        raw.set(b"dimerec:history:1:" + key, b"x")
+    assert await store.users(99) == ["a/ü"]
 
 
 @pytest.mark.parametrize(
