@@ -9,10 +9,10 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
 
     The content is on disk before the rename and the rename before the return, so that a reader (or a
-    machine that lost power) finds either the old file or the new one. When the block raises, ``path`` is
+    machine that lost power) finds either the old file or the new one. When the block raises, `path` is
     as it was and the temporary file is gone.
     """
     # Absolute, for some libraries take a path that begins with ~ or a scheme for another.
@@ -27,12 +27,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the content of ``path`` is on disk."""
+    """Wait until the content of `path` is on disk."""
     _sync(path, os.O_RDONLY)
 
 
 def sync_directory(path: Path) -> None:
-    """Wait until the names in the directory ``path`` are on disk: a rename lasts only after this."""
+    """Wait until the names in the directory `path` are on disk: a rename lasts only after this."""
     _sync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 ClockUnit = Literal["s", "ms", "us", "ns"]
-"""What a clock counts since 1970: seconds, milliseconds, microseconds or nanoseconds."""
+"""The unit that a clock counts since 1970 in: seconds, milliseconds, microseconds or nanoseconds."""
 
 TICKS_PER_SECOND: dict[ClockUnit, int] = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 UNIT_NAMES: dict[ClockUnit, str] = {

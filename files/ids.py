@@ -9,10 +9,10 @@ _CONTROLS = r"\x00-\x1f\x7f-\x9f"
 _BLANKS = r" \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
 PRINTABLE = rf"^[^{_CONTROLS}]+$"
-"""What an id matches besides: no control characters; read alike by Python, Polars, pydantic, JSON Schema."""
+"""The pattern of an id: no control characters; read alike by Python, Polars, pydantic, JSON Schema."""
 
 UNPADDED = rf"^[^{_CONTROLS}{_BLANKS}]([^{_CONTROLS}]*[^{_CONTROLS}{_BLANKS}])?$"
-"""What an id matches that is written: printable, and no blank first or last."""
+"""The pattern of an id that is written: printable, and no blank first or last."""
 
 PADDING = "".join(chr(code) for code in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))) + (
     "\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -20,13 +20,13 @@ PADDING = "".join(chr(code) for code in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, 
 """The blanks, tabs and line ends that are stripped from around an id in a file."""
 
 MISSING_WORDS = ("", r"\N", "NULL", "null", "None", "nan", "NaN", "N/A", "<NA>")
-"""What databases and data frames write where there is no value; never an id that is written."""
+"""Words of databases and data frames for a missing value; never an id that is written."""
 
 _PRINTABLE = re.compile(PRINTABLE)
 
 
 def is_id(text: str) -> bool:
-    """Return whether `text` may be an id: 1 … 128 characters, none of them a control character.
+    """True where `text` may be an id: 1 … 128 characters, none of them a control character.
 
     This is the rule for what is read; what is written must also have no `fault`.
     """
