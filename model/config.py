@@ -1,4 +1,4 @@
-"""What a DimeRec model is made of; saved inside every checkpoint and bundle."""
+"""The configuration of a DimeRec model; saved inside every checkpoint and bundle."""
 
 import math
 from typing import Literal, Self

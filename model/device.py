@@ -1,4 +1,4 @@
-"""Where a model computes."""
+"""The device that a model computes on."""
 
 import re
 
@@ -8,7 +8,7 @@ _NAME = re.compile(r"cpu|cuda(:\d{1,2})?")
 
 
 def find_device(name: str) -> torch.device:
-    """Return the device called ``cpu``, ``cuda`` or ``cuda:N``; ValueError, one line, where there is none."""
+    """The device called `cpu`, `cuda` or `cuda:N`; ValueError, one line, where there is none."""
     if not _NAME.fullmatch(name):
         raise ValueError(f"device {name!r:.40} is none: say cpu, cuda or cuda:N")
     device, found = torch.device(name), torch.cuda.device_count()

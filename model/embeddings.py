@@ -10,7 +10,7 @@ from model.sphere import unit
 _ITEM_STD = 0.02
 """Small on purpose: vectors are normalised before use, so a step turns a short one further."""
 _KNOWN, _UNKNOWN = 0.85, 0.5
-"""How much of a vector that starts from a direction is that direction, and how much is random."""
+"""Parts of a vector that starts from a direction: that direction, and chance."""
 
 
 class ItemTable(nn.Module):

@@ -18,7 +18,7 @@ from model.routing import route
 
 
 class Extractor(nn.Module):
-    """What all of them have in common: guidance of a whole history, and of each of its prefixes."""
+    """The common part of all extractors: guidance of a whole history, and of each of its prefixes."""
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Guidance of each history, `(batch, interests, dim)`."""
@@ -39,11 +39,11 @@ class Extractor(nn.Module):
         return guidance.view(batch, length, *guidance.shape[1:])
 
     def for_next(self, guidance: Tensor) -> Tensor:
-        """Which interests `(rows, interests, dim)` are to match the next item: all, unless overridden."""
+        """Interests `(rows, interests, dim)` that are to match the next item: all, unless overridden."""
         return guidance
 
     def for_later(self, guidance: Tensor) -> Tensor:
-        """Which are to match an item after the next: all, unless overridden."""
+        """Interests that are to match an item after the next: all, unless overridden."""
         return guidance
 
 
@@ -85,7 +85,7 @@ class SelfAttentive(Extractor):
         return (attention @ vectors[:, None]).transpose(1, 2)
 
     def _penalty(self, ages: Tensor) -> Tensor:
-        """What each interest takes off the logits of events by their age, `(interests, …)`."""
+        """The amount that each interest takes off the logits of events by their age, `(interests, …)`."""
         return torch.zeros((1,) * (ages.ndim + 1), device=ages.device)
 
     def _logits(self, vectors: Tensor, mask: Tensor) -> Tensor:

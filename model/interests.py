@@ -20,7 +20,7 @@ InterestKind = Literal["draw", "guidance"]
 
 
 class InterestSettings(NamedTuple):
-    """How one history is asked about."""
+    """Settings of the interests of one history."""
 
     draws: int
     """Interests that the diffusion generates."""
@@ -37,7 +37,7 @@ class Interests(NamedTuple):
     vectors: Tensor
     """Unit vectors `(interests, dim)`."""
     weights: Tensor
-    """How much each counts in a mean over them `(interests,)`, of sum 1."""
+    """Weight of each in a mean over them `(interests,)`, of sum 1."""
     kinds: tuple[InterestKind, ...]
 
 
@@ -58,7 +58,7 @@ def find_interests(
 
 
 def interest_weights(draws: int, guidance: int, guidance_weight: float) -> Tensor:
-    """How much each of `draws` draws and then of `guidance` vectors counts in their mean, of sum 1.
+    """Weights of `draws` draws and then of `guidance` vectors in their mean, of sum 1.
 
     Where there are both the guidance has `guidance_weight` of it, however many there are of either.
     """

@@ -11,7 +11,7 @@ _NEVER = -1e4
 
 
 class Choices(NamedTuple):
-    """What a softmax over items chooses from: candidate items shared by the batch, and who is right."""
+    """The items that a softmax chooses from: candidate items shared by the batch, and who is right."""
 
     vectors: Tensor
     """`(candidates, dim)` unit vectors of sampled negatives, or of every item."""
