@@ -28,10 +28,10 @@ _SCHEMA = pa.schema(
 class Catalogue:
     """Items in row order: line i of every column describes row i + 1; row 0 is padding and is no item.
 
-    ``item_ids``: unique, each as :func:`files.ids.is_id` asks; ``titles``: None where unknown;
-    ``categories``: none, one or several an item; ``popularity``: events counted in the training log,
+    `item_ids`: unique, each as `files.ids.is_id` asks; `titles`: None where unknown;
+    `categories`: none, one or several an item; `popularity`: events counted in the training log,
     int64 (items,).
-    Raises :class:`CatalogueError` when the columns do not fit together.
+    Raises `CatalogueError` when the columns do not fit together.
     """
 
     def __init__(
@@ -53,42 +53,42 @@ class Catalogue:
         return len(self.item_ids)
 
     def row(self, item_id: str) -> int | None:
-        """Return the row of ``item_id``, None when it is not in the catalogue."""
+        """The row of `item_id`, None when it is not in the catalogue."""
         return self._row_of.get(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
-        """Return the rows of those ``item_ids`` that are in the catalogue, in their order."""
+        """The rows of those `item_ids` that are in the catalogue, in their order."""
         found = (self._row_of.get(item_id) for item_id in item_ids)
         return np.array([row for row in found if row is not None], dtype=np.int64)
 
     def item_id(self, row: int) -> str:
-        """Return the caller's id of ``row``."""
+        """The caller's id of `row`."""
         return self.item_ids[self._line(row)]
 
     def title(self, row: int) -> str | None:
-        """Return the title of ``row``, None where unknown."""
+        """The title of `row`, None where unknown."""
         return self.titles[self._line(row)]
 
     def category(self, row: int) -> tuple[str, ...]:
-        """Return the categories of ``row``."""
+        """The categories of `row`."""
         return self.categories[self._line(row)]
 
     @property
     def category_names(self) -> list[str]:
-        """Return every category, in order of first appearance."""
+        """Every category, in order of first appearance."""
         return list(self._code_of)
 
     def unknown_categories(self, names: Iterable[str]) -> list[str]:
-        """Return those of ``names`` that no item has, each once, in their order."""
+        """Those of `names` that no item has, each once, in their order."""
         return [name for name in dict.fromkeys(names) if name not in self._code_of]
 
     def rows_of(self, category: str) -> Rows:
-        """Return the rows, ascending, that have this category; an unknown one has none."""
+        """The rows, ascending, that have this category; an unknown one has none."""
         code = self._code_of.get(category)
         return _NO_ROWS if code is None else self._rows_by_code[code]
 
     def category_codes(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Return the categories of ``rows`` as pairs: a position in ``rows``, and one in `category_names`."""
+        """The categories of `rows` as pairs: a position in `rows`, and one in `category_names`."""
         lines = rows - 1
         counts = self._offsets[lines + 1] - self._offsets[lines]
         owners = np.repeat(np.arange(len(rows)), counts)
@@ -96,7 +96,7 @@ class Catalogue:
         return owners, self._codes[self._offsets[lines][owners] + within]
 
     def category_matrix(self, rows: Rows) -> NDArray[np.float32]:
-        """Return which categories ``rows`` have: 0 or 1, (len(rows), categories that occur among them)."""
+        """The categories of `rows`: 0 or 1, (len(rows), categories that occur among them)."""
         owners, codes = self.category_codes(rows)
         present, columns = np.unique(codes, return_inverse=True)
         matrix = np.zeros((len(rows), len(present)), dtype=np.float32)
@@ -112,7 +112,7 @@ class Catalogue:
 
     @classmethod
     def read(cls, path: Path) -> "Catalogue":
-        """Read a catalogue that :meth:`write` wrote; :class:`CatalogueError` when it cannot be used."""
+        """Read a catalogue that `write` wrote; `CatalogueError` when it cannot be used."""
         try:
             table = pq.read_table(path.absolute(), partitioning=None)
         except (OSError, pa.ArrowException) as error:
@@ -155,7 +155,7 @@ class Catalogue:
                 )
 
     def _index_categories(self) -> None:
-        """Lay the categories out flat, as codes: those of line i are ``codes[offsets[i]:offsets[i + 1]]``."""
+        """Lay the categories out flat, as codes: those of line i are `codes[offsets[i]:offsets[i + 1]]`."""
         self._code_of: dict[str, int] = {}
         codes = [
             self._code_of.setdefault(name, len(self._code_of)) for names in self.categories for name in names

@@ -17,7 +17,7 @@ MAX_KEPT = 16
 class EligibleRows:
     """Rows that may be answered.
 
-    ``mask`` (items + 2,): by row; the first entry stands for padding and the last for −1, an index's "no
+    `mask` (items + 2,): by row; the first entry stands for padding and the last for −1, an index's "no
     hit", and both are False, so that hits may be looked up as they come.
     """
 
@@ -26,7 +26,7 @@ class EligibleRows:
 
     @property
     def everything(self) -> bool:
-        """Whether no item is left out."""
+        """True where no item is left out."""
         return self.count == len(self.mask) - 2
 
     @property
@@ -49,7 +49,7 @@ class Eligibility:
     """The eligible rows of a catalogue, by the categories that a request asks for.
 
     A set of categories costs a pass over the rows that have one of them, the first time that it is asked for;
-    the newest :data:`MAX_KEPT` sets are kept. Safe to share between threads.
+    the newest `MAX_KEPT` sets are kept. Safe to share between threads.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -60,7 +60,7 @@ class Eligibility:
         self._kept = lru_cache(MAX_KEPT)(self._of)
 
     def of(self, categories: frozenset[str] | None) -> EligibleRows:
-        """Return the rows that have any of ``categories``, all for None; unknown categories have none."""
+        """The rows that have any of `categories`, all for None; unknown categories have none."""
         return self._everything if categories is None else self._kept(categories)
 
     def _of(self, categories: frozenset[str]) -> EligibleRows:

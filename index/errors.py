@@ -13,7 +13,7 @@ from files.errors import DimeRecError
 
 
 class IndexingError(DimeRecError):
-    """Base of all errors raised by :mod:`index`; its text is one line that names the remedy."""
+    """Base of all errors raised by `index`; its text is one line that names the remedy."""
 
 
 class VectorError(IndexingError):

@@ -22,7 +22,7 @@ class ExactIndex:
         return len(self._table)
 
     def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
-        """Return the ``k`` nearest of each query, best first, equal cosines by ascending row."""
+        """The `k` nearest of each query, best first, equal cosines by ascending row."""
         checked_hits(k)
         queries = checked_unit_vectors(queries, "queries", self.dim)
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)
@@ -42,7 +42,7 @@ class ExactIndex:
 
 
 def best_positions(values: Vectors, k: int) -> Rows:
-    """Return the positions of the ``k`` greatest of ``values``, best first, equal ones by position.
+    """The positions of the `k` greatest of `values`, best first, equal ones by position.
 
     As a stable sort of everything would, but sorting only what reaches the k-th greatest value.
     """

@@ -1,6 +1,6 @@
 """From the cosines of many interests with many items to one list: score, choose, diversify.
 
-Arrays only; the plain-loop reference that these are tested against is ``tests/index/reference.py``.
+Arrays only; the plain-loop reference that these are tested against is `tests/index/reference.py`.
 """
 
 from typing import Literal, NamedTuple
@@ -19,7 +19,7 @@ DEFAULT_TEMPERATURE = 0.05
 class Merged(NamedTuple):
     """Items scored over all interests.
 
-    ``scores`` (items,): mean of softmaxes in 0 … 1, or greatest cosine; ``shares`` (interests, items): what
+    `scores` (items,): mean of softmaxes in 0 … 1, or greatest cosine; `shares` (interests, items): what
     each interest contributed, in units that are comparable within one list.
     """
 
@@ -34,13 +34,13 @@ def merge_interests(
     weights: Vectors | None = None,
     nearest: Vectors | None = None,
 ) -> Merged:
-    """Score items from their ``cosines`` (interests, items).
+    """Score items from their `cosines` (interests, items).
 
-    ``mean``: the mean over interests, weighted by ``weights`` (interests,) of sum 1 (None: as much each), of
+    `mean`: the mean over interests, weighted by `weights` (interests,) of sum 1 (None: as much each), of
     softmax(cosine / temperature), so that an interest gives away the same total however near its items are;
-    its share is what it gives. The softmax is over the given items, or over an interest's ``nearest``
+    its share is what it gives. The softmax is over the given items, or over an interest's `nearest`
     (interests, hits) cosines where there are more items than are given: what a score means must not depend on
-    how many were asked for. ``max``: the greatest cosine; the interest that has it has the whole share.
+    how many were asked for. `max`: the greatest cosine; the interest that has it has the whole share.
     """
     if merge == "max":
         shares = np.zeros_like(cosines)
@@ -56,13 +56,13 @@ def merge_interests(
 
 
 def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:
-    """Choose ``k`` positions greedily, each the best by its score and by what it adds in categories.
+    """Choose `k` positions greedily, each the best by its score and by what it adds in categories.
 
     Each is the one of greatest (1 − δ) · score / max score − δ · overlap, where overlap is the mean Jaccard
     overlap of its categories with those of each already chosen; equal ones by position.
 
-    ``scores`` (items,): best first, negative ones count as 0; ``categories`` (items, categories): 0 or 1,
-    an item without any overlaps with nothing; ``diversity``: δ in 0 … 1, where 0 leaves the order as it is.
+    `scores` (items,): best first, negative ones count as 0; `categories` (items, categories): 0 or 1,
+    an item without any overlaps with nothing; `diversity`: δ in 0 … 1, where 0 leaves the order as it is.
     """
     relevance = np.maximum(scores.astype(np.float64), 0.0)
     if len(relevance) and relevance[0] > 0.0:

@@ -23,12 +23,12 @@ SOFTMAX_HITS = 128
 
 
 def candidates_per_interest(k: int) -> int:
-    """Return how many items, not excluded, each interest brings for ``k`` answers."""
+    """Number of items, not excluded, that each interest brings for `k` answers."""
     return max(50, 2 * k)
 
 
 class Pool(NamedTuple):
-    """What there is to choose from for one query."""
+    """The items to choose from for one query."""
 
     rows: Rows
     """Ascending: the union over the interests, without what is excluded."""
@@ -46,9 +46,9 @@ class Pooling:
         self._exact = ExactIndex(table)
 
     def pools(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Pool]:
-        """Return a pool for each query; none depends on the other queries.
+        """A pool for each query; none depends on the other queries.
 
-        Each interest brings its nearest ``candidates_per_interest(k)`` that are eligible and not excluded.
+        Each interest brings its nearest `candidates_per_interest(k)` that are eligible and not excluded.
         Where items that were seen count less than others, it brings as many more as there are of them; where
         they count more, all of these join the union.
         """
@@ -64,7 +64,7 @@ class Pooling:
         return [search.pool for search in searches if search.pool is not None]
 
     def _search(self, searches: list["_Search"]) -> None:
-        """Search for all ``searches``, of one depth and one set of categories, at once."""
+        """Search for all `searches`, of one number of hits and one set of categories, at once."""
         ask, eligible = searches[0].ask, searches[0].eligible
         exact = ask > tuning.MAX_HITS
         index: VectorIndex = self._exact if exact else self._index
@@ -77,7 +77,7 @@ class Pooling:
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    """How far the search for one query is."""
+    """The state of the search for one query."""
 
     query: Query
     eligible: EligibleRows
@@ -95,11 +95,11 @@ class _Search:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What searches that are made together have in common."""
+        """The common part of searches that are made together."""
         return self.ask, id(self.eligible)
 
     def take(self, hits: Hits, *, exact: bool) -> None:
-        """Make the pool of ``hits`` if they do, or ask for more."""
+        """Make the pool of `hits` if they do, or ask for more."""
         usable = self._usable(hits.rows)
         ranks = usable.cumsum(axis=1)
         rows = np.unique(hits.rows[usable & (ranks <= self.wanted)])
@@ -118,7 +118,7 @@ class _Search:
         return usable
 
     def _with_seen(self, rows: Rows) -> Rows:
-        """Return the rows with those that count more than others, where they may be answered."""
+        """The rows with those that count more than others, where they may be answered."""
         query = self.query
         if query.repeat_weight <= 1:
             return rows

@@ -22,12 +22,12 @@ def _no_rows() -> Rows:
 class Query:
     """One user's interests, and what is asked of them.
 
-    ``interests`` (interests, dim): unit rows; ``k``: 1 … 1,000; ``excluded``: rows never to answer with (0,
-    padding, may be among them); ``categories``: answer only with items that have any of them, None for all;
-    ``diversity``: δ in 0 … 1; ``merge`` and ``temperature`` (0.001 … 1000): how interests are merged
-    (:mod:`index.merging`); ``weights`` (interests,): how much each counts in the mean, of sum 1, by default
-    as much each; ``seen``: rows whose merged score counts ``repeat_weight`` (10⁻⁶ … 10⁶) times, and other
-    than once only in the mean. Raises :class:`QueryError`, or VectorError for the interests.
+    `interests` (interests, dim): unit rows; `k`: 1 … 1,000; `excluded`: rows never to answer with (0,
+    padding, may be among them); `categories`: answer only with items that have any of them, None for all;
+    `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
+    (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
+    as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
+    than once only in the mean. Raises `QueryError`, or VectorError for the interests.
     """
 
     interests: Vectors
@@ -58,7 +58,7 @@ class Query:
         object.__setattr__(self, "seen", np.unique(self.seen) if self.repeat_weight != 1 else _no_rows())
 
     def check_fits(self, items: int, dim: int) -> None:
-        """Raise :class:`QueryError` or VectorError unless this can be asked of such a catalogue."""
+        """Raise `QueryError` or VectorError unless this can be asked of such a catalogue."""
         if self.interests.shape[1] != dim:
             raise VectorError(f"interests have {self.interests.shape[1]} dimensions, the index has {dim}")
         for name, rows in (("excluded", self.excluded), ("seen", self.seen)):
@@ -79,9 +79,9 @@ class Candidate:
 class Retrieval:
     """The answer to one query.
 
-    ``candidates``: in the order of choice, by descending score (then ascending row) where diversity is 0;
-    ``shares`` (interests, candidates): each interest's part in each candidate's score;
-    ``interest_weights`` (interests,): its part in all of them; sums to 1.
+    `candidates`: in the order of choice, by descending score (then ascending row) where diversity is 0;
+    `shares` (interests, candidates): each interest's part in each candidate's score;
+    `interest_weights` (interests,): its part in all of them; sums to 1.
     """
 
     candidates: list[Candidate]

@@ -2,13 +2,13 @@
 
 A query's *eligible* items are those of the categories that it asks for. Every interest is a distribution over
 them, softmax(cosine / temperature), and an item's score is the interests' weighted mean
-(:mod:`index.merging`); then the excluded items are struck from the list. So a score depends neither on ``k``
-nor on what is excluded. The best ``k`` are the answer or, with diversity, ``k`` chosen greedily from the best
-``candidates_per_interest(k)``: always ``k``, or all that there are.
+(`index.merging`); then the excluded items are struck from the list. So a score depends neither on `k`
+nor on what is excluded. The best `k` are the answer or, with diversity, `k` chosen greedily from the best
+`candidates_per_interest(k)`: always `k`, or all that there are.
 
 Where few items are eligible all of them are scored, those of a small catalogue in one product of a whole
 batch's interests with the table. Where many are, the index brings each interest's nearest
-(:mod:`index.pooling`); their union is scored, and an interest's :data:`index.pooling.SOFTMAX_HITS` nearest
+(`index.pooling`); their union is scored, and an interest's `index.pooling.SOFTMAX_HITS` nearest
 stand for all others in its softmax.
 """
 
@@ -52,7 +52,7 @@ class Retriever:
     """Retrieval over a catalogue: an index that searches it, and the table of vectors that scores its items.
 
     `max_whole_items`: up to so many eligible items are all scored, without the index; None: as measured
-    (:mod:`index.tuning`).
+    (`index.tuning`).
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Retriever:
 
     @property
     def scores_whole(self) -> bool:
-        """Whether the catalogue is so small that all of it is scored."""
+        """True where the catalogue is so small that all of it is scored."""
         return len(self._table) <= self._max_whole_items
 
     def retrieve(self, queries: Sequence[Query]) -> list[Retrieval]:
@@ -87,7 +87,7 @@ class Retriever:
         return [self._answer(query, found) for query, found in zip(queries, scored, strict=True)]
 
     def similar(self, row: int, k: int) -> list[Candidate]:
-        """Return the ``k`` items nearest to the item ``row``, itself left out, by cosine."""
+        """The `k` items nearest to the item `row`, itself left out, by cosine."""
         vector = self._table.vectors(np.array([row]))
         query = Query(vector, k, excluded=np.array([row]), merge="max")
         return self.retrieve([query])[0].candidates
@@ -139,7 +139,7 @@ class Retriever:
 
 
 def _best(query: Query, scored: _Scored) -> tuple[Merged, Rows]:
-    """Return all scores, and the positions of those to answer with or to diversify, best first."""
+    """All scores, and the positions of those to answer with or to diversify, best first."""
     merged = merge_interests(scored.cosines, query.merge, query.temperature, query.weights, scored.nearest)
     if query.repeat_weight != 1:
         seen = _positions(query.seen, scored.rows)
@@ -151,7 +151,7 @@ def _best(query: Query, scored: _Scored) -> tuple[Merged, Rows]:
 
 
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:
-    """Cut a sequence into runs whose sizes sum to at most ``most``, or that have one element."""
+    """Cut a sequence into runs whose sizes sum to at most `most`, or that have one element."""
     first = total = 0
     for place, size in enumerate(sizes):
         if place > first and total + size > most:
@@ -163,7 +163,7 @@ def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:
 
 
 def _positions(wanted: Rows, rows: Rows | None) -> Rows:
-    """Return where those of ``wanted`` that are among ``rows`` (ascending; None: 1, 2, …) stand there."""
+    """The positions of those of `wanted` that are among `rows` (ascending; None: 1, 2, …)."""
     if rows is None:
         return wanted[wanted > 0] - 1
     places = np.searchsorted(rows, wanted)

@@ -1,4 +1,4 @@
-"""Which FAISS index suits a catalogue, and its parameters.
+"""The FAISS index that suits a catalogue, and its parameters.
 
 Measured with 64 dimensions on one core of a small server, 128 hits for each of the eight interests of one
 request, over vectors on a smooth low-rank manifold (no tidy clusters; recall@50 in brackets):
@@ -9,11 +9,10 @@ request, over vectors on a smooth low-rank manifold (no tidy clusters; recall@50
 | 100,000 | 5.7 ms | 1.5 ms (0.994) | 1.1 ms (0.964) |
 | 400,000 | 29 ms  | about 2 ms     | 3.6 ms (0.988) |
 
-- up to :data:`MAX_FLAT_ITEMS` items ``flat`` costs a request less than the model does, and is exact;
-- above, ``hnsw`` has the best recall for its time, for 256 bytes of links an item and a build of roughly
+- up to `MAX_FLAT_ITEMS` items `flat` costs a request less than the model does, and is exact;
+- above, `hnsw` has the best recall for its time, for 256 bytes of links an item and a build of roughly
   10,000 items a second on two cores;
-- above :data:`MAX_HNSW_ITEMS` that build and that memory hurt: ``ivf`` builds faster, needs no links, and
-gives
+- above `MAX_HNSW_ITEMS` that build and that memory hurt: `ivf` builds faster, needs no links, and gives
   up a little recall.
 """
 
@@ -47,17 +46,17 @@ IVF_SMALLEST_CELL = 39
 
 
 def choose_kind(items: int) -> IndexKind:
-    """Return the kind of index for a catalogue of this many items."""
+    """The kind of index for a catalogue of this many items."""
     if items <= MAX_FLAT_ITEMS:
         return "flat"
     return "hnsw" if items <= MAX_HNSW_ITEMS else "ivf"
 
 
 def ivf_cells(items: int) -> int:
-    """Return the number of cells: 4 √n as FAISS advises, fewer where cells would be too small to train."""
+    """The number of cells: 4 √n as FAISS advises, fewer where cells would be too small to train."""
     return max(1, min(int(4 * math.sqrt(items)), items // IVF_SMALLEST_CELL))
 
 
 def ivf_probes(cells: int) -> int:
-    """Return how many cells a query looks into (nprobe)."""
+    """Number of cells that a query looks into (nprobe)."""
     return min(cells, max(16, cells // 20))

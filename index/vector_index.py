@@ -1,4 +1,4 @@
-"""What an index is: unit vectors in, the rows with the greatest cosine out."""
+"""The protocol of an index: unit vectors in, the rows with the greatest cosine out."""
 
 from typing import NamedTuple, Protocol
 
@@ -15,7 +15,7 @@ UNIT_TOLERANCE = 5e-3
 
 
 class Hits(NamedTuple):
-    """What each query found, best first; a line of fewer than asked for ends in cosine −inf and row −1."""
+    """The hits of each query, best first; a line of fewer than asked for ends in cosine −inf and row −1."""
 
     cosines: Vectors
     """(queries, k)."""
@@ -24,7 +24,7 @@ class Hits(NamedTuple):
 
 
 class Eligible(Protocol):
-    """Rows that may be found; :class:`index.eligibility.EligibleRows` is what there is."""
+    """Rows that may be found; `index.eligibility.EligibleRows` is what there is."""
 
     @property
     def mask(self) -> NDArray[np.bool_]:
@@ -46,8 +46,8 @@ class VectorIndex(Protocol):
     """Nearest neighbours by inner product over unit vectors, each known by its row (1 … n; 0 is padding).
 
     It may be in another process: what candidates are scored with is the local
-    :class:`index.vector_table.VectorTable`. Two implementations: :class:`index.exact.ExactIndex`, the NumPy
-    reference, and :class:`index.faiss_index.FaissIndex`.
+    `index.vector_table.VectorTable`. Two implementations: `index.exact.ExactIndex`, the NumPy
+    reference, and `index.faiss_index.FaissIndex`.
     """
 
     @property
@@ -61,19 +61,19 @@ class VectorIndex(Protocol):
         ...
 
     def __len__(self) -> int:
-        """Return how many vectors the index holds."""
+        """Number of vectors in the index."""
         ...
 
     def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
-        """Return the ``k`` nearest of each of ``queries`` (q, dim), among ``eligible`` rows only where given.
+        """The `k` nearest of each of `queries` (q, dim), among `eligible` rows only where given.
 
-        Fewer than ``k`` may be found; none that is not eligible is.
+        Fewer than `k` may be found; none that is not eligible is.
         """
         ...
 
 
 def checked_unit_vectors(vectors: Vectors, name: str, dim: int | None = None) -> Vectors:
-    """Return unit ``vectors`` (count, dim) as contiguous float32; :class:`VectorError` names a fault."""
+    """Unit `vectors` (count, dim) as contiguous float32; `VectorError` names a fault."""
     checked = np.ascontiguousarray(vectors, dtype=np.float32)
     if checked.ndim != 2:
         raise VectorError(f"{name} must have the shape (count, dim), not {checked.shape}")
@@ -90,7 +90,7 @@ def checked_unit_vectors(vectors: Vectors, name: str, dim: int | None = None) ->
 
 
 def checked_hits(k: int) -> int:
-    """Return ``k``, or raise :class:`VectorError` when it asks for less than one neighbour."""
+    """`k`; raises `VectorError` when it asks for less than one neighbour."""
     if k < 1:
         raise VectorError(f"k must be at least 1, not {k}")
     return k

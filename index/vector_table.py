@@ -27,9 +27,7 @@ class VectorTable:
         return len(self.all)
 
     def vectors(self, rows: Rows) -> Vectors:
-        """Return the vectors (len(rows), dim) of these rows;
-        :class:`VectorError` for one that is not there.
-        """
+        """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
         if len(rows) and not 1 <= rows.min() <= rows.max() <= len(self):
             raise VectorError(f"rows must lie in 1 … {len(self)}")
         return self.all.take(np.asarray(rows) - 1, axis=0)
