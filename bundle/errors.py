@@ -13,11 +13,11 @@ from files.errors import DimeRecError
 
 
 class BundleError(DimeRecError):
-    """Base of all errors raised by :mod:`bundle`; its text is one line that names the remedy."""
+    """Base of all errors raised by `bundle`; its text is one line that names the remedy."""
 
 
 class BundleRequestError(BundleError):
-    """What was asked for makes no sense: a version name, a number of versions to keep, a device."""
+    """A request that makes no sense: a version name, a number of versions to keep, a device."""
 
 
 class BundleMissingError(BundleError):

@@ -1,4 +1,4 @@
-"""What a bundle says about itself, and how its files and versions are named.
+"""The manifest of a bundle, and the names of its files and versions.
 
 ```
 <root>/CURRENT                      the version in service
@@ -35,7 +35,6 @@ from model.interests import InterestMode
 FORMAT_VERSION = 1
 MAX_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
-"""Which interests search: those that the diffusion draws, the guidance vectors, or both."""
 
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
@@ -59,7 +58,7 @@ class FileEntry(_Part):
 
 
 class ServingDefaults(_Part):
-    """How the model should be asked, as chosen on validation data; a request may ask otherwise."""
+    """Settings of a request that names none of its own, as chosen on validation data."""
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
     draws: int = Field(4, ge=1, le=MAX_DRAWS, description="interests drawn per user")
@@ -85,12 +84,12 @@ class ServingDefaults(_Part):
 
     @property
     def temperature_is_unset(self) -> bool:
-        """Whether `temperature` is nobody's choice."""
+        """True where `temperature` is nobody's choice."""
         return "temperature" not in self.model_fields_set
 
 
 class Standing(_Part):
-    """How the model ranked test events beside simple recommenders when it was published."""
+    """The model's ranking of test events beside simple recommenders, when it was published."""
 
     targets: int = Field(ge=1)
     """Test events that were predicted, every item a candidate, items of the history removed."""
@@ -112,7 +111,7 @@ class Manifest(_Part):
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)
-    """What an item of the history counts where such items may be answered: as often as users come back."""
+    """Factor on the score of a seen item where such items may be answered: as often as users come back."""
     data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
     source_revision: Annotated[str, Field(max_length=256)] | None = None
     files: dict[str, FileEntry]
@@ -129,7 +128,7 @@ class Manifest(_Part):
 
 
 def new_manifest(facts: dict[str, Any]) -> Manifest:
-    """Return the manifest of ``facts`` (its fields but format, version and time) as of now.
+    """The manifest of `facts` (its fields but format, version and time) as of now.
 
     Raises BundleIncompatibleError, naming the field, when they are out of bounds or do not fit together.
     """
@@ -142,7 +141,7 @@ def new_manifest(facts: dict[str, Any]) -> Manifest:
 
 
 def read_manifest(text: bytes, version: str) -> Manifest:
-    """Return the manifest of the bundle ``version`` from the ``text`` of its file.
+    """The manifest of the bundle `version` from the `text` of its file.
 
     Raises BundleDamagedError when it was altered or is another bundle's, BundleIncompatibleError when it is
     of another format.
@@ -170,19 +169,19 @@ def read_manifest(text: bytes, version: str) -> Manifest:
 
 
 def checked_version(name: str) -> str:
-    """Return ``name`` when it is a version's; only such names ever become part of a path."""
+    """`name`, when it is a version's; only such names ever become part of a path."""
     if not _VERSION.fullmatch(name):
         raise BundleRequestError(f"{name!r:.80} is no bundle version: `dimerec bundles list` shows them")
     return name
 
 
 def is_version(name: str) -> bool:
-    """Return whether ``name`` is formed as a version is."""
+    """True where `name` is formed as a version is."""
     return _VERSION.fullmatch(name) is not None
 
 
 def _version_name(content: dict[str, Any], created: datetime) -> str:
-    """Return the name that a manifest's JSON ``content`` gives its bundle: time and digest.
+    """The name that a manifest's JSON `content` gives its bundle: time and digest.
 
     The digest is of the JSON itself and not of the fields as this program knows them, so that a field which
     a later version adds, with a default, does not rename the bundles before it.

@@ -57,7 +57,7 @@ class Bundle:
 
 
 def current_version(root: Path) -> str | None:
-    """Return the version in service, None when nothing was published under ``root``.
+    """The version in service, None when nothing was published under `root`.
 
     Raises BundleRequestError when CURRENT, perhaps written by hand, names no version.
     """
@@ -74,7 +74,7 @@ def current_version(root: Path) -> str | None:
 
 
 def versions(root: Path) -> list[str]:
-    """Return every version published under ``root``, newest first."""
+    """Every version published under `root`, newest first."""
     if not root.is_dir():
         return []
     with os.scandir(root) as entries:
@@ -83,14 +83,14 @@ def versions(root: Path) -> list[str]:
 
 
 def previous_version(root: Path) -> str | None:
-    """Return the newest version that is older than the one in service, None when there is none."""
+    """The newest version that is older than the one in service, None when there is none."""
     current = current_version(root)
     older = [version for version in versions(root) if current is not None and version < current]
     return older[0] if older else None
 
 
 def verify(root: Path, version: str) -> Manifest:
-    """Return the manifest of a bundle once every file was found to be whole and its own.
+    """The manifest of a bundle once every file was found to be whole and its own.
 
     Raises BundleMissingError, BundleDamagedError or BundleIncompatibleError, naming the file and the remedy.
     """
@@ -101,7 +101,7 @@ def verify(root: Path, version: str) -> Manifest:
 
 
 def read_bundle(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
-    """Return the bundle ``version`` (by default the one in service), verified, its model on ``device``.
+    """The bundle `version` (by default the one in service), verified, its model on `device`.
 
     On a CUDA device the index goes there too, where FAISS was built for it and the index is no graph (hnsw).
     Raises BundleRequestError for a device that is not there; BundleMissingError, BundleDamagedError or

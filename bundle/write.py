@@ -61,7 +61,7 @@ def publish(
     source_revision: str | None = None,
     make_current: bool = True,
 ) -> str:
-    """Write a bundle under ``root``, put it in service unless ``make_current`` is False, return its version.
+    """Write a bundle under `root`, put it in service unless `make_current` is False, return its version.
 
     Raises BundleIncompatibleError when model, catalogue, index and serving defaults do not belong together,
     OSError when the root cannot be written. Until the last instant readers see what was there before.
@@ -104,13 +104,13 @@ def publish(
 
 
 def set_current(root: Path, version: str) -> None:
-    """Put ``version`` in service, once it was verified; raises BundleError when it is not whole."""
+    """Put `version` in service, once it was verified; raises BundleError when it is not whole."""
     with _locked(root):
         _point_at(root, version)
 
 
 def prune(root: Path, keep: int) -> list[str]:
-    """Remove all but the ``keep`` (at least 1) newest versions and the one in service; return what went."""
+    """Remove all but the `keep` (at least 1) newest versions and the one in service; return what went."""
     if keep < 1:
         raise BundleRequestError(f"keep must be at least 1, not {keep}")
     if not root.is_dir():
@@ -127,7 +127,7 @@ def prune(root: Path, keep: int) -> list[str]:
 
 
 def _point_at(root: Path, version: str) -> None:
-    """Make CURRENT name ``version``, once it was verified; the caller holds the lock."""
+    """Make CURRENT name `version`, once it was verified; the caller holds the lock."""
     read.verify(root, version)
     with replacing(root / CURRENT_FILE) as temporary:
         temporary.write_text(f"{version}\n", encoding="ascii")
@@ -185,7 +185,7 @@ def _remove_leftovers(root: Path) -> None:
 
 
 def _is_stale(staging: Path) -> bool:
-    """Return whether neither the directory nor a file in it changed for :data:`STALE_AFTER_S`."""
+    """True where neither the directory nor a file in it changed for `STALE_AFTER_S`."""
     try:
         last_change = max(path.stat().st_mtime for path in (staging, *staging.iterdir()))
     except FileNotFoundError:
