@@ -1,4 +1,4 @@
-"""What the engine is asked and what it answers, in the caller's ids."""
+"""Requests to the engine and its answers, in the caller's ids."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class AnsweredInterest:
     item_count: int
     """Items of the answer that it brought."""
     top_categories: tuple[str, ...] | None
-    """What sets it apart, best first; None: not asked for."""
+    """Categories that set it apart, best first; None: not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,5 +85,5 @@ class EngineAnswer:
 
     @property
     def source(self) -> Source:
-        """What the answer was made from."""
+        """Origin of the answer."""
         return "personal" if self.interests else "popularity"

@@ -112,7 +112,7 @@ class Engine:
         ]
 
     def describe(self, item_id: str) -> DescribedItem | None:
-        """What the catalogue says of an item; None for an unknown one."""
+        """The catalogue's description of an item; None for an unknown one."""
         catalogue = self._snapshot.catalogue
         row = catalogue.row(item_id)
         return None if row is None else DescribedItem(*_description(row, catalogue))
@@ -144,7 +144,7 @@ class Engine:
         )
 
     def _seed(self, request: EngineRequest) -> int:
-        """Return the seed in 0 … 2⁶³ − 1: as given, or from who asks and the model, and from nothing else."""
+        """The seed in 0 … 2⁶³ − 1: as given, or from who asks and the model, and from nothing else."""
         if request.seed is not None:
             return request.seed
         identity = ("history", *request.history) if request.user_id is None else ("user", request.user_id)
@@ -196,7 +196,7 @@ def _personal(
     explained: list[Explanation] | None,
     catalogue: Catalogue,
 ) -> _Part:
-    """What was found, each item by the interest with the greatest part in it."""
+    """The items found, each by the interest with the greatest part in it."""
     brought = merged.together(found.shares).argmax(axis=0)
     because = [
         None if explained is None else tuple(_described(row, catalogue) for row in explained[index].because)

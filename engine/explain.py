@@ -69,7 +69,7 @@ def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
 
 
 class Explanation(NamedTuple):
-    """What one interest is about and where it comes from."""
+    """Subject and origin of one interest."""
 
     top_categories: tuple[str, ...]
     """Categories that set it apart, best first."""
@@ -125,7 +125,7 @@ class Explainer:
         return self._greatest(shares - COMMON_PART * elsewhere, codes)
 
     def _category_shares(self, interests: Vectors) -> tuple[Rows, NDArray[np.float64]]:
-        """Return the codes `(categories,)` near any interest, and their shares `(interests, categories)`.
+        """The codes `(categories,)` near any interest, and their shares `(interests, categories)`.
 
         A category's share of an interest is the weight of those among its nearest items that have it; the
         weights are a softmax of their cosines.

@@ -1,4 +1,4 @@
-"""What to recommend to somebody of whom nothing is known: the most watched items that fit the request."""
+"""Recommendations for somebody of whom nothing is known: the most watched items that fit the request."""
 
 from typing import NamedTuple
 
