@@ -76,7 +76,7 @@ class MicroBatcher(Generic[Item, Answer]):
         return len(self._waiting)
 
     def alive(self, stalled_after_s: float) -> bool:
-        """Whether work is accepted and the worker has not been stuck in one batch for `stalled_after_s`."""
+        """True where work is accepted and no batch has kept the worker for `stalled_after_s`."""
         if self._closing:
             return False
         return self._started is None or time.perf_counter() - self._started < stalled_after_s

@@ -76,7 +76,7 @@ class Gunzip:
         self._members = 1
 
     def feed(self, data: bytes, room: int) -> bytes:
-        """What `data` decompresses to; at most `room` + 1 bytes, after which the rest of it is lost.
+        """The decompressed `data`; at most `room` + 1 bytes, after which the rest of it is lost.
 
         Raises GzipError.
         """
@@ -97,7 +97,7 @@ class Gunzip:
             raise GzipError("the gzip data end too early")
 
     def _next_member(self, data: bytes) -> bytes:
-        """What of `data` belongs to the next member."""
+        """The part of `data` that belongs to the next member."""
         data = data.lstrip(b"\0")
         if data:
             self._members += 1
@@ -108,7 +108,7 @@ class Gunzip:
 
 
 def _decoder(headers: Headers) -> Gunzip | None:
-    """What decompresses the body that these headers announce, None for a plain one.
+    """The decompressor of the body that these headers announce, None for a plain one.
 
     Raises ContentEncodingError.
     """

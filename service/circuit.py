@@ -24,7 +24,7 @@ Verdict = Literal["failure", "answer", "nothing"]
 
 
 class CircuitState(StrEnum):
-    """Whether calls reach the neighbour."""
+    """State of a circuit: closed, calls reach the neighbour; open, they do not."""
 
     CLOSED = "closed"
     HALF_OPEN = "half_open"
@@ -60,7 +60,7 @@ class Circuit:
 
     @property
     def state(self) -> CircuitState:
-        """Whether the next call reaches the neighbour (half open: as the probe)."""
+        """State of the circuit; where it is half open, the next call is the probe."""
         if self._opened_at is None:
             return CircuitState.CLOSED
         rested = self._clock() - self._opened_at >= self._reset_s

@@ -1,4 +1,4 @@
-"""What routes ask for: the parts of the running service, and the guards in front of them."""
+"""Dependencies of the routes: the parts of the running service, and the guards in front of them."""
 
 import hmac
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class Service:
 
     @property
     def lists_users(self) -> bool:
-        """Return whether `GET /users` is offered: as set, else only with the in-process store."""
+        """True where `GET /users` is offered: as set, else only with the in-process store."""
         if self.settings.list_users is None:
             return self.history_kind == "in-process"
         return self.settings.list_users

@@ -1,4 +1,4 @@
-"""What can go wrong while serving; `problems.py` alone knows which HTTP answer each becomes.
+"""Errors of serving; `problems.py` alone knows which HTTP answer each becomes.
 
 ```
 ServiceError
@@ -32,7 +32,7 @@ from files.errors import DimeRecError
 
 
 class FieldFault(NamedTuple):
-    """What is wrong with one field of a request."""
+    """The fault of one field of a request."""
 
     field: str
     """Path into the request, for example `history[3]` or `events[0].timestamp`."""

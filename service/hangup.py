@@ -27,7 +27,7 @@ log = structlog.get_logger("dimerec.bundles")
 
 
 class HangupPolicy(StrEnum):
-    """What SIGHUP does."""
+    """The effect of SIGHUP."""
 
     IGNORE = "ignore"
     STOP = "stop"
@@ -35,7 +35,7 @@ class HangupPolicy(StrEnum):
 
 
 def hangup_policy() -> HangupPolicy:
-    """What SIGHUP is to do in this process; ask before anything else handles it.
+    """The effect that SIGHUP is to have in this process; ask before anything else handles it.
 
     Until `handle_hangup`, a signal that asks for a reload is held back: it must not end a process that is
     still loading.
@@ -74,7 +74,7 @@ async def _reload(engines: Engines) -> None:
 
 
 def _has_terminal() -> bool:
-    """Whether a terminal controls this process, wherever its input and output go."""
+    """True where a terminal controls this process, wherever its input and output go."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:

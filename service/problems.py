@@ -87,7 +87,7 @@ def install(app: FastAPI) -> None:
 
 
 def problem_of(error: Exception, request_id: str) -> Problem:
-    """What to tell the caller about `error`; unexpected ones keep their details to the log."""
+    """The problem that tells the caller about `error`; unexpected ones keep their details to the log."""
     kind = _kind_of(error)
     fields = _fields_of(error)
     detail = "; ".join(f"{field}: {message}" for field, message in fields[:MAX_ERRORS])

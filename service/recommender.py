@@ -27,14 +27,14 @@ Batcher = MicroBatcher[Job, EngineAnswer]
 
 
 class RequestInfo(NamedTuple):
-    """When a request came (`time.perf_counter`, s) and what it is called in logs and answers."""
+    """Moment of a request's arrival (`time.perf_counter`, s), and its id in logs and responses."""
 
     at: float
     request_id: str
 
 
 class _Known(NamedTuple):
-    """What is known of the user: items watched, oldest first, and whether the store failed to say."""
+    """Facts about the user: items watched, oldest first, and whether the store failed to say."""
 
     stored: list[str]
     unavailable: bool
@@ -103,7 +103,7 @@ class Recommender:
 
 
 def _asked(request: RecommendRequest, known: _Known) -> EngineRequest:
-    """What the engine is asked; an inline history replaces the stored one, and both were seen."""
+    """The request to the engine; an inline history replaces the stored one, and both were seen."""
     excluded = list(request.exclude)
     if request.exclude_seen:
         excluded += [*known.stored, *(request.history or ())]

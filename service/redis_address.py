@@ -48,7 +48,7 @@ _ENCODE = "percent-encode / # ? @ % and blanks in the password (%2F %23 %3F %40 
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """Where a Redis is and how it is spoken to; `parse` makes it.
+    """Address of a Redis and the options of a connection to it; `parse` makes it.
 
     Of `hosts` (host, port) there is one for a single server, none for a Unix socket. `credentials` (username,
     password) and `options` (what follows the `?`) are keyword arguments of the client.
@@ -153,7 +153,7 @@ def _is_ip(text: str, version: type[IPv4Address | IPv6Address]) -> bool:
 
 
 def _service_and_database(topology: str, path: str, options: dict[str, Any]) -> tuple[str, int]:
-    """What the path and `?db=` name; `db` is taken out of `options`."""
+    """The service and the database that the path and `?db=` name; `db` is taken out of `options`."""
     service = ""
     if topology == "sentinel":
         service, _, path = path.partition("/")

@@ -1,4 +1,4 @@
-"""What callers send: every field bounded, unknown fields refused.
+"""Requests of callers: every field bounded, unknown fields refused.
 
 Nothing is coerced but what JSON does not tell apart: a count of 10.0 is the integer 10; integer ids are
 their digits. An id has two rules: what is read or left out may be whatever is stored; what is written must

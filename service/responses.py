@@ -1,4 +1,4 @@
-"""What callers receive."""
+"""Responses to callers."""
 
 from typing import Literal
 
@@ -49,7 +49,7 @@ class Interest(_Response):
 
 
 class Timings(_Response):
-    """Where the time went, ms. `model` and `search` are those of the whole batch."""
+    """Time of the parts of a request, ms. `model` and `search` are those of the whole batch."""
 
     queue: float = Field(examples=[0.2])
     model: float = Field(examples=[3.1])
@@ -75,7 +75,7 @@ class RecommendResponse(_Response):
 
 
 class FieldProblem(_Response):
-    """What is wrong with one field."""
+    """The fault of one field."""
 
     field: str = Field(examples=["k"])
     message: str = Field(examples=["Input should be less than or equal to 500"])
@@ -101,7 +101,7 @@ class RecommendBatchResponse(_Response):
 
 
 class EventsResponse(_Response):
-    """What became of the events."""
+    """Numbers of the events, by what became of them."""
 
     added: int = Field(description="kept in a history", examples=[1])
     repeated: int = Field(description="known already, nothing changed", examples=[0])
@@ -116,7 +116,7 @@ class HistoryEvent(_Response):
     timestamp: int = Field(description="ms since the epoch", examples=[1_795_000_000_000])
     title: str | None = Field(examples=["Star Wars (1977)"])
     categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
-    known: bool = Field(description="whether the catalogue in service has the item")
+    known: bool = Field(description="true where the catalogue in service has the item")
 
 
 class HistoryResponse(_Response):
@@ -127,14 +127,14 @@ class HistoryResponse(_Response):
 
 
 class ForgetResponse(_Response):
-    """What was deleted."""
+    """The user who was forgotten."""
 
     user_id: str = Field(examples=["196"])
     removed: int = Field(description="events deleted", examples=[39])
 
 
 class UndoResponse(_Response):
-    """Which event was taken back."""
+    """The event that was taken back."""
 
     user_id: str = Field(examples=["196"])
     event_id: str = Field(examples=["e-1"])
@@ -175,7 +175,7 @@ class HealthResponse(_Response):
 
 
 class Defaults(_Response):
-    """What a request that leaves a field out gets."""
+    """Values of the fields that a request leaves out."""
 
     draws: int = Field(examples=[8])
     steps: int = Field(examples=[4])
@@ -184,7 +184,7 @@ class Defaults(_Response):
 
 
 class VersionResponse(_Response):
-    """What is running."""
+    """The service and the bundle that are running."""
 
     service: str = Field(description="version of the service", examples=["0.1.0"])
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
@@ -201,7 +201,7 @@ class VersionResponse(_Response):
 
 
 class SwapResponse(_Response):
-    """Which bundle was in service and which is now."""
+    """The bundle that was in service and the one that is now."""
 
     previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])

@@ -21,7 +21,7 @@ _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example",
 
 
 class Settings(BaseSettings):
-    """How one service process behaves; immutable. An empty variable counts as not set."""
+    """Settings of one service process; immutable. An empty variable counts as not set."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,

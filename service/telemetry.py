@@ -1,4 +1,4 @@
-"""What operators see: Prometheus metrics, one registry an app, and structured log lines without user data."""
+"""Telemetry: Prometheus metrics, one registry an app, and structured log lines without user data."""
 
 import logging
 import sys

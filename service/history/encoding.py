@@ -1,4 +1,4 @@
-"""How a history is kept in Redis: one string of columns.
+"""The encoding of a history in Redis: one string of columns.
 
     count (4 bytes) | timestamps (8 bytes each) | identities (8 bytes each) | item ids, each ended by NUL
 
@@ -64,7 +64,7 @@ def decode(history: bytes, limit: int) -> list[Event]:
 
 
 def encoded_count(history: bytes) -> int:
-    """How many events an encoded history holds.
+    """Number of events of an encoded history.
 
     Raises HistoryUnreadable for what is too short to be one.
     """

@@ -1,4 +1,4 @@
-"""What can go wrong with a history store.
+"""Errors of a history store.
 
 HistoryError
 ├── HistoryUnavailable      the store is slow or gone; ask again later

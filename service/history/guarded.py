@@ -43,7 +43,7 @@ class GuardedHistory:
 
     @property
     def state(self) -> CircuitState:
-        """Whether the next call reaches the store (half open: as the probe)."""
+        """State of the circuit; where it is half open, the next call is the probe."""
         return self._circuit.state
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:

@@ -15,7 +15,7 @@ History = tuple[str, Sequence[Event]]
 
 
 class Imported(NamedTuple):
-    """What one step of an import did."""
+    """The work of one step of an import."""
 
     users: int
     events: int

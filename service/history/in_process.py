@@ -81,7 +81,7 @@ class InProcessHistory:
         return list(islice(reversed(self._histories), limit))
 
     async def ping(self) -> None:
-        """Return: memory is always there."""
+        """Nothing to do: memory is always there."""
 
     async def close(self) -> None:
         """Drop all histories."""

@@ -1,4 +1,4 @@
-"""What a history store is: every user's newest events, oldest first.
+"""The protocol of a history store: every user's newest events, oldest first.
 
 The rules that every store keeps, whatever order events come in:
 
@@ -44,7 +44,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AppendResult:
-    """What became of the events of one call: kept, known already, or older than a full history."""
+    """Numbers of the events of one call: kept, known already, or older than a full history."""
 
     added: int = 0
     repeated: int = 0
@@ -85,7 +85,7 @@ class HistoryStore(Protocol):
         ...
 
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """A check that the store answers."""
         ...
 
     async def close(self) -> None:

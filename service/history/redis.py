@@ -186,7 +186,7 @@ class RedisHistory:
         return sorted(found)
 
     async def import_progress(self, job: str) -> int:
-        """How many users of an import are done; 0 for one that is new or complete."""
+        """Number of users of an import that are done; 0 for one that is new or complete."""
         key = _key(job, _IMPORT_PREFIX)
         async with self._bounded():
             return int(await self._client.get(key) or 0)
@@ -201,7 +201,7 @@ class RedisHistory:
                 await self._client.set(key, users, ex=_IMPORT_TTL_S)
 
     async def ping(self) -> None:
-        """Return if Redis answers."""
+        """A check that Redis answers."""
         async with self._bounded():
             await self._client.ping()
 

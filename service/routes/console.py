@@ -35,7 +35,7 @@ def page() -> Response:
 
 @router.get("/console/settings.json")
 def settings(service: TheService) -> JSONResponse:
-    """What the operator allows the page to offer."""
+    """Offers of the page that the operator allows."""
     allowed = {"writes": service.settings.console_writes, "lists_users": service.lists_users}
     return JSONResponse(allowed, headers=_HEADERS)
 

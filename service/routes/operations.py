@@ -17,13 +17,13 @@ STALLED_AFTER_S = 60.0
 
 @router.get("/health/live")
 async def live() -> HealthResponse:
-    """Whether the process answers at all; restart it when it does not."""
+    """Liveness of the process; restart it when it does not answer."""
     return HealthResponse(status="live")
 
 
 @router.get("/health/ready", responses=documented(503))
 async def ready(service: TheService) -> HealthResponse:
-    """Whether requests can be answered: a bundle is loaded and the engine's thread is not stuck.
+    """Readiness for requests: a bundle is loaded and the engine's thread is not stuck.
 
     A history store that is gone does not count: answers are then degraded, not missing.
     """
@@ -49,7 +49,7 @@ async def metrics(service: TheService) -> Response:
 
 @router.get("/version")
 async def version(request: Request, service: TheService) -> VersionResponse:
-    """What is running: the service, the bundle, and what a request gets that leaves fields out."""
+    """The service and the bundle that are running, and the values of fields that a request leaves out."""
     engine = service.engines.engine
     manifest, defaults = engine.manifest, engine.defaults
     return VersionResponse(

@@ -1,4 +1,4 @@
-"""What is kept of users: read it, take an event back, forget it, and list some users for a picker."""
+"""Histories of users: read it, take an event back, forget it, and list some users for a picker."""
 
 from typing import Annotated
 
