@@ -1,4 +1,4 @@
-"""What the commands' progress bars have in common."""
+"""The common part of the commands' progress bars."""
 
 from types import TracebackType
 from typing import Self

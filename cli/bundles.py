@@ -22,7 +22,7 @@ MAX_NAMED = 5
 
 
 class _State(NamedTuple):
-    """What is known of a published version; `manifest` is None where a file of it is damaged: `error`."""
+    """Facts about a published version; `manifest` is None where a file of it is damaged: `error`."""
 
     version: str
     in_service: bool

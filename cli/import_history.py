@@ -207,7 +207,7 @@ class _Report:
         self._progress.update(self._bar, advance=step.users, rate=self._rate())
 
     def summary(self) -> str:
-        """What was done, in one line."""
+        """The work done, in one line."""
         skipped = f", after {self._skipped:,} done earlier" if self._skipped else ""
         return (
             f"Imported {self._users:,} users{skipped}: {self._result.added:,} events added,"

@@ -89,14 +89,14 @@ MinWeight = Annotated[
 def prepare_options(
     *, event_types: list[str] | None, missing: list[str] | None = None, **fields: object
 ) -> PrepareOptions:
-    """How to read a log, from what these options were given; `fields` are those of PrepareOptions."""
+    """Options of reading a log, from those that were given; `fields` are those of PrepareOptions."""
     if missing is not None:
         fields["missing"] = tuple(missing)
     return PrepareOptions.model_validate({"event_types": tuple(event_types or ()), **fields})
 
 
 def as_prepared(data: Path, given: PrepareOptions, context: typer.Context) -> PrepareOptions:
-    """How `prepare` read the log of the directory `data`, but for the options that are on the command line.
+    """The options with which `prepare` read the log of the directory `data`, but for those given here.
 
     The window column is left out: it divides events for evaluation and is no filter of what was watched.
     """

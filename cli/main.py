@@ -28,7 +28,7 @@ INTERRUPTED = 130
 
 
 class Subcommand(NamedTuple):
-    """Where a subcommand lives and what `dimerec --help` says of it."""
+    """Module of a subcommand, and its place and summary in `dimerec --help`."""
 
     module: str
     panel: str

@@ -201,7 +201,7 @@ def _named(files: list[FileCard]) -> str:
 
 
 def _read_as(files: list[FileCard]) -> Iterator[Fact]:
-    """How each file was understood; of several with its name and rows, of many only the first."""
+    """The reading of each file; of several with its name and rows, of many only the first."""
     for file in files[:_LISTED_FILES]:
         of_several = f"{file.file}, {file.records:,} rows: " if len(files) > 1 else ""
         yield "read as", of_several + _layout(file)
