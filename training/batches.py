@@ -33,7 +33,7 @@ class Blocks:
     ends: _Positions
     counts: _Positions
     lasts: _Positions
-    """Where the block's sequence has its last event."""
+    """Position of the last event of the block's sequence."""
 
     def __getitem__(self, chosen: _Positions) -> "Blocks":
         return Blocks(self.starts[chosen], self.ends[chosen], self.counts[chosen], self.lasts[chosen])

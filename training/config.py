@@ -1,4 +1,4 @@
-"""What one training run is made of: a typed, validated configuration, read from TOML."""
+"""The configuration of a training run: a typed, validated configuration, read from TOML."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from training.log_recipe import POOLED, LogSize, recipe_for, suited
 
 
 class Optimisation(BaseModel):
-    """How a network is trained, whatever network it is; frozen, unknown keys are refused."""
+    """Settings of the training of any network; frozen, unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -117,7 +117,7 @@ class TrainingConfig(Optimisation):
         return self._completed({"recipe": recipe, **{f"model.{key}": value for key, value in its.items()}})
 
     def leaves_open(self, key: str) -> bool:
-        """Whether nobody chose the value of `key`, such as `epochs` or `model.dim`."""
+        """True where nobody chose the value of `key`, such as `epochs` or `model.dim`."""
         section, _, name = key.rpartition(".")
         holder: BaseModel = attrgetter(section)(self) if section else self
         return name not in holder.model_fields_set or getattr(holder, name) in (None, "auto")

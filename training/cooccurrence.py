@@ -1,4 +1,4 @@
-"""Where item vectors start: what the log says of items that are met together, before any gradient.
+"""The start of item vectors: what the log says of items that are met together, before any gradient.
 
 A truncated SVD of the positive pointwise mutual information of items that lie close in a sequence: what
 word2vec factorises implicitly (Levy and Goldberg, NIPS 2014). With a handful of events per item, as in most
@@ -20,7 +20,7 @@ _SMOOTHING = 0.75
 """Exponent of an item's count as a context (Levy, Goldberg and Dagan, TACL 2015)."""
 _EVENTS_AT_ONCE = 2**20
 _NEGLIGIBLE = 1e-6
-"""What is this much less than the greatest is rounding, which would become a direction of its own."""
+"""Part of the greatest below which a value is rounding, which would become a direction of its own."""
 
 
 def item_directions(train: Sequences, items: int, dim: int) -> npt.NDArray[np.float32]:

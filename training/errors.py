@@ -1,4 +1,4 @@
-"""What can go wrong between an event log and a trained model.
+"""Errors between an event log and a trained model.
 
 Every message is one line that names the field, column, key or file and the remedy, because the command line
 prints it as it is.

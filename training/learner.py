@@ -1,4 +1,4 @@
-"""What the trainer knows of what it trains: a network with an objective that can rank and can be kept."""
+"""The trainer's view of what it trains: a network with an objective that can rank and can be kept."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Losses(Protocol):
 
     @property
     def total(self) -> Tensor:
-        """What the gradient is taken of."""
+        """The value that the gradient is taken of."""
 
     def _asdict(self) -> dict[str, Tensor]:
         """Every scalar by its name."""
@@ -33,7 +33,7 @@ class Learner(Protocol):
 
     @property
     def network(self) -> nn.Module:
-        """What is optimised, moved between devices and resumed."""
+        """The network that is optimised, moved between devices and resumed."""
 
     @property
     def max_length(self) -> int:
@@ -49,7 +49,7 @@ class Learner(Protocol):
         """The network as it is now, as a recommender; for validation and for the benchmark."""
 
     def item_vectors(self) -> Tensor:
-        """What the network knows of the items `(items, dim)`; line i is item row i + 1."""
+        """The network's vectors of the items `(items, dim)`; line i is item row i + 1."""
 
     def write(self, path: Path) -> None:
         """Write the network to `path`; a reader sees the old file or the new one, whole."""
@@ -67,9 +67,9 @@ class DimeRecLearner:
     seed: int
     """Of the noise that its interests are drawn from."""
     from_cooccurrence: bool = True
-    """Whether `begin` turns the item vectors to the items' co-occurrence."""
+    """True where `begin` turns the item vectors to the items' co-occurrence."""
     repeat_weight: float = 1.0
-    """What an item of the history counts (`training.evaluation.repeat_weight`)."""
+    """Factor on the score of an item of the history (`training.evaluation.repeat_weight`)."""
 
     @property
     def max_length(self) -> int:

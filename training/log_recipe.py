@@ -1,4 +1,4 @@
-"""What a configuration of DimeRec leaves unset follows from the size of the log: one rule.
+"""The recipe: one rule by which unset keys of a configuration follow from the size of the log.
 
 A small log is learned by pooling item vectors that start from co-occurrence, in smaller steps the fewer users
 it has; a large one by an encoder.
@@ -15,7 +15,7 @@ from training.data.splits import Sequences
 
 
 class LogSize(NamedTuple):
-    """What a log has to learn from."""
+    """The size of a log."""
 
     users: int
     events: int
@@ -52,7 +52,7 @@ OF_SMALL_LOGS = MappingProxyType(
         "serving.guidance_weight": 0.33,
     }
 )
-"""Where these are unset, a large log has the defaults of their fields."""
+"""Keys for which a large log has the defaults of their fields."""
 
 
 def recipe_for(log: LogSize) -> Recipe:
@@ -76,7 +76,7 @@ def suited(recipe: Recipe, log: LogSize) -> dict[str, Any]:
 
 
 def typical_dropout(events_per_item: float) -> float:
-    """What suits a log: .5 up to 12 training events per item, .1 less for each threefold, .2 at the least.
+    """The dropout that suits a log: .5 up to 12 training events per item, .1 less per threefold, at least .2.
 
     From three logs (Amazon Beauty has 13, KuaiRand-Pure 60, MovieLens-1M 267).
     """
@@ -85,7 +85,7 @@ def typical_dropout(events_per_item: float) -> float:
 
 
 def pooled_dropout(events_per_item: float) -> float:
-    """What suits a small log: .5 up to 12 training events per item, falling to .2 at 50.
+    """The dropout that suits a small log: .5 up to 12 training events per item, falling to .2 at 50.
 
     From MovieLens-100K (58) and the samples (3 to 9).
     """
@@ -94,7 +94,7 @@ def pooled_dropout(events_per_item: float) -> float:
 
 
 def pooled_learning_rate(users: int) -> float:
-    """What suits a small log: .001 from 900 users, with the root of their number below.
+    """The learning rate that suits a small log: .001 from 900 users, with the root of their number below.
 
     With .001 a log of 100 users loses what co-occurrence says of its items; one of 400 needs more than .0003.
     """
@@ -102,7 +102,7 @@ def pooled_learning_rate(users: int) -> float:
 
 
 def typical_blocks(events_per_item: float) -> int:
-    """How many transformer blocks suit a log: 4 from 30 training events per item, 2 below.
+    """The number of transformer blocks that suits a log: 4 from 30 training events per item, 2 below.
 
     From the same logs.
     """
@@ -110,7 +110,7 @@ def typical_blocks(events_per_item: float) -> int:
 
 
 def typical_temperature(events: int) -> float:
-    """Which τ suits a log: .1 for a small one, .05 for a large one; parts of these logs were measured too."""
+    """The τ that suits a log: .1 for a small one, .05 for a large one (measured on parts of these too)."""
     return 0.1 if events < SMALL_LOG else 0.05
 
 

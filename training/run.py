@@ -39,7 +39,7 @@ Config = TypeVar("Config", bound=Optimisation)
 
 
 class RunConfig(BaseModel, Generic[Config]):
-    """What a run directory says it is."""
+    """The identity of a run directory."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

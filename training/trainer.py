@@ -53,7 +53,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """The end of a run."""
 
     best: EpochRecord
     epochs: int
@@ -217,7 +217,7 @@ class Trainer:
         return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
 
     def _planned_epochs(self) -> int:
-        """How many epochs there will be, so far as the minutes and the epochs up to now tell."""
+        """The number of epochs that there will be, so far as the minutes and the epochs up to now tell."""
         config = self.config
         if config.minutes is None or not self.records:
             return config.epochs

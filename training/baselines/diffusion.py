@@ -1,4 +1,4 @@
-"""What the two diffusion baselines share: a Euclidean forward process and a seeded, strided reverse one."""
+"""The common part of the diffusion baselines: a Euclidean forward process and a seeded, strided reverse."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What the neural baselines share: an item table, a softmax over it, and a ranking by inner product."""
+"""The common part of the neural baselines: an item table, a softmax over it, ranking by inner product."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ _ROWS_AT_ONCE = 128
 
 
 class BaselineConfig(Optimisation):
-    """What every neural baseline is made of."""
+    """The configuration of a neural baseline."""
 
     batch_size: int = Field(256, ge=1, le=1_000_000, description="examples (prefixes) per step, about")
     epochs: int = Field(30, ge=1, le=100_000, description="at most this many passes over the data")

@@ -1,4 +1,4 @@
-"""Whether one recommender is better than another: paired over users, with all seeds."""
+"""Comparison of one recommender with another: paired over users, with all seeds."""
 
 from collections.abc import Iterable, Sequence
 
@@ -26,7 +26,7 @@ class Comparison(Compared):
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, str, bool]:
-        """What was compared; where it stands among others."""
+        """The compared pair; the key of the order among others."""
         return (self.data, self.split, self.first, self.second, self.metric, not self.exclude_seen)
 
 

@@ -10,7 +10,7 @@ from training.data.reading.sources import Paths
 from training.data.splits import SPLITS, Split
 
 WINDOW_COLUMN = "window"
-"""What the split by window reads from a log."""
+"""Options with which the split by window reads a log."""
 
 
 @dataclass(frozen=True, eq=False)

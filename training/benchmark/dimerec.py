@@ -16,7 +16,7 @@ from training.log_recipe import FOLLOWING
 
 STEPS = (1, 2, 4, 8, 16)
 DRAWS = (1, 4, 8, 16)
-"""What a sweep asks for, every number of steps with every number of draws."""
+"""Variants of a sweep, every number of steps with every number of draws."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How much accuracy each recommender pays for diversity, all re-ranked by the re-ranker of serving.
+"""The accuracy that each recommender pays for diversity, all re-ranked by the re-ranker of serving.
 
 The scores of different recommenders have different scales, and δ weighs a score against an overlap of
 categories. So a score counts only by the rank that it gives: relevance is 1 / log2(1 + rank), what NDCG says
@@ -40,7 +40,7 @@ _LISTS_AT_ONCE = 128
 
 
 class Curve(Fit):
-    """What a curve is of: the parts that are the same for all of its points."""
+    """The subject of a curve: the parts that are the same for all of its points."""
 
     variant: int
     """Place of this variant of asking among those of the fit; 0 is how the recommender is served."""
@@ -68,12 +68,12 @@ class Point(Curve):
 
     @property
     def sort_key(self) -> tuple[str, str, str, int, str, int, float]:
-        """Where it stands among other points."""
+        """The key of its order among other points."""
         return (self.data, self.split, self.model, self.seed, self.run, self.variant, self.delta)
 
 
 class AtRecall(Curve):
-    """What one recommender's lists are like at a given HR@20; None where it never reaches that."""
+    """One recommender's lists at a given HR@20; None where it never reaches that."""
 
     reference: float
     """The HR@20 that was asked for."""
@@ -145,7 +145,7 @@ def references(points: Iterable[Point]) -> list[Reference]:
 def at_equal_recall(
     points: Iterable[Point], reference_recall: float, tolerance: float = 0.01
 ) -> list[AtRecall]:
-    """What each curve among the points comes to where its HR@20 is `reference_recall`: one row a curve.
+    """Each curve among the points where its HR@20 is `reference_recall`: one row a curve.
 
     Between the last δ that has the recall and the next, values are interpolated; a curve that still has it at
     its last δ counts from there. One that stays below counts from its best HR@20 if that is within
@@ -227,7 +227,7 @@ def _point(curve: Curve, delta: float, ranks: Ranks, diversity: dict[str, float]
 
 
 def _crossing(recalls: npt.NDArray[np.float64], reference: float, tolerance: float) -> float:
-    """Where on a curve the reference is met: a position between 0 and its last point, NaN for nowhere."""
+    """The position on a curve where the reference is met, between 0 and its last point; NaN for nowhere."""
     reached = np.flatnonzero(recalls >= reference)
     if not len(reached):
         near = recalls.max() >= (1 - tolerance) * reference

@@ -71,7 +71,7 @@ class Job:
 
     @cached_property
     def fit(self) -> Fit:
-        """What its results are of."""
+        """The fit that its results are of."""
         return Fit(
             data=self.data.name,
             split=self.data.split.name,
@@ -102,7 +102,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the jobs."""
+    """The outcome of the jobs."""
 
     rows: list[Row]
     """Of all that did not fail, in the order of the jobs."""
@@ -208,7 +208,7 @@ def _probes(job: Job, fitted: Fitted) -> list[ProbeRow]:
 
 
 def _ask(variant: Variant, data: Data, watcher: Watcher) -> Iterator[Found]:
-    """What one variant comes to on validation, where choices are made, and on test."""
+    """Results of one variant on validation, where choices are made, and on test."""
     catalogue = data.dataset.catalogue
     timed = _Timed(variant)
     chosen = evaluate(

@@ -1,4 +1,4 @@
-"""What a result was computed with: the revision of the source and the hardware, but not whose it is."""
+"""The means of a computation: the revision of the source and the hardware, but not whose it is."""
 
 import os
 import platform

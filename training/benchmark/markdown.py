@@ -118,7 +118,7 @@ def _equal_recall(removed: Sequence[Line], points: Sequence[Point]) -> Iterator[
 
 
 def _probes(served: Sequence[Line], probes: Sequence[ProbeRow]) -> Iterator[str]:
-    """What a linear probe finds of categories in the item vectors."""
+    """Results of a linear probe for categories in the item vectors."""
     of_lines = [
         (line, [one for one in probes if one.run in {row.run for row in line.rows}]) for line in served
     ]

@@ -48,7 +48,7 @@ class NetworkRecipe:
         )
 
     def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:  # noqa: ARG002
-        """How the trained network is asked; what they choose, they choose on validation."""
+        """Variants of asking the trained network; what they choose, they choose on validation."""
         return (Variant(learner.scorer()),)
 
 

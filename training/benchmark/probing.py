@@ -1,4 +1,4 @@
-"""How much item vectors know of the items' categories, which no recommender here is told: linear probing.
+"""Linear probing: the categories that item vectors tell, though no recommender here learns from them.
 
 A logistic regression for each category, one against the rest, is fitted to the vectors of some items and
 asked about the others: the better straight cuts tell categories apart, the more of them was learned from
@@ -28,7 +28,7 @@ _MAX_ITERATIONS = 500
 
 
 class Probe(BaseModel):
-    """What a linear probe finds, on items that it was not fitted to; each item is asked about once."""
+    """Results of a linear probe, on items that it was not fitted to; each item is asked about once."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,7 +50,7 @@ class ProbeRow(Probe, Fit):
 
     @property
     def sort_key(self) -> tuple[str, str, str, int, str]:
-        """Where it stands among other probes."""
+        """The key of its order among other probes."""
         return (self.data, self.split, self.model, self.seed, self.run)
 
 

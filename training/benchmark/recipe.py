@@ -1,4 +1,4 @@
-"""What the benchmark knows of a recommender: how it is set, how it is fitted, and what can be asked of it."""
+"""A recommender as the benchmark sees it: how it is set, how it is fitted, and what can be asked of it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +24,13 @@ class Variant:
     """Interests drawn per user."""
     interest_mode: str | None = None
     guidance_weight: float | None = None
-    """What the guidance counts among several interests of both kinds."""
+    """Weight of the guidance among several interests of both kinds."""
     merge: str | None = None
-    """How the scores of several interests become one."""
+    """The rule that makes one score of several interests'."""
     temperature: float | None = None
     """Of the softmaxes that are merged."""
     repeat_weight: float | None = None
-    """What an item of the history counts, fitted on validation."""
+    """Factor on the score of an item of the history, fitted on validation."""
     ms_per_user: float | None = None
     """Time for one user where the scorer only repeats what was answered elsewhere; None: it is timed."""
 
@@ -59,13 +59,13 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a fit may use."""
+    """Limits of a fit."""
 
     seed: int
     minutes: float | None
     """Training stops after the first epoch that ends later; None: no limit."""
     directory: Path
-    """Where a fit may keep its run; a killed fit resumes from it."""
+    """Directory of a fit's run; a killed fit resumes from it."""
     observer: Observer
 
 

@@ -27,7 +27,7 @@ class Entry(NamedTuple):
     recipe: Callable[[Sequence[str]], Recipe]
     """Makes it from overrides `KEY=VALUE` of its training configuration."""
     seeded: bool = True
-    """Whether anything of it is random; one seed is enough for what is not."""
+    """True where anything of it is random; one seed is enough for the rest."""
 
 
 _NETWORKS = {
@@ -40,7 +40,7 @@ _NETWORKS = {
     "dreamrec": "DreamRec (Yang et al., NeurIPS 2023), diffusion",
     "diffurec": "DiffuRec (Li et al., TOIS 2023), diffusion",
 }
-"""What the neural baselines are."""
+"""Parts that the neural baselines have in common."""
 
 _LARGE = "recipe=large"
 _VARIANTS = {

@@ -20,7 +20,7 @@ _NAMES = {
 
 
 class Hardware(BaseModel):
-    """What computed; nothing of it says where."""
+    """The hardware that computed; nothing of it says where."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class Hardware(BaseModel):
 
 
 class Fit(BaseModel):
-    """Which fit something was measured of."""
+    """The fit that something was measured of."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -48,7 +48,7 @@ class Fit(BaseModel):
 
 
 class Identity(Fit):
-    """What a row is of: the parts that are the same for all rows of one fit."""
+    """The subject of a row: the parts that are the same for all rows of one fit."""
 
     data_fingerprint: str
     settings: str
@@ -79,7 +79,7 @@ class Row(Identity):
     """None also in rows older than it: there an item of the history counted as any other."""
     part: Part
     exclude_seen: bool
-    """Whether items of the history are left out of the ranking, as when serving."""
+    """True where items of the history are left out of the ranking, as when serving."""
     targets: int
 
     hr_5: float = Field(alias="hr@5")
@@ -107,7 +107,7 @@ class Row(Identity):
 
     @property
     def sort_key(self) -> tuple[str, str, str, str, int, str, str, bool, int]:
-        """Where it stands among other rows."""
+        """The key of its order among other rows."""
         fit = (self.data, self.split, self.model, self.settings, self.seed, self.run)
         return (*fit, self.part, not self.exclude_seen, self.variant)
 
@@ -118,7 +118,7 @@ class Row(Identity):
 
 
 class Found(NamedTuple):
-    """What one variant of asking came to on one part; the fields are those of a row."""
+    """Results of one variant of asking on one part; the fields are those of a row."""
 
     part: Part
     exclude_seen: bool

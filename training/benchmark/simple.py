@@ -30,7 +30,7 @@ class ItemKNNRecipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """How many neighbours, and the decays to choose from."""
+        """The number of neighbours, and the decays to choose from."""
         return {"recommender": "itemknn", "neighbours": NEIGHBOURS, "decays": list(DECAYS)}
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:  # noqa: ARG002 - of the protocol

@@ -1,4 +1,4 @@
-"""Where results lie, so that no fit is repeated and several processes may work on one directory.
+"""The directory of results, so that no fit is repeated and several processes may work on one directory.
 
 ```
 <directory>/rows/<run>.json       the rows of one fit; there when, and only when, it is done
@@ -38,18 +38,18 @@ TABLES_FILE = "results.md"
 
 
 class Placed(Protocol):
-    """What a file of results holds, one a line: a row, a point, a probe, a difference."""
+    """A line of a file of results: a row, a point, a probe, a difference."""
 
     @property
     def sort_key(self) -> tuple[Any, ...]:
-        """Where it stands among others of its kind."""
+        """The key of its order among others of its kind."""
 
     def model_dump(self, *, mode: str, by_alias: bool) -> dict[str, Any]:
         """Its keys and values, as Pydantic gives them."""
 
 
 Kept = TypeVar("Kept", bound=Placed)
-"""What all lines of a file are."""
+"""The kind of all lines of a file."""
 
 Ranks = dict[str, npt.NDArray[Any]]
 """`users` `(targets,)` and, named by `ranks_name`, ranks `(targets,)` float32; all of the test part."""
@@ -80,7 +80,7 @@ class Store:
         self.collect()
 
     def has_curves(self, run: str) -> bool:
-        """Whether the curves of a fit are there, and so its probe if it has one."""
+        """True where the curves of a fit are there, and so its probe if it has one."""
         return self._file("curves", run).exists()
 
     def write_curves(self, run: str, points: list[Point], probes: list[ProbeRow]) -> None:
@@ -95,7 +95,7 @@ class Store:
             return dict(file)
 
     def has_ranks(self, run: str) -> bool:
-        """Whether the fit was done here."""
+        """True where the fit was done here."""
         return self._ranks_file(run).exists()
 
     def points(self) -> list[Point]:
@@ -138,7 +138,7 @@ class Store:
 
 
 def ranks_name(variant: int, exclude_seen: bool) -> str:
-    """What the ranks of a variant of asking are called in a file of ranks."""
+    """The name of the ranks of a variant of asking in a file of ranks."""
     return f"{variant}-{'seen_removed' if exclude_seen else 'seen_kept'}"
 
 

@@ -58,7 +58,7 @@ class EventTypesCard(BaseModel):
 
 
 class ItemsFileCard(BaseModel):
-    """How an items file and an event log fit together."""
+    """The overlap of an items file and an event log."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,7 +93,7 @@ class DataCard(BaseModel):
     rows: int
     """Records of the event log: `events` and what was `dropped` add up to it."""
     options: PrepareOptions
-    """How the files were read, for another reader of the same log."""
+    """Options with which the files were read, for another reader of the same log."""
     event_types: EventTypesCard | None
     users: int
     items: int

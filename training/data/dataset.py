@@ -19,7 +19,7 @@ from index.errors import IndexingError
 from training.errors import DataError
 
 TimestampUnit = Literal["s", "ms", "us", "ns", "order"]
-"""What the log's timestamps were: a clock's count since the epoch (ms for date-times), or just an order."""
+"""The kind of the log's timestamps: a clock's count since the epoch (ms for date-times), or just an order."""
 
 WINDOWS = ("train", "validation", "test")
 """Values of an event log's window column; their places here are the codes in `Dataset.windows`."""

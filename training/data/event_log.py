@@ -53,7 +53,7 @@ class EventLog:
     ignored_columns: list[str]
     event_types: EventTypesCard | None
     table: Table
-    """Where it was read from."""
+    """The source of the reading."""
     left_out: pl.DataFrame
     """`origin` and `reason` of each record that is no event, if that was asked for."""
 

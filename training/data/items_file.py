@@ -38,7 +38,7 @@ class ItemsFile:
     unread: list[Dropped]
     """Records that are none, such as blank lines."""
     table: Table
-    """Where they were read from."""
+    """The source of the reading."""
     left_out: pl.DataFrame
     """`origin` and `reason` of each record that is not among the items."""
 

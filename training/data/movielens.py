@@ -32,7 +32,7 @@ _ARTICLE_LAST = re.compile(r"([^()]+), (The|An|A|L'|La|Les|Le|Il|Das|Der|Die|Det
 
 
 def fetch_movielens_100k(cache: Path) -> tuple[Path, Path]:
-    """Return an event log and an items file of MovieLens-100K as CSV, fetching them into `cache` if need be.
+    """An event log and an items file of MovieLens-100K as CSV, fetching them into `cache` if need be.
 
     Events: `user_id, item_id, timestamp` (seconds), `weight` (the rating, 1 … 5). Items: `item_id, title`
     (with the year), `category` (genres separated by `|`), `year`. Raises DownloadError where the wheel cannot

@@ -105,7 +105,7 @@ def _coded(events: pl.DataFrame) -> _Coded:
 
 @dataclass(frozen=True)
 class _Core:
-    """What is left of the events once short users and rare items are out (the k-core of both)."""
+    """The events that stay once short users and rare items are out (the k-core of both)."""
 
     kept: npt.NDArray[np.int64]
     """Places in the log."""

@@ -1,4 +1,4 @@
-"""How `prepare` reads an event log and an items file."""
+"""Options with which `prepare` reads an event log and an items file."""
 
 from typing import Literal
 

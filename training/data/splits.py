@@ -1,4 +1,4 @@
-"""Which events a model learns from and which it has to predict.
+"""Splits: the events that a model learns from, and those that it has to predict.
 
 A split never copies histories: a target's history is a stretch of the data set's flat log, given by where it
 starts and ends.
@@ -82,7 +82,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Split:
-    """What to learn from, what to choose hyper-parameters on, what to report."""
+    """Events to learn from, to choose hyper-parameters on, and to report."""
 
     name: str
     train: Sequences

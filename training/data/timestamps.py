@@ -63,7 +63,7 @@ class KindSurvey:
 
 @dataclass(frozen=True)
 class LogClock:
-    """How the timestamps of one log are read."""
+    """The reading of the timestamps of one log."""
 
     unit: TimestampUnit
     value: pl.Expr

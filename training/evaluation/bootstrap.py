@@ -11,7 +11,7 @@ _MAX_RESAMPLES_IN_MEMORY = 2**22
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better the first of two recommenders is, with a 95 % bootstrap interval over users."""
+    """The first of two recommenders less the second, with a 95 % bootstrap interval over users."""
 
     mean: float
     low: float

@@ -78,7 +78,7 @@ class DimeRecScorer:
         return torch.stack([interests.vectors for interests in found])
 
     def _read(self, histories: Histories) -> HistoryBatch:
-        """What the model reads of the histories."""
+        """The part of the histories that the model reads."""
         return windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
 
     def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:

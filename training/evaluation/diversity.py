@@ -13,7 +13,7 @@ _LISTS_AT_ONCE = 64
 
 
 def memberships(top: npt.NDArray[np.int64], catalogue: Catalogue) -> npt.NDArray[np.float32]:
-    """Which categories the listed items have: 0 or 1, `(rows, k, categories that occur)`; none for row 0."""
+    """The categories of the listed items: 0 or 1, `(rows, k, categories that occur)`; none for row 0."""
     present, places = np.unique(top, return_inverse=True)
     matrix = catalogue.category_matrix(np.maximum(present, 1))
     matrix[present == 0] = 0
@@ -22,7 +22,7 @@ def memberships(top: npt.NDArray[np.int64], catalogue: Catalogue) -> npt.NDArray
 
 
 def distinct_categories(memberships: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.float64]:
-    """How many categories each row's first k items have between them `(rows,)`."""
+    """Number of categories that each row's first k items have between them `(rows,)`."""
     counts: npt.NDArray[np.float64] = memberships[:, :k].any(axis=1).sum(axis=1).astype(np.float64)
     return counts
 

@@ -1,4 +1,4 @@
-"""Whether a model's draws differ: a model that ignores its noise draws M times the same interest."""
+"""The differences between a model's draws: a model that ignores its noise draws M times the same interest."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ _MAX_COSINES_IN_MEMORY = 2**24
 
 
 class Draws(BaseModel):
-    """How much the draws of one history differ, and what that is worth."""
+    """Differences between the draws of one history, and what they are worth."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

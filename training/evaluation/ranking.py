@@ -25,7 +25,7 @@ _MAX_BATCH = 512
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured, and the ranks it came from."""
+    """Measured values, and the ranks that they come from."""
 
     metrics: dict[str, float]
     """`hr@k`, `ndcg@k`; with a catalogue also `coverage@k` and, where items have categories,

@@ -1,4 +1,4 @@
-"""How much a recommender must discount what a user has seen already, learned from how often users come back.
+"""The discount on what a user has seen already, learned from how often users come back.
 
 A model that scores by nearness gives much to the items of the history itself, whether or not anybody in the
 log ever returns to one. One factor on their probabilities sets that right.
@@ -66,7 +66,7 @@ def learned_repeat_weight(model: DimeRec, serving: ServingDefaults, seed: int, t
 
 
 def _log_odds(scores: Scores, chosen: npt.NDArray[np.integer]) -> float:
-    """How much likelier one of the `chosen` columns is than any other, as a logarithm."""
+    """The odds of the `chosen` columns against all others, as a logarithm."""
     others = np.ones(len(scores), np.bool_)
     others[chosen] = False
     if not others.any():

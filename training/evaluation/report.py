@@ -58,7 +58,7 @@ class Compared(_Entry):
 
 
 class Report(_Entry):
-    """What `dimerec evaluate` found; written as JSON."""
+    """Findings of `dimerec evaluate`; written as JSON."""
 
     data_fingerprint: str
     split: str

@@ -1,4 +1,4 @@
-"""What every recommender that is evaluated can do: score the whole catalogue for a batch of histories."""
+"""The protocol of a recommender that is evaluated: score the whole catalogue for a batch of histories."""
 
 from typing import Protocol
 

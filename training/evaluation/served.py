@@ -25,7 +25,7 @@ _TIE = 1e-5
 
 
 class Served(BaseModel):
-    """What users get from the engine; seen items removed."""
+    """Answers that users get from the engine; seen items removed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -93,7 +93,7 @@ def _ranks(answers: Sequence[np.ndarray], targets: np.ndarray) -> Ranks:
 
 
 def _same_first(answers: Sequence[np.ndarray], scores: Scores) -> int:
-    """How many answers have the first items of the full ranking, in its order but for level ones."""
+    """Number of answers that have the first items of the full ranking, in its order but for level ones."""
     same = 0
     for rows, of_all in zip(answers, scores, strict=True):
         best = np.sort(of_all)[::-1][:COMPARED_ITEMS]

@@ -28,7 +28,7 @@ class Trained(NamedTuple):
     split: str | None
     data_fingerprint: str
     repeat_weight: float | None
-    """What an item of the history counts; None: to be fitted, as `dimerec publish` does."""
+    """Factor on the score of an item of the history; None: to be fitted, as `dimerec publish` does."""
     bundle: Bundle | None = None
     """All of it, where it is a bundle's."""
 
@@ -74,7 +74,7 @@ def check_fit(trained: Trained, dataset: Dataset, split: SplitName | None) -> No
 
 
 def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
-    """How the model is asked: as it says, but for what the caller asked otherwise."""
+    """Settings of asking the model: its own, but for those that the caller named."""
     given = {key: value for key, value in asked.items() if value is not None}
     try:
         serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})

@@ -47,5 +47,5 @@ class TableFile(Protocol):
         ...
 
     def card(self) -> FileCard:
-        """What is known of the file, `records` by a count that shares nothing with `batches`."""
+        """Facts about the file, `records` by a count that shares nothing with `batches`."""
         ...

@@ -28,7 +28,7 @@ _MAX_RECORD_BYTES = 1 << 28
 
 @dataclass(frozen=True)
 class Layout:
-    """How the fields of a text lie."""
+    """The layout of a text's fields."""
 
     separator: str
     quoting: Quoting
@@ -197,7 +197,7 @@ def _faults(blank: npt.NDArray[np.bool], too_long: npt.NDArray[np.bool]) -> pa.A
 
 
 def _span(block: _Block, fields: Places) -> tuple[Places, Places]:
-    """Where the fields start and stop; those that are -1 are empty."""
+    """The start and the end of the fields; those that are -1 are empty."""
     there = fields >= 0
     return np.where(there, block.starts[fields], 0), np.where(there, block.stops[fields], 0)
 

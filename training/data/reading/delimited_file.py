@@ -134,7 +134,7 @@ def _whole_lines_of(text: Text) -> str:
 
 
 def _header(head: str, separator: str, quoting: Quoting) -> tuple[int, list[str]]:
-    """How many blank lines come first, and the columns that the header names."""
+    """The number of blank lines that come first, and the columns that the header names."""
     lines = [line.removesuffix("\r") for line in head.split("\n")]
     blank = next(at for at, line in enumerate(lines) if line.strip(" "))
     if quoting == "none":

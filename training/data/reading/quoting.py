@@ -22,7 +22,7 @@ _LITERAL = "say --quote none if quotes are literal"
 
 @dataclass
 class Quotes:
-    """What the quotes of a text do, as RFC 4180 has it: open a field, close it, or stand doubled inside."""
+    """The quotes of a text, as RFC 4180 has it: open a field, close it, or stand doubled inside."""
 
     separator: int
     """Its byte."""

@@ -30,7 +30,7 @@ class Source:
     name: str
     """As the caller named it; for messages."""
     path: Path
-    """Where its content lies: a copy for a pipe, which can be read only once."""
+    """The path of its content: a copy for a pipe, which can be read only once."""
 
 
 def find_sources(paths: Paths, scratch: Path) -> list[Source]:

@@ -96,7 +96,7 @@ class Table:
             )
 
     def reads(self, path: Path) -> bool:
-        """Return whether `path` is one of the files."""
+        """True where `path` is one of the files."""
         return path.exists() and any(path.samefile(source.path) for source in self._sources)
 
     @property

@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 22
 AS_UTF8 = "convert it, e.g. iconv -f latin1 -t utf-8"
 
 HEAD_BYTES = 1 << 18
-"""How much of a file is looked at to tell its layout; its header must fit."""
+"""The part of a file that tells its layout; its header must fit."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Text:
 
 
 def compression_of(head: bytes) -> Compression | None:
-    """How the file that begins with `head` is compressed."""
+    """The compression of the file that begins with `head`."""
     if head.startswith(GZIP):
         return "gzip"
     return "zstd" if head.startswith(ZSTD) else None
