@@ -1,1 +1,1 @@
-"""What is measured: load, quality, training. Nothing of the product imports this."""
+"""Measurements: load, quality, training. Nothing of the product imports this."""

@@ -116,6 +116,17 @@ def messages() -> Iterator[str]:
                         yield part.value
 
 
+def docstrings(room: str) -> Iterator[tuple[str, str]]:
+    """Of modules, classes, functions and attributes, with the place of each."""
+    for path in modules(room):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            body = getattr(node, "body", None)
+            for one in body if isinstance(body, list) else ():
+                match one:
+                    case ast.Expr(ast.Constant(value=str(text))):
+                        yield f"{path.relative_to(ROOT)}:{one.lineno}", text
+
+
 def retired(name: str) -> str | None:
     for pattern, now in RETIRED_NAMES.items():
         if re.fullmatch(pattern, name.lower()):
@@ -156,6 +167,14 @@ def test_every_field_of_requests_responses_and_the_manifest_is_in_the_glossary(
 ) -> None:
     known = {name for _, meaning in TERMS for name in re.findall(r"`(\w+)`", meaning)}
     assert (fields(openapi) | names_of(*MANIFEST)) - known == set()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_docstrings_are_of_one_dialect(room: str) -> None:
+    """The subject first; names in single backticks, without roles."""
+    for place, text in docstrings(room):
+        assert not re.match(r"(What|Whether|How|Which|Where|When|Returns?)\b", text), place
+        assert not re.search(r":(class|func|meth|mod|data|attr):`|(?<!`)``(?!`)", text), place
 
 
 def test_the_glossary_has_few_terms_in_order_each_once() -> None:

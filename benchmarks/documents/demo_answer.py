@@ -20,7 +20,7 @@ DIGITS = 4
 """After the point, of scores and weights."""
 MAX_LINE_LENGTH = 110
 MASKED = {"model_version": "…", "request_id": "…"}
-"""What every bundle and every request has of its own; so have the timings."""
+"""Fields that every bundle and every request has of its own; so have the timings."""
 
 
 def model_digest(demo: Path) -> str | None:

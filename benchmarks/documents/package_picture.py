@@ -32,7 +32,7 @@ _CHARACTERS = 54
 
 
 class _Box(NamedTuple):
-    """Where a package stands in the picture."""
+    """The place of a package in the picture."""
 
     left: int
     top: int
@@ -40,7 +40,7 @@ class _Box(NamedTuple):
 
 
 def read_imports(root: Path) -> dict[str, set[str]]:
-    """Which packages each package imports, from the code under `root`."""
+    """The packages that each package imports, from the code under `root`."""
     return {
         package: {name for path in (root / package).rglob("*.py") for name in _imported(path)} - {package}
         for package in PACKAGES
@@ -114,7 +114,7 @@ def _imported(path: Path) -> set[str]:
 
 
 def _description(root: Path, package: str) -> list[str]:
-    """What its `__init__.py` says first, in lines, and then its subpackages."""
+    """The first sentences of its `__init__.py`, in lines, and then its subpackages."""
     said = ast.get_docstring(ast.parse((root / package / "__init__.py").read_text(encoding="utf-8"))) or ""
     lines = wrap(said.partition("\n\n")[0].replace("`", ""), _CHARACTERS)
     inner = sorted(path.parent.name for path in (root / package).glob("*/__init__.py"))

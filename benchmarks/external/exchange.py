@@ -20,7 +20,7 @@ from training.evaluation.metrics import Scores
 from training.run import EpochRecord
 
 ENVIRONMENT = Path(".quality/rectools-env")
-"""Where `make external` lays the environment."""
+"""The environment that `make external` makes."""
 SPLIT_FILE = "split.npz"
 SETTINGS_FILE = "settings.json"
 ANSWERS_FILE = "answers.npz"
@@ -37,7 +37,7 @@ class ExternalRecord(EpochRecord):
     """An epoch of the other process."""
 
     examples: int
-    """What it learned from: positions whose next item it predicted."""
+    """The number of examples it learned from: positions whose next item it predicted."""
 
 
 def exported(split: Split) -> Arrays:

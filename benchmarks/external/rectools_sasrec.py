@@ -39,7 +39,7 @@ class Part:
         self.histories = _dataset(arrays[f"{name}_items"], arrays[f"{name}_offsets"])
 
     def lists(self, model: Any, k: int, *, exclude_seen: bool) -> Lists:
-        """What the model recommends; nothing to a history of which it knows no item."""
+        """Lists of the model; nothing to a history of which it knows no item."""
         users = np.arange(len(self.targets))
         found = model.recommend(
             users=users,

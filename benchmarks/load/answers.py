@@ -1,4 +1,4 @@
-"""What a right answer to `POST /recommend` looks like, as far as a caller can tell."""
+"""The marks of a right answer to `POST /recommend`, as far as a caller can tell."""
 
 from collections.abc import Mapping, Set
 from typing import Any
@@ -7,7 +7,7 @@ from typing import Any
 def fault_of(
     answer: Mapping[str, Any], request: Mapping[str, Any], seen: Set[str], catalogue_size: int
 ) -> str | None:
-    """What is wrong with `answer`, or None.
+    """The fault of `answer`, or None.
 
     `seen` are the items known to be in the user's history, or given in the request, when it was sent.
     """

@@ -1,1 +1,1 @@
-"""What recommenders reach on public data, and what training and explanations cost."""
+"""The quality of recommenders on public data, and the cost of training and explanations."""

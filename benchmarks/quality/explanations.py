@@ -1,4 +1,4 @@
-"""What explanations cost: the same requests with and without them, in turns, at k = 10, 100 and 500.
+"""The cost of explanations: the same requests with and without them, in turns, at k = 10, 100 and 500.
 
     python -m benchmarks.quality.explanations --bundles .demo/bundles --data .demo/data
 

@@ -49,7 +49,7 @@ _LEGEND_INCHES = 0.9
 
 
 class _Axis(NamedTuple):
-    """What is on the horizontal axis of a plot."""
+    """The horizontal axis of a plot."""
 
     metric: str
     label: str
@@ -65,7 +65,7 @@ _CURVES = {
     "quality-diversity": ("categories_20", "distinct categories among the first 20"),
     "quality-distance": ("ild_20", "mean distance of two of the first 20"),
 }
-"""What curves are drawn against: the field of a point, its label."""
+"""The metrics that curves are drawn against: the field of a point, its label."""
 
 Panel = Callable[[Axes, Sequence[Line]], None]
 """Draws the lines of one data set."""
@@ -212,7 +212,7 @@ def _upwards(axes: Axes, metric: str) -> None:
 
 
 def _spread(found: Sequence[Line], metric: str) -> list[list[float]]:
-    """How far the least and the most of the seeds are from their mean `(2, lines)`."""
+    """The distances of the least and the most of the seeds from their mean `(2, lines)`."""
     values = [line.values(metric) or [0.0] for line in found]
     means = [sum(of_line) / len(of_line) for of_line in values]
     both = list(zip(values, means, strict=True))

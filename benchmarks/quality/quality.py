@@ -37,10 +37,10 @@ from training.data.movielens import fetch_movielens_100k
 from training.errors import BenchmarkError, TrainingError
 
 OfFit = TypeVar("OfFit", Point, ProbeRow)
-"""What is kept of a fit beside its rows."""
+"""Results of a fit that are kept beside its rows."""
 OURS = "dimerec"
 BASELINES = [name for name in REGISTRY if not name.startswith(f"{OURS}-")]
-"""What is measured by default: all but the ablations and the sweep over steps × draws."""
+"""The recommenders that are measured by default: all but the ablations and the sweep over steps × draws."""
 DIFFERENCES_FILE = "differences.json"
 EXTERNAL = {"rectools-sasrec": Entry("SASRec of RecTools", lambda _: RecToolsSASRec())}
 """Recommenders of other projects, which have to be named; `make external` does it."""

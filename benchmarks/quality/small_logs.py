@@ -31,7 +31,7 @@ COLUMNS = ("user_id", "item_id", "timestamp")
 
 @dataclass(frozen=True)
 class Sample:
-    """How many users of which log; no file: MovieLens-100K, fetched as the demo does it."""
+    """Number of users of a log; no file: MovieLens-100K, fetched as the demo does it."""
 
     users: int
     file: str | None = None
