@@ -175,7 +175,7 @@ def _verify_file(path: Path, entry: FileEntry) -> None:
 
 
 def _verified_content(path: Path, entry: FileEntry) -> NDArray[np.uint8]:
-    """Return the bytes of a file, the very ones that were compared."""
+    """The bytes of a file, the very ones that were compared."""
     with _of_size(path, entry) as file:
         content = np.fromfile(file, dtype=np.uint8)
     _compare(path, entry, hashlib.sha256(content.data).hexdigest())

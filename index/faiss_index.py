@@ -1,6 +1,6 @@
-"""FAISS behind :class:`index.vector_index.VectorIndex`: build, search, write, read, move to a GPU.
+"""FAISS behind `index.vector_index.VectorIndex`: build, search, write, read, move to a GPU.
 
-The file is what ``faiss.write_index`` writes, which FAISS alone can read, followed by a seal: a mark and the
+The file is what `faiss.write_index` writes, which FAISS alone can read, followed by a seal: a mark and the
 SHA-256 of everything before it. FAISS parses its files in C++ and trusts them, so a file is handed to it only
 after its seal was checked, from the very bytes that were checked.
 """
@@ -33,7 +33,7 @@ logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every
 def require_faiss() -> Any:
     """The FAISS module, imported at the first need; called early, too, by what works for long before it.
 
-    Raises :class:`FaissMissingError` where it cannot be imported: no extra is installed, or one is damaged.
+    Raises `FaissMissingError` where it cannot be imported: no extra is installed, or one is damaged.
     """
     try:
         import faiss
@@ -45,7 +45,7 @@ def require_faiss() -> Any:
 
 
 class FaissIndex:
-    """Nearest neighbours among rows 1 … n by a FAISS index, made by :func:`build_index` or :meth:`read`.
+    """Nearest neighbours among rows 1 … n by a FAISS index, made by `build_index` or `read`.
 
     Any thread may search at any time: together on the CPU; on a GPU, where FAISS wants them so, in turn.
     """
@@ -65,7 +65,7 @@ class FaissIndex:
         return len(self.table)
 
     def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
-        """Return the ``k`` nearest of each query, among ``eligible`` rows only where given.
+        """The `k` nearest of each query, among `eligible` rows only where given.
 
         A flat or an ivf index leaves the others out while it searches. A graph, which has to walk through
         them anyway, is asked for as many more hits as are likely to be left out, and so is an index on a GPU.
@@ -94,10 +94,10 @@ class FaissIndex:
         return faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
 
     def on_gpu(self, device: int = 0) -> "FaissIndex":
-        """Return the same index on a GPU (``flat`` and ``ivf``; at most 2,048 hits a query there).
+        """The same index on a GPU (`flat` and `ivf`; at most 2,048 hits a query there).
 
-        Raises :class:`GpuUnavailableError` where FAISS was built without CUDA, no GPU is seen, or ``kind`` is
-        ``hnsw``, which FAISS keeps on the CPU.
+        Raises `GpuUnavailableError` where FAISS was built without CUDA, no GPU is seen, or `kind` is
+        `hnsw`, which FAISS keeps on the CPU.
         """
         if not gpu_available():
             raise GpuUnavailableError(
@@ -111,7 +111,7 @@ class FaissIndex:
         return FaissIndex(searcher, self.kind, self.table, one_at_a_time=True)
 
     def write(self, path: Path) -> None:
-        """Write the index to ``path``, atomically; an index on a GPU cannot be saved."""
+        """Write the index to `path`, atomically; an index on a GPU cannot be saved."""
         content = require_faiss().serialize_index(self._searcher).data
         with replacing(path) as temporary, temporary.open("wb") as file:
             file.write(content)
@@ -121,10 +121,10 @@ class FaissIndex:
     def read(
         cls, path: Path, *, dim: int | None = None, count: int | None = None, kind: IndexKind | None = None
     ) -> "FaissIndex":
-        """Read an index that :meth:`write` wrote.
+        """Read an index that `write` wrote.
 
-        Raises :class:`IndexFileError` when it is missing or damaged, was not written by :meth:`write`, or
-        differs from the expected ``dim``, ``count`` or ``kind``.
+        Raises `IndexFileError` when it is missing or damaged, was not written by `write`, or
+        differs from the expected `dim`, `count` or `kind`.
         """
         content = _sealed_content(path)
         return cls.parse(content, path.name, dim=dim, count=count, kind=kind)
@@ -139,9 +139,9 @@ class FaissIndex:
         count: int | None = None,
         kind: IndexKind | None = None,
     ) -> "FaissIndex":
-        """Return the index in the ``content`` of a file, whose checksum the caller has compared already.
+        """The index in the `content` of a file, whose checksum the caller has compared already.
 
-        ``name``: of the file, for what is said of it. Raises as :meth:`read` does.
+        `name`: of the file, for what is said of it. Raises as `read` does.
         """
         searcher = _parsed(content, name)
         found_kind = _kind_of(name, searcher)
@@ -153,9 +153,9 @@ class FaissIndex:
 
 
 def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") -> FaissIndex:
-    """Index unit ``vectors`` (n, dim) as rows 1 … n; ``auto`` chooses the kind by n (:mod:`index.tuning`).
+    """Index unit `vectors` (n, dim) as rows 1 … n; `auto` chooses the kind by n (`index.tuning`).
 
-    ``flat`` is exact. The same vectors give the same ``flat`` and ``ivf`` index; ``hnsw`` is linked by
+    `flat` is exact. The same vectors give the same `flat` and `ivf` index; `hnsw` is linked by
     several threads at once, so that two builds may differ in a hit at the margin.
     """
     faiss = require_faiss()
@@ -177,7 +177,7 @@ def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") ->
 
 
 def gpu_available() -> bool:
-    """Return whether FAISS was built for CUDA and sees a GPU."""
+    """True where FAISS was built for CUDA and sees a GPU."""
     faiss = require_faiss()
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
@@ -206,7 +206,7 @@ def _trained_ivf(vectors: Vectors) -> Any:
 
 
 def _sealed_content(path: Path) -> NDArray[np.uint8]:
-    """Return the bytes of a file, its seal checked."""
+    """The bytes of a file, its seal checked."""
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -220,7 +220,7 @@ def _sealed_content(path: Path) -> NDArray[np.uint8]:
 
 
 def _parsed(content: NDArray[np.uint8], name: str) -> Any:
-    """Return the FAISS object in the bytes of a file that :meth:`FaissIndex.write` wrote."""
+    """The FAISS object in the bytes of a file that `FaissIndex.write` wrote."""
     if not content[-_SEAL_SIZE:].tobytes().startswith(_SEAL):
         raise IndexFileError(f"{name} is cut short or no index of this program: build the index again")
     try:
@@ -230,7 +230,7 @@ def _parsed(content: NDArray[np.uint8], name: str) -> Any:
 
 
 def _kind_of(name: str, searcher: Any) -> IndexKind:
-    """Return the kind of a loaded index, once it is known to be one that :func:`build_index` makes."""
+    """The kind of a loaded index, once it is known to be one that `build_index` makes."""
     faiss = require_faiss()
     if not isinstance(searcher, faiss.IndexIDMap2):
         raise IndexFileError(f"{name} does not carry rows as ids: build the index again")
@@ -245,9 +245,9 @@ def _kind_of(name: str, searcher: Any) -> IndexKind:
 
 
 def _table_of(searcher: Any, kind: IndexKind) -> VectorTable:
-    """Return the vectors of an index.
+    """The vectors of an index.
 
-    ``flat`` and ``hnsw`` keep them in one block that is looked at in place. ``ivf`` scatters them over its
+    `flat` and `hnsw` keep them in one block that is looked at in place. `ivf` scatters them over its
     cells: a copy.
     """
     faiss = require_faiss()
@@ -261,7 +261,7 @@ def _table_of(searcher: Any, kind: IndexKind) -> VectorTable:
 
 
 def _kept(hits: Hits, k: int, eligible: Eligible) -> Hits:
-    """Return the first ``k`` eligible hits of each line."""
+    """The first `k` eligible hits of each line."""
     usable = eligible.mask[hits.rows]
     order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
     usable = np.take_along_axis(usable, order, 1)
