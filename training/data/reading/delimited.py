@@ -5,7 +5,7 @@ slower, and the readers of libraries tell neither where a record stands nor what
 has for the other columns.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from training.errors import DataError
 Places = npt.NDArray[np.int64]
 
 TOO_LONG = "has more fields than the header"
+CR_INSIDE = "has more fields than the header and a CR among them"
 _SPACES = b" \r"
 _MAX_RECORD_BYTES = 1 << 28
 
@@ -58,8 +59,12 @@ class _Block(NamedTuple):
 class Ragged:
     """Records that have more or fewer fields than the header and were read nevertheless."""
 
+    records: int = 0
+    """All but blank ones; the header too."""
     longer: int = 0
     shorter: int = 0
+    longer_by_one: int = 0
+    """Those with one field more, also where that leaves them unread."""
 
 
 def read_delimited(
@@ -145,19 +150,22 @@ class _Picker:
         blank = self._blank(block, counts)
         excess = np.maximum(counts - self._width, 0)
         longer = np.flatnonzero(excess)
-        too_long = np.zeros(len(counts), bool)
+        too_long, returned = np.zeros((2, len(counts)), bool)
         if len(longer):
             excess[longer[self._empty_at_end(block, longer)]] = 0
             longer = np.flatnonzero(excess)
-            too_long[longer] = self._torn(block, longer)
+            returned[longer] = _with_returns(block, longer)
+            too_long[longer] = returned[longer] | self._torn(block, longer)
+        ragged.records += int(np.count_nonzero(~blank))
         ragged.longer += int(np.count_nonzero(excess) - np.count_nonzero(too_long))
+        ragged.longer_by_one += int(np.count_nonzero(excess == 1))
         ragged.shorter += int(np.count_nonzero((counts < self._width) & ~blank))
         unread = blank | too_long
         fields = []
         for at in self._wanted:
             moved = excess if self._spare_end is not None and at >= self._spare_end else 0
             fields.append(np.where(unread | (at >= counts), -1, block.first + at + moved))
-        return _faults(blank, too_long), fields
+        return _faults({BLANK: blank, TOO_LONG: too_long, CR_INSIDE: returned}), fields
 
     def _blank(self, block: _Block, counts: Places) -> npt.NDArray[np.bool]:
         starts, stops = block.starts[block.first], block.stops[block.first]
@@ -179,20 +187,30 @@ class _Picker:
         """If nothing tells to which column the fields belong that are too many."""
         if self._spare_end is None:
             return np.ones(len(longer), bool)
-        starts, stops = block.starts[block.first[longer]], block.stops[block.last[longer]]
-        returns = np.flatnonzero(block.data == RETURN)
-        torn: npt.NDArray[np.bool] = np.searchsorted(returns, starts) < np.searchsorted(returns, stops)
-        if self._doubtful:
-            opened = np.concatenate([[0], np.cumsum(block.data[block.starts] == QUOTE)])
-            torn |= opened[block.last[longer] + 1] > opened[block.first[longer]]
+        if not self._doubtful:
+            return np.zeros(len(longer), bool)
+        opened = np.concatenate([[0], np.cumsum(block.data[block.starts] == QUOTE)])
+        torn: npt.NDArray[np.bool] = opened[block.last[longer] + 1] > opened[block.first[longer]]
         return torn
 
 
-def _faults(blank: npt.NDArray[np.bool], too_long: npt.NDArray[np.bool]) -> pa.Array:
-    if not (blank.any() or too_long.any()):
-        return pa.nulls(len(blank), pa.string())
-    faults = np.full(len(blank), None, object)
-    faults[blank], faults[too_long] = BLANK, TOO_LONG
+def _with_returns(block: _Block, records: Places) -> npt.NDArray[np.bool]:
+    """If there is a carriage return before the end of each of `records`."""
+    returns = np.flatnonzero(block.data == RETURN)
+    starts, stops = block.starts[block.first[records]], block.stops[block.last[records]]
+    there: npt.NDArray[np.bool] = np.searchsorted(returns, starts) < np.searchsorted(returns, stops)
+    return there
+
+
+def _faults(records: Mapping[str, npt.NDArray[np.bool]]) -> pa.Array:
+    """By fault, the records that have it; the last of several counts."""
+    found = {fault: having for fault, having in records.items() if having.any()}
+    length = len(next(iter(records.values())))
+    if not found:
+        return pa.nulls(length, pa.string())
+    faults = np.full(length, None, object)
+    for fault, having in found.items():
+        faults[having] = fault
     return pa.array(faults, pa.string())
 
 

@@ -16,6 +16,7 @@ from training.data.reading.separators import CANDIDATES, guess_separator
 from training.data.reading.text import AS_UTF8, HEAD_BYTES, Text
 from training.errors import DataError
 
+_FIRST_LINES = 100
 _WRAPPED = r'(?s)^\s*".*"\s*$'
 
 
@@ -53,6 +54,7 @@ class DelimitedFile:
         doubtful = quote == "auto" and quoting == "none" and self._quotes.present
         names = tuple(name.strip(" \t") for name in header)
         self._layout = Layout(guess.separator, quoting, names, doubtful, frozenset(spare))
+        self._named_rows = _begin_differently(head, guess.separator, self._header_line)
         self._ragged = Ragged()
 
     @property
@@ -65,7 +67,10 @@ class DelimitedFile:
         return pa.string()
 
     def batches(self, wanted: Sequence[str], *, texts: bool) -> Iterator[Batch]:
-        """Yield all records but the header. Raises DataError at what is not UTF-8 or has doubtful quotes."""
+        """Yield all records but the header.
+
+        Raises DataError at what is not UTF-8 or has doubtful quotes, and where the header is one name short.
+        """
         self._ragged = Ragged()
         read = read_delimited(self.name, self._text.chunks(), self._layout, wanted, self._ragged, texts=texts)
         for batch in read:
@@ -75,6 +80,11 @@ class DelimitedFile:
             if self.misquoted is not None:
                 self._refuse_quotes(wanted, rows)
             yield rows
+        if self._named_rows and self._ragged.longer_by_one == self._ragged.records - 1:
+            raise DataError(
+                f"{self.name}: every row has one field more than the header, as if R had written the names "
+                "of rows; give that column a name in the header, or quote fields that hold the separator"
+            )
 
     @property
     def misquoted(self) -> int | None:
@@ -140,6 +150,12 @@ def _header(head: str, separator: str, quoting: Quoting) -> tuple[int, list[str]
     if quoting == "none":
         return blank, lines[blank].split(separator)
     return blank, next(csv.reader((line + "\n" for line in lines[blank:]), delimiter=separator))
+
+
+def _begin_differently(head: str, separator: str, header_line: int) -> bool:
+    """If no two of the first lines behind the header have one first field, as the names of rows are."""
+    lines = [line for line in head.split("\n")[header_line:] if line.strip()][:_FIRST_LINES]
+    return len(lines) > 2 and len({line.partition(separator)[0] for line in lines}) == len(lines)
 
 
 def _without(batch: Batch, line: int) -> Batch:

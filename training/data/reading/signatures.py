@@ -31,8 +31,10 @@ _OTHERS = (
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", _SAVE),
     (b"\x89HDF", "an HDF5 file", _EXPORT),
     (b"\x93NUMPY", "a NumPy array", _EXPORT),
-    (b"\x80\x04\x95", "a pickle", _EXPORT),
-    (b"\x80\x05\x95", "a pickle", _EXPORT),
+    *((b"\x80" + protocol, "a pickle", _EXPORT) for protocol in (b"\x02", b"\x03", b"\x04\x95", b"\x05\x95")),
+    (b"\x1f\x9d", "compressed by compress", f"{_UNPACK}, or compress it by gzip or zstd"),
+    (b"\x89PNG", "an image", f"name {_READ}"),
+    (b"\xff\xd8\xff", "an image", f"name {_READ}"),
     (b"RDX", "an R data file", _EXPORT),
     (b"PARE", "an encrypted Parquet file", "decrypt it"),
     (b"%PDF", "a PDF", _EXPORT),
@@ -40,7 +42,6 @@ _OTHERS = (
     (b"\x00\x00\xfe\xff", "UTF-32 text", "convert it to UTF-8: iconv -f utf-32 -t utf-8"),
     (b"version https://git-lfs", "a pointer of Git LFS and not the file", "fetch the file: git lfs pull"),
 )
-_MARKUP = (b"<!doctype", b"<html", b"<?xml")
 _WORKBOOK = (b"[Content_Types].xml", b"xl/")
 _TAR, _TAR_AT = b"ustar", 257
 _DUCKDB, _DUCKDB_AT = b"DUCK", 8
@@ -57,7 +58,7 @@ def refuse_others(name: str, head: bytes) -> None:
         raise DataError(f"{name} is a tar archive; {_UNPACK}")
     if head[_DUCKDB_AT:].startswith(_DUCKDB):
         raise DataError(f"{name} is a DuckDB database; {_EXPORT}")
-    if head.lstrip().lower().startswith(_MARKUP):
+    if head.removeprefix(UTF8_MARK).lstrip().startswith(b"<") and b">" in head:
         raise DataError(f"{name} is a web page or XML; fetch or export it as {_READ}")
 
 
@@ -70,10 +71,9 @@ def refuse_binary(name: str, head: bytes) -> None:
             f"{name} has NUL bytes in its first line: it is binary, or UTF-16 without a byte-order mark; "
             f"convert such text to UTF-8: iconv -f {order} -t utf-8"
         )
-    if b"\n" not in head and b"\r" in head.rstrip(b"\r"):
-        raise DataError(
-            f"{name} ends its lines by CR alone, as old Macs did; convert it: tr '\\r' '\\n' < FILE"
-        )
+    if b"\r" in line.removesuffix(b"\r"):
+        ends = "by CR CR LF" if line.endswith(b"\r\r") else "by CR alone, as old Macs did"
+        raise DataError(f"{name} ends its lines {ends}; convert it: tr -s '\\r' '\\n' < FILE")
     stripped = head.lstrip()
-    if stripped.startswith((b"[{", b"[\n", b"[ ", b"[\r")):
+    if stripped.startswith((b"[{", b"[[", b'["', b"[\n", b"[ ", b"[\r")):
         raise DataError(f"{name} is one JSON array; write a line an event: jq -c '.[]'")

@@ -17,12 +17,12 @@ import pyarrow.parquet as pq
 
 from training.data.data_card import FileCard
 from training.data.reading.batch import BLANK, Batch, TableFile
-from training.data.reading.delimited import TOO_LONG
+from training.data.reading.delimited import CR_INSIDE, TOO_LONG
 from training.data.reading.delimited_file import DelimitedFile
 from training.data.reading.json_lines import NO_OBJECT, NO_WHOLE, JsonLinesFile
 from training.data.reading.parquet import ParquetFile
 from training.data.reading.quoting import Quote
-from training.data.reading.signatures import PARQUET
+from training.data.reading.signatures import PARQUET, refuse_others
 from training.data.reading.sources import Paths, Source, explaining, explaining_scratch, find_sources
 from training.data.reading.text import open_text
 from training.data.tables import refuse_repeated, require_columns
@@ -40,6 +40,7 @@ _FILE_BIT = 40
 _PLACE = (1 << _FILE_BIT) - 1
 _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",
+    CR_INSIDE: "some of its lines end by CR alone, convert it: tr -s '\\r' '\\n' < FILE",
     NO_OBJECT: "write one object a line, as jq -c does",
     NO_WHOLE: "7.0 is not the id 7; cast it before it is written, with pandas by .astype('Int64')",
 }
@@ -155,6 +156,7 @@ def _open(source: Source, wanted: Wanted, separator: str | None, quote: Quote) -
         opened = ParquetFile(source)
     else:
         if Path(source.name).suffix == ".parquet":
+            refuse_others(source.name, head)
             raise DataError(f"{source.name} is not a Parquet file; write it as Parquet or name a CSV file")
         text = open_text(source, head)
         if text.head().lstrip().startswith(b"{"):

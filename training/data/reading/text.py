@@ -79,6 +79,8 @@ def open_text(source: Source, head: bytes) -> Text:
     if compression is not None:
         with explaining(source.name, compression), source.path.open("rb") as file:
             head = b"".join(islice(_unpacked(file, compression, HEAD_BYTES), 1))
+        if inner := compression_of(head):
+            raise DataError(f"{source.name} is {inner} inside {compression}; unpack it once")
         if head.startswith(PARQUET):
             raise DataError(
                 f"{source.name} is Parquet inside {compression}; unpack it, Parquet is compressed itself"

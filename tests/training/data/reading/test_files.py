@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import pickle
 import re
 import sqlite3
 import threading
@@ -381,6 +382,14 @@ OTHERS = {
     "UTF-16 without a byte-order mark; convert": TEXT.encode("utf-16-be"),
     "one JSON array; write a line an event": b'[{"user_id": "a"},\n{"user_id": "b"}]\n',
     "ends its lines by CR alone": TEXT.replace("\n", "\r").encode(),
+    "gzip inside gzip; unpack it once": gzip.compress(gzip.compress(TEXT.encode())),
+    "gzip inside zstd; unpack it once": pa.compress(gzip.compress(TEXT.encode()), "zstd", asbytes=True),
+    "a pickle; export it": pickle.dumps([1], protocol=2),
+    "an image": b"\x89PNG\r\n\x1a\n" + bytes(99),
+    "ends its lines by CR CR LF": TEXT.replace("\n", "\r\r\n").encode(),
+    "by CR alone, as old Macs did; convert": TEXT.replace("\n", "\r").encode() + b"\n",
+    "JSON array": b'[["a", "x", 1],\n["a", "y", 2]]\n',
+    "a web page or XML": b"\xef\xbb\xbf\n<Error><Code>AccessDenied</Code></Error>\n",
     "Parquet inside gzip; unpack it": gzip.compress(b"PAR1" + bytes(99)),
 }
 
@@ -394,6 +403,28 @@ def test_other_formats_are_named_by_their_first_bytes(tmp_path: Path, said: str)
 def test_other_formats_are_named_inside_gzip_too(tmp_path: Path, said: str) -> None:
     content = next(content for name, content in OTHERS.items() if name.startswith(said))
     assert said in refusal(written(tmp_path / "log.csv.gz", gzip.compress(content)))
+
+
+def test_other_formats_are_named_whatever_the_suffix_promises(tmp_path: Path) -> None:
+    content = through(pyarrow.feather.write_feather)
+    assert "an Arrow IPC (Feather) file" in refusal(written(tmp_path / "log.parquet", content))
+
+
+@pytest.mark.parametrize("header", [HEADER, f"{HEADER},title"])
+def test_names_of_rows_that_the_header_lacks_shift_no_column(tmp_path: Path, header: str) -> None:
+    title = ",T" if "title" in header else ""
+    rows = [f'"{at}",{at % 2},{at},{at}{title}' for at in range(1, 9)]
+    assert "every row has one field more than the header" in refusal(
+        written(tmp_path / "log.csv", "\n".join([header, *rows]))
+    )
+
+
+def test_lines_of_which_some_end_by_cr_alone(tmp_path: Path) -> None:
+    text = TEXT.replace("1\na", "1\ra")
+    assert (
+        "line 2 has more fields than the header and a CR among them; some of its lines end by CR"
+        in refusal(written(tmp_path / "log.csv", text))
+    )
 
 
 def test_a_database_is_named(tmp_path: Path) -> None:
