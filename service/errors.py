@@ -13,6 +13,7 @@ ServiceError
 ├── BodyTooLargeError           more bytes than the service reads
 ├── GzipError                   the body is not the gzip that it is declared to be
 ├── ContentEncodingError        the body is compressed in another way than gzip
+├── RepeatedNameError           an object of the JSON body has a name twice
 ├── MediaTypeError              the body is not declared as JSON
 ├── AdminRefusedError           an administrative call without the right key
 │   └── AdminDisabledError          no key is configured, so nobody may call
@@ -29,6 +30,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from files.errors import DimeRecError
+
+MAX_NAME_LENGTH = 200
+"""Of what a caller named something, in a message."""
 
 
 class FieldFault(NamedTuple):
@@ -105,6 +109,13 @@ class GzipError(ServiceError):
 
 class ContentEncodingError(ServiceError):
     """The request body is compressed in another way than gzip."""
+
+
+class RepeatedNameError(ServiceError):
+    """An object of the JSON body has the same name twice."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"has the name {name[:MAX_NAME_LENGTH]!r} twice in one object")
 
 
 class MediaTypeError(ServiceError):

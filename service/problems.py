@@ -21,7 +21,6 @@ from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
-MAX_FIELD_LENGTH = 200
 
 
 class Kind(NamedTuple):
@@ -170,6 +169,8 @@ def _fields_of(error: Exception) -> Sequence[FieldFault]:
     if isinstance(error, HTTPException) and error.status_code == MALFORMED.status:
         if isinstance(error.__cause__, RecursionError):
             return [FieldFault("body", "nested too deeply")]
+        if isinstance(error.__cause__, errors.RepeatedNameError):
+            return [FieldFault("body", str(error.__cause__))]
         return [FieldFault("body", "not JSON: send UTF-8 text with numbers of reasonable length")]
     if isinstance(error, RequestValidationError):
         return [field for fault in error.errors() for field in _fields_of_fault(fault, prefixed=True)]
@@ -183,8 +184,11 @@ def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldFault]
     """Name the field(s) of one pydantic fault; `prefixed`: its place starts with body, query or path."""
     context = fault.get("ctx", {})
     if fault["type"] == "json_invalid":
-        return [FieldFault("body", f"{context['error']} at character {fault['loc'][-1]}")]
+        reason = context["error"].removesuffix(" at")  # of "Invalid control character at"
+        return [FieldFault("body", f"{reason} at character {fault['loc'][-1]}")]
     place = fault["loc"][1:] if prefixed else fault["loc"]
-    field = field_path(place)[:MAX_FIELD_LENGTH] or "body"  # names come from the caller, so they are cut
+    field = (
+        field_path(place)[: errors.MAX_NAME_LENGTH] or "body"
+    )  # names come from the caller, so they are cut
     named = context.get("fields", [field])
     return [FieldFault(name, fault["msg"]) for name in named]

@@ -32,10 +32,14 @@ MAX_HISTORY = 1_000
 MAX_STEPS = 50
 MAX_REQUESTS = 256
 MAX_EVENTS = 1_000
+MAX_EXACT_FLOAT = 2**53
+"""From here on a float is not the integer that was written."""
 
 
 def _integral(value: object) -> object:
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_EXACT_FLOAT:
+        return int(value)
+    return value
 
 
 def _integer_as_text(value: object) -> object:

@@ -20,7 +20,8 @@ class EncodedPathRoute(APIRoute):
         match, child = super().matches({**scope, "path": encoded.decode("latin-1")})
         if match is not Match.NONE:
             child["path_params"] = {
-                name: unquote(value) if isinstance(value, str) else value
+                # What is no UTF-8 stays recognisable, and is refused: it would be the same id for all.
+                name: unquote(value, errors="surrogateescape") if isinstance(value, str) else value
                 for name, value in child["path_params"].items()
             }
         return match, child

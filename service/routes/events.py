@@ -9,8 +9,9 @@ from service.history.protocol import Event
 from service.problems import documented
 from service.requests import EventsRequest, WatchEvents
 from service.responses import EventsResponse
+from service.routes.strict_json import StrictJsonRoute
 
-router = APIRouter(tags=["history"], dependencies=[Depends(require_json)])
+router = APIRouter(tags=["history"], dependencies=[Depends(require_json)], route_class=StrictJsonRoute)
 
 
 @router.post("/events", responses=documented(400, 413, 415, 422, 503))

@@ -9,8 +9,9 @@ from service.errors import UnknownItemError
 from service.problems import documented
 from service.requests import MAX_ITEMS, Text
 from service.responses import SimilarItem, SimilarResponse
+from service.routes.encoded_path import EncodedPathRoute
 
-router = APIRouter(tags=["items"])
+router = APIRouter(tags=["items"], route_class=EncodedPathRoute)
 
 
 @router.get("/items/{item_id:path}/similar", responses=documented(404, 422))

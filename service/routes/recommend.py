@@ -14,9 +14,10 @@ from service.problems import documented, problem_of
 from service.recommender import RequestInfo
 from service.requests import RecommendBatchRequest, RecommendRequest
 from service.responses import Problem, RecommendBatchResponse, RecommendResponse
+from service.routes.strict_json import StrictJsonRoute
 
 log = structlog.get_logger("dimerec.recommend")
-router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)])
+router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)], route_class=StrictJsonRoute)
 
 Result = TypeVar("Result")
 

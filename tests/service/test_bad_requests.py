@@ -106,6 +106,20 @@ def test_numbers_that_are_none_are_refused(server: Running, field: str, number: 
     refused(post(server, f'{{"history": ["1001"], "{field}": {number}}}'), 422, field)
 
 
+def test_a_whole_number_that_a_float_cannot_hold_is_refused(server: Running) -> None:
+    assert server.recommend(**OK, seed=2**53 - 1.0).status_code == 200
+    refused(post(server, '{"history": ["1001"], "seed": 9007199254740993.0}'), 422, "seed")
+    refused(post(server, '{"history": ["1001"], "seed": 1e17}'), 422, "seed")
+
+
+def test_an_event_that_names_its_user_twice_is_nobodys(server: Running) -> None:
+    body = f'{{"user_id": "first", "user_id": "last", "item_id": "1001", "timestamp": {NOW}}}'
+    assert post(server, body, "/events").status_code == 400
+    assert post(server, f'{{"events": [{body}]}}', "/events").status_code == 400
+    for user_id in ("first", "last"):
+        assert server.client.get(f"/users/{user_id}/history").json()["events"] == []
+
+
 def test_nan_in_a_list_is_refused(server: Running) -> None:
     refused(post(server, '{"history": [NaN]}'), 422, "history[0]")
 
@@ -130,14 +144,33 @@ def test_a_history_of_a_hundred_thousand_items_is_refused(server: Running) -> No
         (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
         (b'{"a":' * 50_000 + b"1" + b"}" * 50_000, "nested too deeply"),
         (b'{"history": [' + b"9" * 5000 + b"]}", "numbers of reasonable length"),
+        (b'{"user_id": "a\x01"}', "Invalid control character at character"),
+        (b'{"user_id": "a", "user_id": "b"}', "the name 'user_id' twice"),
+        (b'{"user_id": "a", "exclude": [{"x": 1, "x": 1}]}', "the name 'x' twice"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', r"the name '\ud800' twice"),
+        (b'{"%(name)s": 1, "%(name)s": 2}' % {b"name": b"x" * 9000}, "twice"),
     ],
-    ids=["open", "no value", "text", "not utf-8", "deep arrays", "deep objects", "huge number"],
+    ids=[
+        "open",
+        "no value",
+        "text",
+        "not utf-8",
+        "deep arrays",
+        "deep objects",
+        "huge number",
+        "a control character",
+        "a name twice",
+        "a name twice inside",
+        "a name twice that is no unicode",
+        "a long name twice",
+    ],
 )
 def test_malformed_json_is_refused(server: Running, body: bytes, says: str) -> None:
     response = post(server, body)
     assert response.status_code == 400
     assert response.headers["content-type"] == "application/problem+json"
     assert says in response.json()["detail"]
+    assert len(response.text) < 2_000
     assert [fault["field"] for fault in response.json()["errors"]] == ["body"]
     assert response.json()["type"] == "urn:dimerec:problem:malformed-json"
 

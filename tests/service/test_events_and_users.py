@@ -215,6 +215,23 @@ def test_ids_with_awkward_characters_work_everywhere(keeper: Running, user_id: s
     assert removed.json() == {"user_id": user_id, "removed": 1}
 
 
+@pytest.mark.parametrize("broken", ["%FF", "%C3", "%ED%A0%80", "a%80b", "%FF%FE"])
+def test_a_path_that_is_no_utf_8_is_nobodys(keeper: Running, user: str, broken: str) -> None:
+    replaced = "\ufffd"
+    post(keeper, event(replaced, "1001", event_id=replaced))
+    for method, path, field in [
+        ("GET", f"/users/{broken}/history", "user_id"),
+        ("DELETE", f"/users/{broken}/history", "user_id"),
+        ("DELETE", f"/users/{broken}/events/e", "user_id"),
+        ("DELETE", f"/users/{user}/events/{broken}", "event_id"),
+        ("GET", f"/items/{broken}/similar", "item_id"),
+    ]:
+        response = keeper.client.request(method, path)
+        assert response.status_code == 422, path
+        assert [fault["field"] for fault in response.json()["errors"]] == [field]
+    assert len(history(keeper, replaced)) == 1
+
+
 def test_users_are_listed_with_the_in_process_store(serve: Serve) -> None:
     server = serve()
     post(server, event("a", "1001"), event("b", "1002"))
