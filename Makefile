@@ -81,7 +81,7 @@ lint: $(everything) ## style
 	$(bin)/ruff format --check
 
 types: $(everything) ## mypy, strict
-	$(bin)/mypy $(addprefix -p ,$(ours))
+	$(bin)/mypy $(addprefix -p ,$(ours) tests)
 	$(bin)/mypy docker
 
 documents: $(everything) ## make README's table and answer and the picture of the packages anew

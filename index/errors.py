@@ -1,4 +1,4 @@
-"""Everything that can go wrong in this room, as one tree.
+"""Everything that can go wrong with an index, as one tree.
 
 IndexingError
 ├── VectorError          vectors, queries or rows of a wrong shape, length or value

@@ -15,7 +15,7 @@ from files.errors import DimeRecError
 
 
 class TrainingError(DimeRecError):
-    """The root of this room's errors."""
+    """The root of this package's errors."""
 
 
 class DataError(TrainingError):
