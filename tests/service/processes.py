@@ -41,7 +41,16 @@ def environment() -> dict[str, str]:
 def process(
     cwd: Path, *arguments: object, before: Callable[[], None] | None = None, **variables: str
 ) -> Iterator[Process]:
-    """A process of a session of its own, so without a terminal; `before` runs in it ahead of Python."""
+    """A process of a session of its own, so without a terminal; `before` runs in it ahead of Python.
+
+    A hang-up ends it or is its own to handle, even where the test run itself ignores them (nohup, CI).
+    """
+
+    def prepared() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        if before is not None:
+            before()
+
     popen = subprocess.Popen(
         command("--port", 0, *arguments),
         cwd=cwd,
@@ -50,7 +59,7 @@ def process(
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=before,
+        preexec_fn=prepared,
     )
     assert popen.stderr is not None
     assert popen.stdout is not None

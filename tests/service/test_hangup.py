@@ -102,6 +102,7 @@ def test_one_that_comes_while_the_bundle_loads_is_kept_for_later() -> None:
     done = subprocess.run(
         [sys.executable, "-c", EARLY],
         cwd=REPOSITORY,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         start_new_session=True,
         capture_output=True,
         text=True,

@@ -42,6 +42,7 @@ def test_the_curve_over_steps_is_flat_while_the_draws_differ(trained: DimeRec) -
     few = ndcg[: STEPS.index(4) + 1]
     assert max(few) >= 0.97 * max(ndcg)
     assert min(ndcg) >= 0.9 * max(ndcg)
-    draws = measure_draws(trained, asked(4), targets, k=5)
+    # A list shorter than the four items that may come next: one draw cannot have them all.
+    draws = measure_draws(trained, asked(4), targets, k=2)
     assert draws.pairwise_cosine < 0.98
     assert draws.best_of[8] > 1.1 * draws.best_of[1]
