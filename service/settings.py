@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.environment import ENCODING, PREFIX, check_variables
+from service.environment import ENCODING, PREFIX, check_variables, is_service_address
 from service.errors import StartupError
 from service.history.errors import HistoryUrlError
 from service.redis_address import parse
@@ -112,6 +112,16 @@ class Settings(BaseSettings):
             except HistoryUrlError as error:
                 raise ValueError(error.fault) from error
         return url
+
+    @field_validator("port", mode="before")
+    @classmethod
+    def _refuse_service_address(cls, port: object) -> object:
+        if is_service_address(port):
+            raise ValueError(
+                "was set by Kubernetes, for a Service named dimerec: put `enableServiceLinks: false` into the"
+                " pod's spec, or give the Service another name"
+            )
+        return port
 
     @field_validator("root_path")
     @classmethod

@@ -101,6 +101,9 @@ def test_a_bad_value_is_one_line_that_names_the_variable(
         ("dimerec_log_levle", "did you mean DIMEREC_LOG_LEVEL?"),
         ("DIMEREC__PORT", "did you mean DIMEREC_PORT?"),
         ("DIMEREC_ZZZ", "docs/configuration.md"),
+        ("DIMREC_REDIS_URL", "did you mean DIMEREC_REDIS_URL?"),
+        ("DIME_REC_ADMIN_KEY", "did you mean DIMEREC_ADMIN_KEY?"),
+        ("DIMERECPORT", "did you mean DIMEREC_PORT?"),
     ],
 )
 def test_a_misspelt_variable_is_refused_with_the_nearest_name(
@@ -132,6 +135,21 @@ def test_variables_of_other_commands_and_programs_are_none_of_ours(monkeypatch: 
     monkeypatch.setenv("dimerec_port", "9003")
     Path(".env").write_text("PORT=1\nEXTRA\nnot a line of ours\nDIMEREC_SOURCE_REVISION=0\n")
     assert read_settings().port == 9003
+
+
+def test_what_kubernetes_sets_of_services_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in ("DIMEREC_REDIS", "DIMEREC_WEB", "DIMEREC"):
+        monkeypatch.setenv(f"{service}_SERVICE_HOST", "10.0.0.7")
+        monkeypatch.setenv(f"{service}_SERVICE_PORT", "6379")
+        monkeypatch.setenv(f"{service}_SERVICE_PORT_HTTP", "6379")
+        monkeypatch.setenv(f"{service}_PORT", "tcp://10.0.0.7:6379")
+        monkeypatch.setenv(f"{service}_PORT_6379_TCP", "tcp://10.0.0.7:6379")
+        monkeypatch.setenv(f"{service}_PORT_6379_TCP_ADDR", "10.0.0.7")
+    with pytest.raises(StartupError, match=r"^settings: DIMEREC_PORT was .*enableServiceLinks[^\n]*$"):
+        read_settings()
+    assert read_settings(port=9001).port == 9001
+    monkeypatch.delenv("DIMEREC_PORT")
+    assert read_settings().port == 8000
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
