@@ -82,11 +82,6 @@ class ServingDefaults(_Part):
         description="τ of the softmax over hits when merging; unset: in training the model's",
     )
 
-    @property
-    def temperature_is_unset(self) -> bool:
-        """True where `temperature` is nobody's choice."""
-        return "temperature" not in self.model_fields_set
-
 
 class Standing(_Part):
     """The model's ranking of test events beside simple recommenders, when it was published."""

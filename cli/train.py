@@ -13,12 +13,12 @@ from bundle.read import read_bundle
 from cli.bars import Bars
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
-from training.config import TrainingConfig, read_config
+from training.config import TrainingConfig, read_config, resolve
 from training.data.dataset import read_dataset
 from training.data.splits import SPLITS
-from training.log_recipe import FOLLOWING, OF_SMALL_LOGS, SMALL_LOG
+from training.log_recipe import OF_SMALL_LOGS, SMALL_LOG, LogSize
 from training.run import EpochRecord, read_records
-from training.trainer import Outcome, fitted_to_log, train
+from training.trainer import Outcome, train
 from training.warm_start import Initial
 
 
@@ -61,7 +61,11 @@ def command(
         bundle = read_bundle(init)
         initial = Initial(bundle.model, bundle.catalogue, bundle.version)
     split = SPLITS[settings.split](dataset)
-    fitted = fitted_to_log(settings, split, dataset.catalogue, initial)
+    fitted = resolve(
+        settings,
+        LogSize.of(split.train, len(dataset.catalogue)),
+        None if initial is None else initial.model.config,
+    )
     typer.echo(_recipe(settings, fitted, len(split.train.items), initial), err=as_json)
     with (
         interruptible(lambda: _kept(out)),
@@ -80,7 +84,7 @@ def _recipe(asked: TrainingConfig, fitted: TrainingConfig, events: int, initial:
         source = f"Recipe {fitted.recipe}, for {events:,} training events ({size} {SMALL_LOG:,})"
     else:
         source = f"Recipe {fitted.recipe}, as set"
-    keys = sorted(key for key in FOLLOWING if asked.leaves_open(key))
+    keys = sorted(filter(asked.leaves_open, asked.follows_log))
     chosen = ", ".join(f"{key}={_toml(fitted.value(key))}" for key in keys)
     other = "large" if fitted.recipe == "small" else "small"
     return (
@@ -122,7 +126,7 @@ def show(config: TrainingConfig, *, as_json: bool) -> None:
             value = getattr(section, key)
             if not isinstance(value, BaseModel):
                 path = f"{name}.{key}" if name else key
-                unset = value is None or (path in FOLLOWING and config.leaves_open(path))
+                unset = value is None or (path in config.follows_log and config.leaves_open(path))
                 setting = f"# {key} =" if unset else f"{key} = {_toml(value)}"
                 follows = f"; unset: {_where_unset(path, field)}" if path in OF_SMALL_LOGS else ""
                 is_choice = get_origin(field.annotation) is Literal
@@ -132,7 +136,7 @@ def show(config: TrainingConfig, *, as_json: bool) -> None:
 
 
 def _where_unset(path: str, field: FieldInfo) -> str:
-    otherwise = "" if field.default is None else f", else {field.default}"
+    otherwise = "" if field.default_factory else f", else {field.default}"
     return f"{OF_SMALL_LOGS[path]} on a small log{otherwise}"
 
 

@@ -1,4 +1,7 @@
-"""The configuration of a DimeRec model; saved inside every checkpoint and bundle."""
+"""The configuration of a DimeRec model; saved inside every checkpoint and bundle.
+
+Every value is concrete, and all are written: a default that changes here changes no model that exists.
+"""
 
 import math
 from typing import Literal, Self
@@ -12,6 +15,11 @@ ProcessKind = Literal["geodesic", "gaussian", "euclidean", "none"]
 DenoiserKind = Literal["posterior", "mlp"]
 
 
+def typical_first_cosine(dim: int) -> float:
+    """c_1 that leaves x_1 about .6 nats of x_0 (`model.schedule`)."""
+    return min(0.8 / math.sqrt(dim), 0.9)
+
+
 class Architecture(BaseModel):
     """Everything about a model but the catalogue it is for; frozen, unknown keys are refused."""
 
@@ -23,15 +31,15 @@ class Architecture(BaseModel):
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
     guidance_vectors: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
-    blocks: int | None = Field(
-        None,
+    blocks: int = Field(
+        2,
         ge=1,
         le=12,
         description="contextual, sasrec: transformer blocks; unset: 2, in training 4 where the log is dense",
     )
     heads: int = Field(2, ge=1, le=16, description="contextual, sasrec: attention heads; divides dim")
-    dropout: float | None = Field(
-        None,
+    dropout: float = Field(
+        0.0,
         ge=0,
         lt=1,
         description="dropout in guidance and denoiser; unset: .5 … .2 in training, the less the more events"
@@ -47,8 +55,11 @@ class Architecture(BaseModel):
         description="forward noise process (paper §4.3); none: x_t = 0, a point predictor (ablation)",
     )
     timesteps: int = Field(16, ge=2, le=2000, description="T, noise levels known to the denoiser")
-    first_cosine: float | None = Field(
-        None, gt=0, lt=1, description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 0.8/√dim"
+    first_cosine: float = Field(
+        default_factory=lambda fields: typical_first_cosine(fields["dim"]),
+        gt=0,
+        lt=1,
+        description="c_1, mean cosine of x_1 and x_0 (it is 0 at T); unset: 0.8/√dim",
     )
     denoiser: DenoiserKind = Field(
         "posterior", description="Bayes' rule with learned weights, or the paper's perceptron"
@@ -56,8 +67,8 @@ class Architecture(BaseModel):
     hidden: int = Field(256, ge=8, le=8192, description="mlp: hidden width of the denoiser")
     layers: int = Field(2, ge=1, le=16, description="mlp: residual layers of the denoiser")
 
-    temperature: float | None = Field(
-        None,
+    temperature: float = Field(
+        0.05,
         ge=0.001,
         le=10,
         description="τ of every softmax over items; unset: .05, in training .1 where the log is small",
@@ -78,21 +89,6 @@ class Architecture(BaseModel):
         if self.guidance in ("contextual", "sasrec") and self.dim % self.heads:
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
         return self
-
-    @property
-    def signal(self) -> float:
-        """c_1: `first_cosine`, or where it is unset what leaves x_1 about .6 nats of x_0."""
-        return min(0.8 / math.sqrt(self.dim), 0.9) if self.first_cosine is None else self.first_cosine
-
-    @property
-    def depth(self) -> int:
-        """Transformer blocks: `blocks`, or 2 where it is unset."""
-        return 2 if self.blocks is None else self.blocks
-
-    @property
-    def tau(self) -> float:
-        """τ: `temperature`, or .05 where it is unset."""
-        return 0.05 if self.temperature is None else self.temperature
 
     @property
     def guidance_count(self) -> int:

@@ -30,8 +30,8 @@ class PosteriorDenoiser(nn.Module):
         self.log_scale = _per_level(config)
         self.trust = _per_level(config)
         with torch.no_grad():
-            self.trust.weight[:, 0] = config.tau * concentrations(
-                mean_cosines(config.timesteps, config.signal), config.dim
+            self.trust.weight[:, 0] = config.temperature * concentrations(
+                mean_cosines(config.timesteps, config.first_cosine), config.dim
             )
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class DimeRec(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        cosines = mean_cosines(config.timesteps, config.signal)
+        cosines = mean_cosines(config.timesteps, config.first_cosine)
         self.register_buffer("cosines", cosines.float(), persistent=False)
         self.items = ItemTable(config.items, config.dim)
         self.guidance = build_guidance(config)
@@ -85,9 +85,9 @@ class DimeRec(nn.Module):
         states = self.guidance.prefixes(events.view(*history.items.shape, -1), history.mask)
         guidance = unit(states.flatten(0, 1)[positions])
         choices, later_choices = (self._choices(vectors, candidates, wanted) for wanted in (targets, later))
-        of_guidance = guidance_loss(self.guidance.for_next(guidance), x0, choices, config.tau)
+        of_guidance = guidance_loss(self.guidance.for_next(guidance), x0, choices, config.temperature)
         of_later = guidance_loss(
-            self.guidance.for_later(guidance), x_later, later_choices, config.tau, present=later > 0
+            self.guidance.for_later(guidance), x_later, later_choices, config.temperature, present=later > 0
         )
 
         clean = x0.detach() if config.detach_target else x0
@@ -95,7 +95,7 @@ class DimeRec(nn.Module):
         m = self.denoiser(self.process(clean, t, generator), t, guidance)
         prediction = unit(m)
         of_reconstruction = reconstruction_loss(clean, prediction if config.project_reconstruction else m)
-        of_softmax = sampled_softmax_loss(prediction, x0, choices, config.tau)
+        of_softmax = sampled_softmax_loss(prediction, x0, choices, config.temperature)
         total = (
             of_guidance
             + config.later_weight * of_later

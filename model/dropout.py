@@ -5,11 +5,11 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """In training each value is 0 with the chance `share` (None: never), and else divided by 1 − `share`."""
+    """In training each value is 0 with the chance `share`, and else divided by 1 − `share`."""
 
-    def __init__(self, share: float | None) -> None:
+    def __init__(self, share: float) -> None:
         super().__init__()
-        self.share = share or 0.0
+        self.share = share
 
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape; what is random comes from torch's global generator."""

@@ -141,7 +141,7 @@ class CausalTransformer(Extractor):
         self.positions = PositionTable(config.max_length, config.dim)
         self.scale = config.dim**0.5
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
@@ -174,8 +174,8 @@ class Contextual(Extractor):
         self.scale = config.dim**0.5
         self.dropout = Dropout(config.dropout)
         self.item_dropout = config.item_dropout
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.depth))
-        self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.depth, 1))
+        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
+        self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
         self.norm = nn.LayerNorm(config.dim)
         self.turns = nn.ModuleList(_small_turn(config.dim) for _ in range(config.guidance_vectors - 1))
 

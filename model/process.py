@@ -28,7 +28,7 @@ class GeodesicWalk(nn.Module):
     def forward(self, x0: Tensor, t: Tensor, generator: Generator | None = None) -> Tensor:
         """Noise x0 `(batch, dim)` to levels t `(batch,)` in 1 … T."""
         config = self.config
-        angles = walk_angle_quantiles(config.timesteps, config.signal, config.dim, x0.device)
+        angles = walk_angle_quantiles(config.timesteps, config.first_cosine, config.dim, x0.device)
         last = angles.shape[1] - 1
         position = torch.rand(t.shape, generator=generator, device=x0.device) * last
         below = position.long().clamp_max(last - 1)
@@ -43,7 +43,7 @@ class Gaussian(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        cosines = mean_cosines(config.timesteps, config.signal)
+        cosines = mean_cosines(config.timesteps, config.first_cosine)
         self.register_buffer("cosines", cosines.float(), persistent=False)
 
     def forward(self, x0: Tensor, t: Tensor, generator: Generator | None = None) -> Tensor:

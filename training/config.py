@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,7 +14,7 @@ from model.config import Architecture, ModelConfig
 from model.dimerec import DimeRec
 from training.errors import ConfigError
 from training.learner import DimeRecLearner, Learner
-from training.log_recipe import POOLED, LogSize, recipe_for, suited
+from training.log_recipe import FOLLOWING, POOLED, LogSize, Recipe, recipe_for, suited
 
 
 class Optimisation(BaseModel):
@@ -59,13 +59,18 @@ class Optimisation(BaseModel):
         "auto", description="auto: bfloat16 autocast on CUDA where the card has it, float32 elsewhere"
     )
 
-    def fitted_to(self, log: LogSize) -> Self:  # noqa: ARG002
-        """The same with what is unset decided by the size of a log."""
-        return self
+    follows_log: ClassVar[frozenset[str]] = frozenset()
+    """Keys such as `epochs` or `model.dim` whose value follows the log where nobody chose it."""
 
-    def continuing(self, older: ModelConfig) -> Self:  # noqa: ARG002
-        """The same with what is unset, and a warm start should not change, as the older model has it."""
-        return self
+    def following(self, log: LogSize, older: ModelConfig | None) -> Mapping[str, Any]:  # noqa: ARG002
+        """By key, what suits a log and, where it is given, an older model to start from."""
+        return {}
+
+    def leaves_open(self, key: str) -> bool:
+        """True where nobody chose the value of `key`, such as `epochs` or `model.dim`."""
+        section, _, name = key.rpartition(".")
+        holder: BaseModel = attrgetter(section)(self) if section else self
+        return name not in holder.model_fields_set or getattr(holder, name) == "auto"
 
     def learner(self, items: int) -> Learner:
         """A fresh network for a catalogue of `items`; its weights come from torch's global generator."""
@@ -74,6 +79,8 @@ class Optimisation(BaseModel):
 
 class TrainingConfig(Optimisation):
     """Everything that decides what a run of DimeRec learns, except the data."""
+
+    follows_log = FOLLOWING
 
     recipe: Literal["auto", "small", "large"] = Field(
         "auto", description="what keys that are unset follow: small or large logs; auto: by training events"
@@ -95,44 +102,33 @@ class TrainingConfig(Optimisation):
             )
         return self
 
-    def fitted_to(self, log: LogSize) -> Self:
-        """The same with what is unset as suits the log (`training.log_recipe`).
+    def following(self, log: LogSize, older: ModelConfig | None) -> Mapping[str, Any]:
+        """The recipe and its values (`training.log_recipe`).
 
-        Serving has the model's temperature unless given its own.
+        A warm start has the older model's architecture, all but its dropout, and the recipe that this
+        architecture is of. Serving has the model's temperature.
         """
-        recipe = recipe_for(log) if self.recipe == "auto" else self.recipe
-        config = self._completed({"recipe": recipe, **suited(recipe, log)})
-        if config.serving.temperature_is_unset:
-            config = config._completed({"serving.temperature": config.model.tau})
-        return config
+        recipe = self._recipe(log, older)
+        values = {"recipe": recipe, **suited(recipe, log)}
+        if older is not None:
+            its = older.model_dump(exclude={"items", "dropout"})
+            values |= {f"model.{key}": value for key, value in its.items()}
+        temperature = "model.temperature"
+        values["serving.temperature"] = (
+            values[temperature] if self.leaves_open(temperature) else self.value(temperature)
+        )
+        return values
 
-    def continuing(self, older: ModelConfig) -> Self:
-        """The same with the architecture of the older model, and the recipe that this architecture is of.
-
-        Only its dropout follows the new log.
-        """
-        its = older.model_dump(exclude={"items", "dropout"})
-        its |= {"blocks": older.depth, "temperature": older.tau, "first_cosine": older.signal}
-        recipe = "small" if older.guidance == POOLED else "large"
-        return self._completed({"recipe": recipe, **{f"model.{key}": value for key, value in its.items()}})
-
-    def leaves_open(self, key: str) -> bool:
-        """True where nobody chose the value of `key`, such as `epochs` or `model.dim`."""
-        section, _, name = key.rpartition(".")
-        holder: BaseModel = attrgetter(section)(self) if section else self
-        return name not in holder.model_fields_set or getattr(holder, name) in (None, "auto")
+    def _recipe(self, log: LogSize, older: ModelConfig | None) -> Recipe:
+        if self.recipe != "auto":
+            return self.recipe
+        if older is not None:
+            return "small" if older.guidance == POOLED else "large"
+        return recipe_for(log)
 
     def value(self, key: str) -> Any:
         """The value of `key`, such as `epochs` or `model.dim`."""
         return attrgetter(key)(self)
-
-    def _completed(self, values: Mapping[str, Any]) -> Self:
-        """The same with these values where it leaves them open."""
-        chosen = self.model_dump(exclude_unset=True)
-        for key, value in values.items():
-            if self.leaves_open(key):
-                _set(chosen, key, value)
-        return _validated(type(self), chosen)
 
     def learner(self, items: int) -> DimeRecLearner:
         """A fresh DimeRec for a catalogue of `items`."""
@@ -141,6 +137,20 @@ class TrainingConfig(Optimisation):
 
 
 Configured = TypeVar("Configured", bound=Optimisation)
+
+
+def resolve(config: Configured, log: LogSize, older: ModelConfig | None = None) -> Configured:
+    """The configuration with every value decided: as chosen, as `following` says, or the default.
+
+    All of it counts as chosen from then on, so that it stays as it is whatever log it is resolved for.
+    Raises ConfigError where the values do not fit together.
+    """
+    chosen = config.model_dump(exclude_unset=True)
+    for key, value in config.following(log, older).items():
+        if config.leaves_open(key):
+            set_value(chosen, key, value)
+    complete = _validated(type(config), chosen)
+    return _validated(type(config), complete.model_dump())
 
 
 def read_config(path: Path | None, overrides: Sequence[str] = ()) -> TrainingConfig:
@@ -197,10 +207,10 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    _set(values, key, value)
+    set_value(values, key, value)
 
 
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
     """Set `section.key` in nested dictionaries. Raises ConfigError where a section is none."""
     *sections, name = key.split(".")
     for section in sections:

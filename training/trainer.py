@@ -15,7 +15,7 @@ from index.catalogue import Catalogue
 from model.batch import PrefixBatch
 from model.device import find_device
 from training.batches import PrefixBatches
-from training.config import Configured, Optimisation
+from training.config import Optimisation, resolve
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Split
 from training.errors import ConfigError, TrainingError
@@ -80,7 +80,11 @@ def train(
             f"the split {config.split} leaves no user two events to learn from: prepare longer histories"
             " (with leave-one-out at least four events)"
         )
-    config = fitted_to_log(config, split, dataset.catalogue, initial)
+    config = resolve(
+        config,
+        LogSize.of(split.train, len(dataset.catalogue)),
+        None if initial is None else initial.model.config,
+    )
     resumed = open_run(
         out,
         RunConfig(
@@ -97,15 +101,6 @@ def train(
     else:
         trainer.learner.begin(split.train)
     return trainer.run(observer)
-
-
-def fitted_to_log(
-    config: Configured, split: Split, catalogue: Catalogue, initial: Initial | None = None
-) -> Configured:
-    """The configuration that `train` follows: what is unset as the older model has it, else by the log."""
-    if initial is not None:
-        config = config.continuing(initial.model.config)
-    return config.fitted_to(LogSize.of(split.train, len(catalogue)))
 
 
 class Trainer:

@@ -28,7 +28,6 @@ def copy_weights(initial: Initial, model: nn.Module, catalogue: Catalogue) -> in
     if not isinstance(model, DimeRec):
         raise ConfigError(f"a {type(model).__name__} cannot start from a bundle; leave out --init")
     old, new = (one.config.model_dump(exclude={"items"}) for one in (initial.model, model))
-    old["blocks"], new["blocks"] = initial.model.config.depth, model.config.depth
     for key in old:
         if old[key] != new[key] and key in _SHAPES:
             raise ConfigError(

@@ -15,7 +15,7 @@ from cli.main import COMMANDS
 from files.errors import DimeRecError
 from model.config import Architecture, GuidanceKind
 from tests.cli.conftest import Run
-from training.config import TrainingConfig
+from training.config import TrainingConfig, resolve
 from training.log_recipe import LogSize
 
 ROOMS = ("bundle", "cli", "index", "model", "service", "training")
@@ -60,7 +60,7 @@ def test_every_key_of_a_training_run_is_shown_with_its_default_and_its_choices(d
     read = TrainingConfig.model_validate(tomllib.loads(shown))
     assert read == TrainingConfig()
     small = LogSize(300, 30_000, 100)
-    assert read.fitted_to(small) == TrainingConfig().fitted_to(small)
+    assert resolve(read, small) == resolve(TrainingConfig(), small)
     lines = {line.lstrip("# ").split(" =")[0]: line for line in shown.splitlines() if " =" in line}
     parts = (TrainingConfig, Architecture, ServingDefaults)
     assert {*lines, "model", "serving"} == {key for part in parts for key in part.model_fields}

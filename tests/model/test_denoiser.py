@@ -38,7 +38,7 @@ def test_before_training_it_is_the_posterior_by_bayes_rule(t: int) -> None:
 
 
 def denoiser_signal() -> float:
-    return ModelConfig(items=50, dim=16).signal
+    return ModelConfig(items=50, dim=16).first_cosine
 
 
 def test_pure_noise_changes_nothing_before_training() -> None:

@@ -221,12 +221,15 @@ def test_the_document_names_every_key_every_option_and_every_data_set() -> None:
     for key in {field.alias or name for model in models for name, field in model.model_fields.items()}:
         shown = re.sub(r"^(hr|ndcg)@(10|20)$", r"\1@50", key)
         assert f"`{shown}`" in DOCUMENT, key
-    benchmark = typer.main.get_group(application(["benchmark"])).commands["benchmark"]
-    options = {option for parameter in benchmark.params for option in parameter.opts}
+    commands = [
+        typer.main.get_group(application([name])).commands[name]
+        for name in set(re.findall(r"dimerec ([a-z]+)", DOCUMENT))
+    ]
+    options = {option for command in commands for parameter in command.params for option in parameter.opts}
     assert set(re.findall(r"--[a-z]+", DOCUMENT)) <= options
     makefile = (REPOSITORY / "Makefile").read_text()
     for arguments in re.findall(r"make quality (.+?)[`\n]", DOCUMENT):
-        for variable, _, names in (word.partition("=") for word in arguments.split()):
+        for variable, _, names in (word.partition("=") for word in arguments.partition("#")[0].split()):
             assert f"{variable} ?=" in makefile
             known = {"DATA": set(quality.SOURCES), "MODELS": set(REGISTRY)}.get(variable)
             assert known is None or set(names.split(",")) <= known, names

@@ -10,7 +10,7 @@ import pytest
 from model.config import ModelConfig
 from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.sasrec import SASRecConfig
-from training.config import Optimisation, TrainingConfig, override, read_config
+from training.config import Optimisation, TrainingConfig, override, read_config, resolve
 from training.errors import ConfigError
 from training.log_recipe import LogSize, typical_dropout
 
@@ -82,7 +82,7 @@ LARGE = {
     "model.guidance": "contextual",
     "model.guidance_vectors": 2,
     "model.denoiser": "posterior",
-    "model.first_cosine": None,
+    "model.first_cosine": 0.8 / 128**0.5,
     "model.temperature": 0.05,
     "serving.draws": 4,
     "serving.guidance_weight": 0.5,
@@ -91,7 +91,7 @@ LARGE = {
 
 
 def fitted(events: int, *overrides: str, users: int = 943) -> TrainingConfig:
-    return read_config(None, overrides).fitted_to(LogSize(users, events, 1682))
+    return resolve(read_config(None, overrides), LogSize(users, events, 1682))
 
 
 def values(config: TrainingConfig, keys: Iterable[str]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def test_the_size_of_the_log_chooses_the_recipe(events: int, recipe: str, expect
 
 def test_movielens_100k_has_the_dropout_that_was_chosen_for_it_and_smaller_logs_have_more() -> None:
     sizes = (98_114, 60_000, 30_000, 20_000, 5_000)
-    dropouts = [fitted(events).model.dropout or 0.0 for events in sizes]
+    dropouts = [fitted(events).model.dropout for events in sizes]
     assert dropouts[0] == 0.2
     assert dropouts[-2:] == [0.5, 0.5]
     assert dropouts == sorted(dropouts)
@@ -141,14 +141,14 @@ def test_a_recipe_that_is_set_wins_over_the_size_of_the_log() -> None:
 def test_what_is_fitted_stays_as_it_is() -> None:
     config = fitted(5_000)
     read, larger = TrainingConfig.model_validate_json(config.model_dump_json()), LogSize(10**4, 10**6, 1682)
-    assert config.fitted_to(larger) == read.fitted_to(larger) == config
+    assert resolve(config, larger) == resolve(read, larger) == config
 
 
 def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> None:
     def blocks(events_per_item: int, *overrides: str) -> int:
         log = LogSize(50, 100 * events_per_item, 100)
-        config = read_config(None, ["recipe=large", *overrides]).fitted_to(log)
-        return config.learner(100).network.config.depth
+        config = resolve(read_config(None, ["recipe=large", *overrides]), log)
+        return config.learner(100).network.config.blocks
 
     assert [blocks(10), blocks(29), blocks(30), blocks(300)] == [2, 2, 4, 4]
     assert blocks(300, "model.blocks=1") == 1
@@ -156,8 +156,8 @@ def test_a_dense_log_gets_a_deeper_encoder_where_nobody_chose_its_depth() -> Non
 
 def test_a_small_log_gets_a_softer_softmax_where_nobody_chose_one() -> None:
     def temperatures(events: int, *overrides: str) -> tuple[float, float]:
-        config = override(read_config(None), overrides).fitted_to(LogSize(50, events, 100))
-        return config.learner(100).network.config.tau, config.serving.temperature
+        config = resolve(override(read_config(None), overrides), LogSize(50, events, 100))
+        return config.learner(100).network.config.temperature, config.serving.temperature
 
     assert [temperatures(300), temperatures(124_999)] == [(0.1, 0.1)] * 2
     assert [temperatures(125_000), temperatures(10**7)] == [(0.05, 0.05)] * 2
@@ -173,22 +173,19 @@ def test_a_temperature_that_serving_could_not_have_is_refused() -> None:
 
 
 def test_a_warm_start_goes_on_as_the_older_model_was() -> None:
-    older = ModelConfig(items=100, blocks=None, temperature=None)
-    config = read_config(None).continuing(older).fitted_to(LogSize(50, 30_000, 100))
-    assert (config.model.blocks, config.model.temperature, config.serving.temperature) == (2, 0.05, 0.05)
-    assert config.learner(100).network.config.model_dump(exclude={"dropout", "blocks"}) == {
-        **older.model_dump(exclude={"dropout", "blocks"}),
-        "temperature": 0.05,
-        "first_cosine": older.signal,
-    }
+    older, log = ModelConfig(items=100, temperature=0.06), LogSize(50, 30_000, 100)
+    config = resolve(read_config(None), log, older)
+    warm = config.learner(100).network.config
+    assert warm.model_dump(exclude={"dropout"}) == older.model_dump(exclude={"dropout"})
+    assert (warm.dropout, config.serving.temperature) == (typical_dropout(300), 0.06)
     assert (config.serving.draws, config.serving.guidance_weight) == (4, 0.5)
-    chosen = read_config(None, ["model.blocks=3", "model.temperature=0.07"]).continuing(older)
+    chosen = resolve(read_config(None, ["model.blocks=3", "model.temperature=0.07"]), log, older)
     assert (chosen.model.blocks, chosen.model.temperature) == (3, 0.07)
 
 
 def test_a_warm_start_on_a_log_that_grew_keeps_the_recipe_of_small_logs() -> None:
     older = ModelConfig(items=100, **fitted(100_000).model.model_dump())
-    config = read_config(None).continuing(older).fitted_to(LogSize(50, 500_000, 2_000))
+    config = resolve(read_config(None), LogSize(50, 500_000, 2_000), older)
     assert (config.recipe, values(config, SMALL)) == ("small", SMALL)
 
 
@@ -196,14 +193,13 @@ def test_a_warm_start_on_a_log_that_grew_keeps_the_recipe_of_small_logs() -> Non
     "config", [read_config(None, ["recipe=large"]), SASRecConfig()], ids=["dimerec", "sasrec"]
 )
 def test_dropout_follows_from_the_log_where_nobody_chose_it(config: Optimisation) -> None:
-    def of(chosen: Optimisation) -> float | None:
+    def of(chosen: Optimisation) -> float:
         return chosen.model.dropout if isinstance(chosen, TrainingConfig) else chosen.dropout  # type: ignore[attr-defined]
 
-    assert of(config) is None
-    assert of(config.fitted_to(LogSize(50, 3600, 100))) == 0.4
+    assert of(resolve(config, LogSize(50, 3600, 100))) == 0.4
     key = "model.dropout" if isinstance(config, TrainingConfig) else "dropout"
-    assert of(override(config, [f"{key}=0.1"]).fitted_to(LogSize(50, 3600, 100))) == 0.1
+    assert of(resolve(override(config, [f"{key}=0.1"]), LogSize(50, 3600, 100))) == 0.1
 
 
 def test_dreamrec_keeps_the_dropout_with_which_it_learns_from_a_sparse_log() -> None:
-    assert DreamRecConfig().fitted_to(LogSize(50, 1300, 100)).dropout == 0.3
+    assert resolve(DreamRecConfig(), LogSize(50, 1300, 100)).dropout == 0.3

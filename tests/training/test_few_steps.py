@@ -22,7 +22,14 @@ STEPS = (1, 2, 4, 8, 16)
 
 @pytest.fixture
 def trained(tmp_path: Path) -> DimeRec:
-    small = ["model.dim=32", "model.dropout=0.1", "model.temperature=0.1", "epochs=15", "batch_size=128"]
+    small = [
+        "recipe=large",
+        "model.dim=32",
+        "model.dropout=0.1",
+        "model.temperature=0.1",
+        "epochs=15",
+        "batch_size=128",
+    ]
     train(forking_dataset(), read_config(None, small), tmp_path, Watcher())
     return read_checkpoint(tmp_path / BEST_FILE)
 

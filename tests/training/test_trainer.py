@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from index.catalogue import Catalogue
 from model.checkpoint import read_checkpoint
-from tests.factories import make_model
+from model.config import Architecture
 from tests.training.logs import cyclic_dataset
 from training.config import TrainingConfig
 from training.cooccurrence import item_directions
@@ -91,7 +91,8 @@ def test_every_example_is_seen_and_every_epoch_reported(tmp_path: Path) -> None:
 
 
 def test_a_run_says_which_dropout_its_log_was_given_and_resumes_with_it(tmp_path: Path) -> None:
-    settings = config(epochs=1, model=config().model.model_copy(update={"dropout": None}))
+    given = config().model.model_dump(exclude_unset=True, exclude={"dropout"})
+    settings = config(epochs=1, model=Architecture(**given))
     for _ in range(2):
         train(cyclic_dataset(), settings, tmp_path, Watcher())
     told = json.loads((tmp_path / "config.json").read_text())["training"]["model"]["dropout"]
@@ -307,18 +308,8 @@ def test_a_warm_start_has_the_depth_of_the_older_model_where_nobody_chose_one(tm
     train(sparse, contextual, tmp_path / "old", Watcher())
     initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), sparse.catalogue, "v1")
     train(dense, contextual, tmp_path / "warm", Watcher(), initial)
-    depths = [read_checkpoint(tmp_path / run / BEST_FILE).config.depth for run in ("old", "warm")]
+    depths = [read_checkpoint(tmp_path / run / BEST_FILE).config.blocks for run in ("old", "warm")]
     assert depths == [2, 2]
-
-
-def test_a_warm_start_from_a_model_that_left_its_depth_open(tmp_path: Path) -> None:
-    dataset = cyclic_dataset(users=150)
-    fields = config().model.model_copy(update={"guidance": "contextual"}).model_dump(exclude={"blocks"})
-    initial = Initial(make_model(40, **fields), dataset.catalogue, "v1")
-    contextual = config(epochs=1, model=config().model.model_copy(update={"guidance": "contextual"}))
-    train(dataset, contextual, tmp_path, Watcher(), initial)
-    warm = read_checkpoint(tmp_path / BEST_FILE).config
-    assert (warm.depth, warm.tau) == (2, 0.05)
 
 
 def first_epoch(outcome: Outcome) -> dict[str, float]:

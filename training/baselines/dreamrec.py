@@ -14,7 +14,7 @@ learns slowly: on Amazon Beauty validation HR@10 is .001 after 8 epochs and .013
 its own (docs/experiments.md).
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -31,6 +31,8 @@ from training.baselines.network import Total
 
 class DreamRecConfig(DiffusionConfig):
     """DreamRec's network and how it is trained."""
+
+    follows_log: ClassVar[frozenset[str]] = frozenset()
 
     kind: Literal["dreamrec"] = "dreamrec"
     batch_size: int = Field(512, ge=1, le=1_000_000, description="examples (prefixes) per step, about")

@@ -1,8 +1,8 @@
 """The common part of the neural baselines: an item table, a softmax over it, ranking by inner product."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -36,18 +36,18 @@ class BaselineConfig(Optimisation):
 
     dim: int = Field(64, ge=4, le=2048, description="width d of item and interest vectors")
     max_length: int = Field(50, ge=1, le=1000, description="newest events the network reads")
-    dropout: float | None = Field(
-        None,
+    dropout: float = Field(
+        0.5,
         ge=0,
         lt=1,
         description="dropout of the network and of what it reads; unset: as DimeRec's, by events per item",
     )
 
-    def fitted_to(self, log: LogSize) -> Self:
-        """The same with a dropout."""
-        if self.dropout is not None:
-            return self
-        return self.model_copy(update={"dropout": typical_dropout(log.density)})
+    follows_log: ClassVar[frozenset[str]] = frozenset({"dropout"})
+
+    def following(self, log: LogSize, older: ModelConfig | None) -> Mapping[str, Any]:  # noqa: ARG002
+        """A dropout."""
+        return dict.fromkeys(self.follows_log, typical_dropout(log.density))
 
     def parts(self, items: int, guidance: GuidanceKind, guidance_vectors: int = 1) -> ModelConfig:
         """The fields that DimeRec has as well, for the parts that are taken over from it."""

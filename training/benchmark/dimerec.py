@@ -30,13 +30,9 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration with null for what follows the log, and the variants."""
-        written, serving = super().settings, self.config.serving
-        open_keys = {key for key in FOLLOWING if self.config.leaves_open(key)}
-        model = {
-            key: None if f"model.{key}" in open_keys else value for key, value in written["model"].items()
-        }
+        serving = self.config.serving
         variants = [{**_written(variant), "repeat_weight": "fitted"} for variant in self._variants(serving)]
-        return {**written, "model": model, "serving": _written(serving), "variants": variants}
+        return {**super().settings, "variants": variants}
 
     def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
         """As served first; then guidance alone, draws alone, and what the sweep adds."""

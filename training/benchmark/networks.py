@@ -11,7 +11,7 @@ from training.baselines.dreamrec import DreamRecConfig
 from training.baselines.mind import MINDConfig
 from training.baselines.sasrec import SASRecConfig
 from training.benchmark.recipe import Budget, Fitted, Recipe, Variant
-from training.config import Optimisation
+from training.config import Optimisation, resolve, set_value
 from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.learner import Learner
@@ -28,14 +28,17 @@ class NetworkRecipe:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The configuration without what the budget and the data decide."""
-        return self.config.model_dump(mode="json", exclude={"seed", "minutes", "split"})
+        """The configuration without what the budget decides, and with null for what the data will decide."""
+        written = self.config.model_dump(mode="json", exclude={"seed", "minutes", "split"})
+        for key in filter(self.config.leaves_open, self.config.follows_log):
+            set_value(written, key, None)
+        return written
 
     def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
         """Train in the budget's directory, or resume there, and take the epoch that validated best."""
         given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
         config = type(self.config).model_validate(self.config.model_dump(exclude_unset=True) | given)
-        config = config.fitted_to(LogSize.of(split.train, len(dataset.catalogue)))
+        config = resolve(config, LogSize.of(split.train, len(dataset.catalogue)))
         best = train(dataset, config, budget.directory, budget.observer).best
         learner = config.learner(len(dataset.catalogue))
         learner.read(budget.directory / BEST_FILE)

@@ -385,7 +385,7 @@ def test_results_are_read_as_they_were_written(walks: Data, tmp_path: Path) -> N
     assert {f"{name}@{k}" for name in ("hr", "ndcg") for k in DEFAULT_KS} < set(keys)
     assert {"categories@20", "ild@20", "coverage@20", "train_s", "ms_per_user"} < set(keys)
     path.write_text(path.read_text().replace('"seed": 0', '"seed": "x"', 1))
-    with pytest.raises(BenchmarkError, match=r"results\.json holds no results: 0\.seed: .*; remove it$"):
+    with pytest.raises(BenchmarkError, match=r"results\.json holds no results: \[0\]\.seed: .*; remove it$"):
         read_rows(path)
     with pytest.raises(BenchmarkError, match="does not exist"):
         read_rows(tmp_path / "none.json")

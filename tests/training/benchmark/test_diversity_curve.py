@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from index.catalogue import Catalogue
 from index.merging import diversify
+from index.vector_index import Vectors
 from tests.factories import make_catalogue
 from tests.training.random_logs import random_dataset
 from training.benchmark.diversity_curve import (
@@ -82,7 +84,7 @@ def test_lists_are_those_of_the_re_ranker_that_serves(seed: int, pool: int, k: i
     pools = np.array([generator.permutation(40)[:pool] + 1 for _ in range(5)])
     lists = diversified(pools, category_overlaps(memberships(pools, catalogue)), k, delta)
     assert lists.shape == (5, k)
-    scores = rank_values(pool).astype(np.float32)
+    scores = cast(Vectors, rank_values(pool))  # float64, as in `diversified`: near ties fall alike
     for rows, found in zip(pools, lists, strict=True):
         chosen = diversify(scores, catalogue.category_matrix(rows), k, delta)
         expected = rows[chosen].tolist()
