@@ -135,8 +135,8 @@ def _asked(bundles: Path) -> str:
             "name the version to put in service, or give --previous for the one before it:"
             f" {', '.join(named[:MAX_NAMED])}{more}"
         )
-    for place, name in enumerate(named, start=1):
-        typer.echo(f"{place:>3}  {name}", err=True)
+    for rank, name in enumerate(named, start=1):
+        typer.echo(f"{rank:>3}  {name}", err=True)
     number: int = typer.prompt("Number of the version to put in service", type=int, err=True)
     if not 1 <= number <= len(found):
         raise BundleRequestError(f"there is no number {number}; CURRENT is as before")

@@ -34,7 +34,7 @@ from cli.log_options import (
 )
 from cli.output import Json, print_json
 from service.errors import StartupError
-from service.history.errors import HistoryUnavailable
+from service.history.errors import HistoryUnavailableError
 from service.history.importing import History, Imported, import_histories
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
@@ -151,8 +151,8 @@ async def _import(
                 report.say(log.event_types.note)
             async for step in import_histories(store, job, _histories(newest[done:]), done):
                 report.add(step)
-    except HistoryUnavailable as error:
-        raise HistoryUnavailable(f"{error}; give the same command again to go on from here") from error
+    except HistoryUnavailableError as error:
+        raise HistoryUnavailableError(f"{error}; give the same command again to go on from here") from error
     finally:
         await store.close()
 

@@ -59,10 +59,10 @@ def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
     near[:draws, draws:] = near[draws:, :draws] = False
     leaders: list[int] = []
     of: list[int] = []
-    for place, row in enumerate(near.tolist()):
-        found = next((index for index, leader in enumerate(leaders) if row[leader]), len(leaders))
+    for index, row in enumerate(near.tolist()):
+        found = next((group for group, leader in enumerate(leaders) if row[leader]), len(leaders))
         if found == len(leaders):
-            leaders.append(place)
+            leaders.append(index)
         of.append(found)
     kinds: list[InterestKind] = ["draw" if leader < draws else "guidance" for leader in leaders]
     return MergedInterests(interests[leaders], kinds, np.array(of))

@@ -113,8 +113,8 @@ class _Search:
         excluded = self.query.excluded
         if not len(excluded):
             return rows > 0
-        places = np.minimum(np.searchsorted(excluded, rows), len(excluded) - 1)
-        usable: NDArray[np.bool_] = (rows > 0) & (excluded[places] != rows)
+        positions = np.minimum(np.searchsorted(excluded, rows), len(excluded) - 1)
+        usable: NDArray[np.bool_] = (rows > 0) & (excluded[positions] != rows)
         return usable
 
     def _with_seen(self, rows: Rows) -> Rows:

@@ -107,12 +107,12 @@ class Retriever:
 
     def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[_Scored]:
         """Score what the index finds, or all eligible items where they are few."""
-        many = [place for place, rows in enumerate(eligible) if rows.count > self._max_whole_items]
-        pools = self._pooling.pools([queries[place] for place in many], [eligible[place] for place in many])
+        many = [index for index, rows in enumerate(eligible) if rows.count > self._max_whole_items]
+        pools = self._pooling.pools([queries[index] for index in many], [eligible[index] for index in many])
         found = dict(zip(many, pools, strict=True))
         scored = []
-        for place, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
-            pool, nearest = found.get(place, (rows.rows, None))
+        for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
+            pool, nearest = found.get(index, (rows.rows, None))
             scored.append(_Scored(pool, query.interests @ self._table.vectors(pool).T, nearest))
         return scored
 
@@ -153,10 +153,10 @@ def _best(query: Query, scored: _Scored) -> tuple[Merged, Rows]:
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:
     """Cut a sequence into runs whose sizes sum to at most `most`, or that have one element."""
     first = total = 0
-    for place, size in enumerate(sizes):
-        if place > first and total + size > most:
-            yield slice(first, place)
-            first, total = place, 0
+    for index, size in enumerate(sizes):
+        if index > first and total + size > most:
+            yield slice(first, index)
+            first, total = index, 0
         total += size
     if sizes:
         yield slice(first, len(sizes))
@@ -166,8 +166,8 @@ def _positions(wanted: Rows, rows: Rows | None) -> Rows:
     """The positions of those of `wanted` that are among `rows` (ascending; None: 1, 2, …)."""
     if rows is None:
         return wanted[wanted > 0] - 1
-    places = np.searchsorted(rows, wanted)
-    there = places < len(rows)
-    places = places[there]
-    found: Rows = places[rows[places] == wanted[there]]
+    positions = np.searchsorted(rows, wanted)
+    there = positions < len(rows)
+    positions = positions[there]
+    found: Rows = positions[rows[positions] == wanted[there]]
     return found

@@ -23,7 +23,7 @@ ServiceError
 └── StartupError                the service cannot start; the message is one line with the remedy
 ```
 
-Errors of other packages that reach a caller keep their own trees: `HistoryUnavailable` and `BundleError`.
+Errors of other packages that reach a caller keep their trees: `HistoryUnavailableError` and `BundleError`.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from bundle.errors import BundleError
 from files.errors import field_path
 from service import errors
 from service.errors import FieldFault
-from service.history.errors import HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryUnavailableError, HistoryUnreadableError
 from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
@@ -49,8 +49,8 @@ KINDS: dict[type[Exception], Kind] = {
     errors.NoEarlierBundleError: Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
     errors.BundleRootReadOnlyError: Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
     BundleError: Kind(409, "bundle-unusable", "The bundle cannot be loaded"),
-    HistoryUnavailable: Kind(503, "history-unavailable", "The history store does not answer"),
-    HistoryUnreadable: Kind(503, "history-unreadable", "What is kept of the user is no history"),
+    HistoryUnavailableError: Kind(503, "history-unavailable", "The history store does not answer"),
+    HistoryUnreadableError: Kind(503, "history-unreadable", "What is kept of the user is no history"),
 }
 UNEXPECTED = Kind(500, "internal", "The service failed")
 _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
@@ -133,9 +133,9 @@ def _kind_of(error: Exception) -> Kind:
 def _detail_of(error: Exception) -> str:
     if isinstance(error, HTTPException):
         return _NO_SUCH_PATH if error.status_code == HTTPStatus.NOT_FOUND else error.detail
-    if isinstance(error, HistoryUnreadable):
+    if isinstance(error, HistoryUnreadableError):
         return "something else wrote it: `DELETE /users/{user_id}/history` takes it away"
-    if isinstance(error, HistoryUnavailable):
+    if isinstance(error, HistoryUnavailableError):
         return "try again in a moment"  # its own words may name hosts
     if _kind_of(error) is UNEXPECTED:
         return "the log has the details under this request_id"

@@ -16,7 +16,7 @@ from service.errors import (
     OverloadedError,
     RequestRefusedError,
 )
-from service.history.errors import HistoryUnavailable
+from service.history.errors import HistoryUnavailableError
 from service.history.protocol import HistoryStore
 from service.requests import RecommendRequest
 from service.responses import RecommendResponse, Timings
@@ -87,7 +87,7 @@ class Recommender:
         started = time.perf_counter()
         try:
             events = await self._history.read(request.user_id, self._settings.history_max_events)
-        except HistoryUnavailable:
+        except HistoryUnavailableError:
             return _Known([], unavailable=True)
         finally:
             self._metrics.observe_stage("history", 1000 * (time.perf_counter() - started))

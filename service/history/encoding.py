@@ -13,7 +13,7 @@ import struct
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from service.history.errors import HistoryUnreadable
+from service.history.errors import HistoryUnreadableError
 from service.history.protocol import Event
 
 _COUNT = struct.Struct(">I")
@@ -52,13 +52,13 @@ def encode(events: Sequence[Event]) -> bytes:
 def decode(history: bytes, limit: int) -> list[Event]:
     """The newest `limit` events of an encoded history, oldest first.
 
-    Raises HistoryUnreadable for anything that isn't an encoded history.
+    Raises HistoryUnreadableError for anything that isn't an encoded history.
     """
     count = encoded_count(history)
     timestamps = struct.unpack_from(f">{count}q", history, _COUNT.size)
     items = history[_COUNT.size + 2 * _WIDTH * count :].decode(errors="replace").split("\0")
     if len(items) != count + 1 or items[count]:
-        raise HistoryUnreadable("the store holds an incomplete history under this user's key")
+        raise HistoryUnreadableError("the store holds an incomplete history under this user's key")
     oldest = max(0, count - limit)
     return list(map(Event, items[oldest:count], timestamps[oldest:]))
 
@@ -66,11 +66,11 @@ def decode(history: bytes, limit: int) -> list[Event]:
 def encoded_count(history: bytes) -> int:
     """Number of events of an encoded history.
 
-    Raises HistoryUnreadable for what is too short to be one.
+    Raises HistoryUnreadableError for what is too short to be one.
     """
     count: int = _COUNT.unpack_from(history)[0] if len(history) >= _COUNT.size else -1
     if not 0 <= count <= (len(history) - _COUNT.size) // (2 * _WIDTH):
-        raise HistoryUnreadable("the store holds something else than a history under this user's key")
+        raise HistoryUnreadableError("the store holds something else than a history under this user's key")
     return count
 
 

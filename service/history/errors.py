@@ -1,11 +1,11 @@
 """Errors of a history store.
 
 HistoryError
-├── HistoryUnavailable      the store is slow or gone; ask again later
-│   ├── HistoryBusy         all our own connections are in use; says nothing about the store
-│   └── HistoryUnreadable   the store answers, but this user's history isn't one that we wrote
-├── HistoryInputError       an id or a timestamp that no store can keep
-└── HistoryUrlError         the address of the store can't be used
+├── HistoryUnavailableError      the store is slow or gone; ask again later
+│   ├── HistoryBusyError         all our own connections are in use; says nothing about the store
+│   └── HistoryUnreadableError   the store answers, but this user's history isn't one that we wrote
+├── HistoryInputError            an id or a timestamp that no store can keep
+└── HistoryUrlError              the address of the store can't be used
 """
 
 from files.errors import DimeRecError
@@ -15,15 +15,15 @@ class HistoryError(DimeRecError):
     """Root of the tree; every message is one line."""
 
 
-class HistoryUnavailable(HistoryError):  # noqa: N818 (a state of the store, not a mistake)
+class HistoryUnavailableError(HistoryError):
     """The store is slow or gone; the same call may succeed later."""
 
 
-class HistoryBusy(HistoryUnavailable):
+class HistoryBusyError(HistoryUnavailableError):
     """All connections of this process were in use for too long; the store itself was not asked."""
 
 
-class HistoryUnreadable(HistoryUnavailable):
+class HistoryUnreadableError(HistoryUnavailableError):
     """The store holds something else than a history under this user's key."""
 
 

@@ -14,7 +14,7 @@ from service.circuit import (
     CircuitState,
     Verdict,
 )
-from service.history.errors import HistoryBusy, HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryBusyError, HistoryUnavailableError, HistoryUnreadableError
 from service.history.protocol import AppendResult, Event, HistoryStore
 
 _REFUSAL = "the history store failed lately and is tried again in a moment"
@@ -25,9 +25,9 @@ Answer = TypeVar("Answer")
 class GuardedHistory:
     """A HistoryStore that gives calls to another one as long as that one answers.
 
-    Only HistoryUnavailable counts as a failure; a refused argument, a cancelled call, or one that never
-    reached the store (HistoryBusy) says nothing about it, nor does listing users: a scan may be slow where
-    all else is quick. While the circuit is open every call raises HistoryUnavailable at once.
+    Only HistoryUnavailableError counts as a failure; a refused argument, a cancelled call, or one that never
+    reached the store (HistoryBusyError) says nothing about it, nor does listing users: a scan may be slow
+    where all else is quick. While the circuit is open every call raises HistoryUnavailableError at once.
     """
 
     def __init__(
@@ -47,33 +47,33 @@ class GuardedHistory:
         return self._circuit.state
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         return await self._call(lambda: self._store.append(user_id, events))
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         return await self._call(lambda: self._store.append_many(events))
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         return await self._call(lambda: self._store.read(user_id, limit))
 
     async def remove(self, user_id: str, event_id: str) -> int:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         return await self._call(lambda: self._store.remove(user_id, event_id))
 
     async def forget(self, user_id: str) -> int:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         return await self._call(lambda: self._store.forget(user_id))
 
     async def users(self, limit: int) -> list[str]:
-        """As the store's, or HistoryUnavailable at once; whatever comes of it does not count."""
+        """As the store's, or HistoryUnavailableError at once; whatever comes of it does not count."""
         if self.state is CircuitState.OPEN:
-            raise HistoryUnavailable(_REFUSAL)
+            raise HistoryUnavailableError(_REFUSAL)
         return await self._store.users(limit)
 
     async def ping(self) -> None:
-        """As the store's, or HistoryUnavailable at once."""
+        """As the store's, or HistoryUnavailableError at once."""
         await self._call(self._store.ping)
 
     async def close(self) -> None:
@@ -84,15 +84,15 @@ class GuardedHistory:
         try:
             return await self._circuit.call(call)
         except CircuitOpenError as error:
-            raise HistoryUnavailable(_REFUSAL) from error
+            raise HistoryUnavailableError(_REFUSAL) from error
 
 
 def _verdict(error: Exception) -> Verdict:
     match error:
-        case HistoryBusy():
+        case HistoryBusyError():
             return "nothing"
-        case HistoryUnreadable():
+        case HistoryUnreadableError():
             return "answer"
-        case HistoryUnavailable():
+        case HistoryUnavailableError():
             return "failure"
     return "nothing"

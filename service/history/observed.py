@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from service.history.errors import HistoryUnavailable
+from service.history.errors import HistoryUnavailableError
 from service.history.protocol import AppendResult, Event, HistoryStore
 from service.telemetry import Metrics
 
@@ -60,7 +60,7 @@ class ObservedHistory:
         started = time.perf_counter()
         try:
             return await call
-        except HistoryUnavailable as error:
+        except HistoryUnavailableError as error:
             self._metrics.history_errors.labels(operation).inc()
             log.warning("history unavailable", operation=operation, reason=str(error))
             raise

@@ -58,7 +58,7 @@ class AppendResult:
 
 
 class HistoryStore(Protocol):
-    """Keeps histories. Methods raise HistoryUnavailable, and HistoryInputError for a bad argument."""
+    """Keeps histories. Methods raise HistoryUnavailableError, and HistoryInputError for a bad argument."""
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""

@@ -33,7 +33,12 @@ from redis.exceptions import (
 )
 
 from service.history.encoding import decode, encode, encoded_count, named_identity
-from service.history.errors import HistoryBusy, HistoryError, HistoryUnavailable, HistoryUnreadable
+from service.history.errors import (
+    HistoryBusyError,
+    HistoryError,
+    HistoryUnavailableError,
+    HistoryUnreadableError,
+)
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
@@ -73,8 +78,8 @@ class RedisHistory:
     """A HistoryStore in Redis.
 
     `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call to Redis
-    that takes longer than `timeout_s` seconds raises HistoryUnavailable; one that waits as long before that,
-    for one of `max_connections`, raises HistoryBusy.
+    that takes longer than `timeout_s` seconds raises HistoryUnavailableError; one that waits as long before
+    that, for one of `max_connections`, raises HistoryBusyError.
     """
 
     def __init__(
@@ -129,10 +134,10 @@ class RedisHistory:
         calls = list(starmap(self._append_call, grouped.items()))
         async with self._bounded():
             replies = await self._pipeline("EVALSHA", _APPEND.sha1, calls)
-            unknown = [place for place, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            again = await self._pipeline("EVAL", _APPEND.text, [calls[place] for place in unknown])
-            for place, reply in zip(unknown, again, strict=True):
-                replies[place] = reply
+            unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+            again = await self._pipeline("EVAL", _APPEND.text, [calls[index] for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
             for reply in replies:
                 if isinstance(reply, Exception):
                     raise reply
@@ -171,7 +176,7 @@ class RedisHistory:
                     raise
                 await self._client.delete(key)
                 return 0
-            with suppress(HistoryUnreadable):
+            with suppress(HistoryUnreadableError):
                 return encoded_count(history) if history is not None else 0
             return 0
 
@@ -207,7 +212,7 @@ class RedisHistory:
 
     async def close(self) -> None:
         """Close all connections; trouble with one that is gone already is none."""
-        with suppress(HistoryUnavailable):
+        with suppress(HistoryUnavailableError):
             async with self._edge():
                 await self._client.aclose()
 
@@ -238,7 +243,7 @@ class RedisHistory:
             async with asyncio.timeout(self._timeout_s):
                 await self._connections.acquire()
         except TimeoutError as error:
-            raise HistoryBusy(
+            raise HistoryBusyError(
                 f"all connections are in use for longer than {self._timeout_s * 1000:.0f} ms"
             ) from error
         try:
@@ -260,20 +265,20 @@ class RedisHistory:
         except HistoryError:
             raise
         except TimeoutError as error:
-            raise HistoryUnavailable(
+            raise HistoryUnavailableError(
                 f"Redis did not answer within {self._timeout_s * 1000:.0f} ms"
             ) from error
         except (ResponseError, AuthenticationError, AuthorizationError) as error:
             if _is_of_another_type(error) or "UNREADABLE" in str(error):
-                raise HistoryUnreadable("Redis holds something else under this user's key") from error
-            raise HistoryUnavailable(f"Redis refuses: {_one_line(error)}") from error
+                raise HistoryUnreadableError("Redis holds something else under this user's key") from error
+            raise HistoryUnavailableError(f"Redis refuses: {_one_line(error)}") from error
         except (RedisError, RedisClusterException, OSError) as error:
-            raise HistoryUnavailable(f"Redis is gone: {_one_line(error)}") from error
+            raise HistoryUnavailableError(f"Redis is gone: {_one_line(error)}") from error
         # The client, its event loop and its parser raise more than they declare (TypeError, RuntimeError of a
         # closed transport, UnicodeDecodeError …), and none of it may fail a request that can do without.
         except Exception as error:
             fault = f"{type(error).__name__}: {_one_line(error)}"
-            raise HistoryUnavailable(f"the Redis client failed: {fault}") from error
+            raise HistoryUnavailableError(f"the Redis client failed: {fault}") from error
 
 
 def _one_line(error: Exception) -> str:

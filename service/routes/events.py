@@ -23,10 +23,10 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsResponse
     many = isinstance(body, WatchEvents)
     events = body.events if isinstance(body, WatchEvents) else [body]
     now = clock.now_ms()
-    judged = [(place, clock.fault(event.timestamp, now)) for place, event in enumerate(events)]
+    judged = [(index, clock.fault(event.timestamp, now)) for index, event in enumerate(events)]
     faults = [
-        FieldFault(f"events[{place}].timestamp" if many else "timestamp", fault)
-        for place, fault in judged
+        FieldFault(f"events[{index}].timestamp" if many else "timestamp", fault)
+        for index, fault in judged
         if fault is not None
     ]
     if faults:

@@ -8,7 +8,7 @@ import redis
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from service.history.errors import HistoryUnavailable, HistoryUrlError
+from service.history.errors import HistoryUnavailableError, HistoryUrlError
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from service.redis_address import parse
@@ -193,7 +193,7 @@ async def test_a_server_that_refuses_the_password_is_unavailable(
             store = RedisHistory.from_url(
                 f"redis://{credentials}127.0.0.1:{redis_server.port}", timeout_s=5.0
             )
-            with pytest.raises(HistoryUnavailable, match=r"^Redis refuses: ") as caught:
+            with pytest.raises(HistoryUnavailableError, match=r"^Redis refuses: ") as caught:
                 await store.read("u", 9)
             assert SECRET not in str(caught.value)
             await store.close()

@@ -12,7 +12,7 @@ import redis
 import redis.asyncio
 
 from service.circuit import CircuitState
-from service.history.errors import HistoryInputError, HistoryUnavailable, HistoryUnreadable
+from service.history.errors import HistoryInputError, HistoryUnavailableError, HistoryUnreadableError
 from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
@@ -45,18 +45,18 @@ class GatedHistory(InProcessHistory):
 
     async def ping(self) -> None:
         if self.gone:
-            raise HistoryUnavailable("gone")
+            raise HistoryUnavailableError("gone")
 
     async def users(self, limit: int) -> list[str]:
         if self.gone:
-            raise HistoryUnavailable("gone")
+            raise HistoryUnavailableError("gone")
         return await super().users(limit)
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         self.reads += 1
         await self.gate.wait()
         if self.gone:
-            raise HistoryUnavailable("gone")
+            raise HistoryUnavailableError("gone")
         return await super().read(user_id, limit)
 
 
@@ -77,7 +77,7 @@ def breaker(store: GatedHistory, clock: Clock) -> GuardedHistory:
 
 async def fail(breaker: GuardedHistory, times: int, message: str = "^gone$") -> None:
     for _ in range(times):
-        with pytest.raises(HistoryUnavailable, match=message):
+        with pytest.raises(HistoryUnavailableError, match=message):
             await breaker.read("u", 9)
 
 
@@ -126,7 +126,7 @@ async def test_every_call_is_refused_while_open(breaker: GuardedHistory, store: 
         lambda: breaker.ping(),
     ]
     for call in calls:
-        with pytest.raises(HistoryUnavailable, match="failed lately"):
+        with pytest.raises(HistoryUnavailableError, match="failed lately"):
             await call()
     assert await store.read("u", 9) == HISTORY
 
@@ -200,7 +200,7 @@ async def test_a_cancelled_probe_leaves_room_for_the_next(
 async def test_listing_users_has_no_say(breaker: GuardedHistory, store: GatedHistory, clock: Clock) -> None:
     store.gone = True
     for _ in range(FAILURES + 1):
-        with pytest.raises(HistoryUnavailable, match="gone"):
+        with pytest.raises(HistoryUnavailableError, match="gone"):
             await breaker.users(9)
     assert state(breaker) == CircuitState.CLOSED
     await open_circuit(breaker, store)
@@ -217,7 +217,7 @@ async def test_a_call_from_before_it_opened_has_no_say(
     late = await begin(breaker.read("u", 9))
     store.gone = True
     for _ in range(FAILURES):
-        with pytest.raises(HistoryUnavailable):
+        with pytest.raises(HistoryUnavailableError):
             await breaker.ping()
     clock.now += RESET_S - 0.001
     store.gone = late_call_fails
@@ -237,7 +237,7 @@ async def test_what_says_nothing_about_the_store_does_not_count(
     with redis.Redis.from_url(redis_server.url) as raw:
         raw.set("dimerec:history:1:{v}", "not a history")
     for _ in range(FAILURES + 1):
-        with pytest.raises(HistoryUnreadable):
+        with pytest.raises(HistoryUnreadableError):
             await breaker.read("v", 9)
         with pytest.raises(HistoryInputError):
             await breaker.read("", 9)

@@ -9,7 +9,7 @@ import pytest
 import redis.exceptions
 from redis.asyncio import Redis
 
-from service.history.errors import HistoryInputError, HistoryUnavailable
+from service.history.errors import HistoryInputError, HistoryUnavailableError
 from service.history.guarded import GuardedHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
@@ -141,7 +141,7 @@ async def test_a_reply_of_another_kind_is_unavailable(call: str, reply: object) 
         "read": lambda: store.read("u", 9),
         "forget": lambda: store.forget("u"),
     }
-    with pytest.raises(HistoryUnavailable):
+    with pytest.raises(HistoryUnavailableError):
         await calls[call]()
 
 
@@ -150,9 +150,11 @@ async def test_surprises_open_the_circuit_too() -> None:
     client.error = TypeError("a surprise")
     store = GuardedHistory(RedisHistory(client), failures=2, reset_s=60)
     for _ in range(2):
-        with pytest.raises(HistoryUnavailable, match=r"^the Redis client failed: TypeError: a surprise$"):
+        with pytest.raises(
+            HistoryUnavailableError, match=r"^the Redis client failed: TypeError: a surprise$"
+        ):
             await store.read("u", 9)
-    with pytest.raises(HistoryUnavailable, match="tried again in a moment"):
+    with pytest.raises(HistoryUnavailableError, match="tried again in a moment"):
         await store.read("u", 9)
 
 
@@ -175,9 +177,9 @@ async def test_a_client_that_decodes_is_unavailable_instead_of_failing(redis_ser
     right: Any = Redis(port=redis_server.port)
     await RedisHistory(right).append("u", [Event("a", 1)])
     store = RedisHistory(wrong)
-    with pytest.raises(HistoryUnavailable):
+    with pytest.raises(HistoryUnavailableError):
         await store.read("u", 9)
-    with pytest.raises(HistoryUnavailable):
+    with pytest.raises(HistoryUnavailableError):
         await store.users(9)
     await store.close()
     await RedisHistory(right).close()

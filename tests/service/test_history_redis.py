@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from service.history.encoding import encode, identity
-from service.history.errors import HistoryUnavailable, HistoryUnreadable, HistoryUrlError
+from service.history.errors import HistoryUnavailableError, HistoryUnreadableError, HistoryUrlError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
@@ -253,7 +253,7 @@ async def test_a_stopped_redis_is_unavailable_and_comes_back(
         await store.ping()
         redis_server.stop()
         for _ in range(2):
-            with pytest.raises(HistoryUnavailable) as caught:
+            with pytest.raises(HistoryUnavailableError) as caught:
                 await call(store)
             assert "\n" not in str(caught.value)
         redis_server.start()
@@ -268,7 +268,7 @@ async def test_a_frozen_redis_is_unavailable_and_comes_back(
         await store.ping()
         redis_server.pause()
         async with asyncio.timeout(PATIENCE_S):
-            with pytest.raises(HistoryUnavailable, match="did not answer within 500 ms"):
+            with pytest.raises(HistoryUnavailableError, match="did not answer within 500 ms"):
                 await call(store)
         redis_server.resume()
         await call(store)
@@ -279,7 +279,7 @@ async def test_a_late_answer_never_reaches_another_call(redis_server: RedisServe
         await store.append_many([(f"user {n}", Event(f"item {n}", n)) for n in range(8)])
         redis_server.pause()
         late = await asyncio.gather(*(store.read(f"user {n}", 9) for n in range(8)), return_exceptions=True)
-        assert all(isinstance(answer, HistoryUnavailable) for answer in late)
+        assert all(isinstance(answer, HistoryUnavailableError) for answer in late)
         redis_server.resume()
         for n in reversed(range(8)):
             assert await store.read(f"user {n}", 9) == [Event(f"item {n}", n)]
@@ -301,7 +301,7 @@ async def test_an_abandoned_call_leaves_the_store_usable(redis_server: RedisServ
 async def test_events_sent_again_after_an_outage_count_once(redis_server: RedisServer) -> None:
     async with impatient(redis_server) as store:
         redis_server.pause()
-        with pytest.raises(HistoryUnavailable):
+        with pytest.raises(HistoryUnavailableError):
             await store.append("u", [Event("a", 1)])
         redis_server.resume()
         await store.append("u", [Event("a", 1)])
@@ -313,9 +313,9 @@ async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) ->
         async with impatient(redis_server) as store:
             await store.append("u", [Event("a", 1)])
             raw.config_set("maxmemory", 1)
-            with pytest.raises(HistoryUnavailable, match="maxmemory"):
+            with pytest.raises(HistoryUnavailableError, match="maxmemory"):
                 await store.append("u", [Event("b", 2)])
-            with pytest.raises(HistoryUnavailable, match="maxmemory"):
+            with pytest.raises(HistoryUnavailableError, match="maxmemory"):
                 await store.append_many([("u", Event("b", 2))])
             raw.config_set("maxmemory", 0)
             assert await store.read("u", 50) == [Event("a", 1)]
@@ -347,7 +347,7 @@ async def test_a_foreign_value_is_unreadable_until_it_is_forgotten(
 ) -> None:
     raw.set(USER_KEY, value)
     for name in ("read", "append", "append_many", "remove"):
-        with pytest.raises(HistoryUnreadable):
+        with pytest.raises(HistoryUnreadableError):
             await CALLS[name](store)
     assert raw.get(USER_KEY) == value
     await store.forget("u")
@@ -360,7 +360,7 @@ async def test_a_key_of_another_type_is_unreadable_until_it_is_forgotten(
 ) -> None:
     raw.rpush(USER_KEY, "a")
     for name in ("append", "append_many", "read", "remove"):
-        with pytest.raises(HistoryUnreadable):
+        with pytest.raises(HistoryUnreadableError):
             await CALLS[name](store)
     assert await store.forget("u") == 0
     assert not raw.exists(USER_KEY)

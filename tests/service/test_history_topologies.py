@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from service.history.errors import HistoryUnavailable
+from service.history.errors import HistoryUnavailableError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
@@ -35,7 +35,7 @@ async def opened(url: str, answers_for: list[str]) -> AsyncIterator[RedisHistory
 async def answers(store: RedisHistory, user_id: str) -> bool:
     try:
         await store.read(user_id, 1)
-    except HistoryUnavailable:
+    except HistoryUnavailableError:
         return False
     return True
 
@@ -96,7 +96,7 @@ async def test_a_lost_node_takes_only_its_own_users_along(nodes: list[RedisServe
         assert 0 < len(reached) < len(USERS)
         for user_id in reached:
             assert await store.read(user_id, 9) == [Event("a", 1)]
-        with pytest.raises(HistoryUnavailable):
+        with pytest.raises(HistoryUnavailableError):
             await store.append_many([(user_id, Event("b", 2)) for user_id in USERS])
     async with opened(url, reached) as started_later:
         assert len(await started_later.read(reached[0], 9)) in (1, 2)
@@ -114,6 +114,6 @@ async def test_a_sentinel_names_the_master(sentinel: RedisServer, redis_server: 
 @pytest.mark.parametrize("url", ["redis+sentinel://127.0.0.1:1/dimerec", "redis+cluster://127.0.0.1:1"])
 async def test_a_topology_that_cannot_be_reached_is_unavailable(url: str) -> None:
     store = RedisHistory.from_url(url)
-    with pytest.raises(HistoryUnavailable):
+    with pytest.raises(HistoryUnavailableError):
         await store.read("u", 9)
     await store.close()

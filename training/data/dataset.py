@@ -22,7 +22,7 @@ TimestampUnit = Literal["s", "ms", "us", "ns", "order"]
 """The kind of the log's timestamps: a clock's count since the epoch (ms for date-times), or just an order."""
 
 WINDOWS = ("train", "validation", "test")
-"""Values of an event log's window column; their places here are the codes in `Dataset.windows`."""
+"""Values of an event log's window column; their indices here are the codes in `Dataset.windows`."""
 
 SEQUENCES_FILE = "sequences.parquet"
 ITEMS_FILE = "items.parquet"
@@ -44,7 +44,7 @@ class Dataset:
     catalogue: Catalogue
     timestamp_unit: TimestampUnit
     windows: npt.NDArray[np.int8] | None = None
-    """`(events,)` places in `WINDOWS`, where the log assigns its events to them."""
+    """`(events,)` indices in `WINDOWS`, where the log assigns its events to them."""
 
     def __len__(self) -> int:
         return len(self.user_ids)

@@ -14,10 +14,10 @@ _LISTS_AT_ONCE = 64
 
 def memberships(top: npt.NDArray[np.int64], catalogue: Catalogue) -> npt.NDArray[np.float32]:
     """The categories of the listed items: 0 or 1, `(rows, k, categories that occur)`; none for row 0."""
-    present, places = np.unique(top, return_inverse=True)
+    present, positions = np.unique(top, return_inverse=True)
     matrix = catalogue.category_matrix(np.maximum(present, 1))
     matrix[present == 0] = 0
-    of_lists: npt.NDArray[np.float32] = matrix[places.reshape(top.shape)]
+    of_lists: npt.NDArray[np.float32] = matrix[positions.reshape(top.shape)]
     return of_lists
 
 
