@@ -21,6 +21,7 @@ MAX_AHEAD_MS = 24 * 3600 * 1000
 """A moment later than this after now is no clock that runs a little fast."""
 
 _CALENDAR_TAILS = {
+    "YYYYMMDDhh": "010100",
     "YYYYMMDDhhmm": "01010000",
     "YYYYMMDDhhmmss": "0101000000",
     "YYYYMMDDhhmmssSSS": "0101000000000",

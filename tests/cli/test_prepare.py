@@ -63,7 +63,7 @@ def test_nothing_dropped_is_said(dimerec: Run, log: Path) -> None:
     ("arguments", "said"),
     [
         ((), "has no column 'user_id'"),
-        ((*COLUMNS, "--timestamp-column", "kind"), "kind is neither a number nor a date-time"),
+        ((*COLUMNS, "--timestamp-column", "kind"), "kind is neither a number nor an ISO 8601 date-time"),
         ((*COLUMNS, "--min-events", "4"), "no user has 4 events left"),
     ],
 )

@@ -168,15 +168,15 @@ def _surveyed(
         )
         for column in (options.user_column, options.item_column)
     }
-    surveys = [survey_of(times, rows, now_ms), rows.select(**ids)]
+    surveys = [survey_of(times, rows, now_ms), rows.select(times.unread.min()), rows.select(**ids)]
     if options.event_type_column in schema:
         by, count = count_of(_event_type(table.name, schema, options))
         surveys.append(rows.group_by(by).agg(count))
-    kinds, floats, *counts = pl.collect_all(surveys, engine="streaming")
-    for column, example in floats.row(0, named=True).items():
+    kinds, unread, spoilt, *counts = pl.collect_all(surveys, engine="streaming")
+    for column, example in spoilt.row(0, named=True).items():
         refuse_spoilt_id(table.name, column, example)
     types = dict(counts[0].iter_rows()) if counts else {}
-    log_clock = clock_of(table.name, times, kinds, options.timestamp_unit, now_ms)
+    log_clock = clock_of(table.name, times, kinds, unread.item(), options.timestamp_unit, now_ms)
     return log_clock, described(table.name, types, table.names, options)
 
 

@@ -34,6 +34,8 @@ class TimeColumn:
     """Boolean."""
     scientific: pl.Expr
     """Boolean: a number written with an exponent, which may have cost it digits."""
+    unread: pl.Expr
+    """Text that is none of these; else null."""
 
     def milliseconds(self, unit: ClockUnit) -> pl.Expr:
         """int64, ms since the epoch, rounded down whatever the spelling; `unit`: that of the numbers."""
@@ -50,20 +52,21 @@ def time_column(path: str, schema: pl.Schema, source: str, missing: Iterable[str
     """Read the column `source`; raises DataError if its type can hold no timestamps."""
     dtype, column = schema[source], pl.col(source)
     no_number, no_moment = pl.lit(None, pl.Float64), pl.lit(None, pl.Int64)
-    never = pl.lit(value=False)
+    never, no_text = pl.lit(value=False), pl.lit(None, pl.String)
     if isinstance(dtype, pl.Date | pl.Datetime):
-        return TimeColumn(source, dtype, no_number, _physical_moment(column, dtype), column.is_null(), never)
+        moment = _physical_moment(column, dtype)
+        return TimeColumn(source, dtype, no_number, moment, column.is_null(), never, no_text)
     if isinstance(dtype, TEXT):
         text = column.cast(pl.String).str.strip_chars(PADDING)
         number = _finite(text.cast(pl.Float64, strict=False))
+        moment = pl.when(number.is_null()).then(_moment(text))
         empty = text.is_null() | text.is_in(["", *missing])
         exponent = text.str.contains("[eE]") & number.is_not_null()
-        return TimeColumn(
-            source, dtype, number, pl.when(number.is_null()).then(_moment(text)), empty, exponent
-        )
+        unread = pl.when(number.is_null() & moment.is_null() & ~empty).then(text)
+        return TimeColumn(source, dtype, number, moment, empty, exponent, unread)
     if dtype.is_numeric():
         number = _finite(column.cast(pl.Float64))
-        return TimeColumn(source, dtype, number, no_moment, number.is_null(), never)
+        return TimeColumn(source, dtype, number, no_moment, number.is_null(), never, no_text)
     raise DataError(f"{path}: column {source!r} is {dtype}; it must hold numbers or date-times, cast it")
 
 

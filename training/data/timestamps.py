@@ -22,6 +22,10 @@ ROWS_PER_STRANGER = 1000
 _MAX_ORDER = 2**53
 """Beyond this, whole numbers are no longer exact in a float64."""
 _MAX_FLOAT32 = 2**24
+_ROUND_S = (10, 100, 1000, 10_000)
+_MIN_ROWS = 10
+"""Rows of which not all can be at one time by chance."""
+_MAX_EXAMPLE_LENGTH = 40
 _MOMENT, _ORDER = "date-time", "order"
 _ODD_MOMENT, _ODD_NUMBER = "odd date-time", "odd number"
 _NAMES: dict[str, str] = {
@@ -55,8 +59,10 @@ class KindSurvey:
     """All are numbers that 32 bits hold, in their own unit or in seconds."""
     hourly: bool
     """All are whole hours apart, as days are."""
+    by_minutes: bool
+    """All are whole minutes apart."""
     round_s: int
-    """The largest of 10,000, 1,000 and 1 s of which all are multiples."""
+    """The largest of 10,000, 1,000, 100, 10 and 1 s of which all are multiples."""
     scientific: bool
     """Some were written with an exponent."""
 
@@ -83,7 +89,7 @@ def survey_of(column: TimeColumn, table: pl.LazyFrame, now_ms: int) -> pl.LazyFr
         .with_columns(ticks=pl.col("kind").replace_strict(ticks_by_unit, default=1.0))
     )
     position = number.fill_null(moment)
-    sizes = (pl.when((number % (size * ticks) == 0).all()).then(size).otherwise(1) for size in (1000, 10_000))
+    sizes = (pl.when((number % (size * ticks) == 0).all()).then(size).otherwise(1) for size in _ROUND_S)
     return rows.group_by("kind").agg(
         rows=pl.len(),
         first=position.min(),
@@ -93,15 +99,23 @@ def survey_of(column: TimeColumn, table: pl.LazyFrame, now_ms: int) -> pl.LazyFr
         days=_is_day(number, now_ms).sum(),
         float32=_is_float32(number).all() | _is_float32(number / ticks).all(),
         hourly=((number - number.min()) % (3600 * ticks) == 0).all(),
+        by_minutes=((number - number.min()) % (60 * ticks) == 0).all(),
         round_s=pl.max_horizontal(sizes),
         scientific=pl.col("scientific").any(),
     )
 
 
 def clock_of(
-    path: str, column: TimeColumn, survey: pl.DataFrame, option: UnitOption, now_ms: int
+    path: str,
+    column: TimeColumn,
+    survey: pl.DataFrame,
+    unread: str | None,
+    option: UnitOption,
+    now_ms: int,
 ) -> LogClock:
     """The clock of a log from the `survey_of` its timestamps and what its owner says, `option`.
+
+    `unread`: an example of those that are no time, if there are any.
 
     Raises DataError, naming the column, an example and the remedy, if more than one row in a thousand is no
     time of that clock, if units are mixed, or if the numbers are a calendar's digits or have been rounded.
@@ -110,7 +124,7 @@ def clock_of(
     unit = _unit(f"{path}: column {column.source!r}", column, kinds, option)
     problems = {
         f"{column.source} is missing": column.missing,
-        f"{column.source} is neither a number nor a date-time": (
+        f"{column.source} is neither a number nor an ISO 8601 date-time{_quoted(unread)}": (
             column.number.is_null() & column.moment.is_null()
         ),
     }
@@ -161,6 +175,11 @@ def _unit(
             f"say --timestamp-unit {leading.kind}"
         )
     _refuse_strangers(where, leading, kinds)
+    if leading.distinct == 1 and leading.rows >= _MIN_ROWS:
+        raise DataError(
+            f"{where} is the same in all {leading.rows:,} rows ({_example(leading)}), so there is no order "
+            f"to learn from; name another with --timestamp-column, {_AS_ORDER}"
+        )
     if leading.kind == _MOMENT:
         return "ms"
     if leading.kind == _ORDER:
@@ -220,7 +239,8 @@ def _refuse_rounded(where: str, column: TimeColumn, clock: KindSurvey) -> None:
             f"minutes; {remedy}"
         )
     coarse = clock.round_s == 10_000 and clock.distinct >= 10 and not clock.hourly
-    if coarse or (clock.scientific and clock.round_s > 1):
+    shortened = clock.scientific and (clock.round_s >= 1000 or (clock.round_s > 1 and not clock.by_minutes))
+    if coarse or shortened:
         raise DataError(
             f"{where} has been rounded to {clock.round_s:,} s ({_example(clock)}), so that most of the order "
             f"is lost; {remedy}"
@@ -244,6 +264,10 @@ def _name(kind: KindSurvey) -> str:
 
 def _example(kind: KindSurvey) -> str:
     return f"e.g. {_written(kind, kind.first)}"
+
+
+def _quoted(text: str | None) -> str:
+    return "" if text is None else f", e.g. {text[:_MAX_EXAMPLE_LENGTH]!r}"
 
 
 def _is_moment(kind: KindSurvey) -> bool:

@@ -43,8 +43,8 @@ def test_events_of_one_instant_come_in_the_order_of_a_hash_of_their_ids(tmp_path
 
 
 def test_the_order_of_a_user_depends_on_nothing_else_in_the_log(tmp_path: Path) -> None:
-    alone = [("u", item, 5) for item in ITEMS]
-    among = [("a", "item 0", 5), ("z", "another", 1), *reversed(alone), ("u", "item 00", 4)]
+    alone = [("z", "another", 1), *(("u", item, 5) for item in ITEMS)]
+    among = [("a", "item 0", 5), *reversed(alone), ("u", "item 00", 4)]
     expected = order_of(write(tmp_path / "alone.csv", alone), "u")
     assert order_of(write(tmp_path / "among.csv", among), "u") == ["item 00", *expected]
 

@@ -168,7 +168,7 @@ def test_unusable_rows_are_counted_by_reason(tmp_path: Path) -> None:
         "user_id has control characters": 1,
         "item_id has control characters": 1,
         "timestamp is missing": 2,
-        "timestamp is neither a number nor a date-time": 1,
+        "timestamp is neither a number nor an ISO 8601 date-time, e.g. 'yesterday'": 1,
         "timestamp is out of range": 1,
         "repeats an event (same user, item and timestamp)": 2,
         "user has fewer than 3 events": 2,
@@ -297,7 +297,8 @@ def test_the_core_is_the_plain_loop_and_the_order_of_rows_does_not_matter(
 
 def test_events_of_one_instant_come_in_an_order_that_says_nothing(tmp_path: Path) -> None:
     users, items = [f"u{user:03}" for user in range(400)], ["a", "b", "c"]
-    _, dataset = prepared(write_csv(tmp_path / "log.csv", [(u, i, 5) for u in users for i in items]))
+    log = write_csv(tmp_path / "log.csv", [(u, i, 5) for u in users for i in items])
+    _, dataset = prepared(log, timestamp_unit="order")
     firsts = [dataset.catalogue.item_id(int(dataset.history(user)[0])) for user in range(len(users))]
     counts = np.array([firsts.count(item) for item in items])
     assert counts.sum() == 400

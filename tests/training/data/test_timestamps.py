@@ -127,6 +127,11 @@ def test_the_day_ahead_is_that_of_the_moment_given(tmp_path: Path) -> None:
         (["2023-11-14", *map(str, GOOD[:9])], "mixes seconds (e.g. 1700000001) and date-times"),
         ([20231114221320, 20231114221420], "looks like YYYYMMDDhhmmss (e.g. 20231114221320)"),
         ([202311142213, 202311142214], "looks like YYYYMMDDhhmm "),
+        ([2023111422, 2023111423], "looks like YYYYMMDDhh "),
+        ([f"{second:.7e}" for second in GOOD], "has been rounded to 100 s"),
+        ([f"{SECONDS + 7 * step:.8e}" for step in range(99)], "has been rounded to 10 s"),
+        ([0] * 10, "is the same in all 10 rows (e.g. 0), so there is no order"),
+        ([SECONDS] * 10, "is the same in all 10 rows"),
         ([20231114, 20231201], "looks like YYYYMMDD (e.g. 20231114)"),
         ([f"{second:g}" for second in GOOD], "has been rounded to 10,000 s"),
         ([f"{second:.6e}" for second in GOOD], "has been rounded to 1,000 s"),
@@ -161,6 +166,8 @@ def test_days_hours_and_minutes_are_no_rounding(tmp_path: Path, step: int) -> No
     for first in (1_699_920_000, 1_700_000_000):
         times = [first + step * row for row in range(30)]
         assert instants(log_of(tmp_path / "log", times)) == [1000 * time for time in times]
+        in_ns = [repr(time * 1e9) for time in times]
+        assert instants(log_of(tmp_path / "log", in_ns)) == [1000 * time for time in times]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

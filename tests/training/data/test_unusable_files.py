@@ -41,7 +41,8 @@ def refusal(path: Path, items: Path | None = None, **options: Any) -> str:
         (b"user_id,item_id\na,x\n", "has no column 'timestamp'.*--timestamp-column"),
         (
             HEADER + b"a,x,2020/01/01\na,y,soon\na,z,\n",
-            "in 1 of 3 rows timestamp is missing; in 2 of 3 rows timestamp is neither a number nor a date",
+            "timestamp is missing; in 2 of 3 rows timestamp is neither a number nor an ISO 8601 date-time"
+            ", e.g. '2020/01/01'; correct",
         ),
         (HEADER + b",x,1\n,,2\n", "in 2 of 2 rows user_id is missing"),
         (HEADER + b"a,x,1\na,y,2\n", "no user has 3 events left after cleaning.*--min-events"),

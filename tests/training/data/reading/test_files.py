@@ -577,7 +577,7 @@ class TestAccount:
         assert {drop.reason: drop.events for drop in card.dropped} == {
             "is a blank line": 3,
             "user_id is missing": 1,
-            "timestamp is neither a number nor a date-time": 1,
+            "timestamp is neither a number nor an ISO 8601 date-time, e.g. 'soon'": 1,
             "repeats an event (same user, item and timestamp)": 1,
             "user has fewer than 3 events": 2,
         }
@@ -602,7 +602,7 @@ class TestAccount:
             ("log", 13): "c,x,1,c",
             ("items", 3): "x",
         }
-        assert found["log", 9][0] == "timestamp is neither a number nor a date-time"
+        assert found["log", 9][0] == "timestamp is neither a number nor an ISO 8601 date-time, e.g. 'soon'"
         assert found["log", 10][0] == "user has fewer than 3 events"
         assert found["items", 3][0] == "repeats the id of another row"
 
