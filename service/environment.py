@@ -25,7 +25,7 @@ OTHER_VARIABLES = ("DIMEREC_SOURCE_REVISION",)
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-"""What Kubernetes sets in every pod, of each Service whose name begins with `dimerec`."""
+"""Variables that Kubernetes sets in every pod, of each Service whose name begins with `dimerec`."""
 
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 _OURS = re.compile(rf"(?:export\s+)?['\"]?{PREFIX}", re.IGNORECASE)
@@ -78,7 +78,7 @@ def _text(dotenv: Path) -> str:
 
 
 def is_service_address(value: object) -> bool:
-    """Return whether it is the value that Kubernetes gives to `…_PORT`: `tcp://10.0.0.7:8000`."""
+    """True for a value that Kubernetes gives to `…_PORT`: `tcp://10.0.0.7:8000`."""
     return isinstance(value, str) and _ADDRESS.fullmatch(value) is not None
 
 

@@ -9,7 +9,7 @@ from training.benchmark.summary import Line, lines
 RECOMMENDERS = {
     "dimerec": "**DimeRec**",
     "dimerec-no-noise": "its network without noise",
-    "sasrec-ce": "SASRec",
+    "sasrec-ce": "SASRec, softmax over all items",
     "comirec-sa": "ComiRec-SA",
     "itemknn": "ItemKNN",
     "popularity": "Popularity",
@@ -19,8 +19,8 @@ LOGS = {"amazon-beauty": "Amazon Beauty", "kuairand-pure": "KuaiRand-Pure", "mov
 METRICS = ("hr@10", "ndcg@10")
 TIMED = "kuairand-pure"
 """The log whose time a user is shown."""
-SASRECS = ("sasrec-ce", "sasrec")
-"""Softmax over all items, else over a sample: the first that DimeRec was compared with on a log."""
+SASRECS = {"sasrec-ce": "", "sasrec": " (softmax over a sample)"}
+"""Names in the registry → a remark: the first that DimeRec was compared with on a log counts."""
 
 
 def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str:
@@ -39,7 +39,7 @@ def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str
             "",
             f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:",
             f"{_told(differences, SASRECS)};",
-            f"less that of its network without noise: {_told(differences, ('dimerec-no-noise',))}.",
+            f"less that of its network without noise: {_told(differences, {'dimerec-no-noise': ''})}.",
         ]
     )
 
@@ -84,18 +84,22 @@ def _gain(found: Mapping[tuple[str, str], Line]) -> str:
     return f"{100 * (min(gains) - 1):+.0f} to {100 * (max(gains) - 1):+.0f} %"
 
 
-def _told(differences: Sequence[Comparison], others: Sequence[str]) -> str:
-    """The first difference of each log that there is, with its interval."""
+def _told(differences: Sequence[Comparison], others: Mapping[str, str]) -> str:
+    """The first difference of each log that there is, with its interval; `others` have remarks."""
     told = []
     for log, title in LOGS.items():
-        one = next((found for other in others if (found := _difference(differences, log, other))), None)
-        if one is not None:
-            values = [
-                f"{value:+.4f}".replace("0.", ".").replace("-", "−")
-                for value in (one.mean, one.low, one.high)
-            ]
-            told.append(f"{title} {values[0]} [{values[1]}, {values[2]}]")
+        found = [
+            (one, remark) for other, remark in others.items() if (one := _difference(differences, log, other))
+        ]
+        if found:
+            one, remark = found[0]
+            mean, low, high = (_signed(value) for value in (one.mean, one.low, one.high))
+            told.append(f"{title}{remark} {mean} [{low}, {high}]")
     return ", ".join(told)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.4f}".replace("0.", ".").replace("-", "−")
 
 
 def _difference(differences: Sequence[Comparison], log: str, other: str) -> Comparison | None:
