@@ -25,7 +25,7 @@ from service.history.redis import RedisHistory
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import console, events, items, operations, recommend, users
-from service.settings import Settings
+from service.settings import HistorySettings, Settings
 from service.telemetry import Metrics
 
 _DESCRIPTION = """
@@ -115,7 +115,7 @@ def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     return Service(settings, engines, store, kind, batcher, recommender, metrics)
 
 
-def _open_history(settings: Settings) -> HistoryStore:
+def _open_history(settings: HistorySettings) -> HistoryStore:
     if settings.redis_url is None:
         return InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
     return GuardedHistory(

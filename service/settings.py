@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -20,98 +20,20 @@ _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
 
 
-class Settings(BaseSettings):
-    """Settings of one service process; immutable. An empty variable counts as not set."""
+class ServerSettings(BaseModel):
+    """The address, the path prefix, and how long connections are kept."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
-        env_file=DOTENV,
-        env_file_encoding=ENCODING,
-        env_ignore_empty=True,
-        frozen=True,
-        extra="ignore",
-        hide_input_in_errors=True,
-    )
-
-    bundles: Path = Field(Path("bundles"), description="directory of published bundles, the one with CURRENT")
-    redis_url: SecretStr | None = Field(
-        None, description="history store, e.g. redis://localhost:6379/0; unset: history lives in this process"
-    )
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 lets the system choose")
-    admin_key: SecretStr | None = Field(
-        None, description="key for /admin calls, at least 16 characters; unset: /admin answers 403"
-    )
-
-    max_batch: int = Field(64, ge=1, le=4096, description="most requests computed together")
-    max_queue: int = Field(
-        1024, ge=1, le=1_000_000, description="most requests waiting; one more is answered 503 at once"
-    )
-    default_deadline_ms: int = Field(
-        10_000, ge=1, le=60_000, description="longest wait of a request that names no deadline_ms, ms"
-    )
-    max_body_bytes: int = Field(
-        1_048_576, ge=1024, le=1 << 30, description="largest request body; more is answered 413"
+    root_path: str | None = Field(
+        None, description="path prefix that a proxy serves this under, e.g. /dimerec; unset: none"
     )
     keep_alive_s: int = Field(
         75, ge=1, le=3600, description="how long an idle connection stays open; longer than the balancer's, s"
     )
-    root_path: str | None = Field(
-        None, description="path prefix that a proxy serves this under, e.g. /dimerec; unset: none"
-    )
     shutdown_grace_s: int = Field(
         30, ge=0, le=3600, description="how long requests in flight may finish after SIGTERM, s"
     )
-
-    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")] = Field(
-        "cpu", description="where the model computes: cpu, cuda or cuda:N"
-    )
-    compute_threads: int | None = Field(
-        None, ge=1, le=1024, description="torch threads for one batch; unset: torch's own choice"
-    )
-
-    history_max_events: int = Field(
-        1000, ge=1, le=100_000, description="newest events kept per user; seen items are known this far back"
-    )
-    history_ttl_s: int = Field(
-        90 * 86_400,
-        ge=60,
-        le=10 * 366 * 86_400,
-        description="Redis forgets a user this long after their last event, s",
-    )
-    history_timeout_s: float = Field(
-        0.25,
-        gt=0,
-        le=30,
-        allow_inf_nan=False,
-        description="longest wait for Redis; then the answer is degraded, s",
-    )
-    history_max_users: int = Field(
-        100_000, ge=1, le=100_000_000, description="users kept by the in-process store"
-    )
-    list_users: bool | None = Field(
-        None, description="offer GET /users; unset: only with the in-process store"
-    )
-    console_writes: bool = Field(
-        False, description="show the console's Watch and Undo buttons; hides buttons, is no access control"
-    )
-
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="least severe line logged"
-    )
-    log_format: Literal["json", "console"] = Field(
-        "json", description="json for machines, console for people"
-    )
-
-    @field_validator("redis_url")
-    @classmethod
-    def _refuse_wrong_address(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None:
-            try:
-                parse(url.get_secret_value())
-            except HistoryUrlError as error:
-                raise ValueError(error.fault) from error
-        return url
 
     @field_validator("port", mode="before")
     @classmethod
@@ -132,6 +54,84 @@ class Settings(BaseSettings):
             )
         return path
 
+
+class LimitSettings(BaseModel):
+    """Bounds on what is taken."""
+
+    max_batch: int = Field(64, ge=1, le=4096, description="most requests computed together")
+    max_queue: int = Field(
+        1024, ge=1, le=1_000_000, description="most requests waiting; one more is answered 503 at once"
+    )
+    default_deadline_ms: int = Field(
+        10_000, ge=1, le=60_000, description="longest wait of a request that names no deadline_ms, ms"
+    )
+    max_body_bytes: int = Field(
+        1_048_576, ge=1024, le=1 << 30, description="largest request body; more is answered 413"
+    )
+
+
+class ComputeSettings(BaseModel):
+    """The bundles that answer, and where they compute."""
+
+    bundles: Path = Field(Path("bundles"), description="directory of published bundles, the one with CURRENT")
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")] = Field(
+        "cpu", description="where the model computes: cpu, cuda or cuda:N"
+    )
+    compute_threads: int | None = Field(
+        None, ge=1, le=1024, description="torch threads for one batch; unset: torch's own choice"
+    )
+
+
+class HistorySettings(BaseModel):
+    """The history store, and how much it keeps."""
+
+    redis_url: SecretStr | None = Field(
+        None, description="history store, e.g. redis://localhost:6379/0; unset: history lives in this process"
+    )
+    history_max_events: int = Field(
+        1000, ge=1, le=100_000, description="newest events kept per user; seen items are known this far back"
+    )
+    history_ttl_s: int = Field(
+        90 * 86_400,
+        ge=60,
+        le=10 * 366 * 86_400,
+        description="Redis forgets a user this long after their last event, s",
+    )
+    history_timeout_s: float = Field(
+        0.25,
+        gt=0,
+        le=30,
+        allow_inf_nan=False,
+        description="longest wait for Redis; then the answer is degraded, s",
+    )
+    history_max_users: int = Field(
+        100_000, ge=1, le=100_000_000, description="users kept by the in-process store"
+    )
+
+    @field_validator("redis_url")
+    @classmethod
+    def _refuse_wrong_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            try:
+                parse(url.get_secret_value())
+            except HistoryUrlError as error:
+                raise ValueError(error.fault) from error
+        return url
+
+
+class AccessSettings(BaseModel):
+    """Permissions."""
+
+    admin_key: SecretStr | None = Field(
+        None, description="key for /admin calls, at least 16 characters; unset: /admin answers 403"
+    )
+    list_users: bool | None = Field(
+        None, description="offer GET /users; unset: only with the in-process store"
+    )
+    console_writes: bool = Field(
+        False, description="show the console's Watch and Undo buttons; hides buttons, is no access control"
+    )
+
     @field_validator("admin_key")
     @classmethod
     def _refuse_weak_key(cls, key: SecretStr | None) -> SecretStr | None:
@@ -145,6 +145,39 @@ class Settings(BaseSettings):
         if not plain.isascii() or not plain.isprintable():
             raise ValueError("must be printable ASCII, because it travels in an HTTP header")
         return key
+
+
+class LogSettings(BaseModel):
+    """Log lines."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe line logged"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="json for machines, console for people"
+    )
+
+
+class Settings(
+    LogSettings,
+    AccessSettings,
+    HistorySettings,
+    ComputeSettings,
+    LimitSettings,
+    ServerSettings,
+    BaseSettings,
+):
+    """Settings of one service process; immutable. An empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=DOTENV,
+        env_file_encoding=ENCODING,
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
+    )
 
 
 def read_settings(**overrides: object) -> Settings:
