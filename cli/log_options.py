@@ -32,9 +32,25 @@ def _one_character(given: str | None) -> str | None:
     return separator
 
 
-EventsFiles = Annotated[list[Path], typer.Option("--events", help=EVENTS_HELP)]
-OptionalEventsFiles = Annotated[list[Path] | None, typer.Option("--events", help=EVENTS_HELP)]
-ItemsFiles = Annotated[list[Path] | None, typer.Option("--items", help=ITEMS_HELP)]
+def path_of(given: str | Path) -> Path:
+    """A path as it was typed, or an option's default; refuses what `Path` would take for another."""
+    if given == "":
+        raise typer.BadParameter("is empty, as an unset variable is; name a file")
+    path = Path(given)
+    if "://" in str(given) and not path.exists():
+        raise typer.BadParameter(f"{given} is an address; fetch the file, and name it or send it by a pipe")
+    return path
+
+
+EventsFiles = Annotated[
+    list[Path], typer.Option("--events", metavar="PATH", parser=path_of, help=EVENTS_HELP)
+]
+OptionalEventsFiles = Annotated[
+    list[Path] | None, typer.Option("--events", metavar="PATH", parser=path_of, help=EVENTS_HELP)
+]
+ItemsFiles = Annotated[
+    list[Path] | None, typer.Option("--items", metavar="PATH", parser=path_of, help=ITEMS_HELP)
+]
 Separator = Annotated[
     str | None,
     typer.Option(

@@ -26,6 +26,7 @@ from cli.log_options import (
     TimeUnit,
     UserColumn,
     WeightColumn,
+    path_of,
     prepare_options,
 )
 from cli.output import Json, print_json, print_table
@@ -44,7 +45,10 @@ _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
 
 def command(
     events: EventsFiles,
-    out: Annotated[Path, typer.Option(help="Directory to write to; made if need be.")] = Path("data"),
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIRECTORY", parser=path_of, help="Directory to write to; made if need be."),
+    ] = Path("data"),
     items: ItemsFiles = None,
     rejects: Annotated[
         Path | None,

@@ -144,3 +144,20 @@ def test_a_pipe_in_a_shell(logs: Path, tmp_path: Path, redirect: str) -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
     assert read_dataset(tmp_path / "out").user_ids == ["a"]
+
+
+@pytest.mark.parametrize("option", ["--events", "--items", "--out"])
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [("", "is empty, as an unset variable is"), ("s3://bucket/1.csv", "s3://bucket/1.csv is an address")],
+)
+def test_paths_that_are_none(dimerec: Run, logs: Path, option: str, given: str, says: str) -> None:
+    others = ("--events", logs) if option != "--events" else ()
+    done = dimerec("prepare", *others, option, given)
+    assert done.code == 2
+    assert says in " ".join(done.err.split())
+
+
+def test_a_file_to_write_into(dimerec: Run, logs: Path) -> None:
+    done = dimerec("prepare", "--events", logs, "--out", logs / "1.csv")
+    assert "1.csv is a file; name a directory to write to" in " ".join(done.err.split())

@@ -10,15 +10,15 @@ from files.ids import PADDING
 from training.data.prepare_options import CategorySeparator
 from training.errors import DataError
 
-OPENS_A_LIST = r"^[\[({]\s*[uU]?['\"]"
-"""Begins a list of quoted words: no category does."""
+OPENS_A_LIST = r"^(?:\w+\()?[\[({]\s*[bBuU]?['\"]"
+"""Begins a list of quoted words, in a call too: no category does."""
 LISTS = "lists"
 ONE = "one a row"
 
 _SEPARATORS: dict[CategorySeparator, str | None] = {"|": "|", ",": ",", ";": ";", "space": None}
 _CLOSING = {"[": "]", "(": ")", "{": "}", '"': '"', "'": "'"}
 _WRAPPED = re.compile(r"(?:array|frozenset|list|set|tuple)\((.*?)(?:,\s*dtype=[^()]*)?\)", re.DOTALL)
-_QUOTED = r"[uU]?(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
+_QUOTED = r"[bBuU]?(?:'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\")"
 _BARE = r"[^\s,|;'\"\[\](){}][^,|;'\"\[\](){}]*"
 _ITEM = re.compile(rf"\s*(?:(?P<quoted>{_QUOTED})|(?P<bare>{_BARE}))\s*", re.DOTALL)
 _NUMBERS = re.compile(r"[\d.]+(\s+[\d.]+)+\s*")
@@ -67,6 +67,8 @@ def read_list(text: str, *, strict: bool = True) -> list[str] | None:
     parts = _parsed(inner if opened in "[({" else f"[{inner}]") if closed else None
     if parts is None and (certain or (strict and opened in "[{")):
         raise UnreadableCategoriesError(text)
+    if parts and opened in "\"'" and any(re.match(OPENS_A_LIST, part) for part in parts):
+        raise UnreadableCategoriesError(text)  # a list that was made text twice
     return parts
 
 
@@ -83,13 +85,14 @@ def _parsed(text: str) -> list[str] | None:
 
 def _members(text: str) -> list[str] | None:
     """Words between commas, quoted as Python does or bare; as NumPy has it, between blanks if quoted."""
-    members, at, comma = [], 0, True
+    members, at, comma, quoted = [], 0, True, False
     while text[at:].strip():
         item = _ITEM.match(text, at)
-        if item is None or not (comma or item["quoted"]):
+        if item is None or not (comma or (item["quoted"] and quoted)):
             return None
-        member = _unquoted(item["quoted"]) if item["quoted"] else item["bare"].strip()
-        if member is None or (item["bare"] and _NUMBERS.fullmatch(item["bare"])):
+        quoted = item["quoted"] is not None
+        member = _unquoted(item["quoted"]) if quoted else item["bare"].strip()
+        if member is None or (not quoted and (member == "..." or _NUMBERS.fullmatch(member))):
             return None
         members.append(member)
         comma = text[item.end() : item.end() + 1] == ","
@@ -99,7 +102,8 @@ def _members(text: str) -> list[str] | None:
 
 def _unquoted(token: str) -> str | None:
     try:
-        return str(ast.literal_eval(token))
+        value = ast.literal_eval(token)
+        return value.decode() if isinstance(value, bytes) else str(value)
     except (SyntaxError, ValueError):
         return None
 

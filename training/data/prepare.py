@@ -20,7 +20,7 @@ from training.data.prepare_options import PrepareOptions
 from training.data.reading.sources import Paths
 from training.data.reading.table import Table
 from training.data.rejects import check_rejects, refuse_sources, write_rejects
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5, "p75": 0.75, "p90": 0.9, "max": 1.0}
 
@@ -44,6 +44,8 @@ def prepare(
     clock. Raises DataError if the input cannot be used.
     """
     options = options or PrepareOptions()
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out} is a file; name a directory to write to")
     if rejects is not None:
         check_rejects(rejects)
     with ExitStack() as opened:

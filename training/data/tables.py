@@ -26,7 +26,10 @@ def require_columns(path: str, names: Sequence[str], columns: Mapping[str, str])
     if lacking:
         named, there = (", ".join(map(repr, some)) for some in (lacking, names[:_LISTED_COLUMNS]))
         options = ", ".join(lacking.values())
-        raise DataError(f"{path} has no column {named}, only {there}; name the right one with {options}")
+        remedy = f"name the right one with {options}"
+        if len(names) == 1:
+            remedy += ", or what stands between the columns with --separator"
+        raise DataError(f"{path} has no column {named}, only {there}; {remedy}")
 
 
 def refuse_one_for_two(columns: Iterable[tuple[str, str]]) -> None:

@@ -72,6 +72,7 @@ def test_no_category_is_a_torn_list(cells: list[list[str] | str]) -> None:
         ("['Comedy', nan, None]", ["Comedy"]),
         ("[1, 2]", ["1", "2"]),
         ("[u'Comedy', u'War']", ["Comedy", "War"]),
+        (r"[b'Com\xc3\xa9die', b'War']", ["Comédie", "War"]),
         ("['Comedy', 'Comedy']", ["Comedy"]),
         ('"Comedy", "War"', ["Comedy", "War"]),
         ('{Comedy,"Sci Fi"}', ["Comedy", "Sci Fi"]),
@@ -99,6 +100,12 @@ def test_known_spellings(text: str, expected: list[str]) -> None:
         "[1 2 3]",
         "[Comedy|Drama]",
         "Drama (dark, slow), Comedy",
+        "dict_keys(['Comedy', 'War'])",
+        "WrappedArray(Comedy, War)",
+        "['Comedy', 'Drama', ...]",
+        "['Comedy' 'Drama' ... 'War']",
+        '"[\\"Comedy\\", \\"War\\"]"',
+        "[Comedy 'War']",
     ],
 )
 def test_what_looks_like_a_list_and_is_none_is_refused(text: str) -> None:
