@@ -1,6 +1,7 @@
 """`dimerec benchmark`: many recommenders, trained and measured alike."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -18,12 +19,12 @@ from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.machine import source_revision
 from training.benchmark.markdown import write_markdown
+from training.benchmark.progress import ProgressLines
 from training.benchmark.registry import REGISTRY, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import RESULTS_FILE, TABLES_FILE, Store
-from training.benchmark.summary import Line, by_quality, lines
-from training.errors import ConfigError, TrainingError
-from training.run import EpochRecord
+from training.benchmark.summary import Line, by_quality, lines, served
+from training.errors import ConfigError
 
 SHOWN = {
     "hr@10": "HR\n@10",
@@ -133,7 +134,7 @@ def command(
     jobs = plan(held, entries, seeds=seeds, minutes=minutes, overrides=overrides or [])
     store = Store(out)
     with interruptible(lambda: f"what was done is kept in {out}; give the same command again to go on"):
-        outcome = measure(jobs, store, revision, curves=curves)
+        outcome = _measure(jobs, store, revision, curves=curves)
         comparisons = (
             [] if against is None else list(compare_with(against, lines(served(outcome.rows)), store))
         )
@@ -141,24 +142,18 @@ def command(
     if as_json:
         print_json({"rows": served(outcome.rows), "comparisons": comparisons, "all_rows": out / RESULTS_FILE})
     else:
-        show_results(outcome.rows)
+        _show_results(outcome.rows)
         show_comparisons(comparisons)
         typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
     outcome.check()
 
 
-def measure(jobs: Sequence[Job], store: Store, revision: str | None, *, curves: bool) -> Outcome:
-    """Do the jobs behind a progress bar; `revision`, `curves`: as the options."""
+def _measure(jobs: Sequence[Job], store: Store, revision: str | None, *, curves: bool) -> Outcome:
     with BenchmarkProgress(Console(stderr=True)) as watcher:
         return run(jobs, store, watcher, revision or source_revision(), curves=curves)
 
 
-def served(rows: Sequence[Row]) -> list[Row]:
-    """Of the test part, each recommender as it is served, seen items removed."""
-    return [row for row in rows if row.part == "test" and row.exclude_seen and row.variant == 0]
-
-
-def show_results(rows: Sequence[Row]) -> None:
+def _show_results(rows: Sequence[Row]) -> None:
     """Print a table for each data set: every recommender as it is served, the best first."""
     shown = served(rows)
     for data, split in sorted({(row.data, row.split) for row in shown}):
@@ -189,7 +184,7 @@ def _show_registry(*, as_json: bool) -> None:
         print_table(["--models", "what it is"], [[name, entry.summary] for name, entry in REGISTRY.items()])
 
 
-class BenchmarkProgress(Bars):
+class BenchmarkProgress(Bars, ProgressLines):
     """A bar for the job under way and a line for every one that is over."""
 
     def __init__(self, console: Console) -> None:
@@ -200,7 +195,8 @@ class BenchmarkProgress(Bars):
             transient=True,
             disable=not console.is_terminal,
         )
-        super().__init__(console, progress)
+        Bars.__init__(self, console, progress)
+        ProgressLines.__init__(self, partial(console.print, highlight=False, markup=False, soft_wrap=True))
         self.task = self.progress.add_task("")
         self.label = ""
 
@@ -218,9 +214,6 @@ class BenchmarkProgress(Bars):
         """Move the bar."""
         self.progress.advance(self.task, examples)
 
-    def epoch_done(self, record: EpochRecord, improved: bool) -> None:
-        """Nothing is said of a single epoch: its run directory has it."""
-
     def measuring(self, job: Job, targets: int) -> None:
         """Start the measurement's bar."""
         self.progress.reset(self.task, description=f"{job.label}: is measured", total=targets)
@@ -228,19 +221,3 @@ class BenchmarkProgress(Bars):
     def measured(self, targets: int) -> None:
         """Move the bar."""
         self.progress.advance(self.task, targets)
-
-    def finished(self, job: Job, rows: list[Row], *, cached: bool) -> None:
-        """Say in a line what it came to."""
-        served = next(row for row in rows if row.part == "test")
-        self.console.print(
-            f"{job.label}: hr@20 {served.hr_20:.4f}  ndcg@20 {served.ndcg_20:.4f}"
-            f"  trained {served.train_s:.0f} s{'  (done before)' if cached else ''}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def failed(self, job: Job, error: Exception) -> None:
-        """Say so at once; a failure that nobody expected with its trace."""
-        self.console.print(f"{job.label} failed: {error}", highlight=False, markup=False)
-        if not isinstance(error, TrainingError):
-            self.console.print_exception()

@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"files", "model", "index", "bundle", "engine"},
     "service": {"files", "model", "index", "bundle", "engine"},
     "cli": {"files", "model", "index", "bundle", "engine", "training", "service"},
-    "benchmarks": {"files", "model", "index", "bundle", "engine", "training", "service", "cli"},
+    "benchmarks": {"files", "model", "index", "bundle", "engine", "training", "service"},
 }
 PURE: dict[str, set[str]] = {
     "files": set(),

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from training.benchmark.comparisons import Comparison
 from training.benchmark.rows import Row
-from training.benchmark.summary import Line, lines
+from training.benchmark.summary import Line, lines, served
 
 RECOMMENDERS = {
     "dimerec": "**DimeRec**",
@@ -46,10 +46,9 @@ def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str
 
 def _served(rows: Sequence[Row]) -> dict[tuple[str, str], Line]:
     """Lines by log and recommender: asked as served, seen items removed, test events."""
-    wanted = [row for row in rows if row.part == "test" and row.exclude_seen and row.variant == 0]
     return {
         (line.first.data, line.first.model): line
-        for line in lines(wanted)
+        for line in lines(served(rows))
         if line.first.split == "leave-one-out"
     }
 

@@ -8,19 +8,21 @@ stays as long as the results have the fits that it is of.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
 
 from benchmarks.external.recipe import RecToolsSASRec
-from cli.benchmark import measure, show_results
 from training.benchmark.comparisons import Comparison, compare_with
 from training.benchmark.data import Data, prepare_data
 from training.benchmark.diversity_curve import Point
-from training.benchmark.execute import Job
-from training.benchmark.markdown import write_markdown
+from training.benchmark.execute import Job, run
+from training.benchmark.machine import source_revision
+from training.benchmark.markdown import render, write_markdown
 from training.benchmark.probing import ProbeRow
+from training.benchmark.progress import ProgressLines
 from training.benchmark.registry import REGISTRY, Entry, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import (
@@ -32,7 +34,7 @@ from training.benchmark.store import (
     read_kept,
     write_rows,
 )
-from training.benchmark.summary import lines
+from training.benchmark.summary import lines, served
 from training.data.movielens import fetch_movielens_100k
 from training.errors import BenchmarkError, TrainingError
 
@@ -107,13 +109,13 @@ def _plan(
 
 
 def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
-    outcome = measure(jobs, store, None, curves=curves)
+    outcome = run(jobs, store, ProgressLines(partial(typer.echo, err=True)), source_revision(), curves=curves)
     rows = collect(outcome.rows, out / "quality.json", store)
     points = collect_beside(rows, store.points(), Point, out / DIVERSITY_FILE, store)
     probes = collect_beside(rows, store.probes(), ProbeRow, out / PROBING_FILE, store)
     differences = collect_differences(rows, _differences(rows, store), out / DIFFERENCES_FILE, store)
     write_markdown(out / "quality.md", rows, differences, points, probes)
-    show_results(outcome.rows)
+    typer.echo(render(served(outcome.rows)))
     outcome.check()
 
 

@@ -6,6 +6,7 @@ was chosen on samples of other seeds.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +15,16 @@ import polars as pl
 import typer
 
 from benchmarks.quality.quality import found_file, split_names
-from cli.benchmark import measure, served, show_results
 from files.atomic import replacing
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import Data, prepare_data
-from training.benchmark.markdown import write_markdown
+from training.benchmark.execute import run
+from training.benchmark.machine import source_revision
+from training.benchmark.markdown import render, write_markdown
+from training.benchmark.progress import ProgressLines
 from training.benchmark.registry import find, plan
 from training.benchmark.store import Store, in_order, write_rows
-from training.benchmark.summary import lines
+from training.benchmark.summary import lines, served
 from training.data.movielens import fetch_movielens_100k
 from training.errors import TrainingError
 
@@ -61,16 +64,15 @@ def main(
         entries = find(split_names(models))
         logs = [prepared_sample(name, sample, shared, work) for name, sample in SAMPLES.items()]
         store = Store(work)
-        outcome = measure(
-            [job for log in logs for job in plan(log, entries, seeds=seeds)], store, None, curves=False
-        )
+        jobs = [job for log in logs for job in plan(log, entries, seeds=seeds)]
+        outcome = run(jobs, store, ProgressLines(partial(typer.echo, err=True)), source_revision())
     except TrainingError as error:
         typer.echo(f"small-logs: {error}", err=True)
         raise typer.Exit(1) from error
     compared = list(compare_with("dimerec", lines(served(outcome.rows)), store))
     write_rows(out / "small-logs.json", in_order(outcome.rows))
     write_markdown(out / "small-logs.md", outcome.rows, compared, [], [])
-    show_results(outcome.rows)
+    typer.echo(render(served(outcome.rows)))
     outcome.check()
 
 

@@ -45,6 +45,11 @@ class Line:
         return [point for point in points if (point.run, point.variant) in mine]
 
 
+def served(rows: Iterable[Row]) -> list[Row]:
+    """Of the test part, each recommender as it is served, seen items removed."""
+    return [row for row in rows if row.part == "test" and row.exclude_seen and row.variant == 0]
+
+
 def lines(rows: Iterable[Row]) -> list[Line]:
     """One line for each variant of asking each recommender on each data set, in the order of these names."""
     ordered = sorted(rows, key=lambda row: (*_line(row), row.seed))
