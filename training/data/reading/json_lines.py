@@ -18,6 +18,7 @@ from training.data.reading.text import AS_UTF8, Text
 from training.errors import DataError
 
 NO_OBJECT = "is no JSON object"
+TWICE = "twice in one object"
 NO_WHOLE = "that is a number but no whole one"
 _LINES_AT_ONCE = 16_384
 
@@ -132,7 +133,7 @@ class JsonLinesFile:
         """The reason why a record's `column` cannot be read; None if it can be."""
         value = record.get(column)
         if isinstance(record, _Repeating) and column in record.repeated:
-            return f"names {column} twice"
+            return f"names {column} {TWICE}"
         if isinstance(value, _Fraction) and column in self._ids:
             return f"has a {column} {NO_WHOLE}"
         if value is None or isinstance(value, str) or column in self._spare:

@@ -19,7 +19,7 @@ from training.data.data_card import FileCard
 from training.data.reading.batch import BLANK, Batch, TableFile
 from training.data.reading.delimited import CR_INSIDE, TOO_LONG
 from training.data.reading.delimited_file import DelimitedFile
-from training.data.reading.json_lines import NO_OBJECT, NO_WHOLE, JsonLinesFile
+from training.data.reading.json_lines import NO_OBJECT, NO_WHOLE, TWICE, JsonLinesFile
 from training.data.reading.parquet import ParquetFile
 from training.data.reading.quoting import Quote
 from training.data.reading.signatures import PARQUET, refuse_others
@@ -42,6 +42,7 @@ _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",
     CR_INSIDE: "some of its lines end by CR alone, convert it: tr -s '\\r' '\\n' < FILE",
     NO_OBJECT: "write one object a line, as jq -c does",
+    TWICE: "name it once",
     NO_WHOLE: "7.0 is not the id 7; cast it before it is written, with pandas by .astype('Int64')",
 }
 

@@ -135,7 +135,7 @@ class TestColumnsNobodyAskedFor:
         log = json_log(tmp_path, *['"user_id": "a", "title": 1, "title": 2'] * 3)
         assert card_of(log).events == 3
         log = json_log(tmp_path, *['"user_id": "a", "user_id": "b"'] * 3)
-        assert "line 1 names user_id twice" in refusal(log)
+        assert "line 1 names user_id twice in one object; name it once" in refusal(log)
 
 
 class TestTypesOfEvents:
