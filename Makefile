@@ -22,7 +22,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 external := .quality/rectools-env
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test quick format lint types documents containers load quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test smoke quick format lint types documents containers load quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -66,7 +66,12 @@ stop: ## end what `make demo DETACH=1` started
 
 test: lint types ## everything that proves it: lint, types, tests (with a real Redis and a browser)
 	@sh tests/provide.sh
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope
+
+smoke: $(everything) ## what takes longer: property tests with more cases, every recommender and measurement once
+	@sh tests/provide.sh
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope -m "smoke or hypothesis" \
+	    --hypothesis-profile smoke
 
 quick: lint types ## the two-minute loop: lint, types, the tests of what changed
 	@changed=$$($(bin)/python tests/changed.py); [ -z "$$changed" ] || \
@@ -81,7 +86,7 @@ lint: $(everything) ## style
 	$(bin)/ruff format --check
 
 types: $(everything) ## mypy, strict
-	$(bin)/mypy $(addprefix -p ,$(ours) tests)
+	$(bin)/mypy $(addprefix -p ,$(ours))
 	$(bin)/mypy docker
 
 documents: $(everything) ## make README's table and answer and the picture of the packages anew

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.effort  # noqa: F401 - the profiles
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer, claimed_database
 from training.config import read_config

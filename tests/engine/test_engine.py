@@ -21,6 +21,7 @@ from index.vector_index import Vectors
 from model.batch import collate
 from model.sampler import starting_noise
 from service.batch import Job, compute
+from tests.effort import examples
 from tests.factories import make_catalogue, publish_tiny_bundle
 
 NOTHING = np.empty(0, dtype=np.int64)
@@ -233,7 +234,7 @@ def test_an_item_less_category_gives_an_empty_answer(engine: Engine) -> None:
     assert popular.items == []
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     k=st.integers(1, 60),
     excluded=st.frozensets(st.integers(1, 40), max_size=40),

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from files.clock import TICKS_PER_SECOND, ClockUnit, calendar_spans, fault, span, unit_of
@@ -26,14 +26,12 @@ def ticks(moment: datetime, unit: ClockUnit) -> int:
     )
 
 
-@settings(deadline=None)
 @given(MOMENTS, UNITS)
 def test_a_plausible_moment_is_known_by_its_unit_and_by_no_other(moment: datetime, unit: ClockUnit) -> None:
     assert unit_of(ticks(moment, unit), NOW_MS) == unit
     assert (fault(ticks(moment, unit), NOW_MS) is None) == (unit == "ms")
 
 
-@settings(deadline=None)
 @given(st.datetimes(datetime(1970, 1, 2), datetime(2500, 1, 1), timezones=st.just(UTC)), UNITS)
 def test_what_is_outside_of_the_years_is_plausible_in_no_unit(moment: datetime, unit: ClockUnit) -> None:
     inside = datetime(1995, 1, 1, tzinfo=UTC) <= moment <= NOW + timedelta(days=1)
@@ -47,7 +45,6 @@ def test_no_number_is_plausible_in_two_units_for_a_century(year: int) -> None:
     assert all(last < first for (_, last), (first, _) in pairwise(spans))
 
 
-@settings(deadline=None)
 @given(MOMENTS)
 def test_a_moment_written_as_its_digits_is_called_so(moment: datetime) -> None:
     for digits, text in (("YYYYMMDDhhmm", "%Y%m%d%H%M"), ("YYYYMMDDhhmmss", "%Y%m%d%H%M%S")):

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PADDING, UNPADDED, fault, is_id
@@ -12,7 +12,6 @@ from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PADDING, UNPADDED, fault, is
 EDGES = st.sampled_from([*PADDING, "a", "7", "é", "\x00", "\x85", "-", "​"])
 
 
-@settings(deadline=None)
 @given(st.text() | st.text(EDGES, max_size=4) | st.sampled_from(MISSING_WORDS))
 @example("a b")
 @example("a\n")
@@ -25,7 +24,6 @@ def test_an_id_may_be_written_if_it_is_one_unpadded_and_not_missing(text: str) -
     )
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1) | st.text(EDGES, min_size=1, max_size=4))
 def test_the_pattern_says_the_same(text: str) -> None:
     written = text not in MISSING_WORDS and len(text) <= MAX_ID_LENGTH

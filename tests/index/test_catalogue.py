@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from index.catalogue import Catalogue
@@ -56,7 +56,6 @@ def test_padding_and_rows_outside_are_no_items(row: int) -> None:
             describe(row)
 
 
-@settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=12), st.sets(st.sampled_from(["a", "b", "c", "unknown"])))
 def test_rows_in_any_of_the_categories(categories: list[list[str]], wanted: set[str]) -> None:
     expected = [row for row, having in enumerate(categories, start=1) if wanted & set(having)]
@@ -66,7 +65,6 @@ def test_rows_in_any_of_the_categories(categories: list[list[str]], wanted: set[
     assert np.flatnonzero(np.unpackbits(eligible.bitmap, bitorder="little")).tolist() == expected
 
 
-@settings(deadline=None)
 @given(st.lists(names, min_size=1, max_size=12), st.data())
 def test_the_category_matrix_has_the_overlaps(categories: list[list[str]], data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.integers(1, len(categories)), max_size=10))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from index.exact import best_positions
@@ -22,7 +22,6 @@ def as_matrix(sets: list[set[int]]) -> np.ndarray:
     return np.array([[float(column in having) for column in range(6)] for having in sets], dtype=np.float32)
 
 
-@settings(deadline=None)
 @given(tied_scores, st.integers(1, 70))
 def test_best_positions_are_those_of_a_stable_sort(values: list[int], k: int) -> None:
     expected = sorted(range(len(values)), key=lambda position: (-values[position], position))[:k]
@@ -58,7 +57,6 @@ def test_every_interest_gives_away_as_much(temperature: float) -> None:
     np.testing.assert_allclose(merged.scores.sum(), 1.0, rtol=1e-5)
 
 
-@settings(deadline=None)
 @given(tied_scores, st.data(), st.integers(1, 70))
 def test_no_diversity_leaves_the_order(values: list[int], data: st.DataObject, k: int) -> None:
     scores = as_scores(sorted(values, reverse=True))
@@ -66,7 +64,6 @@ def test_no_diversity_leaves_the_order(values: list[int], data: st.DataObject, k
     assert diversify(scores, as_matrix(sets), k, 0.0).tolist() == list(range(min(k, len(values))))
 
 
-@settings(deadline=None)
 @given(tied_scores, st.data(), st.integers(1, 70), st.floats(0, 1))
 def test_every_choice_is_the_best_that_plain_loops_know(
     values: list[int], data: st.DataObject, k: int, diversity: float

@@ -21,6 +21,7 @@ from index.retrieval import Retriever
 from index.tuning import IndexKind
 from index.vector_index import Eligible, Hits, Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
+from tests.effort import examples
 from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
 from tests.index.reference import assert_answers, eligible_rows
 
@@ -28,7 +29,7 @@ DIM = 8
 KINDS: list[IndexKind] = ["flat", "hnsw", "ivf"]
 
 # How long a busy machine takes says nothing about the code.
-PATIENT: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+PATIENT: dict[str, Any] = {"suppress_health_check": [HealthCheck.too_slow]}
 
 
 @cache
@@ -115,7 +116,7 @@ def assert_same(found: Retrieval, other: Retrieval) -> None:
 
 # Derandomised: a tie between float32 and float64 is one in thousands, and must not come and go.
 @pytest.mark.parametrize("items", [1, 7, 120, 2500])
-@settings(max_examples=25, derandomize=True, **PATIENT)
+@settings(max_examples=examples(25), derandomize=True, **PATIENT)
 @given(data=st.data())
 def test_a_small_catalogue_is_answered_from_as_the_plain_loops_do(items: int, data: st.DataObject) -> None:
     _, catalogue, vectors = world(items, "flat")
@@ -125,7 +126,7 @@ def test_a_small_catalogue_is_answered_from_as_the_plain_loops_do(items: int, da
 
 
 @pytest.mark.parametrize("kind", ["exact", "flat"])
-@settings(max_examples=40, derandomize=True, **PATIENT)
+@settings(max_examples=examples(40), derandomize=True, **PATIENT)
 @given(asked=st.lists(queries(2500), min_size=1, max_size=3))
 def test_a_searched_catalogue_is_answered_from_as_the_plain_loops_do(kind: str, asked: list[Query]) -> None:
     _, catalogue, vectors = world(2500, kind)
@@ -174,7 +175,7 @@ def test_seen_items_that_count_more_are_found_however_far_they_are() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=40, **PATIENT)
+@settings(max_examples=examples(40), **PATIENT)
 @given(asked=st.lists(queries(3000), max_size=4))
 def test_the_promises_hold_over_every_index(kind: IndexKind, asked: list[Query]) -> None:
     _, catalogue, _ = world(3000, kind)
@@ -194,7 +195,7 @@ def test_the_promises_hold_over_every_index(kind: IndexKind, asked: list[Query])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=15, derandomize=True, **PATIENT)
+@settings(max_examples=examples(15), derandomize=True, **PATIENT)
 @given(asked=st.lists(queries(3000), min_size=2, max_size=4))
 def test_an_answer_does_not_depend_on_its_company(kind: IndexKind, asked: list[Query]) -> None:
     with searched():

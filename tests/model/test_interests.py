@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from model.batch import collate
@@ -10,7 +10,6 @@ from model.interests import InterestMode, InterestSettings, find_interests, hist
 from tests.factories import make_model
 
 
-@settings(deadline=None)
 @given(st.integers(1, 32), st.integers(1, 8), st.floats(0, 1))
 def test_the_guidance_has_its_weight_however_many_draws_there_are(
     draws: int, guidance: int, weight: float
@@ -22,7 +21,6 @@ def test_the_guidance_has_its_weight_however_many_draws_there_are(
     assert len(set(given[:draws].tolist())) == len(set(given[draws:].tolist())) == 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 32))
 def test_interests_of_one_kind_weigh_the_same(count: int) -> None:
     for weights in (interest_weights(count, 0, 0.9), interest_weights(0, count, 0.1)):

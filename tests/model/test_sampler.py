@@ -13,12 +13,13 @@ from torch import Tensor
 from model.sampler import generate, starting_noise, trajectory
 from model.schedule import mean_cosines, sampling_timesteps
 from model.sphere import uniform, unit
+from tests.effort import examples
 
 TIMESTEPS = 40
 COSINES = mean_cosines(TIMESTEPS, 0.7)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.integers(1, TIMESTEPS), st.integers(0, 2**31))
 def test_an_oracle_is_reached_from_any_start_in_any_number_of_steps(steps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)

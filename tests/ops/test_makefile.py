@@ -48,7 +48,7 @@ def test_demo_is_given_what_the_caller_chose() -> None:
 
 
 @pytest.mark.parametrize("engine", ["answers", "is silent", "is not installed"])
-def test_ci_runs_make_test_and_the_containers_where_an_engine_answers(engine: str, tmp_path: Path) -> None:
+def test_ci_runs_all_tests_and_the_containers_where_an_engine_answers(engine: str, tmp_path: Path) -> None:
     for name, script in {"make": 'echo "make $*"', "docker": f'[ "{engine}" = answers ]'}.items():
         if name == "make" or engine != "is not installed":
             (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
@@ -64,7 +64,7 @@ def test_ci_runs_make_test_and_the_containers_where_an_engine_answers(engine: st
         check=True,
     )
     last = "make containers" if engine == "answers" else "containers: skipped, no container engine answers"
-    assert ran.stdout.splitlines() == ["make test", last]
+    assert ran.stdout.splitlines() == ["make test", "make smoke", last]
 
 
 def test_a_failure_of_the_tests_is_a_failure_of_ci(tmp_path: Path) -> None:
@@ -74,5 +74,7 @@ def test_a_failure_of_the_tests_is_a_failure_of_ci(tmp_path: Path) -> None:
     assert subprocess.run(["bash", ".ci/run"], cwd=REPOSITORY, env=environment, check=False).returncode == 7
 
 
-def test_the_tests_are_the_last_thing_that_make_test_runs() -> None:
-    assert "-m pytest" in make("--dry-run", "test").splitlines()[-1]
+@pytest.mark.parametrize("target", ["test", "smoke"])
+def test_the_tests_are_the_last_thing_that_runs(target: str) -> None:
+    last = make("--dry-run", target).replace("\\\n", "").splitlines()[-1]
+    assert "-m pytest" in last

@@ -13,6 +13,7 @@ from index.catalogue import Catalogue
 from index.exact import ExactIndex
 from index.vector_index import Vectors
 from index.vector_table import VectorTable
+from tests.effort import examples
 from tests.factories import make_catalogue, make_unit_vectors
 from tests.service.serving import Running
 
@@ -50,7 +51,7 @@ def apart_by_hand(vectors: Vectors, catalogue: Catalogue, interests: Vectors, pl
     return {name: found[place].get(name, 0.0) - 0.8 * mean[name] for name in names}
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     items=st.integers(1, 90),
     counts=st.lists(st.integers(1, 5), min_size=1, max_size=3),
@@ -73,7 +74,7 @@ def test_top_categories_are_those_that_set_an_interest_apart(
             assert len(set(explanation.top_categories)) == len(values) <= 3
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(history=st.lists(st.integers(1, 60), min_size=1, max_size=30), seed=st.integers(0, 99))
 def test_because_names_the_nearest_of_the_history_each_once(history: list[int], seed: int) -> None:
     vectors, interests = make_unit_vectors(60, DIM, seed), make_unit_vectors(4, DIM, seed + 1)

@@ -16,6 +16,7 @@ from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.protocol import MAX_ID_BYTES, MAX_TIMESTAMP, AppendResult, Event, HistoryStore
 from service.history.redis import RedisHistory
+from tests.effort import examples
 from tests.service.history_model import PlainHistory
 
 PATIENCE_S = 30.0  # a loaded test machine is not a failed Redis
@@ -395,11 +396,10 @@ class HistoryMachine(RuleBasedStateMachine):
         self.model = PlainHistory(self.max_events)
 
 
+@pytest.mark.hypothesis
 def test_a_store_is_a_plain_list(kind: str, store_url: str | None) -> None:
     machine = type("Machine", (HistoryMachine,), {"kind": kind, "url": store_url})
-    run_state_machine_as_test(
-        machine, settings=settings(max_examples=40, stateful_step_count=15, deadline=None)
-    )
+    run_state_machine_as_test(machine, settings=settings(max_examples=examples(40), stateful_step_count=15))
 
 
 @st.composite
@@ -412,7 +412,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[Event], list[list[Event]]]:
     return named, [arrivals[a:b] for a, b in zip([0, *cuts], [*cuts, len(arrivals)], strict=True)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(delivery=deliveries(), max_events=st.integers(1, 12))
 def test_any_order_of_arrival_gives_the_same_history(
     kind: str, store_url: str | None, delivery: tuple[list[Event], list[list[Event]]], max_events: int

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from service.app import create_app
@@ -170,7 +170,6 @@ def test_the_limit_holds_for_what_gzip_becomes(server: Running) -> None:
     server.answer(history=["1001"])
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=3000), st.lists(st.integers(1, 700), max_size=20), st.integers(0, 3500))
 def test_decompression_stops_at_the_room_there_is(content: bytes, cuts: list[int], room: int) -> None:
     compressed = gzip.compress(content[:1000]) + gzip.compress(content[1000:])

@@ -11,6 +11,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
 from service.requests import MAX_STEPS
+from tests.effort import examples
 from tests.factories import publish_tiny_bundle
 from tests.service.serving import ADMIN_KEY, Running, running, settings_for
 
@@ -50,6 +51,7 @@ def capable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         yield server
 
 
+@pytest.mark.hypothesis
 @pytest.mark.parametrize(
     ("label", "mode"),
     [
@@ -69,8 +71,7 @@ def test_whatever_is_generated_from_the_document_is_answered_as_it_says(
     unwanted = NOT_IN_THE_SCHEMA.get(label, [])
 
     @settings(
-        max_examples=20,
-        deadline=None,
+        max_examples=examples(20),
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],

@@ -8,11 +8,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from training.batches import LATER_DECAY, PrefixBatches
 from training.data.splits import Sequences
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     st.lists(st.integers(0, 40), min_size=1, max_size=12),
     st.integers(1, 12),
@@ -32,9 +33,9 @@ def test_an_epoch_holds_every_next_item_once_with_the_events_before_it(
     }
     last = {place + 1: int(end) for start, end in pairwise(offsets) for place in range(start, end)}
     seen = []
-    for history, *examples in batches.epoch(np.random.default_rng(seed)):
+    for history, *example_parts in batches.epoch(np.random.default_rng(seed)):
         assert history.items.shape[1] <= max_length
-        for position, target, later in zip(*(part.tolist() for part in examples), strict=True):
+        for position, target, later in zip(*(part.tolist() for part in example_parts), strict=True):
             row, slot = divmod(position, history.items.shape[1])
             window = history.items[row, : slot + 1][history.mask[row, : slot + 1]].tolist()
             before = expected[target]

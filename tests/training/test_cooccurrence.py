@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from training.cooccurrence import item_directions
 from training.data.splits import Sequences
 
@@ -106,7 +107,7 @@ def test_a_catalogue_may_be_tiny(items: int) -> None:
     assert set(norms.round(5).tolist()) <= {0.0, 1.0}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 2**31), st.integers(1, 40))
 def test_the_stretches_in_which_a_log_is_read_change_nothing(seed: int, events_at_once: int) -> None:
     histories = random_histories(seed, users=12, items=9)  # fewer than directions: none is left out

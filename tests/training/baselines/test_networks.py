@@ -69,7 +69,10 @@ def prefix_batch(items: int = 30) -> PrefixBatch:
     return next(batches.epoch(np.random.default_rng(0)))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.smoke) if name in EPOCHS else name for name in NETWORKS],
+)
 def test_every_network_learns_what_follows_what(name: str, tmp_path: Path) -> None:
     epochs = EPOCHS.get(name, 12)
     fitted = fit(recipe(name, epochs=epochs), tmp_path)

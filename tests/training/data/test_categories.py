@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from files.ids import MISSING_WORDS, PADDING
@@ -34,13 +34,11 @@ WRITERS: dict[str, Callable[[Sequence[str]], str]] = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-@settings(deadline=None)
 @given(words=st.lists(WORDS, min_size=1, max_size=5, unique=True))
 def test_a_list_reads_back_whoever_wrote_it(writer: str, words: list[str]) -> None:
     assert split(WRITERS[writer](words)) == [words]
 
 
-@settings(deadline=None)
 @given(st.lists(PLAIN, min_size=1, max_size=5, unique=True))
 def test_lists_of_plain_words_read_back_without_quotes(words: list[str]) -> None:
     assert split(f"[{', '.join(words)}]") == split(f"{{{','.join(words)}}}") == [words]
@@ -48,7 +46,6 @@ def test_lists_of_plain_words_read_back_without_quotes(words: list[str]) -> None
     assert split("|".join(words)) == split(", ".join(words)) == [words]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(WORDS, max_size=4) | st.text(max_size=20), min_size=1, max_size=8))
 def test_no_category_is_a_torn_list(cells: list[list[str] | str]) -> None:
     texts = {cell if isinstance(cell, str) else repr(cell) for cell in cells}

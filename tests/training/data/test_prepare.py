@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from files.ids import MISSING_WORDS
@@ -254,7 +254,6 @@ def plain_core(rows: Rows, min_events: int, min_item_events: int) -> set[tuple[o
             return left
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"), st.integers(0, 4)), min_size=1),
     st.integers(3, 4),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.effort import examples
 from training.data.event_log import EventLog, read_event_log
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
@@ -72,7 +73,7 @@ SPELLINGS: dict[str, tuple[str, Callable[[int], object]]] = {
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(15), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moments=st.lists(st.integers(788_918_400_000, NOW_MS + 86_399_999), max_size=8))
 def test_whatever_the_spelling_a_moment_is_that_moment(
     tmp_path: Path, spelling: str, moments: list[int]
@@ -170,14 +171,14 @@ def test_days_hours_and_minutes_are_no_rounding(tmp_path: Path, step: int) -> No
         assert instants(log_of(tmp_path / "log", in_ns)) == [1000 * time for time in times]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(-(2**53), 2**53), min_size=1, max_size=8, unique=True))
 def test_an_order_that_is_said_is_judged_by_nothing(tmp_path: Path, order: list[int]) -> None:
     log = log_of(tmp_path / "log", order, timestamp_unit="order")
     assert (log.timestamp_unit, log.dropped, instants(log)) == ("order", [], order)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.integers(0, 10**8)

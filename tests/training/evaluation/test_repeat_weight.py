@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_softmax
 
+from tests.effort import examples
 from tests.factories import make_catalogue, make_model, make_serving
 from training.data.dataset import Dataset
 from training.data.splits import Histories, Targets, leave_one_out
@@ -62,7 +63,7 @@ def log_likelihood(scorer: NearScorer, targets: Targets, weight: float) -> float
     return float(log_softmax(scores, axis=1)[np.arange(len(targets)), targets.items - 1].sum())
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 @given(st.sampled_from([0.1, 0.5, 0.9]), st.floats(-3, 3), st.integers(0, 100))
 def test_no_other_factor_makes_the_targets_likelier(returning: float, seen: float, seed: int) -> None:
     targets, scorer = leave_one_out(log_of(400, returning, seed)).validation, NearScorer(ITEMS, seen)

@@ -1,14 +1,12 @@
 """Generated logs, written in every way there is: each reads back to the same content or is refused by name.
 
-Some hundreds of cases by default; the long run is
-`LOG_CASES=10000 pytest --timeout 7200 tests/training/data/reading/test_any_log.py`.
+The long run is `pytest --hypothesis-profile long --timeout 7200 tests/training/data/reading/test_any_log.py`.
 """
 
 import csv
 import gzip
 import io
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,13 +23,13 @@ from hypothesis import strategies as st
 
 from files.clock import TICKS_PER_SECOND
 from files.ids import fault
+from tests.effort import examples
 from training.data.data_card import DataCard
 from training.data.dataset import Dataset, read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.errors import DataError
 
-CASES = int(os.environ.get("LOG_CASES", "300"))
 START = 1_600_000_000
 """A second in 2020."""
 
@@ -227,7 +225,7 @@ def assert_accounted(card: DataCard, records: int, rejects: Path) -> None:
     assert pl.read_parquet(rejects).height == dropped
 
 
-@settings(max_examples=CASES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(100), suppress_health_check=list(HealthCheck))
 @given(logs(), ways)
 def test_a_log_reads_back_however_it_was_written_or_is_refused_by_name(log: Log, way: Way) -> None:
     if way.format == "literal" and any(way.separator in text for at in log.events for text in at[:2]):
@@ -251,7 +249,7 @@ def test_a_log_reads_back_however_it_was_written_or_is_refused_by_name(log: Log,
         assert_accounted(card, records, rejects)
 
 
-@settings(max_examples=max(CASES // 3, 50), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(50), suppress_health_check=list(HealthCheck))
 @given(st.lists(ids, min_size=3, max_size=6, unique=True), st.data(), ways)
 def test_titles_read_back_however_they_were_written(
     item_ids: list[str], data: st.DataObject, way: Way

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from training.data.reading.batch import BLANK
@@ -56,7 +56,6 @@ def picked(fields: list[str], wanted: list[int]) -> list[str | None]:
     return [(fields[at] if at < len(fields) else "") or None for at in wanted]
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.lists(FIELDS, min_size=1, max_size=5), max_size=12),
     st.sampled_from(SEPARATORS),
@@ -97,7 +96,6 @@ def test_quoted_text_is_read_as_python_reads_it(
     assert (quotes.misplaced, quotes.unclosed) == (None, None)
 
 
-@settings(deadline=None)
 @given(st.lists(FIELDS, max_size=12), st.sampled_from(SEPARATORS), st.booleans(), st.integers(1, 40))
 def test_literal_text_is_split_and_nothing_else(
     lines: list[str], separator: str, cut: bool, size: int
@@ -116,7 +114,6 @@ def test_literal_text_is_split_and_nothing_else(
     assert counted(text.encode(), size).lines == len(records)
 
 
-@settings(deadline=None)
 @given(st.text(st.sampled_from('a,"\r\n'), max_size=30), st.integers(1, 40))
 def test_quotes_are_well_placed_where_python_reads_and_writes_the_same_text(text: str, size: int) -> None:
     quotes = quotes_of(text.encode(), ",", 2, size)

@@ -1,0 +1,18 @@
+"""How many cases the property tests try: few in `make test`, more in `make smoke`, many by hand.
+
+By hand it is `pytest -m hypothesis --hypothesis-profile long --timeout 7200`. A test that says nothing tries
+as many as its profile has; one whose cases are dear says its own number with `examples`.
+"""
+
+from hypothesis import settings
+
+PROFILES = {"test": 100, "smoke": 500, "long": 10_000}
+
+for name, cases in PROFILES.items():
+    settings.register_profile(name, max_examples=cases, deadline=None)  # time is measured, never asserted
+settings.load_profile("test")
+
+
+def examples(in_test: int) -> int:
+    """The cases of a test that tries `in_test` of them in `make test`: as many more as the profile has."""
+    return max(1, in_test * settings().max_examples // PROFILES["test"])

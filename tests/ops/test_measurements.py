@@ -1,0 +1,69 @@
+"""The commands of benchmarks/ that measure, each carried out for real on a small log (`make smoke`)."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from bundle.write import publish
+from tests.factories import make_index, make_model, make_serving
+from tests.training.logs import cyclic_dataset
+from training.data.dataset import write_dataset
+
+REPOSITORY = Path(__file__).parents[2]
+RESULTS = REPOSITORY / "docs" / "results"
+
+pytestmark = pytest.mark.smoke
+
+
+def measured(module: str, *arguments: object) -> str:
+    """What `python -m benchmarks.…` prints."""
+    command = [sys.executable, "-m", f"benchmarks.{module}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_memory_of_training(tmp_path: Path) -> None:
+    dataset = cyclic_dataset(users=200, length=30)
+    users = [user for user in dataset.user_ids for _ in range(30)]
+    log = {"user_id": users, "item_id": dataset.items, "timestamp": dataset.timestamps}
+    pl.DataFrame(log).write_parquet(tmp_path / "log.parquet")
+    out = tmp_path / "memory.json"
+    asked = ("--events", tmp_path / "log.parquet", "--times", 2, "--steps", 2, "--out", out)
+    said = measured("quality.training_memory", "compare", *asked)
+    found = json.loads(out.read_text())
+    assert [log["events"] for log in found["logs"]] == [6000, 12_000]
+    assert all(log["peak_mb"] >= log["read_mb"] > 50 for log in found["logs"])
+    assert "12,000 events" in said
+
+
+def test_the_cost_of_explanations(tmp_path: Path) -> None:
+    dataset = cyclic_dataset()
+    write_dataset(dataset, tmp_path)
+    model = make_model(len(dataset.catalogue))
+    publish(
+        tmp_path / "bundles",
+        model,
+        dataset.catalogue,
+        make_index(model),
+        serving=make_serving(),
+        metrics={},
+        data_fingerprint=dataset.fingerprint,
+    )
+    said = measured(
+        "quality.explanations", "--bundles", tmp_path / "bundles", "--data", tmp_path, "--pairs", 3
+    )
+    rows = [line.split() for line in said.splitlines() if line.split() and line.split()[0].isdigit()]
+    assert [(row[0], row[1]) for row in rows] == [
+        (str(k), str(at_once)) for k in (10, 100, 500) for at_once in (1, 64)
+    ]
+
+
+def test_the_plots_of_the_results_that_are_kept(tmp_path: Path) -> None:
+    measured("quality.plots", RESULTS / "quality.json", tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (REPOSITORY / "docs" / "images").glob("quality-*.svg")}
