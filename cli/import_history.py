@@ -152,7 +152,9 @@ async def _import(
             async for step in import_histories(store, job, _histories(newest[done:]), done):
                 report.add(step)
     except HistoryUnavailableError as error:
-        raise HistoryUnavailableError(f"{error}; give the same command again to go on from here") from error
+        raise HistoryUnavailableError(
+            f"{error}; once that is mended, the same command goes on from here"
+        ) from error
     finally:
         await store.close()
 

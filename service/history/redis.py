@@ -268,7 +268,11 @@ class RedisHistory:
             raise HistoryUnavailableError(
                 f"Redis did not answer within {self._timeout_s * 1000:.0f} ms"
             ) from error
-        except (ResponseError, AuthenticationError, AuthorizationError) as error:
+        except (AuthenticationError, AuthorizationError) as error:
+            raise HistoryUnavailableError(
+                f"Redis refuses the user or password of its address, or needs one: {_one_line(error)}"
+            ) from error
+        except ResponseError as error:
             if _is_of_another_type(error) or "UNREADABLE" in str(error):
                 raise HistoryUnreadableError("Redis holds something else under this user's key") from error
             raise HistoryUnavailableError(f"Redis refuses: {_one_line(error)}") from error

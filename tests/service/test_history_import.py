@@ -235,7 +235,12 @@ def test_trouble_is_one_line_with_a_remedy(
     (tmp_path / "nul.csv").write_text("user_id,item_id,timestamp\nu,a\0b,1700000000\n")
     for arguments, message in {
         ("--events", log): "needs a Redis: give --redis URL",
-        ("--events", log, "--redis", "redis://127.0.0.1:1/0"): "give the same command again",
+        (
+            "--events",
+            log,
+            "--redis",
+            "redis://127.0.0.1:1/0",
+        ): "once that is mended, the same command goes on",
         ("--events", log, "--redis", "ftp://u:secret@h"): "must begin with redis://",
         ("--events", log, "--redis", "redis://:s/secret@h"): "percent-encode",
         ("--events", log, "--redis", "redis://h?timeout=5"): "DIMEREC_HISTORY_TIMEOUT_S",
