@@ -19,11 +19,21 @@ from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
 
 SOFTMAX_HITS = 128
-"""Nearest eligible items that an interest's softmax is over; the index is never asked for fewer."""
+"""Nearest eligible items that an interest's softmax is over; the index is never asked for fewer.
+
+Of 100,000 items they hold .44 of a softmax with τ = .05 and .10 of one with .1, about the same for every
+interest of a request: of the top 20, .98 and .99 are those of the softmax over all, .97 and .98 with 32 hits,
+.99 and more with 2,048.
+"""
 
 
 def candidates_per_interest(k: int) -> int:
-    """Number of items, not excluded, that each interest brings for `k` answers."""
+    """Number of items, not excluded, that each interest brings for `k` answers.
+
+    Eight interests over 100,000 items: where their pairwise cosines are .5 or more, 2k bring every item that
+    scoring all would answer with, and k bring .98 of them; at .3, 2k bring .99 for k = 10, and 50 all.
+    Interests all around the sphere (.15, τ = .1) would need more: .91 for k = 10, .87 for 20, .99 for 200.
+    """
     return max(50, 2 * k)
 
 

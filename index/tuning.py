@@ -22,7 +22,11 @@ from typing import Literal
 IndexKind = Literal["flat", "hnsw", "ivf"]
 
 MAX_WHOLE_ITEMS = 50_000
-"""Eligible items that are all scored, without the index: more cost a request longer than a search of them."""
+"""Eligible items that are all scored, without the index.
+
+Eight interests, ms of one core on a busy machine: 20,000 items .5 (a flat search .8), 50,000 items 1.6 (2.5),
+100,000 items 3.2, where hnsw searches in .8.
+"""
 
 MAX_FLAT_ITEMS = 50_000
 MAX_HNSW_ITEMS = 1_000_000
@@ -31,7 +35,13 @@ MAX_HITS = 2_048
 """Hits that an index is asked for at most: what FAISS gives on a GPU. More are found exactly."""
 
 FILTER_MARGIN = 1.5
-"""A category is assumed to be this much rarer near an interest than in the whole catalogue."""
+"""A category is assumed to be this much rarer near an interest than in the whole catalogue.
+
+hnsw, 50 hits of 100,000 items, categories that 10 and 30 % of them have at random: with 1, recall is .95 and
+a half of the searches come back short; with 1.5 it is .975 and .999, and none does, for a sixth more time; 3
+gains nothing. Where categories are regions of the space, searches come back short with any of them (at 30 %:
+recall .55 with 1.5, .66 with 3).
+"""
 
 # Links a node keeps on each upper level (twice as many on the lowest), and how many candidates are looked at
 # while a node is placed and while a query walks the graph.
