@@ -16,7 +16,7 @@ from tests.factories import make_index, make_model, make_serving
 from tests.service.console.reading import HOSTILE, LONG, PATIENCE_MS, Open
 from tests.service.serving import Running, running, settings_for
 
-CHROMIUM = shutil.which("chromium")
+STEADY_CHROMIUM = Path(__file__).with_name("steady_chromium.py")
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -43,10 +43,10 @@ def server(_writing_server: Running) -> Running:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One Chromium for this module: Playwright occupies the event loop of its thread, which others need."""
-    if CHROMIUM is None:
+    if shutil.which("chromium") is None:
         pytest.skip("no Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=STEADY_CHROMIUM, args=FLAGS)
         yield browser
         browser.close()
 
