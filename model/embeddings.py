@@ -10,7 +10,11 @@ from model.sphere import unit
 _ITEM_STD = 0.02
 """Small on purpose: vectors are normalised before use, so a step turns a short one further."""
 _KNOWN, _UNKNOWN = 0.85, 0.5
-"""Parts of a vector that starts from a direction: that direction, and chance."""
+"""Parts of a vector started from a direction: that direction, and chance; the length stays about the same.
+
+MovieLens-100K, recipe of small logs, 5 epochs, one seed, validation NDCG@10: .138; .132 with .5 and .85, .145
+with 1 and .05, all within what 943 users can tell apart.
+"""
 
 
 class ItemTable(nn.Module):
