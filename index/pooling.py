@@ -114,7 +114,9 @@ class _Search:
         ranks = usable.cumsum(axis=1)
         rows = np.unique(hits.rows[usable & (ranks <= self.wanted)])
         has_no_more = hits.rows.min() < 0
-        if exact or ranks[:, -1].min() >= self.wanted or (has_no_more and len(rows) >= self.query.k):
+        # A graph filtered afterwards comes back short where a category lies apart: that is done exactly.
+        short_is_all = has_no_more and self.eligible.everything and len(rows) >= self.query.k
+        if exact or ranks[:, -1].min() >= self.wanted or short_is_all:
             self.pool = Pool(self._with_seen(rows), hits.cosines[:, :SOFTMAX_HITS])
         else:
             self.ask = 4 * self.ask if not has_no_more else 2 * tuning.MAX_HITS

@@ -243,7 +243,7 @@ def test_a_filter_that_hides_all_that_is_near_is_answered_in_full(kind: IndexKin
     answered = [candidate.row for candidate in found.candidates]
     assert len(answered) == 10
     assert all(catalogue.category(row) == ("far",) for row in answered)
-    if kind == "flat":
+    if kind != "ivf":  # which looks into some cells only
         assert_answers(found, query, vectors, catalogue, searched=True)
 
 
