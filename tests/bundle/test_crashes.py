@@ -43,6 +43,7 @@ def assert_recovers(root: Path) -> None:
     assert {path.name for path in root.iterdir()} == {newest, "CURRENT", ".lock"}
 
 
+@pytest.mark.smoke
 def test_death_before_any_step_of_publishing_and_pruning(
     context: ForkServerContext, pristine_root: Path, tmp_path: Path
 ) -> None:

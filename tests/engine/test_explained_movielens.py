@@ -11,6 +11,8 @@ from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from training.data.dataset import Dataset
 
+pytestmark = pytest.mark.smoke
+
 USERS = 200
 
 

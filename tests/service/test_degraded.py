@@ -15,8 +15,9 @@ from tests.service.serving import Running
 def server(serve: Serve, redis_url: str) -> Running:
     running = serve(redis_url=redis_url)
     running.watch("known", "1001", "1002")
-    answer: Any = running.answer(user_id="known")
-    assert (answer["source"], answer["degraded"]) == ("personal", None)
+    assert (
+        until_recovered(running, "known")["source"] == "personal"
+    )  # a busy machine's first read may be late
     return running
 
 

@@ -69,12 +69,20 @@ def config(**fields: object) -> TrainingConfig:
     return TrainingConfig.model_validate(values | fields)
 
 
-def test_a_model_overfits_a_log_of_fifty_users(tmp_path: Path) -> None:
-    dataset = cyclic_dataset()
-    outcome = train(dataset, config(epochs=60, patience=60), tmp_path, Watcher())
-    assert outcome.best.validation["hr@5"] > 0.9
-    assert outcome.best.validation["ndcg@10"] > 0.6
-    first, last = read_records(tmp_path)[0], read_records(tmp_path)[-1]
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that learned all there is in the log of fifty users."""
+    run = tmp_path_factory.mktemp("learned")
+    train(cyclic_dataset(), config(epochs=60, patience=60), run, Watcher())
+    return run
+
+
+def test_a_model_overfits_a_log_of_fifty_users(learned: Path) -> None:
+    records = read_records(learned)
+    best = max(records, key=lambda record: record.validation["ndcg@10"])
+    assert best.validation["hr@5"] > 0.9
+    assert best.validation["ndcg@10"] > 0.6
+    first, last = records[0], records[-1]
     assert last.losses["total"] < first.losses["total"] / 2
 
 
@@ -282,10 +290,8 @@ def test_a_damaged_progress_file_is_told_in_one_line(tmp_path: Path) -> None:
         train(cyclic_dataset(), config(epochs=1), tmp_path, Watcher())
 
 
-def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path) -> None:
-    dataset = cyclic_dataset()
-    train(dataset, config(epochs=60, patience=60), tmp_path / "old", Watcher())
-    initial = Initial(read_checkpoint(tmp_path / "old" / BEST_FILE), dataset.catalogue, "v1")
+def test_a_warm_start_keeps_what_was_known_of_a_changed_catalogue(tmp_path: Path, learned: Path) -> None:
+    initial = Initial(read_checkpoint(learned / BEST_FILE), cyclic_dataset().catalogue, "v1")
     shifted = renamed(cyclic_dataset(items=42))
     unaided = config(epochs=1, seed=5, item_start="random")
     fresh = first_epoch(train(shifted, unaided, tmp_path / "fresh", Watcher()))
