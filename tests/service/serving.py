@@ -59,8 +59,14 @@ class Running:
 
 
 def settings_for(bundle_root: Path, **fields: object) -> Settings:
-    """Settings that nothing around the tests can change."""
-    chosen = {"bundles": bundle_root, "admin_key": ADMIN_KEY, "compute_threads": 1, **fields}
+    """Settings that nothing around the tests can change, patient with a Redis on a busy machine."""
+    chosen = {
+        "bundles": bundle_root,
+        "history_timeout_s": 10.0,
+        "admin_key": ADMIN_KEY,
+        "compute_threads": 1,
+        **fields,
+    }
     return Settings(_env_file=None, **chosen)  # type: ignore[arg-type]
 
 

@@ -13,7 +13,7 @@ from tests.service.serving import Running
 
 @pytest.fixture
 def server(serve: Serve, redis_url: str) -> Running:
-    running = serve(redis_url=redis_url)
+    running = serve(redis_url=redis_url, history_timeout_s=1.0)
     running.watch("known", "1001", "1002")
     assert (
         until_recovered(running, "known")["source"] == "personal"
