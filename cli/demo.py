@@ -14,6 +14,7 @@ from cli.log_options import DEFAULTS
 from index.faiss_index import require_faiss
 from service.errors import StartupError
 from service.history.redis import RedisHistory
+from service.listening import bound_socket
 from service.settings import Settings, read_settings
 from training.data.dataset import SEQUENCES_FILE
 from training.data.movielens import EVENTS_FILE, fetch_movielens_100k
@@ -55,7 +56,7 @@ def command(
             return
         _refuse_histories_of_something_else(settings, source)
     else:
-        serve.bound_socket(settings).close()  # now, not after minutes of training
+        bound_socket(settings.host, settings.port).close()  # now, not after minutes of training
 
     def fetch_and_prepare() -> None:
         events, items = fetch_movielens_100k(source)

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from service.errors import StartupError
-from service.hangup import handle_hangup, hangup_policy
+from service.hangup import HangupPolicy, handle_hangup, hangup_policy
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
+from service.listening import BACKLOG, bound_socket, url
 from service.settings import Settings, read_settings
-
-_BACKLOG = 2048
 
 
 def command(
@@ -65,7 +64,7 @@ def command(
 
     Every setting is an environment variable, `DIMEREC_PORT=9000` for one, or a line of `.env`; the options
     here win over both. docs/configuration.md lists all. Ctrl-C or SIGTERM ends the service after the requests
-    in flight; a second Ctrl-C does not wait for them. SIGHUP reloads the bundle, or ends the service like
+    in flight; a second one does not wait for them. SIGHUP reloads the bundle, or ends the service like
     SIGTERM where it was started from a terminal.
     """
     settings = read_settings(
@@ -81,77 +80,42 @@ def run(settings: Settings, history: Path | None) -> None:
     """
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
-    with bound_socket(settings) as listener:
-        _serve(settings, history, listener)
-
-
-def _serve(settings: Settings, history: Path | None, listener: socket.socket) -> None:
-    """Load the bundle and answer on `listener` until a signal ends it."""
     on_hangup = hangup_policy()
+    with bound_socket(settings.host, settings.port) as listener:
+        _serve(settings, history, listener, on_hangup)
+
+
+def _serve(
+    settings: Settings, history: Path | None, listener: socket.socket, on_hangup: HangupPolicy
+) -> None:
+    """Load the bundle and answer on `listener` until a signal ends it."""
     # Imported here because torch takes seconds: help and refused settings need none of it.
-    import uvicorn
     import uvloop
 
     from service.app import create_app
+    from service.server import Server
     from service.telemetry import configure_logging
 
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
-    listener.listen(_BACKLOG)
-    version = app.state.service.engines.engine.version
-    typer.echo(f"DimeRec Serve: {_url(listener)} (bundle {version}; console at /, Ctrl-C ends)", err=True)
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        backlog=_BACKLOG,
-        timeout_keep_alive=settings.keep_alive_s,
-        timeout_graceful_shutdown=settings.shutdown_grace_s,
-    )
-    server = uvicorn.Server(config)
-
-    def stop() -> None:
-        server.should_exit = True
+    engines = app.state.service.engines
+    listener.listen(BACKLOG)
+    _announce(listener, engines.version, 1)
 
     async def serve_until_stopped() -> None:
-        handle_hangup(on_hangup, app.state.service.engines, stop)
+        server = Server(app, settings)
+        handle_hangup(on_hangup, engines, server.stop)
         await server.serve([listener])
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_until_stopped())
 
 
-def bound_socket(settings: Settings) -> socket.socket:
-    """A socket bound to the settings' address; raises StartupError with the remedy when that cannot be."""
-    address = f"{settings.host} port {settings.port}"
-    try:
-        family, kind, protocol, _, target = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except (socket.gaierror, UnicodeError) as error:
-        raise StartupError(f"cannot listen on {address}: no such host; choose another with --host") from error
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(target)
-    except OSError as error:
-        listener.close()
-        raise StartupError(
-            f"cannot listen on {address}: {error.strerror}; choose another with --port or --host"
-        ) from error
-    return listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+def _announce(listener: socket.socket, version: str, workers: int) -> None:
+    several = f", {workers} workers" if workers > 1 else ""
+    typer.echo(
+        f"DimeRec Serve: {url(listener)} (bundle {version}{several}; console at /, Ctrl-C ends)", err=True
+    )
 
 
 def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:

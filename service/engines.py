@@ -1,7 +1,7 @@
 """The bundle in service: loaded and verified off the event loop, then swapped in one assignment."""
 
 import asyncio
-from dataclasses import dataclass
+import os
 from pathlib import Path
 
 import structlog
@@ -11,34 +11,36 @@ from bundle.errors import BundleError
 from bundle.write import set_current
 from engine.engine import Engine
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
+from service.fleet import ServingWorker, Swap
 from service.requests import MAX_STEPS
 from service.telemetry import Metrics
 
 log = structlog.get_logger("dimerec.bundles")
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
-    """The bundle that was in service and the one that is now."""
-
-    previous: str
-    current: str
-
-
 class Engines:
-    """Holds the engine in service. Whoever took `engine` before a swap may finish with it.
+    """Holds this process's engine in service. Whoever took `engine` before a swap may finish with it.
 
-    Raises BundleError at once when the bundle that CURRENT names under `root` cannot be loaded; a later swap
-    that fails leaves the engine in service as it was.
+    Raises BundleError at once when `version`, by default the one that CURRENT names under `root`, cannot be
+    loaded; a later swap that fails leaves the engine in service as it was. A `Fleet` of one process.
     """
 
-    def __init__(self, root: Path, device: str, metrics: Metrics) -> None:
+    def __init__(self, root: Path, device: str, metrics: Metrics, version: str | None = None) -> None:
         self._root = root
         self._device = device
         self._metrics = metrics
         self._swapping = asyncio.Lock()
-        self.engine = self._load(None)
+        self.engine = self._load(version)
         metrics.serve_bundle(self.engine.version)
+
+    @property
+    def version(self) -> str:
+        """The version in service."""
+        return self.engine.version
+
+    async def workers(self) -> list[ServingWorker]:
+        """The one process there is."""
+        return [ServingWorker(os.getpid(), self.version)]
 
     async def reload(self) -> Swap:
         """Serve the version that CURRENT names now; nothing happens when it is in service already."""
@@ -57,6 +59,15 @@ class Engines:
                 return await self._serve("rollback", await asyncio.to_thread(self._earlier_version))
             except (BundleError, ServiceError):
                 self._count("rollback", "failed")
+                raise
+
+    async def follow(self, version: str) -> Swap:
+        """Serve the version that other processes were told to serve."""
+        async with self._swapping:
+            try:
+                return await self._serve("follow", version)
+            except BundleError:
+                self._count("follow", "failed")
                 raise
 
     def _earlier_version(self) -> str:

@@ -14,14 +14,12 @@ import os
 import signal
 from collections.abc import Callable
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 import structlog
 
 from bundle.errors import BundleError
-
-if TYPE_CHECKING:
-    from service.engines import Engines  # loads torch, which takes seconds in which SIGHUP must be held back
+from service.errors import ServiceError
+from service.fleet import Fleet
 
 log = structlog.get_logger("dimerec.bundles")
 
@@ -48,13 +46,13 @@ def hangup_policy() -> HangupPolicy:
     return HangupPolicy.RELOAD
 
 
-def handle_hangup(policy: HangupPolicy, engines: Engines, stop: Callable[[], None]) -> None:
+def handle_hangup(policy: HangupPolicy, fleet: Fleet, stop: Callable[[], None]) -> None:
     """Do what `policy` says from now on, in the running event loop of the main thread."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = loop.create_task(_reload(engines))
+        task = loop.create_task(reload_or_keep(fleet))
         reloads.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(reloads.discard)
 
@@ -63,11 +61,12 @@ def handle_hangup(policy: HangupPolicy, engines: Engines, stop: Callable[[], Non
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-async def _reload(engines: Engines) -> None:
+async def reload_or_keep(fleet: Fleet) -> None:
+    """Reload where nobody waits for the answer: what came of it goes to the log."""
     try:
-        swap = await engines.reload()
-    except BundleError as error:
-        log.error("bundle kept", version=engines.engine.version, reason=str(error))  # noqa: TRY400 (expected)
+        swap = await fleet.reload()
+    except (BundleError, ServiceError) as error:
+        log.error("bundle kept", version=fleet.version, reason=str(error))  # noqa: TRY400 (expected)
         return
     if swap.previous == swap.current:
         log.info("bundle unchanged", version=swap.current)

@@ -4,8 +4,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.dependencies import TheService, require_admin
-from service.engines import Swap
 from service.errors import NotReadyError
+from service.fleet import Swap
 from service.problems import documented
 from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse
 

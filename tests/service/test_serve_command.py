@@ -63,6 +63,32 @@ def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
             httpx.get(f"{served.url}/health/live")
 
 
+def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    publish_tiny_bundle(root, hidden=64)
+    wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
+    with (
+        process(tmp_path, "--bundles", root, DIMEREC_MAX_BATCH="1") as served,
+        ThreadPoolExecutor(1) as caller,
+    ):
+        posted = caller.submit(
+            httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * 250}, timeout=60
+        )
+        deadline = time.monotonic() + 30
+        while "dimerec_queue_length 0.0" in httpx.get(f"{served.url}/metrics").text:
+            assert time.monotonic() < deadline
+        served.popen.send_signal(signal.SIGTERM)
+        while True:  # until it was taken in: then nobody is connected any more
+            try:
+                httpx.get(f"{served.url}/health/live")
+            except httpx.TransportError:
+                break
+        served.popen.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx.TransportError):
+            posted.result()
+        assert served.popen.wait(30) == 128 + signal.SIGTERM
+
+
 def test_prepared_data_fill_the_in_process_store(bundle_root: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()

@@ -1,0 +1,49 @@
+"""uvicorn around an app, as this service wants it."""
+
+import asyncio
+import os
+import socket
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.listening import BACKLOG
+from service.settings import Settings
+
+
+class Server(uvicorn.Server):
+    """A server that lets requests in flight finish after a signal, and ends at once after a second one."""
+
+    def __init__(self, app: FastAPI, settings: Settings) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="uvloop",
+                http="httptools",
+                ws="none",
+                lifespan="on",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=settings.keep_alive_s,
+                timeout_graceful_shutdown=settings.shutdown_grace_s,
+            )
+        )
+        self.listening = asyncio.Event()
+
+    def stop(self) -> None:
+        """Take no more connections, finish the requests in flight, and end."""
+        self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own; `listening` is set once it is done."""
+        await super().startup(sockets)
+        self.listening.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop at a first signal; end at a second, whatever hangs."""
+        if self._captured_signals:
+            os._exit(128 + sig)
+        super().handle_exit(sig, frame)
