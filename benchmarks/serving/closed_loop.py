@@ -1,0 +1,63 @@
+"""Closed-loop load: so many connections, each of which asks again as soon as it has its answer, by wrk."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.serving.processes import GENERATOR_CORE, BenchmarkError, pinned
+
+_SCRIPT = Path(__file__).with_name("wrk.lua")
+MISSING = "wrk is not installed (apt-get install wrk, or `sh tests/provide.sh`)"
+
+
+@dataclass(frozen=True)
+class Load:
+    """Answers of one round of load, and how long they took."""
+
+    answers: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+    refused: int = 0
+    """Answers of a status above 399; they count among `answers`."""
+    bytes: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.answers / self.seconds
+
+
+def have_wrk() -> bool:
+    """True where wrk is installed."""
+    return shutil.which("wrk") is not None
+
+
+def closed_loop(
+    url: str, bodies: Path, *, connections: int, seconds: float, core: int | None = GENERATOR_CORE
+) -> Load:
+    """One round of load by wrk, on a core of its own.
+
+    Raises BenchmarkError where wrk is missing, a connection broke or an answer was none.
+    """
+    if not have_wrk():
+        raise BenchmarkError(MISSING)
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s"]
+    command += ["-s", str(_SCRIPT), url, "--", str(bodies)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=pinned(core))
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        raise BenchmarkError(f"wrk failed on {url}: {(done.stderr or done.stdout).strip()[-300:]}")
+    found = json.loads(lines[-1])
+    if found["broken"] or not found["requests"]:
+        raise BenchmarkError(f"{url}: {found['broken']} connections broke, {found['requests']} answers came")
+    return Load(
+        answers=found["requests"],
+        seconds=found["seconds"],
+        p50_ms=found["p50_ms"],
+        p99_ms=found["p99_ms"],
+        refused=found["refused"],
+        bytes=found["bytes"],
+    )
