@@ -35,12 +35,13 @@ class Service:
         return self.settings.list_users
 
 
-def _service(request: Request) -> Service:
+# FastAPI sends a dependency that is a plain function to a thread and waits for it: these have nothing to wait for.
+async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service
 
 
-def _request_info(request: Request) -> RequestInfo:
+async def _request_info(request: Request) -> RequestInfo:
     return RequestInfo(request.state.arrived, request.state.request_id)
 
 
