@@ -50,10 +50,12 @@ def print_table(
 
 
 def print_json(document: object) -> None:
-    """Print models, dataclasses, mappings, sequences and plain values as one JSON document."""
-    from pydantic_core import to_json  # here, for a start of the command without it
+    """Print models, structs, dataclasses, mappings, sequences and plain values as one JSON document."""
+    from msgspec import to_builtins  # both here, for a start of the command without them
+    from pydantic_core import to_json
 
-    typer.echo(to_json(document, indent=2, inf_nan_mode="null", by_alias=True).decode())
+    text = to_json(document, indent=2, inf_nan_mode="null", by_alias=True, fallback=to_builtins)
+    typer.echo(text.decode())
 
 
 def result_console() -> Console:

@@ -19,6 +19,7 @@ from engine.contract import (
     EngineRequest,
     RecommendedItem,
     ScoredItem,
+    WatchedItem,
 )
 from engine.explain import Explanation, MergedInterests, merge_duplicates
 from engine.snapshot import Snapshot, take_snapshot
@@ -199,11 +200,11 @@ def _personal(
     """The items found, each by the interest with the greatest part in it."""
     brought = merged.together(found.shares).argmax(axis=0)
     because = [
-        None if explained is None else tuple(_described(row, catalogue) for row in explained[index].because)
+        None if explained is None else tuple(_watched(row, catalogue) for row in explained[index].because)
         for index in range(len(merged.kinds))
     ]
     items = [
-        RecommendedItem(*_description(candidate.row, catalogue), candidate.score, interest, because[interest])
+        _recommended(candidate.row, candidate.score, interest, because[interest], catalogue)
         for candidate, interest in zip(found.candidates, brought.tolist(), strict=True)
     ]
     weights = merged.together(found.interest_weights).tolist()
@@ -217,14 +218,23 @@ def _popular(request: _Resolved, snapshot: Snapshot) -> _Part:
     eligible = snapshot.retriever.eligibility.of(request.categories)
     best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
     because = () if request.request.explain else None
-    return [
-        RecommendedItem(*_description(row, snapshot.catalogue), score, None, because) for row, score in best
-    ], []
+    return [_recommended(row, score, None, because, snapshot.catalogue) for row, score in best], []
+
+
+def _recommended(
+    row: int,
+    score: float,
+    interest: int | None,
+    because: tuple[WatchedItem, ...] | None,
+    catalogue: Catalogue,
+) -> RecommendedItem:
+    item_id, title, categories = _description(row, catalogue)
+    return RecommendedItem(item_id, score, interest, because, categories, title)
 
 
 def _description(row: int, catalogue: Catalogue) -> tuple[str, str | None, tuple[str, ...]]:
     return catalogue.item_id(row), catalogue.title(row), catalogue.category(row)
 
 
-def _described(row: int, catalogue: Catalogue) -> DescribedItem:
-    return DescribedItem(*_description(row, catalogue))
+def _watched(row: int, catalogue: Catalogue) -> WatchedItem:
+    return WatchedItem(catalogue.item_id(row), catalogue.title(row))

@@ -35,7 +35,7 @@ class Service:
         return self.settings.list_users
 
 
-# FastAPI sends a dependency that is a plain function to a thread and waits for it: these have nothing to wait for.
+# FastAPI sends a dependency that is a plain function to a thread: these have nothing to wait for.
 async def _service(request: Request) -> Service:
     service: Service = request.app.state.service
     return service

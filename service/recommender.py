@@ -3,9 +3,9 @@
 import time
 from typing import NamedTuple
 
-from engine.contract import AnsweredInterest, EngineAnswer, EngineRequest, RecommendedItem
+from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
-from service import responses
+from service.answers import Answer, Timings
 from service.batch import Job
 from service.batcher import Completed, MicroBatcher
 from service.engines import Engines
@@ -19,7 +19,6 @@ from service.errors import (
 from service.history.errors import HistoryUnavailableError
 from service.history.protocol import HistoryStore
 from service.requests import RecommendRequest
-from service.responses import RecommendResponse, Timings
 from service.settings import Settings
 from service.telemetry import Metrics
 
@@ -57,7 +56,7 @@ class Recommender:
         self._metrics = metrics
         self._settings = settings
 
-    async def recommend(self, request: RecommendRequest, info: RequestInfo) -> RecommendResponse:
+    async def recommend(self, request: RecommendRequest, info: RequestInfo) -> Answer:
         """Answer one request.
 
         Raises InvalidRequestError when the bundle cannot do what is asked, and RequestRefusedError.
@@ -93,7 +92,7 @@ class Recommender:
             self._metrics.observe_stage("history", 1000 * (time.perf_counter() - started))
         return _Known([event.item_id for event in events], unavailable=False)
 
-    def _observe(self, answer: RecommendResponse) -> None:
+    def _observe(self, answer: Answer) -> None:
         self._metrics.observe_stage("queue", answer.timings_ms.queue)
         self._metrics.observe_stage("model", answer.timings_ms.model)
         self._metrics.observe_stage("search", answer.timings_ms.search)
@@ -122,13 +121,11 @@ def _asked(request: RecommendRequest, known: _Known) -> EngineRequest:
     )
 
 
-def _answer(
-    completed: Completed[EngineAnswer], engine: Engine, known: _Known, info: RequestInfo
-) -> RecommendResponse:
+def _answer(completed: Completed[EngineAnswer], engine: Engine, known: _Known, info: RequestInfo) -> Answer:
     computed = completed.answer
-    return RecommendResponse(
-        items=list(map(_item, computed.items)),
-        interests=list(map(_interest, computed.interests)),
+    return Answer(
+        items=computed.items,
+        interests=computed.interests,
         source=computed.source,
         unknown_categories=computed.unknown_categories,
         model_version=engine.version,
@@ -140,29 +137,6 @@ def _answer(
             search=round(computed.search_ms, 3),
             total=round(1000 * (time.perf_counter() - info.at), 3),
         ),
-    )
-
-
-def _item(item: RecommendedItem) -> responses.RecommendedItem:
-    because = item.because
-    return responses.RecommendedItem(
-        item_id=item.item_id,
-        score=item.score,
-        interest=item.interest,
-        because=None
-        if because is None
-        else [responses.WatchedItem(item_id=watched.item_id, title=watched.title) for watched in because],
-        categories=list(item.categories),
-        title=item.title,
-    )
-
-
-def _interest(interest: AnsweredInterest) -> responses.Interest:
-    return responses.Interest(
-        kind=interest.kind,
-        weight=interest.weight,
-        item_count=interest.item_count,
-        top_categories=None if interest.top_categories is None else list(interest.top_categories),
     )
 
 

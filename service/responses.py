@@ -1,4 +1,7 @@
-"""Responses to callers."""
+"""Responses to callers: their JSON as the API describes it.
+
+Those of `/recommend` are encoded by `answers`, which a test holds to these.
+"""
 
 from typing import Literal
 

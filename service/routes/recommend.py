@@ -6,8 +6,9 @@ from http import HTTPStatus
 from typing import Any, TypeVar
 
 import structlog
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
+from service.answers import Answer, encode, encode_batch
 from service.dependencies import Service, TheRequestInfo, TheService, require_json
 from service.errors import ClientLeftError
 from service.problems import documented, problem_of
@@ -22,34 +23,40 @@ router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)], rou
 Result = TypeVar("Result")
 
 
-@router.post("/recommend", responses=documented(400, 413, 415, 422, 503, 504))
+@router.post(
+    "/recommend", response_model=RecommendResponse, responses=documented(400, 413, 415, 422, 503, 504)
+)
 async def recommend(
     body: RecommendRequest, request: Request, service: TheService, info: TheRequestInfo
-) -> RecommendResponse:
+) -> Response:
     """Recommend items to a user, by stored history, by a history given here, or by popularity."""
-    return await _unless_caller_leaves(request, service.recommender.recommend(body, info))
+    answer = await _unless_caller_leaves(request, service.recommender.recommend(body, info))
+    return Response(encode(answer), media_type="application/json")
 
 
-@router.post("/recommend/batch", responses=documented(400, 413, 415, 422))
+@router.post(
+    "/recommend/batch", response_model=RecommendBatchResponse, responses=documented(400, 413, 415, 422)
+)
 async def recommend_batch(
     body: RecommendBatchRequest, request: Request, service: TheService, info: TheRequestInfo
-) -> RecommendBatchResponse:
+) -> Response:
     """Answer many requests, each in its place; one that fails gets a problem there and spoils no other."""
-    return await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
+    answers = await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
+    return Response(encode_batch(answers), media_type="application/json")
 
 
 async def _answer_each(
     requests: Sequence[Any], service: Service, info: RequestInfo
-) -> RecommendBatchResponse:
-    async def answer(one: Any) -> RecommendResponse:
+) -> list[Answer | Problem]:
+    async def answer(one: Any) -> Answer:
         return await service.recommender.recommend(RecommendRequest.model_validate(one), info)
 
     results = await asyncio.gather(*map(answer, requests), return_exceptions=True)
-    return RecommendBatchResponse(answers=[_response(result, info) for result in results])
+    return [_answer_or_problem(result, info) for result in results]
 
 
-def _response(result: RecommendResponse | BaseException, info: RequestInfo) -> RecommendResponse | Problem:
-    if isinstance(result, RecommendResponse):
+def _answer_or_problem(result: Answer | BaseException, info: RequestInfo) -> Answer | Problem:
+    if isinstance(result, Answer):
         return result
     if not isinstance(result, Exception):
         raise result

@@ -1,0 +1,52 @@
+"""Answers to recommendations, and their JSON: that which `responses` describes to callers.
+
+They are encoded as the engine made them, which takes a tenth of the time of making pydantic's objects first.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from engine.contract import AnsweredInterest, RecommendedItem, Source
+from service.responses import Problem
+
+Degraded = Literal["history_unavailable"]
+
+
+class Timings(msgspec.Struct, frozen=True, gc=False):
+    """As `responses.Timings`."""
+
+    queue: float
+    model: float
+    search: float
+    total: float
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """As `responses.RecommendResponse`."""
+
+    items: list[RecommendedItem]
+    interests: list[AnsweredInterest]
+    source: Source
+    unknown_categories: list[str]
+    model_version: str
+    request_id: str
+    degraded: Degraded | None
+    timings_ms: Timings
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(answer: Answer) -> bytes:
+    """One answer, the JSON of a `responses.RecommendResponse`."""
+    return _encoder.encode(answer)
+
+
+def encode_batch(answers: Sequence[Answer | Problem]) -> bytes:
+    """Answers and problems in order, the JSON of a `responses.RecommendBatchResponse`."""
+    parts = [
+        answer if isinstance(answer, Answer) else msgspec.Raw(answer.model_dump_json()) for answer in answers
+    ]
+    return _encoder.encode({"answers": parts})
