@@ -9,9 +9,9 @@ import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from engine.contract import EngineAnswer
 from service import problems
-from service.batch import Job, compute
+from service.admission import Admission
+from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
 from service.dependencies import Service
@@ -66,7 +66,7 @@ def create_app(settings: Settings, *, history: HistoryStore | None = None) -> Fa
         docs_url=None,  # FastAPI's pages load scripts from elsewhere; /openapi.json has the same content
         redoc_url=None,
         redirect_slashes=False,  # they would be to the host that the caller names
-        middleware=_middleware(settings, service.metrics),
+        middleware=_middleware(settings, service),
     )
     app.state.service = service
     problems.install(app)
@@ -76,13 +76,24 @@ def create_app(settings: Settings, *, history: HistoryStore | None = None) -> Fa
     return app
 
 
-def _middleware(settings: Settings, metrics: Metrics) -> list[Middleware]:
+def _middleware(settings: Settings, service: Service) -> list[Middleware]:
     """Around every route, the outermost first."""
     prefix = [] if settings.root_path is None else [Middleware(PathPrefix, prefix=settings.root_path)]
     return [
-        Middleware(RequestContext, metrics=metrics),
+        Middleware(RequestContext, metrics=service.metrics),
         *prefix,
         Middleware(Head),
+        Middleware(
+            Admission,
+            batcher=service.batcher,
+            routes={
+                route.path.rpartition("}")[2]: route
+                for module in (recommend, items)
+                for route in module.router.routes
+            },
+            default_deadline_ms=settings.default_deadline_ms,
+            metrics=service.metrics,
+        ),
         Middleware(RequestBody, limit=settings.max_body_bytes),
     ]
 
@@ -104,10 +115,11 @@ def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     engines = Engines(settings.bundles, settings.device, metrics)
     in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
-    batcher = MicroBatcher[Job, EngineAnswer](
+    batcher = MicroBatcher[Job, JobAnswer](
         compute,
         max_batch=settings.max_batch,
         max_queue=settings.max_queue,
+        standing_s=settings.standing_queue_ms / 1000,
         on_batch=metrics.batch_size.observe,
     )
     metrics.watch_queue(lambda: batcher.queue_length)

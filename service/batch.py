@@ -1,11 +1,19 @@
-"""Jobs of one batch, which may be of several engines: after a swap a request still gets its own."""
+"""Jobs of one batch: of several kinds, and of several engines, since after a swap a request keeps its own."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from engine.contract import EngineAnswer, EngineRequest
+from engine.contract import EngineAnswer, EngineRequest, ScoredItem
 from engine.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarRequest:
+    """The `k` items nearest to an item."""
+
+    item_id: str
+    k: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -13,16 +21,23 @@ class Job:
     """A request and the engine that it is for."""
 
     engine: Engine
-    request: EngineRequest
+    request: EngineRequest | SimilarRequest
 
 
-def compute(jobs: Sequence[Job]) -> list[EngineAnswer]:
-    """Answer every job, in order; jobs of one engine share a batch."""
-    by_engine: defaultdict[Engine, list[int]] = defaultdict(list)
+JobAnswer = EngineAnswer | list[ScoredItem] | None
+"""Of an EngineRequest, or of a SimilarRequest: None for an item that the catalogue does not have."""
+
+
+def compute(jobs: Sequence[Job]) -> list[JobAnswer]:
+    """Answer every job, in order; recommendations of one engine share a batch."""
+    by_engine: defaultdict[Engine, list[tuple[int, EngineRequest]]] = defaultdict(list)
+    answers: dict[int, JobAnswer] = {}
     for index, job in enumerate(jobs):
-        by_engine[job.engine].append(index)
-    answers: dict[int, EngineAnswer] = {}
-    for engine, indices in by_engine.items():
-        found = engine.recommend([jobs[index].request for index in indices])
-        answers.update(zip(indices, found, strict=True))
+        if isinstance(job.request, EngineRequest):
+            by_engine[job.engine].append((index, job.request))
+        else:
+            answers[index] = job.engine.similar(job.request.item_id, job.request.k)
+    for engine, requests in by_engine.items():
+        found = engine.recommend([request for _, request in requests])
+        answers.update(zip([index for index, _ in requests], found, strict=True))
     return [answers[index] for index in range(len(jobs))]

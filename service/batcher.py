@@ -3,24 +3,34 @@
 A batch starts as soon as the worker is free and somebody waits, so an idle service adds no wait and batches
 form by themselves while the previous one computes. Nothing polls. The event loop owns all state here; the
 worker thread sees only the list of items handed to it.
+
+What cannot be in time is refused before it costs anything: at the door, by the wait that the queue and the
+pace of recent batches predict, and once more when a batch is taken.
 """
 
 import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import ClosingError, DeadlineExceededError, OverloadedError
+from service.fair_queue import Entry, FairQueue
+from service.pace import Pace
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Compute = Callable[[list[Item]], Sequence[Answer | Exception]]
 """Runs in the worker thread: one answer, or the exception of that item alone, for each item in order."""
+
+DEFAULT_STANDING_S = 0.4
+MAX_BATCH_S = 0.25
+"""Predicted time of a batch beyond which it takes no further item: others get their turn."""
 
 
 class Completed(NamedTuple, Generic[Answer]):
@@ -34,18 +44,18 @@ class Completed(NamedTuple, Generic[Answer]):
 
 
 @dataclass(slots=True, eq=False)
-class _Entry(Generic[Item, Answer]):
+class _Entry(Entry, Generic[Item, Answer]):
     item: Item
     future: asyncio.Future[Completed[Answer]]
-    since: float
     deadline: float
 
 
 class MicroBatcher(Generic[Item, Answer]):
     """Collects items of concurrent callers into batches of at most `max_batch` for `compute`.
 
-    At most `max_queue` items wait. `on_batch` hears the size of each batch that starts. To be used within
-    one event loop; close it before the loop ends.
+    At most `max_queue` items wait, in fair shares of the callers; from a wait of `standing_s` the newest go
+    first (`service.fair_queue`). Costs may be in any unit, the same for all. `on_batch` hears the size of
+    each batch that starts. To be used within one event loop; close it before the loop ends.
     """
 
     def __init__(
@@ -54,18 +64,21 @@ class MicroBatcher(Generic[Item, Answer]):
         *,
         max_batch: int,
         max_queue: int,
+        standing_s: float = DEFAULT_STANDING_S,
         on_batch: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._compute = compute
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._on_batch = on_batch
-        self._waiting: dict[_Entry[Item, Answer], None] = {}  # a dict is a set in order of arrival
+        self._waiting: FairQueue[_Entry[Item, Answer]] = FairQueue(standing_s)
+        self._expected_cost = 0.0
         self._suspects: deque[_Entry[Item, Answer]] = deque()  # their batch failed: each is computed alone
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._pace = Pace()
         self._running = False
         self._started: float | None = None
-        self._last_compute_s = 0.0
+        self._batch_s = 0.0  # predicted, of the batch that is computed now
         self._closing = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -81,33 +94,76 @@ class MicroBatcher(Generic[Item, Answer]):
             return False
         return self._started is None or time.perf_counter() - self._started < stalled_after_s
 
-    async def submit(self, item: Item, timeout_s: float) -> Completed[Answer]:
+    def predicted_s(self, cost: float, caller: str = "") -> float:
+        """The time until an item of this cost would be answered; 0 for an idle worker.
+
+        Nothing but a computation shows how long one takes: an idle worker always gets one.
+        """
+        if self._started is None and not len(self._waiting):
+            return 0.0
+        running_s = 0.0
+        if self._started is not None:
+            running_s = max(0.0, self._started + self._batch_s - time.perf_counter())
+        ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost
+        # Others join its batch: the mean of one that is full and one that it closes.
+        company_s = 0.5 * min(self._batch_s, self._pace.seconds(ahead))
+        return running_s + self._pace.seconds(ahead + cost) + company_s
+
+    def admit(self, timeout_s: float, cost: float = 1.0, caller: str = "") -> None:
+        """Refuse what could not be answered within `timeout_s`, before anything is done for it.
+
+        Raises OverloadedError with the time after which to come back, ClosingError after `close`, and
+        DeadlineExceededError where no time is left.
+        """
+        if self._closing:
+            raise ClosingError
+        if timeout_s <= 0:
+            raise DeadlineExceededError
+        predicted_s = self.predicted_s(cost, caller)
+        if predicted_s > timeout_s:
+            raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
+
+    @contextmanager
+    def expecting(self, cost: float) -> Iterator[None]:
+        """Count work that was admitted and is on its way, as while a history is read, to the queue."""
+        self._expected_cost += cost
+        try:
+            yield
+        finally:
+            self._expected_cost = max(0.0, self._expected_cost - cost)
+
+    async def submit(
+        self, item: Item, timeout_s: float, *, cost: float = 1.0, caller: str = ""
+    ) -> Completed[Answer]:
         """Wait for the item's answer.
 
-        Raises OverloadedError at once when the queue is full, DeadlineExceededError when no batch took the
-        item within `timeout_s` (a batch that has started is always waited for), ClosingError after `close`,
-        and whatever `compute` gave for this item. Cancelling the caller takes the item out of the queue.
+        Raises OverloadedError at once when the queue is full (a caller with fewer items waiting takes the
+        place of one with the most), DeadlineExceededError when no batch took the item within `timeout_s` or
+        the next could not answer it by then (a batch that has started is always waited for), ClosingError
+        after `close`, and whatever `compute` gave for this item. Cancelling the caller takes the item out of
+        the queue.
         """
         if self._closing:
             raise ClosingError
         if timeout_s <= 0:
             raise DeadlineExceededError
         if len(self._waiting) >= self._max_queue:
-            raise OverloadedError(len(self._waiting), self._retry_after_s())
+            self._make_room(caller)
         loop = asyncio.get_running_loop()
         now = time.perf_counter()  # loop.time() may be no finer than a millisecond
-        entry = _Entry[Item, Answer](item, loop.create_future(), now, now + timeout_s)
-        self._waiting[entry] = None
+        future: asyncio.Future[Completed[Answer]] = loop.create_future()
+        entry = _Entry(caller, cost, now, item, future, now + timeout_s)
+        self._waiting.add(entry)
         expiry = loop.call_later(timeout_s, self._expire, entry)
         if not self._running:
             self._running = True
             self._idle.clear()
             loop.call_soon(self._start_next)  # callers that are ready in this turn of the loop join in
         try:
-            return await entry.future
+            return await future
         finally:
             expiry.cancel()
-            self._waiting.pop(entry, None)
+            self._waiting.discard(entry)
 
     async def close(self) -> None:
         """Take no new items, finish those that wait or compute, and end the worker."""
@@ -115,29 +171,53 @@ class MicroBatcher(Generic[Item, Answer]):
         await self._idle.wait()
         self._worker.shutdown()
 
-    def _retry_after_s(self) -> int:
-        batches = math.ceil(len(self._waiting) / self._max_batch)
-        return max(1, math.ceil(batches * self._last_compute_s))
+    def _make_room(self, caller: str) -> None:
+        evicted = self._waiting.newest_of_heaviest(caller)
+        refusal = OverloadedError(
+            len(self._waiting), max(1, math.ceil(self._pace.seconds(self._waiting.cost)))
+        )
+        if evicted is None:
+            raise refusal
+        self._refuse(evicted, refusal)
 
     def _expire(self, entry: _Entry[Item, Answer]) -> None:
-        if entry in self._waiting and not entry.future.done():
-            entry.future.set_exception(DeadlineExceededError())
+        self._refuse(entry, DeadlineExceededError())
+
+    def _refuse(self, entry: _Entry[Item, Answer], refusal: Exception) -> None:
+        """Take the entry out of the queue; one whose batch has started is left alone."""
+        if self._waiting.discard(entry) and not entry.future.done():
+            entry.future.set_exception(refusal)
 
     def _take(self) -> list[_Entry[Item, Answer]]:
-        """The next batch: callers that left or ran out of time are passed over."""
+        """The next batch: callers that left, ran out of time or would during the batch are passed over.
+
+        One of the latter is computed if there is nobody else: the pace may be that of another time.
+        """
         now = time.perf_counter()
         while self._suspects:
             suspect = self._suspects.popleft()
             if not suspect.future.done():
                 return [suspect]
         batch: list[_Entry[Item, Answer]] = []
-        while self._waiting and len(batch) < self._max_batch:
-            entry = next(iter(self._waiting))
-            if entry.deadline <= now:
-                self._expire(entry)
-            del self._waiting[entry]
-            if not entry.future.done():
+        late: list[_Entry[Item, Answer]] = []
+        batch_s = 0.0
+        while len(batch) < self._max_batch and batch_s < MAX_BATCH_S:
+            entry = self._waiting.take(now)
+            if entry is None:
+                break
+            if entry.future.done():
+                continue
+            with_it_s = batch_s + self._pace.seconds(entry.cost)
+            if now + with_it_s > entry.deadline:
+                late.append(entry)
+            else:
                 batch.append(entry)
+                batch_s = with_it_s
+        late.sort(key=lambda entry: entry.deadline)
+        if not batch and late and late[-1].deadline > now:
+            batch = [late.pop()]
+        for entry in late:
+            entry.future.set_exception(DeadlineExceededError())
         return batch
 
     def _start_next(self) -> None:
@@ -148,6 +228,7 @@ class MicroBatcher(Generic[Item, Answer]):
             return
         self._on_batch(len(batch))
         loop = asyncio.get_running_loop()
+        self._batch_s = self._pace.seconds(sum(entry.cost for entry in batch))
         self._started = time.perf_counter()
         computation = loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
         computation.add_done_callback(partial(self._deliver, batch, self._started))
@@ -164,9 +245,10 @@ class MicroBatcher(Generic[Item, Answer]):
         started: float,
         computation: asyncio.Future[Sequence[Answer | Exception]],
     ) -> None:
-        self._last_compute_s = time.perf_counter() - started
-        self._started = None
         failure = computation.exception()
+        if failure is None:
+            self._pace.note(time.perf_counter() - started, sum(entry.cost for entry in batch))
+        self._started = None
         if failure is not None and len(batch) > 1:
             self._suspects.extend(batch)
         else:

@@ -42,7 +42,13 @@ async def _service(request: Request) -> Service:
 
 
 async def _request_info(request: Request) -> RequestInfo:
-    return RequestInfo(request.state.arrived, request.state.request_id)
+    state = request.state
+    return RequestInfo(
+        state.arrived,
+        state.request_id,
+        getattr(state, "caller", ""),
+        getattr(state, "deadline_ms", None),
+    )
 
 
 TheService = Annotated[Service, Depends(_service)]

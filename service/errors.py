@@ -5,7 +5,7 @@ ServiceError
 ├── InvalidRequestError         the request cannot be answered as asked; names the fields
 ├── UnknownItemError            the catalogue has no such item
 ├── RequestRefusedError         the service protects itself or the caller's deadline
-│   ├── OverloadedError             the queue is full; come back after `retry_after_s`
+│   ├── OverloadedError             the queue is full or too long; come back after `retry_after_s`
 │   ├── DeadlineExceededError       the caller's deadline passed while the request waited
 │   └── ClosingError                the service is shutting down
 ├── NotReadyError               the engine cannot take requests now
@@ -27,7 +27,7 @@ Errors of other packages that reach a caller keep their trees: `HistoryUnavailab
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from files.errors import DimeRecError
 
@@ -62,27 +62,39 @@ class UnknownItemError(ServiceError):
 class RequestRefusedError(ServiceError):
     """The request was turned away before it cost any computation."""
 
+    reason: ClassVar[str]
+    """A word for metrics."""
+
 
 class OverloadedError(RequestRefusedError):
-    """The queue is full."""
+    """The queue is full, or so long that the answer would come after the deadline."""
+
+    reason = "overloaded"
 
     def __init__(self, waiting: int, retry_after_s: int) -> None:
         self.retry_after_s = retry_after_s
-        super().__init__(f"{waiting} requests are waiting already; try again in {retry_after_s} s")
+        super().__init__(
+            f"{waiting} requests are waiting already and this one could not be answered in time; "
+            f"try again in {retry_after_s} s"
+        )
 
 
 class DeadlineExceededError(RequestRefusedError):
     """The caller's deadline passed while the request waited."""
 
+    reason = "deadline"
+
     def __init__(self) -> None:
         super().__init__(
-            "deadline_ms passed before the work began and nothing was computed: "
+            "deadline_ms passed, or would have during the work, and nothing was computed: "
             "allow more time or send fewer requests at once"
         )
 
 
 class ClosingError(RequestRefusedError):
     """The service is shutting down and takes no new work."""
+
+    reason = "closing"
 
     def __init__(self) -> None:
         super().__init__("the service is shutting down: send the request to another replica")

@@ -1,28 +1,24 @@
 """From a request to its response: history, queue, computation."""
 
+import asyncio
 import time
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
-from engine.contract import EngineAnswer, EngineRequest
+from engine.contract import EngineAnswer, EngineRequest, ScoredItem
 from engine.engine import Engine
 from service.answers import Answer, Timings
-from service.batch import Job
+from service.batch import Job, JobAnswer, SimilarRequest
 from service.batcher import Completed, MicroBatcher
 from service.engines import Engines
-from service.errors import (
-    DeadlineExceededError,
-    FieldFault,
-    InvalidRequestError,
-    OverloadedError,
-    RequestRefusedError,
-)
-from service.history.errors import HistoryUnavailableError
+from service.errors import FieldFault, InvalidRequestError, RequestRefusedError, UnknownItemError
 from service.history.protocol import HistoryStore
+from service.history.reading import NOBODY, HistoryReader, Known
 from service.requests import RecommendRequest
 from service.settings import Settings
 from service.telemetry import Metrics
 
-Batcher = MicroBatcher[Job, EngineAnswer]
+Batcher = MicroBatcher[Job, JobAnswer]
 
 
 class RequestInfo(NamedTuple):
@@ -30,17 +26,22 @@ class RequestInfo(NamedTuple):
 
     at: float
     request_id: str
+    caller: str = ""
+    """Whose share of the queue it waits in."""
+    deadline_ms: int | None = None
+    """As its header says."""
+
+    def left_s(self, deadline_ms: int) -> float:
+        """The time that is left until a deadline counted from the arrival."""
+        return deadline_ms / 1000 - (time.perf_counter() - self.at)
 
 
-class _Known(NamedTuple):
-    """Facts about the user: items watched, oldest first, and whether the store failed to say."""
-
-    stored: list[str]
-    unavailable: bool
+HISTORY_SHARE = 0.75
+"""Part of the time that a deadline leaves beside queue and computation, in which a history is waited for."""
 
 
 class Recommender:
-    """Answers `/recommend`. Nothing here blocks: Redis by asyncio, computation in a thread."""
+    """Answers what the engine computes. Nothing here blocks: Redis by asyncio, computation in a thread."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Recommender:
         settings: Settings,
     ) -> None:
         self._engines = engines
-        self._history = history
+        self._histories = HistoryReader(history, metrics, settings.history_max_events)
         self._batcher = batcher
         self._metrics = metrics
         self._settings = settings
@@ -63,34 +64,80 @@ class Recommender:
         A history store that fails only weakens the answer.
         """
         engine = self._engines.engine
-        if request.steps is not None and request.steps > engine.max_steps:
-            fault = f"the model in service takes at most {engine.max_steps} steps"
-            raise InvalidRequestError([FieldFault("steps", fault)])
-        known = await self._known(request)
-        job = Job(engine, _asked(request, known))
-        deadline_ms = request.deadline_ms or self._settings.default_deadline_ms
-        left_s = deadline_ms / 1000 - (time.perf_counter() - info.at)
+        _check(request, engine)
+        left_s = info.left_s(self._deadline_ms(request, info))
+        self._admit(left_s, 1.0, info)
+        known = await self._known([request], left_s, 1.0, info)
+        return await self._recommended(request, engine, _of(request, known), info)
+
+    async def recommend_each(
+        self, requests: Sequence[RecommendRequest], info: RequestInfo
+    ) -> list[Answer | BaseException]:
+        """Answer many requests, each by its response or what `recommend` would raise for it alone.
+
+        Their histories are read in one call, for as long as the first deadline allows.
+        """
+        engine = self._engines.engine
+        left_s = min(info.left_s(self._deadline_ms(request, info)) for request in requests)
+        known = await self._known(requests, left_s, float(len(requests)), info)
+
+        async def answer(request: RecommendRequest) -> Answer:
+            _check(request, engine)
+            self._admit(info.left_s(self._deadline_ms(request, info)), 1.0, info)
+            return await self._recommended(request, engine, _of(request, known), info)
+
+        return await asyncio.gather(*map(answer, requests), return_exceptions=True)
+
+    async def similar(self, item_id: str, k: int, info: RequestInfo) -> tuple[Engine, list[ScoredItem]]:
+        """The `k` items nearest to an item, and the engine that found them.
+
+        Raises UnknownItemError and RequestRefusedError.
+        """
+        engine = self._engines.engine
+        if engine.describe(item_id) is None:
+            raise UnknownItemError("the catalogue in service has no item of this id")
+        left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
+        completed = await self._computed(Job(engine, SimilarRequest(item_id, k)), left_s, info)
+        return engine, cast("list[ScoredItem]", completed.answer)
+
+    def _deadline_ms(self, request: RecommendRequest, info: RequestInfo) -> int:
+        """The earlier one of the request's and its header's, else the default."""
+        given = [ms for ms in (request.deadline_ms, info.deadline_ms) if ms is not None]
+        return min(given, default=self._settings.default_deadline_ms)
+
+    def _admit(self, left_s: float, cost: float, info: RequestInfo) -> None:
         try:
-            completed = await self._batcher.submit(job, left_s)
+            self._batcher.admit(left_s, cost, info.caller)
         except RequestRefusedError as refusal:
-            self._metrics.refused.labels(_reason(refusal)).inc()
+            self._metrics.refuse(refusal)
             raise
-        answer = _answer(completed, engine, known, info)
+
+    async def _known(
+        self, requests: Sequence[RecommendRequest], left_s: float, cost: float, info: RequestInfo
+    ) -> dict[str, Known]:
+        """The histories that the requests need, as far as they can be read in time."""
+        users = {user_id: None for request in requests if (user_id := _user(request)) is not None}
+        if not users:
+            return {}
+        within_s = HISTORY_SHARE * (left_s - self._batcher.predicted_s(cost, info.caller))
+        with self._batcher.expecting(cost):
+            return await self._histories.read(users, within_s)
+
+    async def _recommended(
+        self, request: RecommendRequest, engine: Engine, known: Known, info: RequestInfo
+    ) -> Answer:
+        left_s = info.left_s(self._deadline_ms(request, info))
+        completed = await self._computed(Job(engine, _asked(request, known)), left_s, info)
+        answer = _answer(cast("Completed[EngineAnswer]", completed), engine, known, info)
         self._observe(answer)
         return answer
 
-    async def _known(self, request: RecommendRequest) -> _Known:
-        """Read the stored history, where it is needed: as the model's input or as what was seen."""
-        if request.user_id is None or (request.history is not None and not request.exclude_seen):
-            return _Known([], unavailable=False)
-        started = time.perf_counter()
+    async def _computed(self, job: Job, left_s: float, info: RequestInfo) -> Completed[JobAnswer]:
         try:
-            events = await self._history.read(request.user_id, self._settings.history_max_events)
-        except HistoryUnavailableError:
-            return _Known([], unavailable=True)
-        finally:
-            self._metrics.observe_stage("history", 1000 * (time.perf_counter() - started))
-        return _Known([event.item_id for event in events], unavailable=False)
+            return await self._batcher.submit(job, left_s, caller=info.caller)
+        except RequestRefusedError as refusal:
+            self._metrics.refuse(refusal)
+            raise
 
     def _observe(self, answer: Answer) -> None:
         self._metrics.observe_stage("queue", answer.timings_ms.queue)
@@ -101,7 +148,24 @@ class Recommender:
             self._metrics.degraded.labels(answer.degraded).inc()
 
 
-def _asked(request: RecommendRequest, known: _Known) -> EngineRequest:
+def _check(request: RecommendRequest, engine: Engine) -> None:
+    if request.steps is not None and request.steps > engine.max_steps:
+        fault = f"the model in service takes at most {engine.max_steps} steps"
+        raise InvalidRequestError([FieldFault("steps", fault)])
+
+
+def _user(request: RecommendRequest) -> str | None:
+    """The user whose stored history is needed: as the model's input or as what was seen."""
+    needed = request.history is None or request.exclude_seen
+    return request.user_id if needed else None
+
+
+def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:
+    user_id = _user(request)
+    return NOBODY if user_id is None else known[user_id]
+
+
+def _asked(request: RecommendRequest, known: Known) -> EngineRequest:
     """The request to the engine; an inline history replaces the stored one, and both were seen."""
     excluded = list(request.exclude)
     if request.exclude_seen:
@@ -121,7 +185,7 @@ def _asked(request: RecommendRequest, known: _Known) -> EngineRequest:
     )
 
 
-def _answer(completed: Completed[EngineAnswer], engine: Engine, known: _Known, info: RequestInfo) -> Answer:
+def _answer(completed: Completed[EngineAnswer], engine: Engine, known: Known, info: RequestInfo) -> Answer:
     computed = completed.answer
     return Answer(
         items=computed.items,
@@ -130,7 +194,7 @@ def _answer(completed: Completed[EngineAnswer], engine: Engine, known: _Known, i
         unknown_categories=computed.unknown_categories,
         model_version=engine.version,
         request_id=info.request_id,
-        degraded="history_unavailable" if known.unavailable else None,
+        degraded=known.fault,
         timings_ms=Timings(
             queue=round(completed.queue_ms, 3),
             model=round(computed.model_ms, 3),
@@ -138,9 +202,3 @@ def _answer(completed: Completed[EngineAnswer], engine: Engine, known: _Known, i
             total=round(1000 * (time.perf_counter() - info.at), 3),
         ),
     )
-
-
-def _reason(refusal: RequestRefusedError) -> str:
-    if isinstance(refusal, OverloadedError):
-        return "overloaded"
-    return "deadline" if isinstance(refusal, DeadlineExceededError) else "closing"

@@ -15,6 +15,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from service.history.errors import HistoryUrlError
 from service.redis_address import RedisAddress, parse
 
+_LOST: Any = (RedisConnectionError, OSError, RuntimeError)
+"""Errors of a connection that is no more; the client's own types know only the first."""
+
 
 def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCluster:
     """A client for the address, see address.py; nothing is connected yet.
@@ -28,8 +31,9 @@ def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCl
         "max_connections": max_connections,
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
-        # One fresh try: a pooled connection may have died with a server that is back by now.
-        "retry": Retry(NoBackoff(), retries=1, supported_errors=(RedisConnectionError,)),
+        # One fresh try: a pooled connection may have died with a server that is back by now (RuntimeError:
+        # uvloop's transports say so).
+        "retry": Retry(NoBackoff(), retries=1, supported_errors=_LOST),
         **({"ssl": True} if address.tls else {}),
         **address.options,
     }

@@ -26,6 +26,7 @@ from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
+from service.settings import MAX_DEADLINE_MS
 
 MAX_ITEMS = 500
 MAX_HISTORY = 1_000
@@ -80,7 +81,7 @@ K = Annotated[int, Field(ge=1, le=MAX_ITEMS), BeforeValidator(_integral)]
 Draws = Annotated[int, Field(ge=1, le=MAX_DRAWS), BeforeValidator(_integral)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
-Deadline = Annotated[int, Field(ge=1, le=60_000), BeforeValidator(_integral)]
+Deadline = Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS), BeforeValidator(_integral)]
 Timestamp = Annotated[
     int,
     BeforeValidator(_integral),
@@ -151,7 +152,9 @@ class RecommendRequest(_Request):
         True, description="say what each interest is about, and the watched items that it comes from"
     )
     deadline_ms: Deadline | None = Field(
-        None, description="refuse rather than start later than this, ms", examples=[200]
+        None,
+        description="refuse rather than answer later than this, ms; default: the service's",
+        examples=[200],
     )
 
     @model_validator(mode="after")

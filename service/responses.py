@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from engine.contract import Source
 from model.interests import InterestKind, InterestMode
+from service.history.reading import HistoryFault
 
 
 class _Response(BaseModel):
@@ -73,7 +74,7 @@ class RecommendResponse(_Response):
     )
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
-    degraded: Literal["history_unavailable"] | None = Field(description="the fault that weakened the answer")
+    degraded: HistoryFault | None = Field(description="the fault that weakened the answer")
     timings_ms: Timings
 
 

@@ -15,6 +15,7 @@ from service.redis_address import parse
 
 DOTENV = Path(".env")
 MIN_ADMIN_KEY_LENGTH = 16
+MAX_DEADLINE_MS = 60_000
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
@@ -63,7 +64,13 @@ class LimitSettings(BaseModel):
         1024, ge=1, le=1_000_000, description="most requests waiting; one more is answered 503 at once"
     )
     default_deadline_ms: int = Field(
-        10_000, ge=1, le=60_000, description="longest wait of a request that names no deadline_ms, ms"
+        1_000,
+        ge=1,
+        le=MAX_DEADLINE_MS,
+        description="deadline of a request that names none, in deadline_ms or X-Deadline-Ms, ms",
+    )
+    standing_queue_ms: int = Field(
+        400, ge=1, le=60_000, description="wait in the queue from which the newest requests go first, ms"
     )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=1 << 30, description="largest request body; more is answered 413"

@@ -8,6 +8,8 @@ from typing import Literal
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from service.errors import RequestRefusedError
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
@@ -77,6 +79,10 @@ class Metrics:
     def watch_queue(self, length: Callable[[], int]) -> None:
         """Read the queue's length from `length` whenever the metrics are asked for."""
         self.queue_length.set_function(length)
+
+    def refuse(self, refusal: RequestRefusedError) -> None:
+        """Count a request that was turned away."""
+        self.refused.labels(refusal.reason).inc()
 
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""

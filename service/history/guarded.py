@@ -1,10 +1,10 @@
-"""A history store behind a circuit breaker."""
+"""A history store behind circuit breakers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from service.circuit import (
     DEFAULT_FAILURES,
@@ -20,14 +20,17 @@ from service.history.protocol import AppendResult, Event, HistoryStore
 _REFUSAL = "the history store failed lately and is tried again in a moment"
 
 Answer = TypeVar("Answer")
+Kind = Literal["read", "append", "remove", "forget"]
 
 
 class GuardedHistory:
     """A HistoryStore that gives calls to another one as long as that one answers.
 
-    Only HistoryUnavailableError counts as a failure; a refused argument, a cancelled call, or one that never
-    reached the store (HistoryBusyError) says nothing about it, nor does listing users: a scan may be slow
-    where all else is quick. While the circuit is open every call raises HistoryUnavailableError at once.
+    Each kind of call has a circuit of its own: a store that is full or read-only refuses events and still
+    serves histories. Only HistoryUnavailableError counts as a failure; a refused argument, a cancelled call,
+    or one that never reached the store (HistoryBusyError) says nothing about it, nor does listing users: a
+    scan may be slow where all else is quick. While a circuit is open its calls raise HistoryUnavailableError
+    at once.
     """
 
     def __init__(
@@ -39,50 +42,63 @@ class GuardedHistory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._circuit = Circuit(_verdict, failures=failures, reset_s=reset_s, clock=clock)
+        self._circuits: dict[Kind, Circuit] = {
+            kind: Circuit(_verdict, failures=failures, reset_s=reset_s, clock=clock)
+            for kind in get_args(Kind)
+        }
+
+    def state(self, kind: Kind) -> CircuitState:
+        """State of the circuit of that kind of call; where it is half open, the next call is the probe."""
+        return self._circuits[kind].state
 
     @property
-    def state(self) -> CircuitState:
-        """State of the circuit; where it is half open, the next call is the probe."""
-        return self._circuit.state
+    def busy(self) -> bool:
+        """As the store."""
+        return self._store.busy
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call(lambda: self._store.append(user_id, events))
+        return await self._call("append", lambda: self._store.append(user_id, events))
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call(lambda: self._store.append_many(events))
+        return await self._call("append", lambda: self._store.append_many(events))
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call(lambda: self._store.read(user_id, limit))
+        return await self._call("read", lambda: self._store.read(user_id, limit))
+
+    async def read_many(
+        self, user_ids: Sequence[str], limit: int
+    ) -> list[list[Event] | HistoryUnavailableError]:
+        """As the store's, or HistoryUnavailableError at once."""
+        return await self._call("read", lambda: self._store.read_many(user_ids, limit))
 
     async def remove(self, user_id: str, event_id: str) -> int:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call(lambda: self._store.remove(user_id, event_id))
+        return await self._call("remove", lambda: self._store.remove(user_id, event_id))
 
     async def forget(self, user_id: str) -> int:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call(lambda: self._store.forget(user_id))
+        return await self._call("forget", lambda: self._store.forget(user_id))
 
     async def users(self, limit: int) -> list[str]:
         """As the store's, or HistoryUnavailableError at once; whatever comes of it does not count."""
-        if self.state is CircuitState.OPEN:
+        if self.state("read") is CircuitState.OPEN:
             raise HistoryUnavailableError(_REFUSAL)
         return await self._store.users(limit)
 
     async def ping(self) -> None:
         """As the store's, or HistoryUnavailableError at once."""
-        await self._call(self._store.ping)
+        await self._call("read", self._store.ping)
 
     async def close(self) -> None:
         """Close the store, whatever the circuit's state."""
         await self._store.close()
 
-    async def _call(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+    async def _call(self, kind: Kind, call: Callable[[], Awaitable[Answer]]) -> Answer:
         try:
-            return await self._circuit.call(call)
+            return await self._circuits[kind].call(call)
         except CircuitOpenError as error:
             raise HistoryUnavailableError(_REFUSAL) from error
 

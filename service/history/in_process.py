@@ -7,6 +7,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 
+from service.history.errors import HistoryUnavailableError
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
@@ -31,6 +32,11 @@ class InProcessHistory:
         self._max_events = max_events
         self._max_users = max_users
         self._histories: OrderedDict[str, list[Event]] = OrderedDict()
+
+    @property
+    def busy(self) -> bool:
+        """Never: nothing waits."""
+        return False
 
     def load(self, events: Iterable[tuple[str, Event]]) -> AppendResult:
         """Add events of many users, given as (user id, event), as before serving starts."""
@@ -57,6 +63,12 @@ class InProcessHistory:
         history = self._histories.get(user_id, [])
         oldest = max(0, len(history) - limit)
         return [Event(event.item_id, event.timestamp) for event in history[oldest:]]
+
+    async def read_many(
+        self, user_ids: Sequence[str], limit: int
+    ) -> list[list[Event] | HistoryUnavailableError]:
+        """As `read`, for many users."""
+        return [await self.read(user_id, limit) for user_id in user_ids]
 
     async def remove(self, user_id: str, event_id: str) -> int:
         """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""

@@ -24,6 +24,11 @@ class ObservedHistory:
         self._store = store
         self._metrics = metrics
 
+    @property
+    def busy(self) -> bool:
+        """As the store."""
+        return self._store.busy
+
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """As the store's."""
         return await self._observed("append", self._store.append(user_id, events))
@@ -35,6 +40,16 @@ class ObservedHistory:
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """As the store's."""
         return await self._observed("read", self._store.read(user_id, limit))
+
+    async def read_many(
+        self, user_ids: Sequence[str], limit: int
+    ) -> list[list[Event] | HistoryUnavailableError]:
+        """As the store's."""
+        answers = await self._observed("read", self._store.read_many(user_ids, limit))
+        for answer in answers:
+            if isinstance(answer, HistoryUnavailableError):
+                self._note("read", answer)
+        return answers
 
     async def remove(self, user_id: str, event_id: str) -> int:
         """As the store's."""
@@ -61,8 +76,11 @@ class ObservedHistory:
         try:
             return await call
         except HistoryUnavailableError as error:
-            self._metrics.history_errors.labels(operation).inc()
-            log.warning("history unavailable", operation=operation, reason=str(error))
+            self._note(operation, error)
             raise
         finally:
             self._metrics.history_calls.labels(operation).observe(time.perf_counter() - started)
+
+    def _note(self, operation: str, error: HistoryUnavailableError) -> None:
+        self._metrics.history_errors.labels(operation).inc()
+        log.warning("history unavailable", operation=operation, reason=str(error))

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from service.history.errors import HistoryInputError
+from service.history.errors import HistoryInputError, HistoryUnavailableError
 
 DEFAULT_MAX_EVENTS = 1_000
 """Events kept a user (the model reads the newest 50; the others are what the user has seen)."""
@@ -60,6 +60,11 @@ class AppendResult:
 class HistoryStore(Protocol):
     """Keeps histories. Methods raise HistoryUnavailableError, and HistoryInputError for a bad argument."""
 
+    @property
+    def busy(self) -> bool:
+        """True where a call would wait for another one of this process to end."""
+        ...
+
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""
         ...
@@ -70,6 +75,12 @@ class HistoryStore(Protocol):
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """The newest `limit` events (≥ 0) of a user, oldest first; empty for an unknown user."""
+        ...
+
+    async def read_many(
+        self, user_ids: Sequence[str], limit: int
+    ) -> list[list[Event] | HistoryUnavailableError]:
+        """As `read` for many users in one round trip; an error in the place of a user whose own it is."""
         ...
 
     async def remove(self, user_id: str, event_id: str) -> int:

@@ -4,8 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
-from service.dependencies import TheService
-from service.errors import UnknownItemError
+from service.dependencies import TheRequestInfo, TheService
 from service.problems import documented
 from service.requests import MAX_ITEMS, Text
 from service.responses import SimilarItem, SimilarResponse
@@ -14,20 +13,19 @@ from service.routes.encoded_path import EncodedPathRoute
 router = APIRouter(tags=["items"], route_class=EncodedPathRoute)
 
 
-@router.get("/items/{item_id:path}/similar", responses=documented(404, 422))
-def similar_items(  # not async: FastAPI runs the search in a thread
+@router.get("/items/{item_id:path}/similar", responses=documented(404, 422, 503, 504))
+async def similar_items(
     item_id: Annotated[Text, Path(description="as in events; percent-encode it", examples=["50"])],
     service: TheService,
+    info: TheRequestInfo,
     k: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="how many neighbours")] = 10,
 ) -> SimilarResponse:
     """The items whose vectors are nearest, best first, without the item itself."""
-    engine = service.engines.engine
-    item, found = engine.describe(item_id), engine.similar(item_id, k)
-    if item is None or found is None:
-        raise UnknownItemError("the catalogue in service has no item of this id")
+    engine, found = await service.recommender.similar(item_id, k, info)
+    item = engine.describe(item_id)
     return SimilarResponse(
         item_id=item_id,
-        title=item.title,
+        title=None if item is None else item.title,
         items=[
             SimilarItem(
                 item_id=neighbour.item_id,

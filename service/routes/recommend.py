@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
+from pydantic import ValidationError
 
 from service.answers import Answer, encode, encode_batch
 from service.dependencies import Service, TheRequestInfo, TheService, require_json
@@ -35,31 +36,41 @@ async def recommend(
 
 
 @router.post(
-    "/recommend/batch", response_model=RecommendBatchResponse, responses=documented(400, 413, 415, 422)
+    "/recommend/batch", response_model=RecommendBatchResponse, responses=documented(400, 413, 415, 422, 503)
 )
 async def recommend_batch(
     body: RecommendBatchRequest, request: Request, service: TheService, info: TheRequestInfo
 ) -> Response:
     """Answer many requests, each in its place; one that fails gets a problem there and spoils no other."""
     answers = await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
-    return Response(encode_batch(answers), media_type="application/json")
+    content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
+    return Response(content, media_type="application/json")
 
 
 async def _answer_each(
     requests: Sequence[Any], service: Service, info: RequestInfo
 ) -> list[Answer | Problem]:
-    async def answer(one: Any) -> Answer:
-        return await service.recommender.recommend(RecommendRequest.model_validate(one), info)
-
-    results = await asyncio.gather(*map(answer, requests), return_exceptions=True)
+    results: list[RecommendRequest | Answer | BaseException] = list(map(_validated, requests))
+    valid = [(index, one) for index, one in enumerate(results) if isinstance(one, RecommendRequest)]
+    if valid:
+        answers = await service.recommender.recommend_each([request for _, request in valid], info)
+        for (index, _), answer in zip(valid, answers, strict=True):
+            results[index] = answer
     return [_answer_or_problem(result, info) for result in results]
 
 
-def _answer_or_problem(result: Answer | BaseException, info: RequestInfo) -> Answer | Problem:
+def _validated(request: Any) -> RecommendRequest | ValidationError:
+    try:
+        return RecommendRequest.model_validate(request)
+    except ValidationError as error:
+        return error
+
+
+def _answer_or_problem(result: object, info: RequestInfo) -> Answer | Problem:
     if isinstance(result, Answer):
         return result
     if not isinstance(result, Exception):
-        raise result
+        raise result if isinstance(result, BaseException) else TypeError(result)
     problem = problem_of(result, info.request_id)
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request of a batch failed", exc_info=result)

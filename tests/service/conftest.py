@@ -1,15 +1,19 @@
 """Fixtures of the service's tests."""
 
 import os
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import structlog
 
+from bundle.read import read_bundle
 from service.history.in_process import InProcessHistory
 from service.history.protocol import HistoryStore
+from tests.service.gated import GatedEngine, until
 from tests.service.serving import Running, running, settings_for
 
 
@@ -50,3 +54,28 @@ def _shared_server(bundle_root: Path) -> Iterator[Running]:
 def server(_shared_server: Running) -> Running:
     """A server with the in-process store, shared by tests that use users of their own."""
     return _shared_server
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    GatedEngine.gate = threading.Event()
+    yield GatedEngine.gate
+    GatedEngine.gate.set()
+
+
+@pytest.fixture
+def busy(serve: Serve, gate: threading.Event) -> Iterator[Callable[..., Running]]:
+    """Start a server whose engine is occupied with one request until the gate opens."""
+    with ThreadPoolExecutor(64) as callers:
+
+        def start(**settings: object) -> Running:
+            server = serve(**settings)
+            server.service.engines.engine = GatedEngine(
+                read_bundle(server.service.settings.bundles), max_steps=50
+            )
+            callers.submit(server.recommend, history=["1001"])
+            until(lambda: server.metric("dimerec_batch_size_count") == 1)
+            return server
+
+        yield start
+        gate.set()

@@ -63,6 +63,7 @@ def settings_for(bundle_root: Path, **fields: object) -> Settings:
     chosen = {
         "bundles": bundle_root,
         "history_timeout_s": 10.0,
+        "default_deadline_ms": 30_000,
         "admin_key": ADMIN_KEY,
         "compute_threads": 1,
         **fields,

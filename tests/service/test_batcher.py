@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -9,6 +10,7 @@ import pytest
 
 from service.batcher import Completed, MicroBatcher
 from service.errors import ClosingError, DeadlineExceededError, OverloadedError
+from service.pace import MIN_BATCHES
 
 
 class Gate:
@@ -208,3 +210,126 @@ async def test_every_caller_gets_its_own_answer(callers: int) -> None:
         done = await asyncio.gather(*submit(batcher, *numbers))
     assert [completed.answer for completed in done] == [2 * number for number in numbers]
     assert all(len(batch) <= 4 for batch in gate.batches)
+
+
+class Paced:
+    """Computes at a pace of the test's own; notes every item."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.computed: list[int] = []
+
+    def __call__(self, items: list[int]) -> list[int]:
+        time.sleep(self.seconds * len(items))
+        self.computed += items
+        return [2 * item for item in items]
+
+
+async def paced(seconds: float = 0.01, **bounds: int) -> tuple[Paced, MicroBatcher[int, int]]:
+    """A batcher that knows its pace, of so many seconds an item at least."""
+    compute = Paced(seconds)
+    batcher = MicroBatcher[int, int](compute, max_batch=bounds.get("max_batch", 8), max_queue=1_000)
+    for _ in range(MIN_BATCHES):
+        await batcher.submit(0, 60)
+    compute.computed.clear()
+    return compute, batcher
+
+
+async def test_the_door_is_closed_to_what_would_wait_for_longer_than_it_may() -> None:
+    _, batcher = await paced()
+    waiting = submit(batcher, *range(50))
+    await asyncio.sleep(0.001)
+    enough_for_others = 2 * batcher.predicted_s(1, "somebody else")
+    with pytest.raises(OverloadedError) as refused:
+        batcher.admit(enough_for_others)
+    assert refused.value.retry_after_s >= 1
+    batcher.admit(60)
+    batcher.admit(enough_for_others, caller="somebody else")
+    await asyncio.gather(*waiting)
+    batcher.admit(1e-9)
+    await batcher.close()
+
+
+async def test_work_that_is_on_its_way_counts_at_the_door() -> None:
+    _, batcher = await paced()
+    running = submit(batcher, 1)
+    await asyncio.sleep(0.001)
+    with batcher.expecting(100), pytest.raises(OverloadedError):
+        batcher.admit(0.5)
+    batcher.admit(0.5)
+    await asyncio.gather(*running)
+    await batcher.close()
+
+
+async def test_a_dear_item_is_predicted_to_take_longer() -> None:
+    _, batcher = await paced()
+    running = submit(batcher, 1)
+    await asyncio.sleep(0.001)
+    batcher.admit(0.5, cost=1)
+    with pytest.raises(OverloadedError):
+        batcher.admit(0.5, cost=100)
+    await asyncio.gather(*running)
+    await batcher.close()
+
+
+async def test_what_can_no_longer_be_in_time_is_dropped_when_a_batch_is_taken() -> None:
+    compute, batcher = await paced(max_batch=2)
+    first = submit(batcher, 1)
+    await asyncio.sleep(0.001)
+    in_time = submit(batcher, 2, timeout_s=60)
+    hopeless = asyncio.create_task(batcher.submit(3, 1.0, cost=1_000))
+    outcome = await outcomes(*first, *in_time, hopeless)
+    assert outcome[:2] == [2, 4]
+    assert isinstance(outcome[2], DeadlineExceededError)
+    assert compute.computed == [1, 2]
+    await batcher.close()
+
+
+async def test_a_pace_of_another_time_does_not_shut_the_service() -> None:
+    compute, batcher = await paced(seconds=0.3)
+    compute.seconds = 0.0
+    assert await outcomes(*[task for n in range(3) for task in submit(batcher, n, timeout_s=0.2)])
+    for number in range(9):
+        await outcomes(*submit(batcher, number, timeout_s=0.2))
+    assert await outcomes(*submit(batcher, 1, 2, 3, timeout_s=0.2)) == [2, 4, 6]
+    await batcher.close()
+
+
+async def test_callers_have_equal_shares_however_many_they_send() -> None:
+    gate = Gate()
+    async with batching(gate, max_batch=4, max_queue=100) as batcher:
+        running = submit(batcher, 0)
+        await gate.until_entered()
+        many = [asyncio.create_task(batcher.submit(n, 20, caller="many")) for n in range(100, 120)]
+        await asyncio.sleep(0)
+        few = [asyncio.create_task(batcher.submit(n, 20, caller="few")) for n in (1, 2)]
+        await asyncio.sleep(0)
+        gate.open.set()
+        await asyncio.gather(*running, *many, *few)
+    assert {1, 2} < set(gate.batches[1])
+
+
+async def test_a_full_queue_makes_room_for_a_caller_with_less_in_it() -> None:
+    gate = Gate()
+    async with batching(gate, max_queue=3) as batcher:
+        running = submit(batcher, 0)
+        await gate.until_entered()
+        many = [asyncio.create_task(batcher.submit(n, 20, caller="many")) for n in (10, 11, 12)]
+        await asyncio.sleep(0)
+        few = asyncio.create_task(batcher.submit(1, 20, caller="few"))
+        await asyncio.sleep(0)
+        gate.open.set()
+        answers = await outcomes(*many, few)
+        await asyncio.gather(*running)
+    assert answers[:2] == [20, 22]
+    assert isinstance(answers[2], OverloadedError)
+    assert answers[3] == 2
+
+
+async def test_a_batch_of_dear_items_is_short_so_that_others_get_their_turn() -> None:
+    compute, batcher = await paced(seconds=0.05, max_batch=64)
+    await asyncio.gather(*submit(batcher, 1))
+    done = await asyncio.gather(*submit(batcher, *range(12), timeout_s=60))
+    assert max(completed.batch_size for completed in done) <= 6
+    assert sorted(compute.computed) == sorted([1, *range(12)])
+    await batcher.close()

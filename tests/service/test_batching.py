@@ -4,7 +4,6 @@ import asyncio
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,55 +11,13 @@ from typing import Any
 
 import httpx
 import numpy as np
-import pytest
 
 from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from tests.service.conftest import Serve
+from tests.service.gated import GatedEngine, until
 from tests.service.serving import Running
-
-
-class GatedEngine(Engine):
-    """An engine that starts computing only once the test opens its gate."""
-
-    gate = threading.Event()
-
-    def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
-        assert self.gate.wait(30)
-        return super().recommend(requests)
-
-
-@pytest.fixture
-def gate() -> Iterator[threading.Event]:
-    GatedEngine.gate = threading.Event()
-    yield GatedEngine.gate
-    GatedEngine.gate.set()
-
-
-@pytest.fixture
-def busy(serve: Serve, gate: threading.Event) -> Iterator[Callable[..., Running]]:
-    """Start a server whose engine is occupied with one request until the gate opens."""
-    with ThreadPoolExecutor(64) as callers:
-
-        def start(**settings: object) -> Running:
-            server = serve(**settings)
-            server.service.engines.engine = GatedEngine(
-                read_bundle(server.service.settings.bundles), max_steps=50
-            )
-            callers.submit(server.recommend, history=["1001"])
-            until(lambda: server.metric("dimerec_batch_size_count") == 1)
-            return server
-
-        yield start
-        gate.set()
-
-
-def until(happened: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Before a store that the test lets answer or fail, and before a real Redis that i
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from service.circuit import CircuitState
 from service.history.errors import HistoryInputError, HistoryUnavailableError, HistoryUnreadableError
 from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
-from service.history.protocol import Event
+from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
 
@@ -41,11 +41,17 @@ class GatedHistory(InProcessHistory):
         self.gate = asyncio.Event()
         self.gate.set()
         self.gone = False
+        self.full = False
         self.reads = 0
 
     async def ping(self) -> None:
         if self.gone:
             raise HistoryUnavailableError("gone")
+
+    async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
+        if self.full:
+            raise HistoryUnavailableError("full")
+        return await super().append(user_id, events)
 
     async def users(self, limit: int) -> list[str]:
         if self.gone:
@@ -94,8 +100,7 @@ async def open_circuit(breaker: GuardedHistory, store: GatedHistory) -> None:
 
 
 def state(breaker: GuardedHistory) -> CircuitState:
-    """Asked anew: a type checker takes an attribute for what it was found to be before."""
-    return breaker.state
+    return breaker.state("read")
 
 
 async def begin(call: Coroutine[Any, Any, list[Event]]) -> "asyncio.Task[list[Event]]":
@@ -114,14 +119,13 @@ async def test_failures_in_a_row_open_the_circuit(breaker: GuardedHistory, store
     assert store.reads == FAILURES
 
 
-async def test_every_call_is_refused_while_open(breaker: GuardedHistory, store: GatedHistory) -> None:
+async def test_every_call_of_the_kind_is_refused_while_open(
+    breaker: GuardedHistory, store: GatedHistory
+) -> None:
     await open_circuit(breaker, store)
     calls: list[Callable[[], Coroutine[Any, Any, object]]] = [
-        lambda: breaker.append("u", [Event("b", 2)]),
-        lambda: breaker.append_many([("u", Event("b", 2))]),
         lambda: breaker.read("u", 9),
-        lambda: breaker.remove("u", "e"),
-        lambda: breaker.forget("u"),
+        lambda: breaker.read_many(["u"], 9),
         lambda: breaker.users(9),
         lambda: breaker.ping(),
     ]
@@ -129,6 +133,18 @@ async def test_every_call_is_refused_while_open(breaker: GuardedHistory, store: 
         with pytest.raises(HistoryUnavailableError, match="failed lately"):
             await call()
     assert await store.read("u", 9) == HISTORY
+
+
+async def test_a_store_that_refuses_events_still_serves_histories(
+    breaker: GuardedHistory, store: GatedHistory
+) -> None:
+    store.full = True
+    for message in ("^full$", "^full$", "^full$", "failed lately"):
+        with pytest.raises(HistoryUnavailableError, match=message):
+            await breaker.append("u", [Event("b", 2)])
+    assert (breaker.state("append"), breaker.state("read")) == (CircuitState.OPEN, CircuitState.CLOSED)
+    assert await breaker.read("u", 9) == HISTORY
+    assert await breaker.forget("u") == 1
 
 
 async def test_an_answer_in_between_starts_the_count_anew(
@@ -248,7 +264,9 @@ async def test_what_says_nothing_about_the_store_does_not_count(
 async def test_waiting_for_a_connection_of_our_own_does_not_count(
     redis_server: RedisServer, clock: Clock
 ) -> None:
-    store = RedisHistory(redis.asyncio.Redis.from_url(redis_server.url), timeout_s=0.01, max_connections=0)
+    store = RedisHistory(
+        redis.asyncio.Redis.from_url(redis_server.url), timeout_s=30, busy_s=0.01, max_connections=0
+    )
     breaker = GuardedHistory(store, failures=FAILURES, clock=clock)
     await fail(breaker, FAILURES + 1, "connections are in use")
     assert state(breaker) == CircuitState.CLOSED

@@ -1,0 +1,29 @@
+"""An engine that waits for the test."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from engine.contract import EngineAnswer, EngineRequest, ScoredItem
+from engine.engine import Engine
+
+
+class GatedEngine(Engine):
+    """An engine that starts computing only once the test opens its gate."""
+
+    gate = threading.Event()
+
+    def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
+        assert self.gate.wait(30)
+        return super().recommend(requests)
+
+    def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
+        assert self.gate.wait(30)
+        return super().similar(item_id, k)
+
+
+def until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
