@@ -20,7 +20,7 @@ from index.eligibility import Eligibility
 from index.vector_index import Vectors
 from model.batch import collate
 from model.sampler import starting_noise
-from service.batch import Job, compute
+from service.batch import Job, SimilarRequest, compute
 from tests.effort import examples
 from tests.factories import make_catalogue, publish_tiny_bundle
 
@@ -206,11 +206,14 @@ def test_jobs_of_two_engines_get_their_answers_each_from_its_own(engine: Engine,
     publish_tiny_bundle(tmp_path, seed=1)
     other = Engine(read_bundle(tmp_path), max_steps=MAX_STEPS)
     wishes = [request([3, 4]), request([5])]
-    answers = compute([Job(engine, wishes[0]), Job(other, wishes[0]), Job(engine, wishes[1])])
+    jobs = [Job(engine, wishes[0]), Job(other, wishes[0]), Job(engine, wishes[1])]
+    similar = Job(other, SimilarRequest("1003", 4))
+    *answers, nearest = compute([*jobs, similar])
     expected = [*engine.recommend([wishes[0]]), *other.recommend([wishes[0]]), *engine.recommend([wishes[1]])]
-    for answer, alone in zip(answers, expected, strict=True):
-        assert answered(answer) == answered(alone)
-    assert answered(answers[0]) != answered(answers[1])
+    lists = [answered(answer) for answer in answers if isinstance(answer, EngineAnswer)]
+    assert lists == [answered(alone) for alone in expected]
+    assert lists[0] != lists[1]
+    assert nearest == other.similar("1003", 4)
 
 
 def test_items_are_described_and_found_by_their_ids(bundle: Bundle, engine: Engine) -> None:

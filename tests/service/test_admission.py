@@ -127,9 +127,8 @@ def test_the_deadline_of_the_body_is_kept_to_as_well(standing: Standing) -> None
 
 @pytest.mark.parametrize("value", ["", "0", "-5", "1.5", "soon", "60001", "1" * 400, "١"])
 def test_a_header_that_is_no_deadline_is_the_callers_fault(server: Running, value: str) -> None:
-    refused = server.client.post(
-        "/recommend", json={"history": ["1001"]}, headers={"x-deadline-ms": value.encode()}
-    )
+    headers = {b"x-deadline-ms": value.encode()}
+    refused = server.client.post("/recommend", json={"history": ["1001"]}, headers=headers)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "X-Deadline-Ms")
 
 
