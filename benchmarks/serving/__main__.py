@@ -10,6 +10,7 @@ import typer
 
 from benchmarks.serving.checkouts import HERE, Code, checked_out
 from benchmarks.serving.parts import saturation
+from benchmarks.serving.peer_sides import FASTAPI, PEERS
 from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
 from benchmarks.serving.results import Findings, merged, read_results, write_results
@@ -21,7 +22,7 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "saturation-500": lambda stage: saturation.measure(stage, 500),
 }
 """By name, in the order of the report."""
-SIDES = ("before", "floor", "bare", "fastapi")
+SIDES = ("before", "floor", "bare", FASTAPI, *PEERS)
 EARLIER = "c17d33a"
 """The commit before the work on the fast path."""
 

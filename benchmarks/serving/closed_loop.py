@@ -1,8 +1,10 @@
 """Closed-loop load: so many connections, each of which asks again as soon as it has its answer, by wrk."""
 
 import json
+import resource
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +25,8 @@ class Load:
     refused: int = 0
     """Answers of a status above 399; they count among `answers`."""
     bytes: int = 0
+    generator_busy: float = 0.0
+    """Part of its core that the generator used, 0 … 1."""
 
     @property
     def rate(self) -> float:
@@ -46,7 +50,9 @@ def closed_loop(
         raise BenchmarkError(MISSING)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s"]
     command += ["-s", str(_SCRIPT), url, "--", str(bodies)]
+    used, began = _children_s(), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=pinned(core))
+    busy = (_children_s() - used) / (time.perf_counter() - began)
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise BenchmarkError(f"wrk failed on {url}: {(done.stderr or done.stdout).strip()[-300:]}")
@@ -60,4 +66,11 @@ def closed_loop(
         p99_ms=found["p99_ms"],
         refused=found["refused"],
         bytes=found["bytes"],
+        generator_busy=busy,
     )
+
+
+def _children_s() -> float:
+    """Processor time of children that have ended, s."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

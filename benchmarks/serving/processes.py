@@ -49,7 +49,6 @@ class Process:
         command: Sequence[str],
         environment: Mapping[str, str],
         directory: Path,
-        core: int | None = SERVER_CORE,
     ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
@@ -63,7 +62,6 @@ class Process:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=pinned(core),
             )
 
     @property
@@ -96,6 +94,15 @@ class Process:
                 raise BenchmarkError(f"{self.name} is not ready after {within_s:.0f} s (see {self.log})")
             time.sleep(0.05)
         return time.perf_counter() - self.started
+
+    def pin(self, core: int | None) -> None:
+        """Keep all its threads, and what they start, on one core; None: wherever they are."""
+        if core is None:
+            return
+        for process in self.tree():
+            for thread in process.threads():
+                with suppress(ProcessLookupError):
+                    os.sched_setaffinity(thread.id, {core})
 
     def cpu_seconds(self) -> dict[int, float]:
         """Processor time of each process of the tree so far, by its id."""

@@ -59,7 +59,7 @@ class Server:
         if status != 200:
             raise BenchmarkError(f"{self.side.name} answered {status}: {content[:300]!r}")
         answer = json.loads(content)
-        return answer[0] if self.side.batched else answer
+        return json.loads(answer[0]) if self.side.batched else answer
 
 
 def post(port: int, body: bytes) -> tuple[int, bytes]:
@@ -75,10 +75,10 @@ def post(port: int, body: bytes) -> tuple[int, bytes]:
 
 @contextmanager
 def serving(side: Side, work: Path, first: Body, core: int | None = SERVER_CORE) -> Iterator[Server]:
-    """The side, started and answering, until the block ends."""
+    """The side, started and answering, then kept on one core, until the block ends."""
     port = free_port()
     environment = one_thread({"PYTHONPATH": str(ROOT), **side.environment})
-    process = Process(side.name.replace(" ", "-"), side.command(port), environment, work, core)
+    process = Process(side.name.replace(" ", "-"), side.command(port), environment, work)
     body = json.dumps({"requests": [first]} if side.batched else first).encode()
 
     def ready() -> bool:
@@ -88,7 +88,9 @@ def serving(side: Side, work: Path, first: Body, core: int | None = SERVER_CORE)
             return False
 
     try:
-        yield Server(side, process, port, process.await_ready(ready))
+        ready_s = process.await_ready(ready)
+        process.pin(core)
+        yield Server(side, process, port, ready_s)
     finally:
         process.stop()
 

@@ -36,6 +36,7 @@ _SATURATED = {
     for k, least in ((10, 0.5), (100, 0.35))
     for name, target in {
         "of the ideal": at_least(0.8),
+        "generator's ceiling ÷ ours": at_least(2),
         "batch of 64, of before": at_most(least),
         **{f"ours ÷ {peer}": at_least(factor) for peer, factor in _PEERS.items()},
     }.items()

@@ -81,7 +81,7 @@ def ideal(floor: Sequence[float], compute_ms: Sequence[float]) -> list[float]:
 
 def _keep(findings: Findings, name: str, load: Load) -> None:
     for quantity, value in asdict(load).items():
-        if quantity in ("p50_ms", "p99_ms", "refused"):
+        if quantity in ("p50_ms", "p99_ms", "refused", "generator_busy"):
             findings.add(f"{name} {quantity}", value)
     findings.add(f"{name} answers/s", load.rate)
 
@@ -105,6 +105,13 @@ def _report(findings: Findings, stage: Stage) -> None:
             findings.compare(
                 f"{called}, of before", "ms a request", rounds[quantity.format("ours")], name, earlier
             )
+    if "floor answers/s" in rounds:
+        busy = rounds["floor generator_busy"]
+        ceilings = [rate / part for rate, part in zip(rounds["floor answers/s"], busy, strict=True)]
+        findings.compare("generator's ceiling ÷ ours", "answers/s", ceilings, "ours", own)
+        findings.compare(
+            "generator's ceiling ÷ floor", "answers/s", ceilings, "floor", rounds["floor answers/s"]
+        )
     others = [name.removesuffix(" answers/s") for name in rounds if name.endswith(" answers/s")]
     for name in others[1:]:
         findings.compare(f"ours ÷ {name}", "answers/s", own, name, rounds[f"{name} answers/s"])
