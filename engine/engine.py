@@ -27,7 +27,7 @@ from index.catalogue import Catalogue
 from index.query import Query, Retrieval
 from index.vector_index import Rows, Vectors
 from model.batch import collate
-from model.interests import InterestSettings, find_interests
+from model.interests import InterestFinder, InterestSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +62,7 @@ class Engine:
 
     def __init__(self, bundle: Bundle, *, max_steps: int, max_whole_items: int | None = None) -> None:
         self._model = bundle.model.eval()
+        self._finder = InterestFinder(self._model)
         self._device = next(bundle.model.parameters()).device
         self.version = bundle.version
         self.manifest = bundle.manifest
@@ -160,7 +161,7 @@ class Engine:
         settings, seeds = [one.settings for one in requests], [one.seed for one in requests]
         return [
             _Found(vectors.cpu().numpy(), weights.numpy(), kinds.count("draw"))
-            for vectors, weights, kinds in find_interests(self._model, batch, settings, seeds)
+            for vectors, weights, kinds in self._finder.find(batch, settings, seeds)
         ]
 
     def _query(self, request: _Resolved, interests: _Found) -> Query:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model.config import ModelConfig
 from model.dropout import Dropout
 from model.embeddings import timestep_features
+from model.linear import Linear
 from model.schedule import concentrations, mean_cosines
 
 
@@ -54,11 +55,11 @@ class PerceptronDenoiser(nn.Module):
         super().__init__()
         self.dim = config.dim
         self.scale = config.dim**0.5  # unit vectors have coordinates of size 1/√d
-        self.timestep = nn.Sequential(nn.Linear(config.dim, config.dim), nn.SiLU())
-        self.enter = nn.Linear((config.guidance_count + 2) * config.dim, config.hidden)
+        self.timestep = nn.Sequential(Linear(config.dim, config.dim), nn.SiLU())
+        self.enter = Linear((config.guidance_count + 2) * config.dim, config.hidden)
         self.layers = nn.ModuleList(ResidualLayer(config) for _ in range(config.layers))
-        self.weights = nn.Linear(config.hidden, config.guidance_count)
-        self.leave = nn.Linear(config.hidden, config.dim)
+        self.weights = Linear(config.hidden, config.guidance_count)
+        self.leave = Linear(config.hidden, config.dim)
         nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 
     def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
@@ -81,10 +82,10 @@ class ResidualLayer(nn.Module):
         super().__init__()
         self.body = nn.Sequential(
             nn.LayerNorm(config.hidden),
-            nn.Linear(config.hidden, config.hidden),
+            Linear(config.hidden, config.hidden),
             nn.SiLU(),
             Dropout(config.dropout),
-            nn.Linear(config.hidden, config.hidden),
+            Linear(config.hidden, config.hidden),
         )
 
     def forward(self, hidden: Tensor) -> Tensor:

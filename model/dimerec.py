@@ -1,6 +1,7 @@
 """DimeRec (Li et al., WSDM 2025): GEM guides, DAM generates the embeddings of the next interests."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -60,15 +61,20 @@ class DimeRec(nn.Module):
         A row's answer does not depend on the other rows. Without a noise process
         `start` and `steps` decide nothing.
         """
-        if self.config.process == "none":
-            return unit(self.denoiser(torch.zeros_like(start), self._last_level(start), guidance))
+        denoise = partial(self.denoiser, guidance=guidance)
+        return self.reverse(sampler.by_level(denoise), start, steps)
 
-        def denoise(x_t: Tensor, t: Tensor) -> Tensor:
-            m: Tensor = self.denoiser(x_t, t, guidance)
+    def reverse(self, denoise: sampler.Step, start: Tensor, steps: int) -> Tensor:
+        """`generate` with a denoiser that knows the guidance of its rows already (`model.frozen`)."""
+        if self.config.process == "none":
+            return unit(denoise(torch.zeros_like(start), self.config.timesteps))
+
+        def projected(x_t: Tensor, t: int) -> Tensor:
+            m = denoise(x_t, t)
             return unit(m) if self.config.project_reconstruction else m
 
         spherical = self.config.process != "euclidean"
-        return sampler.generate(denoise, start, self.cosines, steps, spherical=spherical)
+        return sampler.generate(projected, start, self.cosines, steps, spherical=spherical)
 
     def item_vectors(self) -> Tensor:
         """Unit vectors of the catalogue `(items, dim)`; line i is item row i + 1."""

@@ -6,6 +6,7 @@ left, with their mask `(batch, length)`.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from torch.nn import functional
 from model.config import ModelConfig
 from model.dropout import Dropout
 from model.embeddings import PositionTable
+from model.linear import Linear
+from model.packing import Packing
 from model.routing import route
+from model.transformer import TransformerBlock, newest_states
 
 
 class Extractor(nn.Module):
@@ -63,16 +67,19 @@ class SelfAttentive(Extractor):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.positions = PositionTable(config.max_length, config.dim)
-        self.hidden = nn.Linear(config.dim, 4 * config.dim, bias=False)
-        self.interests = nn.Linear(4 * config.dim, config.guidance_vectors, bias=False)
+        self.hidden = Linear(config.dim, 4 * config.dim, bias=False)
+        self.interests = Linear(4 * config.dim, config.guidance_vectors, bias=False)
         self.dropout = Dropout(config.dropout)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """`(batch, length, dim)` → `(batch, interests, dim)`."""
+        """`(batch, length, dim)` → `(batch, interests, dim)`; each event is mapped once, padding never."""
         vectors = self.dropout(vectors)
+        packing = Packing(mask)
+        hidden = self.hidden(packing.pack(vectors + self.positions(mask)))
+        squashed = 2 * torch.sigmoid(2 * hidden) - 1  # tanh, which takes torch ten times as long
+        logits = packing.unpack(self.interests(squashed), empty=-torch.inf).transpose(1, 2)
         ages = torch.arange(mask.shape[1] - 1, -1, -1, device=mask.device)
-        logits = self._logits(vectors, mask) - self._penalty(ages)
-        return logits.masked_fill(~mask[:, None], -torch.inf).softmax(-1) @ vectors
+        return (logits - self._penalty(ages)).softmax(-1) @ vectors
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: an event's logit is the same in every prefix, up to what its age takes off."""
@@ -146,7 +153,10 @@ class CausalTransformer(Extractor):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, 1, dim)`."""
-        return self.prefixes(vectors, mask)[:, -1]
+        visible = visible_from_each_position(mask)[:, None]
+        states = self.dropout((vectors + self.positions(mask)) * self.scale)
+        guidance: Tensor = self.norm(newest_states(self.blocks, states, mask, [visible] * len(self.blocks)))
+        return guidance[:, None]
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: the encoder is causal, so its state at a position is that prefix's guidance."""
@@ -181,19 +191,30 @@ class Contextual(Extractor):
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
-        return self.prefixes(vectors, mask)[:, -1]
+        states = self.dropout((vectors + self.positions(mask)) * self.scale)
+        attention = list(self._attention(mask, vectors.dtype))
+        return self._turned(newest_states(self.blocks, states, mask, attention))
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: the encoder is causal, so its state at a position is that prefix's newest."""
+        states = self.dropout((vectors + self.positions(mask)) * self.scale)
+        for block, penalty in zip(self.blocks, self._attention(mask, vectors.dtype), strict=True):
+            states = block(states, penalty)
+        return self._turned(states)
+
+    def _attention(self, mask: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
+        """The logits that each block adds to those of its attention, `(batch, heads, length, length)`."""
         visible = visible_from_each_position(self._kept(mask))[:, None]
         slots = torch.arange(mask.shape[1], device=mask.device)
-        ages = (slots[:, None] - slots).clamp_min(0).to(vectors.dtype)
-        states = self.dropout((vectors + self.positions(mask)) * self.scale)
-        for block, log_rates in zip(self.blocks, self.log_rates, strict=True):
+        ages = (slots[:, None] - slots).clamp_min(0).to(dtype)
+        for log_rates in self.log_rates:
             penalty = log_rates.exp()[:, None, None] * ages
-            states = block(states, (-penalty).masked_fill(~visible, -torch.inf))
+            yield (-penalty).masked_fill(~visible, -torch.inf)
+
+    def _turned(self, states: Tensor) -> Tensor:
+        """The interests read off states `(…, dim)`: `(…, interests, dim)`."""
         states = self.norm(states)
-        return torch.stack([*(states + turn(states) for turn in self.turns), states], dim=2)
+        return torch.stack([*(states + turn(states) for turn in self.turns), states], dim=-2)
 
     def for_next(self, guidance: Tensor) -> Tensor:
         """The newest state."""
@@ -210,8 +231,8 @@ class Contextual(Extractor):
         return mask & (torch.rand(mask.shape, device=mask.device) >= self.item_dropout)
 
 
-def _small_turn(dim: int) -> nn.Linear:
-    turn = nn.Linear(dim, dim)
+def _small_turn(dim: int) -> Linear:
+    turn = Linear(dim, dim)
     nn.init.normal_(turn.weight, std=1e-3)
     nn.init.zeros_(turn.bias)
     return turn
@@ -222,40 +243,6 @@ def _spread_log_rates(count: int, fastest: float) -> Tensor:
     return torch.logspace(math.log10(0.02), math.log10(fastest), count).log()
 
 
-class TransformerBlock(nn.Module):
-    """Pre-norm self-attention and feed-forward."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.dropout = Dropout(config.dropout)
-        self.attention_norm = nn.LayerNorm(config.dim)
-        self.qkv = nn.Linear(config.dim, 3 * config.dim)
-        self.project = nn.Linear(config.dim, config.dim)
-        self.feed_forward = nn.Sequential(
-            nn.LayerNorm(config.dim),
-            nn.Linear(config.dim, 4 * config.dim),
-            nn.GELU(),
-            Dropout(config.dropout),
-            nn.Linear(4 * config.dim, config.dim),
-        )
-
-    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """`states` `(batch, length, dim)`; `mask` `(batch, 1 or heads, length, length)`.
-
-        Bool, True where there is something to see, or float, to be added to the logits.
-        """
-        query, key, value = (
-            part.view(*part.shape[:2], self.heads, -1).transpose(1, 2)
-            for part in self.qkv(self.attention_norm(states)).chunk(3, dim=-1)
-        )
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        attended: Tensor = self.dropout(self.project(mixed.transpose(1, 2).flatten(2)))
-        states = states + attended
-        update: Tensor = self.dropout(self.feed_forward(states))
-        return states + update
-
-
 class PerceptronPooling(Extractor):
     """An MLP over the whole window laid end to end, padded with zeros to `max_length` (ablation)."""
 
@@ -263,10 +250,10 @@ class PerceptronPooling(Extractor):
         super().__init__()
         self.config = config
         self.layers = nn.Sequential(
-            nn.Linear(config.max_length * config.dim, 4 * config.dim),
+            Linear(config.max_length * config.dim, 4 * config.dim),
             nn.ReLU(),
             Dropout(config.dropout),
-            nn.Linear(4 * config.dim, config.guidance_vectors * config.dim),
+            Linear(4 * config.dim, config.guidance_vectors * config.dim),
         )
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:

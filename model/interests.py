@@ -6,14 +6,20 @@ Serving and evaluation both ask like this, so that what is measured is what is s
 import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model.batch import HistoryBatch
 from model.dimerec import DimeRec
-from model.sampler import starting_noise
+from model.frozen import freeze
+from model.linear import rounded_up
+from model.sampler import starting_noises
 
 InterestMode = Literal["draws", "guidance", "both"]
 InterestKind = Literal["draw", "guidance"]
@@ -41,26 +47,52 @@ class Interests(NamedTuple):
     kinds: tuple[InterestKind, ...]
 
 
-@torch.inference_mode()
-def find_interests(
-    model: DimeRec, history: HistoryBatch, settings: Sequence[InterestSettings], seeds: Sequence[int]
-) -> list[Interests]:
-    """The interests of each history, which follow from its own settings and seed and from nothing else.
+class InterestFinder:
+    """A model, in evaluation mode and with the weights that it has now, ready to be asked."""
 
-    The model is in evaluation mode. Histories that ask for as many steps are denoised together.
-    """
-    guidance = model.guide(history)
-    drawn = _drawn(model, guidance, settings, seeds)
-    return [
-        _weighted(own, drawn.get(index), setting)
-        for index, (own, setting) in enumerate(zip(guidance, settings, strict=True))
-    ]
+    def __init__(self, model: DimeRec) -> None:
+        self._model = model
+        self._denoiser = freeze(model.denoiser, model.config.timesteps)
+
+    @torch.inference_mode()
+    def find(
+        self, history: HistoryBatch, settings: Sequence[InterestSettings], seeds: Sequence[int]
+    ) -> list[Interests]:
+        """The interests of each history, which follow from its own settings and seed and from nothing else.
+
+        Histories that ask for as many steps are denoised together.
+        """
+        guidance = self._model.guide(history)
+        by_steps: defaultdict[int, list[int]] = defaultdict(list)
+        for index, setting in enumerate(settings):
+            if setting.mode != "guidance":
+                by_steps[setting.steps].append(index)
+        drawn: dict[int, Tensor] = {}
+        for steps, indices in by_steps.items():
+            draws = [settings[index].draws for index in indices]
+            noise = _noise(draws, [seeds[index] for index in indices], self._model.config.dim)
+            vectors = self._draw(guidance, np.repeat(indices, draws), noise, steps)
+            drawn.update(zip(indices, vectors.split_with_sizes(draws), strict=True))
+        return [
+            _weighted(own, drawn.get(index), setting)
+            for index, (own, setting) in enumerate(zip(guidance.unbind(), settings, strict=True))
+        ]
+
+    def _draw(self, guidance: Tensor, of: npt.NDArray[np.int64], noise: Tensor, steps: int) -> Tensor:
+        """One draw `(rows, dim)` for each line of `noise`, from the `guidance` that `of` names."""
+        rows = len(of)
+        filled = rounded_up(rows) - rows
+        owners = torch.from_numpy(np.pad(of, (0, filled))).to(guidance.device)
+        start = functional.pad(noise, (0, 0, 0, filled)).to(guidance.device)
+        return self._model.reverse(self._denoiser.given(guidance, owners), start, steps)[:rows]
 
 
+@lru_cache(256)
 def interest_weights(draws: int, guidance: int, guidance_weight: float) -> Tensor:
     """Weights of `draws` draws and then of `guidance` vectors in their mean, of sum 1.
 
-    Where there are both the guidance has `guidance_weight` of it, however many there are of either.
+    Where there are both the guidance has `guidance_weight` of it, however many there are of either. The
+    tensor is shared: it is not to be written to.
     """
     if not draws or not guidance:
         return torch.full((draws + guidance,), 1 / (draws + guidance))
@@ -74,22 +106,13 @@ def history_seeds(history: HistoryBatch, seed: int) -> list[int]:
     return [zlib.crc32(items[mask].tobytes(), seed & 0xFFFFFFFF) for items, mask in rows]
 
 
-def _drawn(
-    model: DimeRec, guidance: Tensor, settings: Sequence[InterestSettings], seeds: Sequence[int]
-) -> dict[int, Tensor]:
-    """The draws `(draws, dim)` of each history that has any, by its index in the batch."""
-    by_steps: defaultdict[int, list[int]] = defaultdict(list)
-    for index, setting in enumerate(settings):
-        if setting.mode != "guidance":
-            by_steps[setting.steps].append(index)
-    drawn: dict[int, Tensor] = {}
-    for steps, indices in by_steps.items():
-        draws = [settings[index].draws for index in indices]
-        noise = [starting_noise(seeds[index], settings[index].draws, model.config.dim) for index in indices]
-        repeats = torch.tensor(indices).repeat_interleave(torch.tensor(draws)).to(guidance.device)
-        vectors = model.generate(guidance[repeats], torch.cat(noise).to(guidance.device), steps)
-        drawn.update(zip(indices, vectors.split_with_sizes(draws), strict=True))
-    return drawn
+def _noise(draws: Sequence[int], seeds: Sequence[int], dim: int) -> Tensor:
+    """The starting noise of all draws, `(rows, dim)`; that of as many draws is made together."""
+    made: dict[int, Tensor] = {}
+    for count in set(draws):
+        places = [index for index, own in enumerate(draws) if own == count]
+        made.update(zip(places, starting_noises([seeds[index] for index in places], count, dim), strict=True))
+    return torch.cat([made[index] for index in range(len(draws))])
 
 
 def _weighted(guidance: Tensor, drawn: Tensor | None, setting: InterestSettings) -> Interests:

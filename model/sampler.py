@@ -4,7 +4,7 @@ Notation: c_t = √ᾱ_t, m = f_θ(x_t, t, g).
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -15,6 +15,13 @@ from model.sphere import unit
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(x_t `(rows, dim)`, t `(rows,)`) → m `(rows, dim)`."""
+Step = Callable[[Tensor, int], Tensor]
+"""The same at one t for all rows."""
+
+
+def by_level(denoise: Denoise) -> Step:
+    """A step of `trajectory`, made of a network that takes a level a row."""
+    return lambda x_t, t: denoise(x_t, torch.full((len(x_t),), t, device=x_t.device))
 
 
 def starting_noise(seed: int, draws: int, dim: int) -> Tensor:
@@ -23,12 +30,24 @@ def starting_noise(seed: int, draws: int, dim: int) -> Tensor:
     Each is uniform for itself, but they come in opposite pairs, at right angles to all others up to 2·dim
     of them: what the noise does to the mean over draws mostly cancels, while the draws differ as they can.
     """
-    pairs, generator = -(-draws // 2), Generator().manual_seed(seed)
+    return starting_noises([seed], draws, dim)[0]
+
+
+def starting_noises(seeds: Sequence[int], draws: int, dim: int) -> Tensor:
+    """`starting_noise` of each of `seeds`, `(seeds, draws, dim)`."""
+    pairs, generator = -(-draws // 2), Generator()
+    normal = torch.empty(len(seeds), pairs, dim)
+    for seed, points in zip(seeds, normal, strict=True):
+        generator.manual_seed(seed)
+        for block in torch.split(points, dim):
+            torch.randn(block.shape, generator=generator, out=block)
     axes = []
-    for first in range(0, pairs, dim):  # the signs are LAPACK's and not random, until Gram and Schmidt's
-        frame, triangle = torch.linalg.qr(torch.randn(min(dim, pairs - first), dim, generator=generator).T)
-        axes.append((frame * triangle.diagonal().sign()).T)
-    return torch.stack([torch.cat(axes), -torch.cat(axes)], dim=1).flatten(0, 1)[:draws]
+    # The signs are LAPACK's and not random, until Gram and Schmidt's.
+    for block in torch.split(normal, dim, dim=1):
+        frames, triangles = torch.linalg.qr(block.mT)
+        axes.append((frames * triangles.diagonal(dim1=-2, dim2=-1).sign()[:, None]).mT)
+    frame = torch.cat(axes, dim=1)
+    return torch.stack([frame, -frame], dim=2).flatten(1, 2)[:, :draws]
 
 
 def reverse_step(x_t: Tensor, m: Tensor, cosine: float, next_cosine: float) -> Tensor:
@@ -37,12 +56,12 @@ def reverse_step(x_t: Tensor, m: Tensor, cosine: float, next_cosine: float) -> T
     ε̂ = (x_t − c_t m) / √(1 − c_t²), then c_s m + √(1 − c_s²) ε̂. With m the posterior mean and not
     its projection, a step commits to x_0 only as far as the denoiser is sure of it.
     """
-    noise = (x_t - cosine * m) / math.sqrt(1 - cosine**2)
-    return next_cosine * m + math.sqrt(1 - next_cosine**2) * noise
+    kept = math.sqrt((1 - next_cosine**2) / (1 - cosine**2))
+    return torch.add((next_cosine - kept * cosine) * m, x_t, alpha=kept)
 
 
 def trajectory(
-    denoise: Denoise,
+    denoise: Step,
     start: Tensor,
     cosines: Tensor,
     steps: int,
@@ -59,15 +78,14 @@ def trajectory(
     x = start
     yield levels[0], x
     for t, s in pairwise(levels):
-        m = denoise(x, torch.full((len(x),), t, device=x.device))
-        x = reverse_step(x, m, values[t], values[s])
+        x = reverse_step(x, denoise(x, t), values[t], values[s])
         if spherical:
             x = unit(x)
         yield s, x
 
 
 def generate(
-    denoise: Denoise,
+    denoise: Step,
     start: Tensor,
     cosines: Tensor,
     steps: int,

@@ -1,12 +1,19 @@
 """The one way a model is asked: each history for itself, weights that sum to 1."""
 
+from functools import cache
+from typing import Any
+
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.batch import collate
-from model.interests import InterestMode, InterestSettings, find_interests, history_seeds, interest_weights
+from model.dimerec import DimeRec
+from model.interests import InterestFinder, InterestMode, InterestSettings, history_seeds, interest_weights
+from model.sampler import starting_noise
+from model.sphere import unit
+from tests.effort import examples
 from tests.factories import make_model
 
 
@@ -32,14 +39,73 @@ def test_each_history_is_asked_as_its_own_settings_say() -> None:
     histories, seeds = [[1, 2, 3], [9], [4, 4, 5, 60], [7, 8]], [3, 1, 4, 1]
     modes: list[InterestMode] = ["draws", "guidance", "both", "draws"]
     asked = [InterestSettings(2 + place, 1 + place % 2, mode, 0.25) for place, mode in enumerate(modes)]
-    together = find_interests(model, collate(histories, 20), asked, seeds)
+    finder = InterestFinder(model)
+    together = finder.find(collate(histories, 20), asked, seeds)
     kinds = [("draw",) * 2, ("guidance",) * 2, ("draw",) * 4 + ("guidance",) * 2, ("draw",) * 5]
     assert [found.kinds for found in together] == kinds
     for found, history, setting, seed in zip(together, histories, asked, seeds, strict=True):
-        (alone,) = find_interests(model, collate([history], 20), [setting], [seed])
+        (alone,) = finder.find(collate([history], 20), [setting], [seed])
         torch.testing.assert_close(found.vectors, alone.vectors)
         torch.testing.assert_close(found.weights.sum(), torch.tensor(1.0))
         torch.testing.assert_close(found.vectors.norm(dim=1), torch.ones(len(found.kinds)))
+
+
+MODES: list[InterestMode] = ["draws", "guidance", "both"]
+HISTORY = st.lists(st.integers(1, 60), min_size=1, max_size=30)
+
+
+@st.composite
+def asked_of_a_model(draw: st.DrawFn) -> tuple[list[list[int]], list[InterestSettings], list[int]]:
+    """Batches on both sides of what oneDNN computes and of its steps, settings mixed."""
+    histories = draw(st.lists(HISTORY, min_size=1, max_size=12))
+    setting = st.builds(
+        InterestSettings, st.integers(1, 20), st.sampled_from([1, 3, 8]), st.sampled_from(MODES), st.just(0.3)
+    )
+    count = len(histories)
+    wanted = draw(st.lists(setting, min_size=count, max_size=count))
+    return histories, wanted, draw(st.lists(st.integers(0, 2**63 - 1), min_size=count, max_size=count))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"guidance": "recency_attentive", "denoiser": "mlp"},
+        {"guidance": "self_attentive", "denoiser": "mlp", "project_reconstruction": True},
+        {"guidance": "contextual", "denoiser": "posterior", "blocks": 3},
+        {"guidance": "sasrec", "denoiser": "posterior"},
+        {"guidance": "contextual", "denoiser": "mlp", "process": "none"},
+        {"guidance": "dynamic_routing", "denoiser": "posterior", "process": "euclidean"},
+    ],
+    ids=str,
+)
+@settings(max_examples=examples(25), deadline=None)
+@given(asked=asked_of_a_model())
+def test_interests_are_those_of_the_model_asked_plainly(
+    config: dict[str, Any], asked: tuple[list[list[int]], list[InterestSettings], list[int]]
+) -> None:
+    """One history and one draw at a time, by the methods that training uses, with gradients."""
+    histories, wanted, seeds = asked
+    model = stirred_model(**config)
+    together = InterestFinder(model).find(collate(histories, 20), wanted, seeds)
+    for found, history, setting, seed in zip(together, histories, wanted, seeds, strict=True):
+        batch = collate([history], 20)
+        guidance = unit(model.guidance.prefixes(model.items(batch.items), batch.mask))[:, -1]
+        noise = starting_noise(seed, setting.draws, model.config.dim).split(1)
+        drawn = [model.generate(guidance, start, setting.steps) for start in noise]
+        parts = {"draws": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}[setting.mode]
+        torch.testing.assert_close(found.vectors, torch.cat(parts).detach(), atol=1e-5, rtol=0)
+
+
+@cache
+def stirred_model(**config: Any) -> DimeRec:
+    """A model none of whose parameters is left where it starts."""
+    model = make_model(60, guidance_vectors=3, heads=2, **config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.05)
+        model.items.table.weight[0] = 0
+    return model
 
 
 def test_seeds_of_histories_follow_from_what_is_read_alone() -> None:

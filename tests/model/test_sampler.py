@@ -58,8 +58,8 @@ def exact_posterior(items: Tensor, prior: Tensor, cosines: Tensor) -> object:
     """E[x0 | x_t] when x0 is one of a few items and x_t = c x0 + √(1−c²) z, z ~ N(0, I/d)."""
     dim = items.shape[1]
 
-    def denoise(x: Tensor, t: Tensor) -> Tensor:
-        c = cosines[t][:, None]
+    def denoise(x: Tensor, t: int) -> Tensor:
+        c = cosines[t]
         logits = prior.log() + dim * c * (x @ items.T) / (1 - c.square()).clamp_min(1e-9)
         return logits.softmax(-1) @ items
 

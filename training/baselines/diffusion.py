@@ -10,7 +10,7 @@ from model.batch import HistoryBatch
 from model.config import ModelConfig
 from model.interests import history_seeds
 from model.process import Euclidean
-from model.sampler import Denoise, generate, starting_noise
+from model.sampler import Denoise, by_level, generate, starting_noise
 from training.baselines.network import Baseline, InnerProductScorer, TransformerConfig
 
 
@@ -50,7 +50,7 @@ class DiffusionBaseline(Baseline):
         noise = [starting_noise(seed, 1, dim) for seed in history_seeds(history, self.seed)]
         start = torch.cat(noise).to(history.items.device)
         cosines, steps = self.process.cosines, steps or self.validation_steps
-        return generate(self.denoiser(history), start, cosines, steps, spherical=False)[:, None]
+        return generate(by_level(self.denoiser(history)), start, cosines, steps, spherical=False)[:, None]
 
     def scorer(self, steps: int | None = None) -> InnerProductScorer:
         """The network as a recommender, asked with `steps` reverse steps; None: as in validation."""

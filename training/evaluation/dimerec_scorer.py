@@ -7,7 +7,7 @@ from torch import Tensor
 from bundle.manifest import ServingDefaults
 from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
-from model.interests import InterestSettings, find_interests, history_seeds, interest_weights
+from model.interests import InterestFinder, InterestSettings, history_seeds, interest_weights
 from training.data.splits import Histories
 from training.evaluation.metrics import Scores
 
@@ -68,8 +68,7 @@ class DimeRecScorer:
         training = self._model.training
         self._model.eval()
         history = self._read(histories)
-        found = find_interests(
-            self._model,
+        found = InterestFinder(self._model).find(
             history.to(self._device),
             [self._settings] * len(histories),
             history_seeds(history, self._seed),

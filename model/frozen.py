@@ -1,0 +1,85 @@
+"""The denoisers with fixed weights: what does not change between the steps is computed once.
+
+`model.denoiser` is the reference that these are tested against. A request's draws are rows that share its
+guidance, so what follows from the guidance alone is computed once a request, what follows from the noise
+level alone once a model, and every step is left with what hangs on x_t.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.denoiser import PerceptronDenoiser, PosteriorDenoiser, ResidualLayer
+from model.embeddings import timestep_features
+from model.linear import linear
+from model.sampler import Step
+
+
+class FrozenPosterior:
+    """`PosteriorDenoiser` with the numbers of each noise level at hand."""
+
+    def __init__(self, denoiser: PosteriorDenoiser) -> None:
+        self._weights = denoiser.weights.weight.detach()
+        self._affinity: list[float] = denoiser.affinity.weight.flatten().tolist()
+        self._scale: list[float] = denoiser.log_scale.weight.exp().flatten().tolist()
+        self._trust: list[float] = denoiser.trust.weight.flatten().tolist()
+
+    def given(self, guidance: Tensor, of: Tensor) -> Step:
+        """The denoiser for rows `of` `(rows,)` of `guidance` `(batch, interests, dim)`."""
+        own = guidance[of]
+
+        def step(x_t: Tensor, t: int) -> Tensor:
+            nearness = (own @ x_t[:, :, None]).squeeze(-1)
+            weights = nearness.mul_(self._affinity[t]).add_(self._weights[t]).softmax(-1)
+            return _mixed(weights, own).add_(x_t, alpha=self._trust[t]).mul_(self._scale[t])
+
+        return step
+
+
+class FrozenPerceptron:
+    """`PerceptronDenoiser` with its first map cut by what it reads, and its last two made one."""
+
+    def __init__(self, denoiser: PerceptronDenoiser, timesteps: int) -> None:
+        dim, scale = denoiser.dim, denoiser.scale
+        of_state, of_level, of_guidance = denoiser.enter.weight.detach().tensor_split(
+            [dim, 2 * dim], dim=1
+        )  # columns of [x_t, t, g]
+        with torch.inference_mode():
+            levels = torch.arange(timesteps + 1, device=of_level.device)
+            features = timestep_features(levels, dim).to(of_level.dtype)
+            self._level = functional.linear(denoiser.timestep(features), of_level, denoiser.enter.bias)
+        self._of_state = (of_state * scale).contiguous()
+        self._of_guidance = (of_guidance * scale).contiguous()
+        self._layers: list[ResidualLayer] = list(denoiser.layers)  # type: ignore[arg-type]
+        ends = (denoiser.leave, denoiser.weights)
+        self._end = torch.cat([end.weight.detach() for end in ends])
+        self._end_bias = torch.cat([end.bias.detach() for end in ends])
+        self._dim = dim
+
+    def given(self, guidance: Tensor, of: Tensor) -> Step:
+        """The denoiser for rows `of` `(rows,)` of `guidance` `(batch, interests, dim)`."""
+        own = guidance[of]
+        context = linear(guidance.flatten(1), self._of_guidance)[of]
+
+        def step(x_t: Tensor, t: int) -> Tensor:
+            hidden = linear(x_t, self._of_state, self._level[t]).add_(context)
+            for layer in self._layers:
+                hidden = layer(hidden)
+            correction, weights = linear(hidden, self._end, self._end_bias).tensor_split([self._dim], dim=1)
+            return _mixed(weights.softmax(-1), own).add_(correction)
+
+        return step
+
+
+def freeze(
+    denoiser: PosteriorDenoiser | PerceptronDenoiser, timesteps: int
+) -> FrozenPosterior | FrozenPerceptron:
+    """The denoiser of T = `timesteps` levels as it is now; later changes of its weights are not all seen."""
+    if isinstance(denoiser, PosteriorDenoiser):
+        return FrozenPosterior(denoiser)
+    return FrozenPerceptron(denoiser, timesteps)
+
+
+def _mixed(weights: Tensor, vectors: Tensor) -> Tensor:
+    """Σ_k w_k v_k: `(rows, dim)` of `(rows, interests)` and `(rows, interests, dim)`."""
+    return (weights[:, :, None] * vectors).sum(1)
