@@ -22,6 +22,7 @@ from service.history.in_process import InProcessHistory
 from service.history.observed import ObservedHistory
 from service.history.protocol import HistoryStore
 from service.history.redis import RedisHistory
+from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import console, events, items, operations, recommend, users
@@ -110,6 +111,7 @@ def _check_prefix(prefix: str | None) -> None:
 
 def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     metrics = Metrics()
+    STDERR.on_drop = metrics.log_lines_dropped.inc
     opened = history if history is not None else _open_history(settings)
     store = ObservedHistory(opened, metrics)
     engines = Engines(settings.bundles, settings.device, metrics)

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.listening import BACKLOG
+from service.log_writer import STDERR
 from service.settings import Settings
 
 
@@ -41,6 +44,13 @@ class Server(uvicorn.Server):
         """As uvicorn's own; `listening` is set once it is done."""
         await super().startup(sockets)
         self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's own, which ends the process by the signal that it captured: last lines come first."""
+        with super().capture_signals():
+            yield
+            STDERR.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop at a first signal; end at a second, whatever hangs."""

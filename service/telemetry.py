@@ -1,14 +1,17 @@
 """Telemetry: Prometheus metrics, one registry an app, and structured log lines without user data."""
 
+import json
 import logging
 import sys
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from service.errors import RequestRefusedError
+from service.log_writer import STDERR, OnceASecond, WriterHandler
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -66,6 +69,9 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.log_lines_dropped = Counter(
+            "dimerec_log_lines_dropped", "Log lines that nobody read", registry=self.registry
+        )
         self.bundle = Gauge(
             "dimerec_bundle_info", "1 for the bundle in service", ["version"], registry=self.registry
         )
@@ -100,28 +106,37 @@ class Metrics:
 
 def configure_logging(level: str, style: Literal["json", "console"]) -> None:
     """Send this process's log lines, the libraries' included, to stderr as JSON or for people."""
-    shared: list[structlog.typing.Processor] = [
+    once_a_second = OnceASecond()
+    stamped: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
-    last: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    rendered: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_as_json)]
         if style == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[once_a_second, *stamped, *rendered],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        logger_factory=lambda *_: STDERR,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = WriterHandler(STDERR)
+    handler.addFilter(once_a_second)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+            foreign_pre_chain=stamped,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def _as_json(event: Any, *, default: Callable[[Any], Any]) -> str:
+    try:
+        return msgspec.json.encode(event, enc_hook=default).decode()
+    except (TypeError, ValueError, OverflowError):  # text that is no unicode, larger numbers
+        return json.dumps(event, default=default)
