@@ -159,8 +159,8 @@ class _Asked:
 def _listed(history: str) -> list[str]:
     item_ids = [item_id.strip() for item_id in history.split(",")]
     if "" in item_ids:
-        place = item_ids.index("") + 1
-        raise ConfigError(f"--history: id {place} is empty; give item ids separated by single commas")
+        rank = item_ids.index("") + 1
+        raise ConfigError(f"--history: id {rank} is empty; give item ids separated by single commas")
     return item_ids
 
 

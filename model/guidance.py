@@ -35,8 +35,10 @@ class Extractor(nn.Module):
         the history gives them all. Positions of padding hold values of no meaning.
         """
         batch, length = mask.shape
-        slots = torch.arange(length, device=mask.device)
-        shifted = slots + slots[:, None] - (length - 1)  # prefix p, slot s → event s − (length − 1 − p)
+        positions = torch.arange(length, device=mask.device)
+        shifted = (
+            positions + positions[:, None] - (length - 1)
+        )  # prefix p, position s → event s − (length − 1 − p)
         rows = vectors[:, shifted.clamp_min(0)].flatten(0, 1)
         visible = (mask[:, shifted.clamp_min(0)] & (shifted >= 0)).flatten(0, 1)
         guidance: Tensor = self(rows * visible[..., None], visible)
@@ -84,8 +86,8 @@ class SelfAttentive(Extractor):
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: an event's logit is the same in every prefix, up to what its age takes off."""
         vectors = self.dropout(vectors)
-        slots = torch.arange(mask.shape[1], device=mask.device)
-        ages = (slots[:, None] - slots).clamp_min(0)
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        ages = (positions[:, None] - positions).clamp_min(0)
         logits = self._logits(vectors, mask)[:, :, None] - self._penalty(ages)
         visible = visible_from_each_position(mask)[:, None]
         attention = logits.masked_fill(~visible, -torch.inf).softmax(-1)
@@ -205,8 +207,8 @@ class Contextual(Extractor):
     def _attention(self, mask: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """The logits that each block adds to those of its attention, `(batch, heads, length, length)`."""
         visible = visible_from_each_position(self._kept(mask))[:, None]
-        slots = torch.arange(mask.shape[1], device=mask.device)
-        ages = (slots[:, None] - slots).clamp_min(0).to(dtype)
+        positions = torch.arange(mask.shape[1], device=mask.device)
+        ages = (positions[:, None] - positions).clamp_min(0).to(dtype)
         for log_rates in self.log_rates:
             penalty = log_rates.exp()[:, None, None] * ages
             yield (-penalty).masked_fill(~visible, -torch.inf)

@@ -181,14 +181,14 @@ def _fields_of(error: Exception) -> Sequence[FieldFault]:
 
 
 def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldFault]:
-    """Name the field(s) of one pydantic fault; `prefixed`: its place starts with body, query or path."""
+    """Name the field(s) of one pydantic fault; `prefixed`: its location starts with body, query or path."""
     context = fault.get("ctx", {})
     if fault["type"] == "json_invalid":
         reason = context["error"].removesuffix(" at")  # of "Invalid control character at"
         return [FieldFault("body", f"{reason} at character {fault['loc'][-1]}")]
-    place = fault["loc"][1:] if prefixed else fault["loc"]
+    location = fault["loc"][1:] if prefixed else fault["loc"]
     field = (
-        field_path(place)[: errors.MAX_NAME_LENGTH] or "body"
+        field_path(location)[: errors.MAX_NAME_LENGTH] or "body"
     )  # names come from the caller, so they are cut
     named = context.get("fields", [field])
     return [FieldFault(name, fault["msg"]) for name in named]

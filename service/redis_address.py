@@ -89,10 +89,10 @@ def parse(url: str) -> RedisAddress:
         options = _options(query, tls)
         database = _database(options.pop("db", "0"))
         return RedisAddress(topology, (), _decoded(slash + path), "", database, tls, credentials, options)
-    places = _hosts(hosts, topology)  # before the options: what follows a ? may yet be a piece of a password
+    named = _hosts(hosts, topology)  # before the options: what follows a ? may yet be a piece of a password
     options = _options(query, tls)
     service, database = _service_and_database(topology, path, options)
-    return RedisAddress(topology, places, None, service, database, tls, credentials, options)
+    return RedisAddress(topology, named, None, service, database, tls, credentials, options)
 
 
 def _check_characters(rest: str) -> None:

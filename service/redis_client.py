@@ -47,10 +47,10 @@ def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCl
             )
         case "sentinel":
             return _sentinel(address, transport, data_server)
-    place: dict[str, Any] = {"unix_socket_path": address.socket}
+    server: dict[str, Any] = {"unix_socket_path": address.socket}
     if address.hosts:
-        [(place["host"], place["port"])] = address.hosts
-    return Redis(db=address.database, **place, **data_server)
+        [(server["host"], server["port"])] = address.hosts
+    return Redis(db=address.database, **server, **data_server)
 
 
 def _sentinel(address: RedisAddress, transport: dict[str, Any], data_server: dict[str, Any]) -> Redis:

@@ -172,7 +172,7 @@ class RecommendBatchRequest(_Request):
     requests: list[Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/RecommendRequest"})]] = Field(
         min_length=1,
         max_length=MAX_REQUESTS,
-        description="each as for POST /recommend; a bad one is told so in its own place",
+        description="each as for POST /recommend; a bad one gets a problem as its element of the answer",
         examples=[[{"user_id": "196", "k": 3}, {"history": ["50"], "k": 3}]],
     )
 

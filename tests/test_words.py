@@ -45,6 +45,9 @@ RETIRED_NAMES = {
 }
 """As a whole name → what it is called now."""
 
+RETIRED_LOCAL_NAMES = re.compile(r"_?(wish(es)?|told|places?|slots?|roster)")
+"""Of variables and functions inside."""
+
 RETIRED_WORDS = re.compile(
     r"\b(wish(es)?|roster|luckiest|guidance[ _-]share|generated (interest|embedding)s?|filter[_-]seen)\b"
     r"|--(root|bundle)\b|\bDIMEREC_BUNDLE\b|\b(most|longest|least)_\w+",
@@ -117,7 +120,7 @@ def messages() -> Iterator[str]:
 
 
 def docstrings(room: str) -> Iterator[tuple[str, str]]:
-    """Of modules, classes, functions and attributes, with the place of each."""
+    """Of modules, classes, functions and attributes, with the line of each."""
     for path in modules(room):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             body = getattr(node, "body", None)
@@ -172,9 +175,18 @@ def test_every_field_of_requests_responses_and_the_manifest_is_in_the_glossary(
 @pytest.mark.parametrize("room", ROOMS)
 def test_docstrings_are_of_one_dialect(room: str) -> None:
     """The subject first; names in single backticks, without roles."""
-    for place, text in docstrings(room):
-        assert not re.match(r"(What|Whether|How|Which|Where|When|Returns?)\b", text), place
-        assert not re.search(r":(class|func|meth|mod|data|attr):`|(?<!`)``(?!`)", text), place
+    for line, text in docstrings(room):
+        assert not re.match(r"(What|Whether|How|Which|Where|When|Returns?)\b", text), line
+        assert not re.search(r":(class|func|meth|mod|data|attr):`|(?<!`)``(?!`)", text), line
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_no_variable_or_function_has_a_retired_name(room: str) -> None:
+    for path in modules(room):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.Name(id=name) | ast.arg(arg=name) | ast.FunctionDef(name=name):
+                    assert not RETIRED_LOCAL_NAMES.fullmatch(name), f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
 def test_the_glossary_has_few_terms_in_order_each_once() -> None:

@@ -22,7 +22,7 @@ _COLOURS = {
     "service": ("#ecfdf5", "#34d399"),
     **dict.fromkeys(("engine", "model", "index"), ("#fff7ed", "#fb923c")),
 }
-"""Fill and border, as in `architecture.svg`."""
+"""Fill and border: what learns, what serves, what computes."""
 _PLAIN = ("#f8fafc", "#cbd5e1")
 _WIDTH, _BOX_WIDTH = 880, 380
 _LINE, _GAP, _PADDING = 18, 34, 14
@@ -32,7 +32,7 @@ _CHARACTERS = 54
 
 
 class _Box(NamedTuple):
-    """The place of a package in the picture."""
+    """The position of a package in the picture."""
 
     left: int
     top: int
@@ -51,14 +51,14 @@ def levels(imports: Imports) -> list[list[str]]:
     """Packages in levels, the top first: each one just below the lowest of those that import it."""
     depth: dict[str, int] = {}
 
-    def place(package: str) -> int:
+    def descend(package: str) -> int:
         if package not in depth:
             above = [other for other, others in imports.items() if package in others]
-            depth[package] = 1 + max(map(place, above), default=-1)
+            depth[package] = 1 + max(map(descend, above), default=-1)
         return depth[package]
 
     for package in imports:
-        place(package)
+        descend(package)
     return [
         [package for package in imports if depth[package] == level]
         for level in range(1 + max(depth.values()))

@@ -38,8 +38,8 @@ def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str
             *(f"| {' | '.join(cells)} |" for cells in table),
             "",
             f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:",
-            f"{_told(differences, SASRECS)};",
-            f"less that of its network without noise: {_told(differences, {'dimerec-no-noise': ''})}.",
+            f"{_compared(differences, SASRECS)};",
+            f"less that of its network without noise: {_compared(differences, {'dimerec-no-noise': ''})}.",
         ]
     )
 
@@ -83,9 +83,9 @@ def _gain(found: Mapping[tuple[str, str], Line]) -> str:
     return f"{100 * (min(gains) - 1):+.0f} to {100 * (max(gains) - 1):+.0f} %"
 
 
-def _told(differences: Sequence[Comparison], others: Mapping[str, str]) -> str:
+def _compared(differences: Sequence[Comparison], others: Mapping[str, str]) -> str:
     """The first difference of each log that there is, with its interval; `others` have remarks."""
-    told = []
+    shown = []
     for log, title in LOGS.items():
         found = [
             (one, remark) for other, remark in others.items() if (one := _difference(differences, log, other))
@@ -93,8 +93,8 @@ def _told(differences: Sequence[Comparison], others: Mapping[str, str]) -> str:
         if found:
             one, remark = found[0]
             mean, low, high = (_signed(value) for value in (one.mean, one.low, one.high))
-            told.append(f"{title}{remark} {mean} [{low}, {high}]")
-    return ", ".join(told)
+            shown.append(f"{title}{remark} {mean} [{low}, {high}]")
+    return ", ".join(shown)
 
 
 def _signed(value: float) -> str:

@@ -143,7 +143,7 @@ def _ranked(axes: Axes, found: Sequence[Line]) -> None:
 def _by_steps(axes: Axes, found: Sequence[Line]) -> None:
     """A curve over the denoising steps for each number of draws."""
     counts = sorted({line.first.draws for line in found if line.first.draws is not None})
-    for place, draws in enumerate(counts):
+    for index, draws in enumerate(counts):
         curve = sorted(
             (line for line in found if line.first.draws == draws), key=lambda line: line.first.steps or 0
         )
@@ -152,8 +152,8 @@ def _by_steps(axes: Axes, found: Sequence[Line]) -> None:
             [line.mean(QUALITY) or 0 for line in curve],
             yerr=_spread(curve, QUALITY),
             label=f"{draws} draw{'s' if draws > 1 else ''}",
-            color=_COLOURS[place % len(_COLOURS)],
-            marker=_MARKERS[place % len(_MARKERS)],
+            color=_COLOURS[index % len(_COLOURS)],
+            marker=_MARKERS[index % len(_MARKERS)],
             markersize=4,
         )
     axes.set_xscale("log", base=2)
@@ -223,8 +223,8 @@ def _styles(found: Sequence[Line]) -> dict[str, dict[str, Any]]:
     """A colour and a marker for each recommender; ours is the star."""
     names = sorted({line.first.model for line in found} - {OURS})
     styles: dict[str, dict[str, Any]] = {
-        name: {"color": _COLOURS[place % 6], "marker": _MARKERS[place % len(_MARKERS)], "markersize": 6}
-        for place, name in enumerate(names)
+        name: {"color": _COLOURS[index % 6], "marker": _MARKERS[index % len(_MARKERS)], "markersize": 6}
+        for index, name in enumerate(names)
     }
     return {OURS: {"color": _OUR_COLOUR, "marker": "*", "markersize": 12}, **styles}
 

@@ -74,16 +74,16 @@ async def version(request: Request, service: TheService) -> VersionResponse:
 @admin.post("/reload", responses=documented(401, 403, 409))
 async def reload(service: TheService) -> SwapResponse:
     """Serve the bundle that CURRENT names; requests in flight finish with the one they began with."""
-    return _told(await service.engines.reload())
+    return _response(await service.engines.reload())
 
 
 @admin.post("/rollback", responses=documented(401, 403, 409))
 async def rollback(service: TheService) -> SwapResponse:
     """Serve the bundle published before the one in service, and make it CURRENT."""
-    return _told(await service.engines.rollback())
+    return _response(await service.engines.rollback())
 
 
-def _told(swap: Swap) -> SwapResponse:
+def _response(swap: Swap) -> SwapResponse:
     return SwapResponse(
         previous_version=swap.previous, model_version=swap.current, changed=swap.previous != swap.current
     )

@@ -41,7 +41,7 @@ async def recommend(
 async def recommend_batch(
     body: RecommendBatchRequest, request: Request, service: TheService, info: TheRequestInfo
 ) -> Response:
-    """Answer many requests, each in its place; one that fails gets a problem there and spoils no other."""
+    """Answer many requests, in their order; one that fails gets a problem there and spoils no other."""
     answers = await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
     content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
     return Response(content, media_type="application/json")

@@ -95,6 +95,6 @@ def _nearest(
     others = similarity.indices != rows + first
     rows, columns, values = rows[others], similarity.indices[others], similarity.data[others]
     order = np.lexsort((columns, -values, rows))
-    place = np.arange(len(rows)) - np.searchsorted(rows, rows)
-    kept = order[place < neighbours]
+    index = np.arange(len(rows)) - np.searchsorted(rows, rows)
+    kept = order[index < neighbours]
     return sparse.csr_array((values[kept], (rows[kept], columns[kept])), shape=similarity.shape)

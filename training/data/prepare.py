@@ -77,7 +77,7 @@ class _Coded:
     """Events with numbers for ids, in the order of the log; all arrays `(events,)`."""
 
     user_ids: pl.Series
-    """Sorted; a user's number is its place here."""
+    """Sorted; a user's number is its index here."""
     item_ids: pl.Series
     users: npt.NDArray[np.uint32]
     items: npt.NDArray[np.uint32]
@@ -88,7 +88,7 @@ class _Coded:
 def _coded(events: pl.DataFrame) -> _Coded:
     columns, ids = [pl.col("timestamp")], {}
     if "window" in events.columns:
-        code = {name: place for place, name in enumerate(WINDOWS)}
+        code = {name: index for index, name in enumerate(WINDOWS)}
         columns.append(pl.col("window").replace_strict(code, return_dtype=pl.Int8))
     for name in ("user_id", "item_id"):
         ids[name] = events.select(pl.col(name).unique().sort())
@@ -110,9 +110,9 @@ class _Core:
     """The events that stay once short users and rare items are out (the k-core of both)."""
 
     kept: npt.NDArray[np.int64]
-    """Places in the log."""
+    """Positions in the log."""
     dropped: list[Dropped]
-    places: list[npt.NDArray[np.int64]]
+    positions: list[npt.NDArray[np.int64]]
     """Of what each of `dropped` says."""
 
 
@@ -130,24 +130,24 @@ def _dense_core(coded: _Coded, options: PrepareOptions) -> _Core:
             lost[name].append(kept[~enough])
             lost_ids[name] += int(np.count_nonzero((counts > 0) & (counts < least)))
             kept = kept[enough]
-    places = {name: np.concatenate(parts) for name, parts in lost.items()}
+    positions = {name: np.concatenate(parts) for name, parts in lost.items()}
     dropped = [
         Dropped(
             reason=f"{name[:-1]} has fewer than {least} events",
-            events=len(places[name]),
+            events=len(positions[name]),
             **{name: lost_ids[name]},
         )
         for name, (_, least) in limits.items()
-        if len(places[name])
+        if len(positions[name])
     ]
-    return _Core(kept, dropped, [some for some in places.values() if len(some)])
+    return _Core(kept, dropped, [some for some in positions.values() if len(some)])
 
 
 def _left_out(log: EventLog, core: _Core, listed: ItemsFile | None) -> Iterator[tuple[Table, pl.DataFrame]]:
     """The origin and the reason of all records that are in no sequence and in no catalogue."""
     of_core = [
-        log.events.select(pl.col("origin").gather(places), reason=pl.lit(drop.reason))
-        for drop, places in zip(core.dropped, core.places, strict=True)
+        log.events.select(pl.col("origin").gather(positions), reason=pl.lit(drop.reason))
+        for drop, positions in zip(core.dropped, core.positions, strict=True)
     ]
     yield log.table, pl.concat([log.left_out, *of_core])
     if listed is not None:

@@ -88,8 +88,8 @@ def _requests(histories: Histories, seeds: Sequence[int], ids: np.ndarray, k: in
 
 
 def _ranks(answers: Sequence[np.ndarray], targets: np.ndarray) -> Ranks:
-    places = (np.flatnonzero(rows == target) for rows, target in zip(answers, targets, strict=True))
-    return np.array([place[0] + 1.0 if len(place) else np.inf for place in places])
+    found = (np.flatnonzero(rows == target) for rows, target in zip(answers, targets, strict=True))
+    return np.array([indices[0] + 1.0 if len(indices) else np.inf for indices in found])
 
 
 def _same_first(answers: Sequence[np.ndarray], scores: Scores) -> int:

@@ -17,7 +17,7 @@ class Batch(NamedTuple):
 
     columns: list[pa.Array]
     """Each `(records,)`, of the type that the file's `kinds` says; null where a record has none."""
-    places: npt.NDArray[np.int64]
+    lines: npt.NDArray[np.int64]
     """`(records,)` the line where each begins; rows of Parquet count as lines. From 1."""
     faults: pa.Array
     """`(records,)` strings: why a record cannot be read, else null."""

@@ -75,7 +75,7 @@ class DelimitedFile:
         read = read_delimited(self.name, self._text.chunks(), self._layout, wanted, self._ragged, texts=texts)
         for batch in read:
             rows = batch
-            if batch.places[0] <= self._header_line <= batch.places[-1]:
+            if batch.lines[0] <= self._header_line <= batch.lines[-1]:
                 rows = _without(batch, self._header_line)
             if self.misquoted is not None:
                 self._refuse_quotes(wanted, rows)
@@ -121,7 +121,7 @@ class DelimitedFile:
             )
             if wrapped.any():
                 raise DataError(
-                    f"{self.name}, line {batch.places[np.argmax(wrapped)]:,}: {column} is between quotes, "
+                    f"{self.name}, line {batch.lines[np.argmax(wrapped)]:,}: {column} is between quotes, "
                     f"yet in line {self.misquoted:,} a quote stands inside a field; double that one, "
                     "or say --quote none if quotes are literal"
                 )
@@ -160,7 +160,7 @@ def _begin_differently(head: str, separator: str, header_line: int) -> bool:
 
 def _without(batch: Batch, line: int) -> Batch:
     """The batch without the record that begins in `line`."""
-    left = np.flatnonzero(batch.places != line)
+    left = np.flatnonzero(batch.lines != line)
     texts = None if batch.texts is None else batch.texts.take(left)
     columns = [column.take(left) for column in batch.columns]
-    return Batch(columns, batch.places[left], batch.faults.take(left), texts)
+    return Batch(columns, batch.lines[left], batch.faults.take(left), texts)

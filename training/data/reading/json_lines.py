@@ -81,13 +81,13 @@ class JsonLinesFile:
         numbered = enumerate(self._lines(), 1)
         while some := list(islice(numbered, _LINES_AT_ONCE)):
             read = [self._read(line, wanted) for _, line in some]
-            places = np.array([number for number, _ in some], np.int64)
+            lines = np.array([number for number, _ in some], np.int64)
             columns = [
-                self._strings(column, [record.get(column) for record, _ in read], places) for column in wanted
+                self._strings(column, [record.get(column) for record, _ in read], lines) for column in wanted
             ]
             faults = pa.array([fault for _, fault in read], pa.string())
             whole = pa.array([line.strip() for _, line in some], pa.binary()) if texts else None
-            yield Batch(columns, places, faults, whole)
+            yield Batch(columns, lines, faults, whole)
         self._counter.finish()
 
     def card(self) -> FileCard:
@@ -142,13 +142,13 @@ class JsonLinesFile:
             return f"has a {column} that is neither text nor a number"
         return None
 
-    def _strings(self, column: str, values: list[str | None], places: npt.NDArray[np.int64]) -> pa.Array:
+    def _strings(self, column: str, values: list[str | None], lines: npt.NDArray[np.int64]) -> pa.Array:
         try:
             return pa.array(values, pa.string())
         except UnicodeEncodeError as error:
             if column in self._spare:
                 return pa.array([value and value.encode(errors="replace").decode() for value in values])
-            where = f"{self.name}, line {places[values.index(error.object)]:,}: {column}"
+            where = f"{self.name}, line {lines[values.index(error.object)]:,}: {column}"
             if "\udc80" <= error.object[error.start] <= "\udcff":  # a byte that was no UTF-8
                 raise DataError(f"{where} is not UTF-8 text; {AS_UTF8}") from None
             raise DataError(f"{where} has half a surrogate pair, which is not Unicode") from None

@@ -63,42 +63,42 @@ class Quotes:
         """Look at the next lines, whole ones."""
         data = np.frombuffer(lines, np.uint8)
         ends = np.flatnonzero(data == LINE_FEED)
-        places = np.flatnonzero(data == QUOTE)
-        self.present |= len(places) > 0
+        quotes = np.flatnonzero(data == QUOTE)
+        self.present |= len(quotes) > 0
         if self.misplaced is None:
-            opens = (np.arange(len(places)) + self._open) % 2 == 0
-            wrong = places[~self._well_placed(data, places, opens)]
+            opens = (np.arange(len(quotes)) + self._open) % 2 == 0
+            wrong = quotes[~self._well_placed(data, quotes, opens)]
             if len(wrong):
                 self.misplaced = self._line_of(ends, wrong[0])
             if opens.any():
-                self._opened = self._line_of(ends, places[opens][-1])
-            self._watch(data, ends, places)
-            self._open ^= len(places) % 2 == 1
+                self._opened = self._line_of(ends, quotes[opens][-1])
+            self._watch(data, ends, quotes)
+            self._open ^= len(quotes) % 2 == 1
         self._line += len(ends)
 
     def _well_placed(
-        self, data: Bytes, places: npt.NDArray[np.intp], opens: npt.NDArray[np.bool]
+        self, data: Bytes, quotes: npt.NDArray[np.intp], opens: npt.NDArray[np.bool]
     ) -> npt.NDArray[np.bool]:
-        before = data[places - 1]  # of the first byte of all: the last one, a line feed
-        after = data[np.minimum(places + 1, len(data) - 1)]
+        before = data[quotes - 1]  # of the first byte of all: the last one, a line feed
+        after = data[np.minimum(quotes + 1, len(data) - 1)]
         line_ends = (after == LINE_FEED) | (
-            (after == RETURN) & (data[np.minimum(places + 2, len(data) - 1)] == LINE_FEED)
+            (after == RETURN) & (data[np.minimum(quotes + 2, len(data) - 1)] == LINE_FEED)
         )
         opening = (before == self.separator) | (before == LINE_FEED) | (before == QUOTE)
         closing = (after == self.separator) | line_ends | (after == QUOTE)
         placed: npt.NDArray[np.bool] = np.where(opens, opening, closing)
         return placed
 
-    def _watch(self, data: Bytes, ends: npt.NDArray[np.intp], places: npt.NDArray[np.intp]) -> None:
+    def _watch(self, data: Bytes, ends: npt.NDArray[np.intp], quotes: npt.NDArray[np.intp]) -> None:
         """Look at what the quotes enclose."""
         separators = np.flatnonzero(data == self.separator)
-        outside = separators[(np.searchsorted(places, separators) + self._open) % 2 == 0]
+        outside = separators[(np.searchsorted(quotes, separators) + self._open) % 2 == 0]
         counts, counts_outside = (
             np.diff(np.searchsorted(some, ends), prepend=0) for some in (separators, outside)
         )
         most = self.width - 1
         full = (counts == most) & (counts > 0)
-        goes_on = (np.searchsorted(places, ends) + self._open) % 2 == 1
+        goes_on = (np.searchsorted(quotes, ends) + self._open) % 2 == 1
         of_several = goes_on | np.concatenate([[bool(self._record)], goes_on[:-1]])
         enclosing = (counts_outside < counts) & ~of_several
         self._uneven |= bool(np.any((counts > 0) & (counts < most) & ~enclosing & ~of_several))
@@ -113,8 +113,8 @@ class Quotes:
                     self._swallowing_rows = self._line + int(at) - len(self._record) + 1
                 self._record.clear()
 
-    def _line_of(self, ends: npt.NDArray[np.intp], place: np.intp) -> int:
-        return self._line + int(np.searchsorted(ends, place))
+    def _line_of(self, ends: npt.NDArray[np.intp], position: np.intp) -> int:
+        return self._line + int(np.searchsorted(ends, position))
 
 
 def decide(name: str, asked: Quote, quotes: Quotes, header: list[str]) -> Quoting:

@@ -29,7 +29,7 @@ from training.data.tables import refuse_repeated, require_columns
 from training.errors import DataError
 
 ORIGIN = "\x1forigin"
-"""A column of every table: where a record stands, as a number. No file has columns of such names."""
+"""A column of every table: where a record begins, as a number. No file has columns of such names."""
 FAULT = "\x1ffault"
 """Why a record cannot be read, else null."""
 
@@ -37,7 +37,7 @@ MAX_FAULTS = 1e-3
 """The share of a file's records that may have a fault; beyond it the file is not what it is taken for."""
 
 _FILE_BIT = 40
-_PLACE = (1 << _FILE_BIT) - 1
+_LINE = (1 << _FILE_BIT) - 1
 _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",
     CR_INSIDE: "some of its lines end by CR alone, convert it: tr -s '\\r' '\\n' < FILE",
@@ -114,12 +114,12 @@ class Table:
         """
         parts = []
         for at, file in enumerate(self._opened):
-            places = origins[origins >> _FILE_BIT == at] & _PLACE
-            for batch in file.batches([], texts=True) if len(places) else ():
-                asked = np.isin(batch.places, places)
+            lines = origins[origins >> _FILE_BIT == at] & _LINE
+            for batch in file.batches([], texts=True) if len(lines) else ():
+                asked = np.isin(batch.lines, lines)
                 if batch.texts is not None and asked.any():
                     parts.append(
-                        _texts(file.name, at, batch.places[asked], batch.texts.filter(pa.array(asked)))
+                        _texts(file.name, at, batch.lines[asked], batch.texts.filter(pa.array(asked)))
                     )
         return pl.concat(parts) if parts else _texts("", 0, np.zeros(0, np.int64), pa.array([], pa.binary()))
 
@@ -206,10 +206,10 @@ def _spool(
             for batch in _checked(file, kinds, wanted):
                 columns = dict(zip(_present(file, kinds), batch.columns, strict=True))
                 arrays = [
-                    columns[name].cast(kind) if name in columns else pa.nulls(len(batch.places), kind)
+                    columns[name].cast(kind) if name in columns else pa.nulls(len(batch.lines), kind)
                     for name, kind in kinds.items()
                 ]
-                origins = pa.array(batch.places + (at << _FILE_BIT))
+                origins = pa.array(batch.lines + (at << _FILE_BIT))
                 writer.write_batch(pa.record_batch([*arrays, origins, batch.faults], schema=schema))
 
 
@@ -222,11 +222,11 @@ def _checked(file: TableFile, kinds: Mapping[str, pa.DataType], wanted: Wanted) 
     read = faulty = last = 0
     first = ""
     for batch in file.batches(_present(file, kinds), texts=False):
-        read += len(batch.places)
-        last = int(batch.places[-1]) if len(batch.places) else last
+        read += len(batch.lines)
+        last = int(batch.lines[-1]) if len(batch.lines) else last
         faults = np.flatnonzero(pc.fill_null(pc.not_equal(batch.faults, BLANK), fill_value=False))
         if len(faults) and not first:
-            first = _described(file, int(batch.places[faults[0]]), batch.faults[faults[0]].as_py())
+            first = _described(file, int(batch.lines[faults[0]]), batch.faults[faults[0]].as_py())
         faulty += len(faults)
         yield batch
     if faulty > read * MAX_FAULTS:
@@ -249,10 +249,10 @@ def _described(file: TableFile, line: int, fault: str) -> str:
     return f"{file.name}: line {line:,} {fault}; {remedy}"
 
 
-def _texts(name: str, at: int, places: npt.NDArray[np.int64], texts: pa.Array) -> pl.DataFrame:
+def _texts(name: str, at: int, lines: npt.NDArray[np.int64], texts: pa.Array) -> pl.DataFrame:
     readable = [(text or b"").decode(errors="backslashreplace") for text in texts.to_pylist()]
     return pl.DataFrame(
-        {"origin": places + (at << _FILE_BIT), "line": places, "record": readable},
+        {"origin": lines + (at << _FILE_BIT), "line": lines, "record": readable},
         schema={"origin": pl.Int64, "line": pl.Int64, "record": pl.String},
     ).with_columns(file=pl.lit(name))
 

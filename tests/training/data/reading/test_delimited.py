@@ -31,7 +31,7 @@ def read(data: bytes, layout: Layout, wanted: list[str], size: int) -> tuple[lis
     ragged, rows, texts = Ragged(), list[Row](), list[bytes]()
     for batch in read_delimited("log", in_pieces(data, size), layout, wanted, ragged, texts=True):
         fields = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-        rows += zip(batch.places.tolist(), batch.faults.to_pylist(), map(list, fields), strict=True)
+        rows += zip(batch.lines.tolist(), batch.faults.to_pylist(), map(list, fields), strict=True)
         assert batch.texts is not None
         texts += batch.texts.to_pylist()
     return rows, texts, ragged
@@ -188,6 +188,6 @@ def test_columns_of_many_blocks_are_strings_that_arrow_accepts() -> None:
     for batch in read_delimited("log", in_pieces(text, 999), layout, ["a", "c"], Ragged(), texts=False):
         for column in batch.columns:
             column.validate(full=True)
-        assert batch.columns[1].null_count == len(batch.places)
+        assert batch.columns[1].null_count == len(batch.lines)
         assert isinstance(batch.columns[0], pa.StringArray)
-        assert np.all(np.diff(batch.places) == 1)
+        assert np.all(np.diff(batch.lines) == 1)
