@@ -1,7 +1,7 @@
 """`dimerec publish`: put a trained model into service."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from bundle.read import current_version, verify, versions
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
+from index.tuning import IndexChoice
 from training.data.dataset import read_dataset
 from training.evaluation.report import warning
 from training.publishing import publish_run
@@ -22,9 +23,7 @@ def command(
     bundles: Annotated[Path, typer.Option(help="Directory of bundles; made where it is missing.")] = Path(
         "bundles"
     ),
-    index: Annotated[
-        Literal["auto", "flat", "hnsw", "ivf"], typer.Option(help="Kind of index; auto: by catalogue size.")
-    ] = "auto",
+    index: Annotated[IndexChoice, typer.Option(help="Kind of index; auto: by catalogue size.")] = "auto",
     repeat_weight: Annotated[
         float | None,
         typer.Option(
@@ -62,7 +61,7 @@ def command(
             run,
             read_dataset(data),
             bundles,
-            index_kind=None if index == "auto" else index,
+            index_kind=index,
             repeat_weight=repeat_weight,
             margin=margin,
             force=force,

@@ -5,18 +5,16 @@ from typing import Annotated, Literal, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bundle.read import read_bundle
 from cli.bars import Bars
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
-from training.config import TrainingConfig, read_config, resolve
+from training.config import TrainingConfig, read_config
 from training.data.dataset import read_dataset
-from training.data.splits import SPLITS
-from training.log_recipe import OF_SMALL_LOGS, SMALL_LOG, LogSize
+from training.fitting import Fitted, fit
+from training.log_recipe import described
 from training.run import EpochRecord, read_records
 from training.trainer import Outcome, train
 from training.warm_start import Initial
@@ -56,39 +54,23 @@ def command(
         show(settings, as_json=as_json)
         return
     dataset = read_dataset(data)
-    initial = None
-    if init is not None:
-        bundle = read_bundle(init)
-        initial = Initial(bundle.model, bundle.catalogue, bundle.version)
-    split = SPLITS[settings.split](dataset)
-    fitted = resolve(
-        settings,
-        LogSize.of(split.train, len(dataset.catalogue)),
-        None if initial is None else initial.model.config,
-    )
-    typer.echo(_recipe(settings, fitted, len(split.train.items), initial), err=as_json)
+    initial = None if init is None else Initial.in_service(init)
+    fitted = fit(settings, dataset, initial)
+    typer.echo(_recipe(fitted), err=as_json)
     with (
         interruptible(lambda: _kept(out)),
-        TrainingProgress(Console(stderr=as_json), fitted) as observer,
+        TrainingProgress(Console(stderr=as_json), fitted.config) as observer,
     ):
-        outcome = train(dataset, fitted, out, observer, initial)
-    report(outcome, fitted, out, as_json=as_json)
+        outcome = train(dataset, fitted.config, out, observer, initial)
+    report(outcome, fitted.config, out, as_json=as_json)
 
 
-def _recipe(asked: TrainingConfig, fitted: TrainingConfig, events: int, initial: Initial | None) -> str:
+def _recipe(fitted: Fitted) -> str:
     """Two lines: what nobody chose and what chose it, and how to choose otherwise."""
-    if initial is not None:
-        source = f"Architecture of {initial.version}, recipe {fitted.recipe}"
-    elif asked.recipe == "auto":
-        size = "fewer than" if fitted.recipe == "small" else "at least"
-        source = f"Recipe {fitted.recipe}, for {events:,} training events ({size} {SMALL_LOG:,})"
-    else:
-        source = f"Recipe {fitted.recipe}, as set"
-    keys = sorted(filter(asked.leaves_open, asked.follows_log))
-    chosen = ", ".join(f"{key}={_toml(fitted.value(key))}" for key in keys)
-    other = "large" if fitted.recipe == "small" else "small"
+    chosen = ", ".join(f"{key}={_toml(value)}" for key, value in fitted.chosen.items())
+    other = "large" if fitted.config.recipe == "small" else "small"
     return (
-        f"{source}: {chosen or 'every key of it is set'}\n"
+        f"{fitted.reason}: {chosen or 'every key of it is set'}\n"
         f"Override any key with --set KEY=VALUE, all of them with --set recipe={other}."
     )
 
@@ -118,7 +100,7 @@ def show(config: TrainingConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(config)
         return
-    lines: list[str] = []
+    lines, open_keys = [], config.open_keys
     sections = [("", config), ("model", config.model), ("serving", config.serving)]
     for name, section in sections:
         lines += ["", f"[{name}]"] if name else []
@@ -126,18 +108,14 @@ def show(config: TrainingConfig, *, as_json: bool) -> None:
             value = getattr(section, key)
             if not isinstance(value, BaseModel):
                 path = f"{name}.{key}" if name else key
-                unset = value is None or (path in config.follows_log and config.leaves_open(path))
+                unset = value is None or path in open_keys
                 setting = f"# {key} =" if unset else f"{key} = {_toml(value)}"
-                follows = f"; unset: {_where_unset(path, field)}" if path in OF_SMALL_LOGS else ""
+                where_unset = described(path, None if field.default_factory else field.default)
+                follows = where_unset and f"; unset: {where_unset}"
                 is_choice = get_origin(field.annotation) is Literal
                 choices = f"; one of {', '.join(get_args(field.annotation))}" if is_choice else ""
                 lines.append(f"{setting:<40}# {field.description}{follows}{choices}")
     typer.echo("\n".join(lines))
-
-
-def _where_unset(path: str, field: FieldInfo) -> str:
-    otherwise = "" if field.default_factory else f", else {field.default}"
-    return f"{OF_SMALL_LOGS[path]} on a small log{otherwise}"
 
 
 def _toml(value: object) -> str:

@@ -11,7 +11,7 @@ import math
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from files.atomic import replacing
 from index import tuning
 from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError, VectorError
-from index.tuning import IndexKind
+from index.tuning import IndexChoice, IndexKind
 from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors
 from index.vector_table import VectorTable
 
@@ -152,7 +152,7 @@ class FaissIndex:
         return cls(searcher, found_kind, _table_of(searcher, found_kind))
 
 
-def build_index(vectors: Vectors, kind: IndexKind | Literal["auto"] = "auto") -> FaissIndex:
+def build_index(vectors: Vectors, kind: IndexChoice = "auto") -> FaissIndex:
     """Index unit `vectors` (n, dim) as rows 1 … n; `auto` chooses the kind by n (`index.tuning`).
 
     `flat` is exact. The same vectors give the same `flat` and `ivf` index; `hnsw` is linked by

@@ -20,6 +20,8 @@ import math
 from typing import Literal
 
 IndexKind = Literal["flat", "hnsw", "ivf"]
+IndexChoice = Literal["auto", IndexKind]
+"""A kind, or the one that suits the catalogue."""
 
 MAX_WHOLE_ITEMS = 50_000
 """Eligible items that are all scored, without the index.

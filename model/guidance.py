@@ -36,9 +36,8 @@ class Extractor(nn.Module):
         """
         batch, length = mask.shape
         positions = torch.arange(length, device=mask.device)
-        shifted = (
-            positions + positions[:, None] - (length - 1)
-        )  # prefix p, position s → event s − (length − 1 − p)
+        # Of prefix p, position s holds event s − (length − 1 − p).
+        shifted = positions + positions[:, None] - (length - 1)
         rows = vectors[:, shifted.clamp_min(0)].flatten(0, 1)
         visible = (mask[:, shifted.clamp_min(0)] & (shifted >= 0)).flatten(0, 1)
         guidance: Tensor = self(rows * visible[..., None], visible)

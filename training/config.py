@@ -72,6 +72,11 @@ class Optimisation(BaseModel):
         holder: BaseModel = attrgetter(section)(self) if section else self
         return name not in holder.model_fields_set or getattr(holder, name) == "auto"
 
+    @property
+    def open_keys(self) -> list[str]:
+        """Keys that follow the log, since nobody chose their values; sorted."""
+        return sorted(filter(self.leaves_open, self.follows_log))
+
     def learner(self, items: int) -> Learner:
         """A fresh network for a catalogue of `items`; its weights come from torch's global generator."""
         raise NotImplementedError

@@ -114,5 +114,13 @@ def typical_temperature(events: int) -> float:
     return 0.1 if events < SMALL_LOG else 0.05
 
 
+def described(key: str, default: Any) -> str:
+    """The value of a key where it is unset, in words; empty where it does not differ by recipe."""
+    if key not in OF_SMALL_LOGS:
+        return ""
+    otherwise = "" if default is None else f", else {default}"
+    return f"{OF_SMALL_LOGS[key]} on a small log{otherwise}"
+
+
 FOLLOWING = frozenset({*suited("small", LogSize(1, 1, 1)), "serving.temperature"})
 """Every key that follows the log where it is unset."""

@@ -10,7 +10,7 @@ from bundle.manifest import Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.faiss_index import build_index, require_faiss
-from index.tuning import IndexKind
+from index.tuning import IndexChoice
 from model.checkpoint import read_checkpoint
 from training.config import TrainingConfig
 from training.data.dataset import Dataset
@@ -34,7 +34,7 @@ def publish_run(
     dataset: Dataset,
     root: Path,
     *,
-    index_kind: IndexKind | None = None,
+    index_kind: IndexChoice = "auto",
     repeat_weight: float | None = None,
     margin: float = 0.05,
     force: bool = False,
@@ -67,7 +67,7 @@ def publish_run(
         root,
         model,
         dataset.catalogue,
-        build_index(model.item_vectors().detach().numpy(), index_kind or "auto"),
+        build_index(model.item_vectors().detach().numpy(), index_kind),
         serving=training.serving,
         repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},

@@ -1,10 +1,13 @@
 """Starting from an older model whose catalogue was another one."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import torch
 from torch import nn
 
+from bundle.read import read_bundle
 from index.catalogue import Catalogue
 from model.dimerec import DimeRec
 from training.errors import ConfigError
@@ -17,6 +20,12 @@ class Initial:
     model: DimeRec
     catalogue: Catalogue
     version: str
+
+    @classmethod
+    def in_service(cls, bundles: Path) -> Self:
+        """The model of the bundle in service under `bundles`. Raises what `read_bundle` raises."""
+        bundle = read_bundle(bundles)
+        return cls(bundle.model, bundle.catalogue, bundle.version)
 
 
 def copy_weights(initial: Initial, model: nn.Module, catalogue: Catalogue) -> int:
