@@ -33,6 +33,7 @@ from model.config import ModelConfig
 from model.interests import InterestMode
 
 FORMAT_VERSION = 1
+"""Counted up by a change that older readers cannot read."""
 MAX_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
 

@@ -41,7 +41,9 @@ from model.device import find_device
 from model.dimerec import DimeRec
 
 _MAX_MANIFEST_BYTES = 1 << 20
+"""A manifest has some 3 kB; a longer file is none, and is not read into memory."""
 _MAX_CURRENT_BYTES = 256
+"""A version has 33 characters."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -42,8 +42,10 @@ LOCK_FILE = ".lock"
 STAGING_PREFIX = ".publishing-"
 REMOVING_PREFIX = ".removing-"
 
-# A staging directory untouched for this long belongs to a publisher that was killed.
 STALE_AFTER_S = 3_600.0
+"""A staging directory untouched for this long is of a killed publisher: the longest step between two writes,
+to build an hnsw of a million items, takes 100 s.
+"""
 
 
 def publish(

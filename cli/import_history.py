@@ -43,6 +43,7 @@ from training.data.event_log import open_event_log
 from training.data.prepare_options import PrepareOptions
 
 _STEP_TIMEOUT_S = 30.0
+"""Of a step of 20,000 events: nobody waits for an answer, so that a busy Redis may take its time."""
 
 
 def command(

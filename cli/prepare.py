@@ -40,6 +40,7 @@ Fact = tuple[str, str | Text]
 """A row of the card: what it is of, and it."""
 
 _LISTED_FILES = 12
+"""Files that a card lists line by line: a year by months."""
 _SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", " ": "space"}
 
 

@@ -39,6 +39,7 @@ from training.data.prepare_options import PrepareOptions
 from training.errors import ConfigError, DataError
 
 _USERS_AT_ONCE = 256
+"""As many as a request for a batch may have."""
 
 
 class _User(NamedTuple):

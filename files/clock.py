@@ -18,7 +18,7 @@ UNIT_NAMES: dict[ClockUnit, str] = {
 EARLIEST_MS = 788_918_400_000
 """1995-01-01T00:00Z: nobody's log of watched videos is older, and what seems to be is in another unit."""
 MAX_AHEAD_MS = 24 * 3600 * 1000
-"""A moment later than this after now is no clock that runs a little fast."""
+"""A moment later than this after now is no clock that runs a little fast, nor one of another time zone."""
 
 _CALENDAR_TAILS = {
     "YYYYMMDDhh": "010100",

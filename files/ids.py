@@ -3,7 +3,7 @@
 import re
 
 MAX_ID_LENGTH = 128
-"""Characters that an id has at most, at least 1."""
+"""Characters that an id has at most, at least 1: those of a SHA-512 in hexadecimal."""
 
 _CONTROLS = r"\x00-\x1f\x7f-\x9f"
 _BLANKS = r" \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"

@@ -6,7 +6,7 @@ from index.vector_index import Eligible, Hits, Rows, Vectors, checked_hits, chec
 from index.vector_table import VectorTable
 
 CHUNK = 65_536
-"""Items scored at a time."""
+"""Items scored at a time: a bound on memory, 256 KiB a query."""
 
 
 class ExactIndex:

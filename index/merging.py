@@ -13,7 +13,7 @@ from index.vector_index import Rows, Vectors
 Merge = Literal["mean", "max"]
 
 DEFAULT_TEMPERATURE = 0.05
-"""τ of the softmax over hits where nobody chose another; a bundle says its own."""
+"""τ of the softmax over hits where nobody chose another: that of large logs. A bundle says its own."""
 
 
 class Merged(NamedTuple):

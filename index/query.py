@@ -10,8 +10,11 @@ from index.merging import DEFAULT_TEMPERATURE, Merge
 from index.vector_index import Rows, Vectors, checked_unit_vectors
 
 MAX_K = 1_000
+"""Twice what the service answers with, so that it is never this bound that a caller meets."""
 MAX_INTERESTS = 1_024
+"""A bound on the work of one query; a request has at most 32 draws and the guidance."""
 MAX_REPEAT_WEIGHT = 1e6
+"""Beyond this, and under its inverse, hardly a list changes any more: seen items come first, or last."""
 
 
 def _no_rows() -> Rows:

@@ -30,11 +30,17 @@ from index.vector_index import Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
 
 MAX_SCORES_IN_MEMORY = 2**21
-"""Cosines of a block of interests with a small catalogue: few enough to stay near the processor."""
+"""Cosines of a block of interests with a small catalogue: 8 MiB of float32.
 
+64 requests of 12 interests over 50,000 items, processor ms on one thread: 2¹⁹ 145, 2²⁰ 142, 2²¹ 119, 2²² 109,
+2²⁴ 155; over 20,000 items 49 to 43, over 2,000 all alike.
+"""
 
 MIN_SCORE = 1e-30
-"""Below this float32 loses digits, and soon the order: far from all interests scores are made in float64."""
+"""Scores below this are made in float64: far from all interests float32 loses digits, and soon the order.
+
+Arithmetic: float32 is exact to 7 digits down to 1.2e-38, and a sum that is 1e-30 has terms of 1e-37 in it.
+"""
 
 
 class _Scored(NamedTuple):

@@ -32,6 +32,7 @@ Eight interests, ms of one core on a busy machine: 20,000 items .5 (a flat searc
 
 MAX_FLAT_ITEMS = 50_000
 MAX_HNSW_ITEMS = 1_000_000
+"""Sizes up to which each kind is taken, by the table above: an hnsw of a million takes 100 s and 256 MB."""
 
 MAX_HITS = 2_048
 """Hits that an index is asked for at most: what FAISS gives on a GPU. More are found exactly."""
@@ -45,16 +46,21 @@ gains nothing. Where categories are regions of the space, searches come back sho
 recall .55 with 1.5, .66 with 3).
 """
 
-# Links a node keeps on each upper level (twice as many on the lowest), and how many candidates are looked at
-# while a node is placed and while a query walks the graph.
 HNSW_LINKS = 32
+"""Links a node keeps on each upper level, twice as many on the lowest, as in the table above."""
 HNSW_BUILD_DEPTH = 40
+"""Candidates that are looked at when a node is added; FAISS's default."""
 HNSW_SEARCH_DEPTH = 128
+"""Candidates that are looked at when a query walks the graph: as many as it is to find at least
+(`index.pooling.SOFTMAX_HITS`).
+"""
 
-# k-means needs some tens of points a cell; more only cost time.
 IVF_TRAINING_POINTS_PER_CELL = 64
+"""Points of k-means, of which FAISS takes up to 256. The table above was measured with this."""
 IVF_TRAINING_ROUNDS = 10
+"""Of k-means; FAISS's default for ivf."""
 IVF_SMALLEST_CELL = 39
+"""Items a cell below which FAISS warns that k-means has too few points."""
 
 
 def choose_kind(items: int) -> IndexKind:

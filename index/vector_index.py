@@ -10,8 +10,12 @@ from index.errors import VectorError
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-# float32 normalisation leaves about 1e-7; half-precision weights about 1e-3.
 UNIT_TOLERANCE = 5e-3
+"""The greatest distance of a length from 1.
+
+The farthest of 200,000 random unit vectors of 16 (64) dimensions, rounded: float32 4e-8 (2e-8), float16 3e-4
+(2e-4), bfloat16 2.7e-3 (1.5e-3).
+"""
 
 
 class Hits(NamedTuple):

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 _PARTICLES = 2**16
+"""Walks whose angles stand for the law: a quantile's standard error is at most .002 of probability."""
 _QUANTILES = 1025
+"""Knots of its table, less than .001 of probability apart."""
 
 
 def mean_cosines(timesteps: int, first_cosine: float) -> Tensor:

@@ -13,7 +13,11 @@ MAX_GZIP_MEMBERS = 1_000
 """Parts of one gzip body; each costs a little, however small it is."""
 
 _LINGER_BYTES = 64 * 1024 * 1024
+"""Of a refused body, read and thrown away, so that the sender reads why before the connection ends: 64 times
+the largest that is allowed by default.
+"""
 _LINGER_S = 10.0
+"""The same in time."""
 
 
 class RequestBody:

@@ -16,7 +16,9 @@ from typing import Literal, TypeVar
 from service.errors import ServiceError
 
 DEFAULT_FAILURES = 5
+"""In a row. Chosen: one lost connection is no outage, and five waits of .25 s are soon over."""
 DEFAULT_RESET_S = 2.0
+"""Until the next try. Chosen: soon enough for a restart, seldom enough to spare who is down."""
 
 Answer = TypeVar("Answer")
 Verdict = Literal["failure", "answer", "nothing"]

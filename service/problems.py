@@ -21,6 +21,7 @@ from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
 MAX_ERRORS = 20
+"""Faults that an answer names: enough to mend a request, however many a batch has."""
 
 
 class Kind(NamedTuple):

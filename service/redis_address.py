@@ -36,6 +36,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _REDIS_PORT = 6379
 _SENTINEL_PORT = 26379
+"""Ports of Redis and of its Sentinel where an address names none, as registered with IANA."""
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _OPTIONS = ("db", "protocol", *_FILES)
 _REMEDIES = {

@@ -29,10 +29,15 @@ from model.interests import InterestMode
 from service.settings import MAX_DEADLINE_MS
 
 MAX_ITEMS = 500
+"""Candidates for the next stage of a recommender, which takes a few hundred."""
 MAX_HISTORY = 1_000
+"""As many as are kept of a user (`history.protocol.DEFAULT_MAX_EVENTS`)."""
 MAX_STEPS = 50
+"""A bound on the work of one request; quality is flat beyond 4 steps (docs/benchmark.md)."""
 MAX_REQUESTS = 256
+"""Of a batch: four times the largest that is computed together by default."""
 MAX_EVENTS = 1_000
+"""Of one body: a user's whole history."""
 MAX_EXACT_FLOAT = 2**53
 """From here on a float is not the integer that was written."""
 

@@ -15,7 +15,9 @@ from service.redis_address import parse
 
 DOTENV = Path(".env")
 MIN_ADMIN_KEY_LENGTH = 16
+"""Characters: 64 bits, where they are hexadecimal and by chance."""
 MAX_DEADLINE_MS = 60_000
+"""Chosen: nobody waits for a recommendation for more than a minute."""
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 _REMEDY = "make one with `openssl rand -hex 24`"
 _PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")

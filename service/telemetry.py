@@ -14,7 +14,9 @@ from service.errors import RequestRefusedError
 from service.log_writer import STDERR, OnceASecond, WriterHandler
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper ends of the buckets of a time: Prometheus' usual ones, from a millisecond on."""
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+"""Upper ends of the buckets of a batch's size: the doublings."""
 
 Stage = Literal["history", "queue", "model", "search"]
 

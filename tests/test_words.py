@@ -189,6 +189,29 @@ def test_no_variable_or_function_has_a_retired_name(room: str) -> None:
                     assert not RETIRED_LOCAL_NAMES.fullmatch(name), f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
+@pytest.mark.parametrize("room", ROOMS)
+def test_every_number_says_where_it_is_from(room: str) -> None:
+    """A measurement, an arithmetic reason or a choice: in a line below it or, of two numbers, below both."""
+    for path in modules(room):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        for position, node in enumerate(body):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and is_number(node.value):
+                later = [one for one in body[position + 1 : position + 3] if isinstance(one, ast.Expr)]
+                assert later, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
+def is_number(value: ast.expr | None) -> bool:
+    """True for 12, 1 << 20 and 24 * 3600."""
+    match value:
+        case ast.Constant(value=int() | float() as number):
+            return not isinstance(number, bool)
+        case ast.BinOp(left=left, right=right):
+            return is_number(left) and is_number(right)
+        case ast.UnaryOp(operand=operand):
+            return is_number(operand)
+    return False
+
+
 def test_the_glossary_has_few_terms_in_order_each_once() -> None:
     terms = [term.lower() for term, _ in TERMS]
     assert len(terms) <= MAX_TERMS

@@ -19,7 +19,11 @@ LATER_DECAY = 0.7
 """p: an example's later item comes n events after its target with the chance (1 − p) pⁿ⁻¹."""
 
 _BATCHES_PER_BUCKET = 32
-"""Batches filled from one bucket of windows in the order of their length, so that little is padding."""
+"""Batches filled from one bucket of windows in the order of their length, so that little is padding.
+
+Padding in batches of 512 with 1, 8, 32 and 128 of them: MovieLens-100K 8, 3, 1, 0 %; KuaiRand-Pure 61, 20, 6,
+2 %; Amazon Beauty 87, 22, 7, 3 %. More of them make batches less random.
+"""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,9 @@ from training.evaluation.report import baselines
 from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
 
 _MAX_COMPARED = 10_000
-"""Test events on which a model is compared with simple recommenders when it is published."""
+"""Test events on which a model is compared with simple recommenders when it is published: HR@10 of .1 has a
+standard error of .003 on them.
+"""
 
 VALIDATION = "validation/"
 """Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""

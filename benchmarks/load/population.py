@@ -14,6 +14,7 @@ KEPT_EVENTS = 1000
 """The newest events that the service keeps of a user, DIMEREC_HISTORY_MAX_EVENTS by default."""
 
 _TIMEOUT_S = 10.0
+"""The longest wait of a request by default (`default_deadline_ms`)."""
 
 Member = TypeVar("Member")
 

@@ -28,6 +28,7 @@ from training.data.dataset import read_dataset
 
 KS = (10, 100, 500)
 BATCH = 64
+"""The service's largest batch by default."""
 
 application = typer.Typer(add_completion=False)
 

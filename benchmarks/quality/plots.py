@@ -46,6 +46,7 @@ _COLUMNS = 3
 """At most."""
 _PANEL_INCHES = (3.6, 2.9)
 _LEGEND_INCHES = 0.9
+"""Of a panel, wide and high, and of the legend below all: as wide as a page of the documents."""
 
 
 class _Axis(NamedTuple):

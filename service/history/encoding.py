@@ -19,6 +19,7 @@ from service.history.protocol import Event
 _COUNT = struct.Struct(">I")
 _TIMESTAMP = struct.Struct(">q")
 _WIDTH = 8
+"""Bytes of a timestamp."""
 
 
 def identity(event: Event) -> bytes:

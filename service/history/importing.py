@@ -9,6 +9,7 @@ from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 
 EVENTS_A_STEP = 20_000
+"""A bound on memory and on how long Redis is held up: some 2 MB of commands."""
 
 History = tuple[str, Sequence[Event]]
 """A user's id and events."""

@@ -20,6 +20,7 @@ from service.history.protocol import (
 )
 
 DEFAULT_MAX_USERS = 100_000
+"""A bound on memory; more users than a trial has, and in earnest Redis keeps them."""
 
 
 class InProcessHistory:

@@ -46,8 +46,11 @@ from service.history.redis_calls import LINGER_S, RedisCalls, is_of_another_type
 from service.redis_client import connect
 
 DEFAULT_TTL_S = 90 * 24 * 3600
+"""Chosen: a user who comes back within a season finds the history."""
 DEFAULT_TIMEOUT_S = 0.25
+"""Of a call. Chosen: a request that waits longer is better answered without its history."""
 DEFAULT_MAX_CONNECTIONS = 64
+"""As many as the largest batch has requests."""
 DEFAULT_BUSY_S = 2.0
 """Longest wait for one of our connections; a recommendation waits as long as its deadline allows."""
 
@@ -55,7 +58,9 @@ DEFAULT_BUSY_S = 2.0
 _KEY_PREFIX = "dimerec:history:1:"
 _IMPORT_PREFIX = "dimerec:import:1:"
 _IMPORT_TTL_S = 7 * 24 * 3600
+"""In which a broken import may go on; what it began is then forgotten."""
 _SCAN_KEYS = 1_000
+"""A step of SCAN; Redis answers others between two of them."""
 
 
 class _Script:

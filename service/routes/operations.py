@@ -13,6 +13,7 @@ router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(require_admin)])
 
 STALLED_AFTER_S = 60.0
+"""A batch that computes for this long will not end: the longest deadline that a request may have."""
 
 
 @router.get("/health/live")

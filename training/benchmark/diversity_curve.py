@@ -24,7 +24,7 @@ from training.evaluation.scorer import Scorer
 DELTAS = tuple(tenth / 10 for tenth in range(11))
 """Values of δ; between two of them a curve is close to a straight line."""
 POOL = 100
-"""Candidates that are re-ranked, for every recommender; serving's `depth` of 50 answers."""
+"""Candidates that are re-ranked, for every recommender; as many as an interest brings for 50 answers."""
 _STRONGEST = ("dimerec", "sasrec", "sasrec-ce")
 REFERENCES = (_STRONGEST, (*_STRONGEST, "comirec-sa", "comirec-dr"))
 """Those that must all reach the recall at which recommenders are compared, for each comparison; the second
@@ -35,15 +35,16 @@ strongest are compared without ComiRec first.
 """
 
 _LISTED = 20
+"""The k of every metric of a curve."""
 _LISTS_AT_ONCE = 128
-"""Lists that are re-ranked at once; their overlaps are `(lists, pool, pool)`."""
+"""Lists that are re-ranked at once; their overlaps are `(lists, pool, pool)`, 10 MB."""
 
 
 class Curve(Fit):
     """The subject of a curve: the parts that are the same for all of its points."""
 
     variant: int
-    """Place of this variant of asking among those of the fit; 0 is how the recommender is served."""
+    """Index of this variant of asking among those of the fit; 0 is how the recommender is served."""
 
 
 class Point(Curve):

@@ -11,6 +11,7 @@ from training.evaluation.report import Part
 METRIC_DIGITS = 6
 """After the point, of what is kept: more than the data can tell apart."""
 _TIME_DIGITS = 4
+"""Of seconds and milliseconds: more than repeats."""
 _NAMES = {
     "distinct_categories@20": "categories@20",
     "intra_list_distance@20": "ild@20",

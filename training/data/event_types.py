@@ -10,6 +10,7 @@ from training.data.prepare_options import PrepareOptions
 from training.errors import DataError
 
 MAX_LISTED_TYPES = 20
+"""Types that a message or a card names: logs have a handful, an id column taken for one has thousands."""
 
 _USUAL_NAMES = (
     "event",

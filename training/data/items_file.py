@@ -20,6 +20,7 @@ REPEATED = "repeats the id of another row"
 
 _NO_TITLE = (r"\N",)
 _MAX_EXAMPLE_LENGTH = 80
+"""Characters of a value that a message quotes: a line of a terminal."""
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ _WHEEL = "recbole-1.2.1-py3-none-any.whl"
 _WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
 _FOLDER_IN_WHEEL = "recbole/dataset_example/ml-100k"
 _TIMEOUT_S = 300
+"""Of 2 MB from a package index; then the network is at fault, and pip says so."""
 
 _ARTICLE_LAST = re.compile(r"([^()]+), (The|An|A|L'|La|Les|Le|Il|Das|Der|Die|Det|O)(?= \(|\)|$)")
 

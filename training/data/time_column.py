@@ -11,6 +11,7 @@ from training.data.tables import TEXT
 from training.errors import DataError
 
 _MICROSECONDS = 1_000_000
+"""In a second."""
 _DATE = r"^(?<year>\d{4})-(?<month>\d\d)-(?<day>\d\d)"
 _TIME = r"(?<hour>\d\d):?(?<minute>\d\d)(?::?(?<second>\d\d)(?:[.,](?<fraction>\d+))?)?"
 _OFFSET = r"(?:[Zz]|UTC|GMT|(?<sign>[+-])(?<hours>[01]\d)(?::?(?<minutes>[0-5]\d))?)?"

@@ -22,10 +22,13 @@ ROWS_PER_STRANGER = 1000
 _MAX_ORDER = 2**53
 """Beyond this, whole numbers are no longer exact in a float64."""
 _MAX_FLOAT32 = 2**24
+"""Beyond this, whole numbers are no longer exact in a float32."""
 _ROUND_S = (10, 100, 1000, 10_000)
+"""Seconds that cut times are multiples of: one to four digits lost."""
 _MIN_ROWS = 10
 """Rows of which not all can be at one time by chance."""
 _MAX_EXAMPLE_LENGTH = 40
+"""Characters of a value that a message quotes: the longest of ISO 8601 has 35."""
 _MOMENT, _ORDER = "date-time", "order"
 _ODD_MOMENT, _ODD_NUMBER = "odd date-time", "odd number"
 _NAMES: dict[str, str] = {

@@ -7,6 +7,7 @@ import numpy as np
 from training.evaluation.ranking import METRICS, Evaluation
 
 _MAX_RESAMPLES_IN_MEMORY = 2**22
+"""A bound on memory: 32 MiB of indices."""
 
 
 @dataclass(frozen=True)

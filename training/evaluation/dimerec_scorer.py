@@ -12,7 +12,7 @@ from training.data.splits import Histories
 from training.evaluation.metrics import Scores
 
 _MAX_COSINES_IN_MEMORY = 2**21
-"""Cosines of a block of interests with all items: few enough to stay near the processor."""
+"""Cosines of a block of interests with all items, as in `index.retrieval`."""
 
 
 class DimeRecScorer:

@@ -12,6 +12,7 @@ from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import without_seen
 
 _MAX_COSINES_IN_MEMORY = 2**24
+"""A bound on memory: 64 MiB of float32."""
 
 
 class Draws(BaseModel):

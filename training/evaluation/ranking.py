@@ -19,8 +19,9 @@ METRICS = {"hr": metrics.hit_rate, "ndcg": metrics.ndcg}
 """Measures of accuracy by name: (ranks `(rows,)`, k) → `(rows,)`."""
 
 _MAX_SCORES_IN_MEMORY = 2**24
-"""Scores of a block of users with all items (float32: 64 MiB)."""
+"""Scores of a block of users with all items, a bound on memory (float32: 64 MiB)."""
 _MAX_BATCH = 512
+"""Users of a block: as many as examples in a step of training, which so fit the device."""
 
 
 @dataclass(frozen=True)

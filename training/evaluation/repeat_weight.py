@@ -20,9 +20,11 @@ from training.evaluation.metrics import Scores
 from training.evaluation.scorer import Scorer
 
 _TARGETS = 2_000
-"""So many held-out events tell one number well enough."""
+"""So many held-out events tell one number well enough: a share of returns of .1 within .007."""
 _MAX_SCORES_IN_MEMORY = 2**22
+"""A bound on memory: 16 MiB of float32."""
 _MAX_BATCH = 256
+"""Histories of a block, where the catalogue is small."""
 
 
 def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:

@@ -25,6 +25,7 @@ TOO_LONG = "has more fields than the header"
 CR_INSIDE = "has more fields than the header and a CR among them"
 _SPACES = b" \r"
 _MAX_RECORD_BYTES = 1 << 28
+"""A record that goes on for this long is a quote that nobody closed, and is refused before memory is full."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from training.data.reading.text import AS_UTF8, HEAD_BYTES, Text
 from training.errors import DataError
 
 _FIRST_LINES = 100
+"""Lines whose first fields are compared: more than any header, fewer than the head holds."""
 _WRAPPED = r'(?s)^\s*".*"\s*$'
 
 

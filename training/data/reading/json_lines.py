@@ -21,6 +21,7 @@ NO_OBJECT = "is no JSON object"
 TWICE = "twice in one object"
 NO_WHOLE = "that is a number but no whole one"
 _LINES_AT_ONCE = 16_384
+"""A bound on memory: some megabytes of text."""
 
 
 class _Fraction(str):

@@ -13,6 +13,7 @@ from training.data.reading.sources import Source, explaining
 from training.errors import DataError
 
 _ROWS_AT_ONCE = 65_536
+"""A bound on memory; pyarrow's own default."""
 _NO_FAULT = pa.scalar(None, pa.string())
 
 

@@ -16,6 +16,7 @@ Bytes = npt.NDArray[np.uint8]
 
 LINE_FEED, RETURN, QUOTE = b'\n\r"'
 MAX_LINE_LENGTH = 1 << 26
+"""A file without a line end in so many bytes is no text, and is refused before memory is full."""
 
 _LITERAL = "say --quote none if quotes are literal"
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 CANDIDATES = (",", ";", "\t", "|")
 """The first of those that explain the lines equally well is taken."""
 _LINES = 100
+"""Lines that the separator is guessed from: as many as quoting looks at."""
 
 
 class Guess(NamedTuple):

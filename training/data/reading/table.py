@@ -37,6 +37,7 @@ MAX_FAULTS = 1e-3
 """The share of a file's records that may have a fault; beyond it the file is not what it is taken for."""
 
 _FILE_BIT = 40
+"""An origin has the line below this bit, for 10¹² lines, and the file above it, for 8 million."""
 _LINE = (1 << _FILE_BIT) - 1
 _REMEDIES = {
     TOO_LONG: "quote fields that hold the separator, or name it with --separator",

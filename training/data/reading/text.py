@@ -25,10 +25,11 @@ Compression = Literal["gzip", "zstd"]
 Encoding = Literal["UTF-8", "UTF-16"]
 
 CHUNK_BYTES = 1 << 22
+"""A bound on memory: text is read and decoded in pieces of 4 MiB."""
 AS_UTF8 = "convert it, e.g. iconv -f latin1 -t utf-8"
 
 HEAD_BYTES = 1 << 18
-"""The part of a file that tells its layout; its header must fit."""
+"""The part of a file that tells its layout; its header must fit: ten thousand names of 25 characters do."""
 
 
 @dataclass(frozen=True)
