@@ -60,7 +60,8 @@ class Directions:
         weights = np.power(self._decay, histories.ends[rows] - 1 - positions, dtype=np.float64)
         seen = self._directions[histories.items[positions] - 1]
         np.add.at(queries, rows, weights[:, None].astype(np.float32) * seen)
-        return queries @ self._directions.T
+        scores: Scores = queries @ self._directions.T
+        return scores
 
 
 @application.command()
@@ -130,7 +131,7 @@ def explanations(bundles: BundlesOption, data: DataOption) -> None:
             best = int(np.argmax(vectors @ bundle.table.vectors(np.array([target]))[0]))
             hits = [bool(categories & one) for one in sets]
             own.append(hits.pop(best))
-            other += [np.mean(hits)] if hits else []
+            other += [_mean(hits)] if hits else []
             equal += [one == two for at, one in enumerate(sets) for two in sets[:at]]
         _say(nearest, part, own=_mean(own), other=_mean(other), equal=_mean(equal))
 

@@ -41,7 +41,9 @@ def test_memory_of_training(tmp_path: Path) -> None:
     assert "12,000 events" in said
 
 
-def test_the_cost_of_explanations(tmp_path: Path) -> None:
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """A directory of prepared data, with a bundle of an untrained model in `bundles`."""
     dataset = cyclic_dataset()
     write_dataset(dataset, tmp_path)
     model = make_model(len(dataset.catalogue))
@@ -54,8 +56,25 @@ def test_the_cost_of_explanations(tmp_path: Path) -> None:
         metrics={},
         data_fingerprint=dataset.fingerprint,
     )
+    return tmp_path
+
+
+def test_the_numbers_behind_constants(published: Path) -> None:
+    """In a log that only ever goes on in a circle, what was met together says what comes next."""
+    data = ("--data", published)
+    ndcg = [
+        float(line.split()[-1]) for line in measured("quality.constants", "cooccurrence", *data).splitlines()
+    ]
+    assert len(ndcg) == 11
+    assert min(ndcg) > 0.3
+    assert "500  ndcg" in measured("quality.constants", "neighbours", *data)
+    said = measured("quality.constants", "explanations", "--bundles", published / "bundles", *data)
+    assert said.startswith("50  0.8  own ")
+
+
+def test_the_cost_of_explanations(published: Path) -> None:
     said = measured(
-        "quality.explanations", "--bundles", tmp_path / "bundles", "--data", tmp_path, "--pairs", 3
+        "quality.explanations", "--bundles", published / "bundles", "--data", published, "--pairs", 3
     )
     rows = [line.split() for line in said.splitlines() if line.split() and line.split()[0].isdigit()]
     assert [(row[0], row[1]) for row in rows] == [
