@@ -5,6 +5,7 @@ import socket
 from service.errors import StartupError
 
 BACKLOG = 2048
+"""Connections that wait to be accepted: uvicorn's default."""
 
 
 def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:

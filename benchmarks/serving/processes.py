@@ -15,6 +15,7 @@ import psutil
 SERVER_CORE, GENERATOR_CORE = 0, 1
 _START_S = 120.0
 _GRACE_S = 8.0
+"""Guards: a peer that has not started by then, or not ended, is taken for stuck."""
 
 
 class BenchmarkError(RuntimeError):

@@ -20,6 +20,7 @@ from training.benchmark.machine import hardware, source_revision
 from training.benchmark.rows import Hardware
 
 _DIGITS = 6
+"""After the point, of what is kept: more than repeats."""
 
 
 class _Record(BaseModel):
@@ -136,7 +137,7 @@ def merged(results: Results, findings: Sequence[Findings], commit: str | None = 
         if (part, name) not in measured
     ]
     runs = {**results.runs, **{one.part: _run(one, commit) for one in findings}}
-    return Results(rows=sorted(rows, key=_place), runs=runs)
+    return Results(rows=sorted(rows, key=_position), runs=runs)
 
 
 def write_results(path: Path, results: Results) -> None:
@@ -157,8 +158,8 @@ def _run(findings: Findings, commit: str | None) -> Run:
     )
 
 
-def _place(row: Row) -> int:
+def _position(row: Row) -> int:
     parts: Mapping[str, int] = {
-        part: place for place, part in enumerate(dict.fromkeys(p for p, _ in TARGETS))
+        part: index for index, part in enumerate(dict.fromkeys(p for p, _ in TARGETS))
     }
     return parts.get(row.part, len(parts))

@@ -15,7 +15,9 @@ from benchmarks.serving.sides import Server, Side
 from benchmarks.serving.stage import Stage
 
 BATCH = 64
+"""The service's largest batch by default."""
 _WARM_S = 1.0
+"""Before anything counts, until threads and caches are there."""
 
 
 def measure(stage: Stage, k: int) -> Findings:

@@ -19,6 +19,7 @@ from engine.contract import EngineRequest
 from engine.engine import Engine
 
 _MAX_STEPS = 50
+"""As the service allows."""
 
 
 def engine_request(body: dict[str, Any]) -> EngineRequest:

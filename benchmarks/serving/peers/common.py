@@ -21,6 +21,7 @@ MAX_BATCH = 64
 BATCH_WAIT_S = 0.005
 """The longest wait for a batch, of a peer that waits for one."""
 MAX_STEPS = 50
+"""As the service allows."""
 
 
 def read_engine() -> Engine:
