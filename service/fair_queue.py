@@ -13,6 +13,7 @@ from itertools import count
 from typing import Generic, TypeVar
 
 OLDEST_EVERY = 8
+"""Chosen: one turn in so many goes to the oldest entry of a caller whose newest go first."""
 
 
 @dataclass(slots=True, eq=False)
