@@ -110,8 +110,10 @@ def _noise(draws: Sequence[int], seeds: Sequence[int], dim: int) -> Tensor:
     """The starting noise of all draws, `(rows, dim)`; that of as many draws is made together."""
     made: dict[int, Tensor] = {}
     for count in set(draws):
-        places = [index for index, own in enumerate(draws) if own == count]
-        made.update(zip(places, starting_noises([seeds[index] for index in places], count, dim), strict=True))
+        positions = [index for index, own in enumerate(draws) if own == count]
+        made.update(
+            zip(positions, starting_noises([seeds[index] for index in positions], count, dim), strict=True)
+        )
     return torch.cat([made[index] for index in range(len(draws))])
 
 

@@ -29,6 +29,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THRE
 DISTINCT = 8
 """Different batches of each case, used in turn: a cache may not know the answer."""
 MAX_HISTORY = 50
+"""As many events as the model reads."""
 
 
 class Case(NamedTuple):
@@ -217,8 +218,8 @@ def main() -> None:
     with untrained(options.bundles) if options.untrained else nullcontext(options.bundles) as bundles:
         sides = [Side("ours", Path.cwd(), bundles.resolve())]
         for other in options.against:
-            name, _, place = other.partition("=")
-            checkout, _, own = place.partition(",")
+            name, _, index = other.partition("=")
+            checkout, _, own = index.partition(",")
             sides.append(
                 Side(name, Path(checkout).resolve(), Path(own).resolve() if own else bundles.resolve())
             )
