@@ -42,7 +42,8 @@ def command(
 ) -> None:
     """Fetch MovieLens-100K, prepare, train, evaluate, publish and serve it.
 
-    Takes a few minutes on two cores; finished stages are not repeated, so a second call serves at once.
+    Training takes some two minutes on two cores; finished stages are not repeated, so a second call serves
+    at once.
     (Data: GroupLens, for research use, not to be redistributed.)
     """
     require_faiss()

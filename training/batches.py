@@ -16,7 +16,11 @@ from training.data.splits import Sequences
 _Positions = npt.NDArray[np.int64]
 
 LATER_DECAY = 0.7
-"""p: an example's later item comes n events after its target with the chance (1 − p) pⁿ⁻¹."""
+"""p: an example's later item comes n events after its target with the chance (1 − p) pⁿ⁻¹.
+
+MovieLens-100K, the recipe of small logs, one seed, best NDCG@10 on validation: .140, with .5 .137, which 943
+users cannot tell apart (a standard error is .005). On larger logs it was not varied with all else equal.
+"""
 
 _BATCHES_PER_BUCKET = 32
 """Batches filled from one bucket of windows in the order of their length, so that little is padding.

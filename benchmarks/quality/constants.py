@@ -19,7 +19,7 @@ import typer
 from bundle.read import read_bundle
 from engine.explain import COMMON_PART, NEAREST, Explainer, merge_duplicates
 from model.batch import collate
-from model.interests import InterestSettings, find_interests, history_seeds
+from model.interests import InterestFinder, InterestSettings, history_seeds
 from training.baselines.item_knn import NEIGHBOURS, ItemKNN
 from training.benchmark.probing import REGULARISATION, probe
 from training.cooccurrence import TOGETHER, item_directions
@@ -107,7 +107,8 @@ def explanations(bundles: BundlesOption, data: DataOption) -> None:
     batch = collate([rows.tolist() for rows in histories], bundle.model.config.max_length)
     serving = bundle.manifest.serving
     settings = InterestSettings(serving.draws, serving.steps, serving.interest_mode, serving.guidance_weight)
-    found = find_interests(bundle.model.eval(), batch, [settings] * len(histories), history_seeds(batch, 0))
+    finder = InterestFinder(bundle.model.eval())
+    found = finder.find(batch, [settings] * len(histories), history_seeds(batch, 0))
     merged = [merge_duplicates(one.vectors.numpy(), one.kinds.count("draw")).vectors for one in found]
     read = [rows[-bundle.model.config.max_length :].astype(np.int64) for rows in histories]
     for nearest, part in dict.fromkeys(

@@ -218,8 +218,8 @@ def main() -> None:
     with untrained(options.bundles) if options.untrained else nullcontext(options.bundles) as bundles:
         sides = [Side("ours", Path.cwd(), bundles.resolve())]
         for other in options.against:
-            name, _, index = other.partition("=")
-            checkout, _, own = index.partition(",")
+            name, _, paths = other.partition("=")
+            checkout, _, own = paths.partition(",")
             sides.append(
                 Side(name, Path(checkout).resolve(), Path(own).resolve() if own else bundles.resolve())
             )

@@ -78,10 +78,13 @@ def shown_answer() -> dict[str, Any]:
 
 
 def test_the_answer_it_shows_is_that_of_the_demo() -> None:
-    """Where `make demo` was run and trained these very weights; on another processor they may differ."""
+    """Where `make demo` was run and trained these very weights, as the same machine and threads do again."""
     digest = model_digest(DEMO)
     if digest is None or f"<!-- by the model {digest} -->" not in TEXT:
-        pytest.skip("README's answer is of another model than .demo, or there is none: run `make demo`")
+        pytest.skip(
+            "README's answer is of another model than .demo, or there is none: run `make demo`, and where the"
+            " machine trains other weights (its processor, its number of threads), `make documents`"
+        )
     shown, given = shown_answer(), demo_answer(DEMO, shown_request(TEXT))
     for items in ("items", "interests"):
         assert [without_numbers(one) for one in given[items]] == [
