@@ -20,6 +20,7 @@ MAX_PIECE = 4096
 """Characters written at once: so many a pipe takes whole, even where several processes write into it."""
 
 _MAX_KINDS = 1000
+"""A bound on memory: kinds of faults whose last line is remembered."""
 
 log = structlog.get_logger("dimerec.log")
 
@@ -67,17 +68,17 @@ class LogWriter:
             self._written.wait(timeout_s)
 
     def _run(self) -> None:
-        told = -math.inf
+        said = -math.inf
         while True:
             self._wake.wait(1.0 if self._dropped else None)
             time.sleep(GATHER_S)
             self._wake.clear()
             with self._lock:
                 lines, self._lines, self._queued = self._lines, [], 0
-                dropped = self._dropped if time.monotonic() - told > 1 else 0
+                dropped = self._dropped if time.monotonic() - said > 1 else 0
                 self._dropped -= dropped
             if dropped:
-                told = time.monotonic()
+                said = time.monotonic()
                 log.warning("log lines dropped", count=dropped)  # into the queue, where there is room now
             for piece in _pieces(lines):
                 _write(piece)
