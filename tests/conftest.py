@@ -64,7 +64,7 @@ def movielens_100k(pytestconfig: pytest.Config) -> tuple[Path, Path]:
     return fetch_movielens_100k(pytestconfig.cache.mkdir("movielens-100k"))
 
 
-class _Unwatched:
+class Unwatched:
     """Sees a training run and says nothing."""
 
     def epoch_started(self, epoch: int, examples: int) -> None:
@@ -85,7 +85,7 @@ def movielens_bundle(
     directory = tmp_path_factory.mktemp("movielens-bundle")
     prepare(*movielens_100k, directory / "data")
     dataset = read_dataset(directory / "data")
-    train(dataset, read_config(None, ["epochs=1"]), directory / "run", _Unwatched())
+    train(dataset, read_config(None, ["epochs=1"]), directory / "run", Unwatched())
     publish_run(directory / "run", dataset, directory / "bundles", index_kind="flat", repeat_weight=1)
     return directory / "bundles", dataset
 

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from benchmarks.serving.checkouts import HERE, Code, checked_out
-from benchmarks.serving.parts import saturation
+from benchmarks.serving.closed_loop import MISSING, have_wrk
+from benchmarks.serving.parts import lone, overload, rate, saturation
 from benchmarks.serving.peer_sides import FASTAPI, PEERS
 from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
@@ -20,6 +21,10 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "saturation": lambda stage: saturation.measure(stage, 10),
     "saturation-100": lambda stage: saturation.measure(stage, 100),
     "saturation-500": lambda stage: saturation.measure(stage, 500),
+    "lone": lone.measure,
+    "rate": rate.measure,
+    "rate-peers": rate.measure_peers,
+    "overload": overload.measure,
 }
 """By name, in the order of the report."""
 SIDES = ("before", "floor", "bare", FASTAPI, *PEERS)
@@ -70,6 +75,8 @@ def main(
             device=device,
         )
         wanted = ["saturation"] if quick else PARTS if parts == "all" else parts.split(",")
+        if not have_wrk():
+            print(f"serving: {MISSING}", file=sys.stderr)
         findings = [PARTS[part](stage) for part in wanted]
     except BenchmarkError as error:
         print(f"serving: {error}", file=sys.stderr)

@@ -7,11 +7,15 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from benchmarks.serving.open_loop import closed_loop as generate_closed
 from benchmarks.serving.processes import GENERATOR_CORE, BenchmarkError, pinned
 
 _SCRIPT = Path(__file__).with_name("wrk.lua")
-MISSING = "wrk is not installed (apt-get install wrk, or `sh tests/provide.sh`)"
+MISSING = (
+    "wrk is not installed (apt-get install wrk, or sh tests/provide.sh): generator.py loads instead of it"
+)
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,12 @@ def have_wrk() -> bool:
 def closed_loop(
     url: str, bodies: Path, *, connections: int, seconds: float, core: int | None = GENERATOR_CORE
 ) -> Load:
-    """One round of load by wrk, on a core of its own.
+    """One round of load by wrk, on a core of its own; or by `generator.py` where it is missing.
 
-    Raises BenchmarkError where wrk is missing, a connection broke or an answer was none.
+    Raises BenchmarkError where a connection broke or no answer came.
     """
     if not have_wrk():
-        raise BenchmarkError(MISSING)
+        return _generated(url, bodies, connections, seconds, core)
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:.0f}s", "--timeout", "30s"]
     command += ["-s", str(_SCRIPT), url, "--", str(bodies)]
     used, began = _children_s(), time.perf_counter()
@@ -67,6 +71,20 @@ def closed_loop(
         refused=found["refused"],
         bytes=found["bytes"],
         generator_busy=busy,
+    )
+
+
+def _generated(url: str, bodies: Path, connections: int, seconds: float, core: int | None) -> Load:
+    port = urlsplit(url).port or 80
+    used, began = _children_s(), time.perf_counter()
+    found = generate_closed(port, bodies, connections=connections, seconds=seconds, core=core)
+    return Load(
+        answers=found.good + found.refused + found.other,
+        seconds=found.seconds,
+        p50_ms=found.p50_ms or 0.0,
+        p99_ms=found.p99_ms or 0.0,
+        refused=found.refused + found.other,
+        generator_busy=(_children_s() - used) / (time.perf_counter() - began),
     )
 
 

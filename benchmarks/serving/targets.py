@@ -46,7 +46,7 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("lone", "p50, of floor + batch of one"): at_most(1.15),
     ("lone", "batch of one, of before"): at_most(0.7),
     ("rate", "p99 at 70 % of saturation, of lone p50"): at_most(4),
-    **{("rate", f"p99 at 70 % of {peer}'s saturation"): at_most(1) for peer in _PEERS},
+    **{("rate-peers", f"p99 at 70 % of {peer}'s saturation"): at_most(1) for peer in _PEERS},
     ("overload", "goodput at 2 × saturation, of the peak"): at_least(0.9),
     ("overload", "goodput at 3 × saturation, of the peak"): at_least(0.8),
     ("overload", "p99 of a refusal at 2 × saturation"): at_most(20),
