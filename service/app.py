@@ -26,6 +26,7 @@ from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import console, events, items, operations, recommend, users
+from service.routes.json_route import ShortWay
 from service.settings import HistorySettings, Settings
 from service.telemetry import Metrics
 
@@ -96,6 +97,7 @@ def _middleware(settings: Settings, service: Service) -> list[Middleware]:
             metrics=service.metrics,
         ),
         Middleware(RequestBody, limit=settings.max_body_bytes),
+        Middleware(ShortWay, routes=[route for router in _ROUTERS for route in router.routes]),
     ]
 
 

@@ -8,7 +8,7 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 
 from service.engines import Engines
-from service.errors import AdminDisabledError, AdminRefusedError, MediaTypeError
+from service.errors import AdminDisabledError, AdminRefusedError
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
 from service.settings import Settings
@@ -35,33 +35,31 @@ class Service:
         return self.settings.list_users
 
 
-# FastAPI sends a dependency that is a plain function to a thread: these have nothing to wait for.
-async def _service(request: Request) -> Service:
+def service_of(request: Request) -> Service:
+    """The service that the request came to."""
     service: Service = request.app.state.service
     return service
 
 
-async def _request_info(request: Request) -> RequestInfo:
-    state = request.state
+def info_of(request: Request) -> RequestInfo:
+    """Facts about the request that are not in its body."""
+    state = request.scope["state"]
     return RequestInfo(
-        state.arrived,
-        state.request_id,
-        getattr(state, "caller", ""),
-        getattr(state, "deadline_ms", None),
+        state["arrived"], state["request_id"], state.get("caller", ""), state.get("deadline_ms")
     )
+
+
+# FastAPI sends a dependency that is a plain function to a thread: these have nothing to wait for.
+async def _service(request: Request) -> Service:
+    return service_of(request)
+
+
+async def _request_info(request: Request) -> RequestInfo:
+    return info_of(request)
 
 
 TheService = Annotated[Service, Depends(_service)]
 TheRequestInfo = Annotated[RequestInfo, Depends(_request_info)]
-
-
-async def require_json(request: Request) -> None:
-    """Refuse a body that is not declared as JSON; one that is missing is the schema's affair."""
-    declared = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared == "application/json" or (declared.startswith("application/") and declared.endswith("+json")):
-        return
-    if declared or await request.body():
-        raise MediaTypeError("send the body with the header `content-type: application/json`")
 
 
 _ADMIN_KEY = APIKeyHeader(name="X-Admin-Key", auto_error=False, description="value of DIMEREC_ADMIN_KEY")

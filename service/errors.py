@@ -13,7 +13,7 @@ ServiceError
 ├── BodyTooLargeError           more bytes than the service reads
 ├── GzipError                   the body is not the gzip that it is declared to be
 ├── ContentEncodingError        the body is compressed in another way than gzip
-├── RepeatedNameError           an object of the JSON body has a name twice
+├── MalformedJsonError          the body is not JSON, or has an object with a name twice
 ├── MediaTypeError              the body is not declared as JSON
 ├── AdminRefusedError           an administrative call without the right key
 │   └── AdminDisabledError          no key is configured, so nobody may call
@@ -123,11 +123,8 @@ class ContentEncodingError(ServiceError):
     """The request body is compressed in another way than gzip."""
 
 
-class RepeatedNameError(ServiceError):
-    """An object of the JSON body has the same name twice."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"has the name {name[:MAX_NAME_LENGTH]!r} twice in one object")
+class MalformedJsonError(ServiceError):
+    """The request body is not JSON, is nested too deeply, or has an object with a name twice."""
 
 
 class MediaTypeError(ServiceError):

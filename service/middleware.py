@@ -1,17 +1,19 @@
 """Pure ASGI middleware around every route: request id, log line, metrics, HEAD, and a path prefix."""
 
+import os
 import re
 import time
-import uuid
 from http import HTTPStatus
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.telemetry import Metrics
 
+_HEADER = b"x-request-id"
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 log = structlog.get_logger("dimerec.access")
@@ -34,8 +36,8 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        given = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
+        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
         arrived = time.perf_counter()
         scope.setdefault("state", {}).update(request_id=request_id, arrived=arrived)
         structlog.contextvars.bind_contextvars(
@@ -47,9 +49,8 @@ class RequestContext:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
-                headers["x-content-type-options"] = "nosniff"
+                headers = [header for header in message["headers"] if header[0] != _HEADER]
+                message["headers"] = [*headers, (_HEADER, request_id.encode()), _NO_SNIFFING]
             await send(message)
 
         try:
@@ -60,8 +61,7 @@ class RequestContext:
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = getattr(scope.get("route"), "path_format", "unmatched")
-        self._metrics.requests.labels(method, route, status).inc()
-        self._metrics.latency.labels(method, route).observe(seconds)
+        self._metrics.count_request(method, route, status, seconds)
         log.info(
             "request",
             method=method,
@@ -90,7 +90,7 @@ class Head:
             return
 
         async def send_allowing(message: Message) -> None:
-            if message["type"] == "http.response.start":
+            if message.get("status") == HTTPStatus.METHOD_NOT_ALLOWED:
                 headers = MutableHeaders(scope=message)
                 if "GET" in headers.get("allow", "").split(", "):
                     headers["allow"] += ", HEAD"

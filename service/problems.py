@@ -43,6 +43,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     errors.GzipError: Kind(400, "malformed-gzip", "The body is not gzip"),
     errors.ContentEncodingError: Kind(415, "content-encoding-unsupported", "The body's encoding is unknown"),
+    errors.MalformedJsonError: Kind(400, "malformed-json", "The body is not JSON"),
     errors.MediaTypeError: Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
     errors.AdminRefusedError: Kind(401, "admin-refused", "The administrative key is missing or wrong"),
     errors.AdminDisabledError: Kind(403, "admin-disabled", "Administrative calls are switched off"),
@@ -53,9 +54,10 @@ KINDS: dict[type[Exception], Kind] = {
     HistoryUnavailableError: Kind(503, "history-unavailable", "The history store does not answer"),
     HistoryUnreadableError: Kind(503, "history-unreadable", "What is kept of the user is no history"),
 }
+EXPECTED = tuple(KINDS)
+"""Errors that are told to the caller; all others are the service's own."""
 UNEXPECTED = Kind(500, "internal", "The service failed")
 _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
-MALFORMED = Kind(400, "malformed-json", "The body is not JSON")
 
 _RESPONSES = {
     400: "The body is not JSON, or nested too deeply, or not the gzip that it is declared to be",
@@ -122,10 +124,7 @@ async def _handle(request: Request, error: Exception) -> Response:
 def _kind_of(error: Exception) -> Kind:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
-        known = MALFORMED if error.status_code == MALFORMED.status else None
-        return known or Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
-    if isinstance(error, RequestValidationError) and _is_malformed(error):
-        return MALFORMED
+        return Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
     if isinstance(error, RequestValidationError | ValidationError):
         return KINDS[errors.InvalidRequestError]
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), UNEXPECTED)
@@ -158,38 +157,26 @@ def _headers_of(error: Exception) -> dict[str, str]:
     return {"retry-after": "1"} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
-def _is_malformed(error: RequestValidationError) -> bool:
-    return any(fault["type"] == "json_invalid" for fault in error.errors())
-
-
 def _fields_of(error: Exception) -> Sequence[FieldFault]:
     if isinstance(error, errors.InvalidRequestError):
         return error.fields
-    if isinstance(error, errors.BodyTooLargeError | errors.GzipError):
+    if isinstance(error, errors.BodyTooLargeError | errors.GzipError | errors.MalformedJsonError):
         return [FieldFault("body", str(error))]
-    if isinstance(error, HTTPException) and error.status_code == MALFORMED.status:
-        if isinstance(error.__cause__, RecursionError):
-            return [FieldFault("body", "nested too deeply")]
-        if isinstance(error.__cause__, errors.RepeatedNameError):
-            return [FieldFault("body", str(error.__cause__))]
-        return [FieldFault("body", "not JSON: send UTF-8 text with numbers of reasonable length")]
     if isinstance(error, RequestValidationError):
-        return [field for fault in error.errors() for field in _fields_of_fault(fault, prefixed=True)]
-    if isinstance(error, ValidationError):
-        faults = error.errors(include_url=False, include_input=False)
-        return [field for fault in faults for field in _fields_of_fault(fault, prefixed=False)]
-    return []
+        return [field for fault in error.errors() for field in _fields_of_fault(fault, fault["loc"][1:])]
+    return faults_of(error) if isinstance(error, ValidationError) else []
 
 
-def _fields_of_fault(fault: ErrorDetails, *, prefixed: bool) -> list[FieldFault]:
-    """Name the field(s) of one pydantic fault; `prefixed`: its location starts with body, query or path."""
-    context = fault.get("ctx", {})
-    if fault["type"] == "json_invalid":
-        reason = context["error"].removesuffix(" at")  # of "Invalid control character at"
-        return [FieldFault("body", f"{reason} at character {fault['loc'][-1]}")]
-    location = fault["loc"][1:] if prefixed else fault["loc"]
+def faults_of(error: ValidationError) -> list[FieldFault]:
+    """The fields that a validation found fault with."""
+    faults = error.errors(include_url=False, include_input=False)
+    return [field for fault in faults for field in _fields_of_fault(fault, fault["loc"])]
+
+
+def _fields_of_fault(fault: ErrorDetails, location: Sequence[str | int]) -> list[FieldFault]:
+    """Name the field(s) of one pydantic fault at `location` in what was validated."""
     field = (
         field_path(location)[: errors.MAX_NAME_LENGTH] or "body"
     )  # names come from the caller, so they are cut
-    named = context.get("fields", [field])
+    named = fault.get("ctx", {}).get("fields", [field])
     return [FieldFault(name, fault["msg"]) for name in named]

@@ -143,9 +143,7 @@ class Recommender:
         self._metrics.observe_stage("queue", answer.timings_ms.queue)
         self._metrics.observe_stage("model", answer.timings_ms.model)
         self._metrics.observe_stage("search", answer.timings_ms.search)
-        self._metrics.answers.labels(answer.source).inc()
-        if answer.degraded:
-            self._metrics.degraded.labels(answer.degraded).inc()
+        self._metrics.count_answer(answer.source, answer.degraded)
 
 
 def _check(request: RecommendRequest, engine: Engine) -> None:

@@ -26,6 +26,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
+        self._children: dict[tuple[object, ...], Any] = {}
         self.requests = Counter(
             "dimerec_requests", "Requests answered", ["method", "route", "status"], registry=self.registry
         )
@@ -92,9 +93,28 @@ class Metrics:
         """Count a request that was turned away."""
         self.refused.labels(refusal.reason).inc()
 
+    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count and time a request that was answered."""
+        self._child(self.requests, method, route, status).inc()
+        self._child(self.latency, method, route).observe(seconds)
+
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""
-        self.stages.labels(stage).observe(milliseconds / 1000)
+        self._child(self.stages, stage).observe(milliseconds / 1000)
+
+    def count_answer(self, source: str, fault: str | None) -> None:
+        """Count a recommendation, and the fault that weakened it."""
+        self._child(self.answers, source).inc()
+        if fault is not None:
+            self._child(self.degraded, fault).inc()
+
+    def _child(self, metric: Any, *labels: object) -> Any:
+        """As `metric.labels(*labels)`, which takes a lock and makes texts of them each time."""
+        key = (metric, *labels)
+        child = self._children.get(key)
+        if child is None:
+            child = self._children[key] = metric.labels(*labels)
+        return child
 
     def serve_bundle(self, version: str) -> None:
         """Name the bundle in service, and no other."""

@@ -1,25 +1,26 @@
 """`POST /events`: what users watched, as it happens."""
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Request, Response
 
 from files import clock
-from service.dependencies import TheService, require_json
+from service.dependencies import service_of
 from service.errors import FieldFault, InvalidRequestError
 from service.history.protocol import Event
 from service.problems import documented
 from service.requests import EventsRequest, WatchEvents
 from service.responses import EventsResponse
-from service.routes.strict_json import StrictJsonRoute
+from service.routes.json_route import JsonRoute
 
-router = APIRouter(tags=["history"], dependencies=[Depends(require_json)], route_class=StrictJsonRoute)
+router = APIRouter(tags=["history"], route_class=JsonRoute)
 
 
-@router.post("/events", responses=documented(400, 413, 415, 422, 503))
-async def add_events(body: EventsRequest, service: TheService) -> EventsResponse:
+@router.post("/events", response_model=EventsResponse, responses=documented(400, 413, 415, 422, 503))
+async def add_events(request: Request, body: EventsRequest) -> Response:
     """Add one event, or many as `{"events": [...]}`. Sending the same again changes nothing.
 
     Late events are sorted in. Items that the catalogue does not have are kept and reported.
     """
+    service = service_of(request)
     many = isinstance(body, WatchEvents)
     events = body.events if isinstance(body, WatchEvents) else [body]
     now = clock.now_ms()
@@ -34,9 +35,10 @@ async def add_events(body: EventsRequest, service: TheService) -> EventsResponse
     result = await service.history.append_many(
         [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
     )
-    return EventsResponse(
+    answer = EventsResponse(
         added=result.added,
         repeated=result.repeated,
         outdated=result.outdated,
         unknown_items=service.engines.engine.unknown(event.item_id for event in events),
     )
+    return Response(answer.model_dump_json(), media_type="application/json")

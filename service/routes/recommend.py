@@ -1,48 +1,44 @@
 """`POST /recommend` and `POST /recommend/batch`."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from service.answers import Answer, encode, encode_batch
-from service.dependencies import Service, TheRequestInfo, TheService, require_json
-from service.errors import ClientLeftError
+from service.dependencies import Service, info_of, service_of
+from service.leaving import unless_caller_leaves
 from service.problems import documented, problem_of
 from service.recommender import RequestInfo
 from service.requests import RecommendBatchRequest, RecommendRequest
 from service.responses import Problem, RecommendBatchResponse, RecommendResponse
-from service.routes.strict_json import StrictJsonRoute
+from service.routes.json_route import JsonRoute
 
 log = structlog.get_logger("dimerec.recommend")
-router = APIRouter(tags=["recommend"], dependencies=[Depends(require_json)], route_class=StrictJsonRoute)
-
-Result = TypeVar("Result")
+router = APIRouter(tags=["recommend"], route_class=JsonRoute)
 
 
 @router.post(
     "/recommend", response_model=RecommendResponse, responses=documented(400, 413, 415, 422, 503, 504)
 )
-async def recommend(
-    body: RecommendRequest, request: Request, service: TheService, info: TheRequestInfo
-) -> Response:
+async def recommend(request: Request, body: RecommendRequest) -> Response:
     """Recommend items to a user, by stored history, by a history given here, or by popularity."""
-    answer = await _unless_caller_leaves(request, service.recommender.recommend(body, info))
+    recommender = service_of(request).recommender
+    answer = await unless_caller_leaves(request, recommender.recommend(body, info_of(request)))
     return Response(encode(answer), media_type="application/json")
 
 
 @router.post(
     "/recommend/batch", response_model=RecommendBatchResponse, responses=documented(400, 413, 415, 422, 503)
 )
-async def recommend_batch(
-    body: RecommendBatchRequest, request: Request, service: TheService, info: TheRequestInfo
-) -> Response:
+async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Response:
     """Answer many requests, in their order; one that fails gets a problem there and spoils no other."""
-    answers = await _unless_caller_leaves(request, _answer_each(body.requests, service, info))
+    service, info = service_of(request), info_of(request)
+    answers = await unless_caller_leaves(request, _answer_each(body.requests, service, info))
     content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
     return Response(content, media_type="application/json")
 
@@ -75,22 +71,3 @@ def _answer_or_problem(result: object, info: RequestInfo) -> Answer | Problem:
     if problem.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("a request of a batch failed", exc_info=result)
     return problem
-
-
-async def _unless_caller_leaves(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """The result of `work`, which is cancelled, and so leaves the queue, when the caller hangs up."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_hung_up(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError("the caller closed the connection")
-        return working.result()
-    finally:
-        working.cancel()
-        leaving.cancel()
-
-
-async def _hung_up(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

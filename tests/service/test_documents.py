@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from service.problems import KINDS, MALFORMED, UNEXPECTED
+from service.problems import KINDS, UNEXPECTED
 from service.settings import Settings
 from tests.service.serving import Running
 
@@ -22,7 +22,7 @@ def test_every_route_has_its_section_and_every_section_its_route(server: Running
 
 def test_every_problem_is_listed_with_its_status() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \| (\d{3}) \|", REST, re.MULTILINE)
-    kinds = {(kind.name, str(kind.status)) for kind in (*KINDS.values(), MALFORMED, UNEXPECTED)}
+    kinds = {(kind.name, str(kind.status)) for kind in (*KINDS.values(), UNEXPECTED)}
     assert set(listed) == kinds
     assert len(listed) == len(kinds)
 
