@@ -42,6 +42,14 @@ def command(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on; 0 takes a free one. [default: 8000]")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Processes that answer at this address, each with its share of the cores; more than one "
+            "need --redis. [default: 1]",
+        ),
+    ] = None,
     device: Annotated[
         str | None, typer.Option(help="Where the model computes: cpu, cuda or cuda:N. [default: cpu]")
     ] = None,
@@ -68,7 +76,13 @@ def command(
     SIGTERM where it was started from a terminal.
     """
     settings = read_settings(
-        bundles=bundles, redis_url=redis, host=host, port=port, device=device, log_format=log_format
+        bundles=bundles,
+        redis_url=redis,
+        host=host,
+        port=port,
+        workers=workers,
+        device=device,
+        log_format=log_format,
     )
     run(settings, history)
 
@@ -81,8 +95,20 @@ def run(settings: Settings, history: Path | None) -> None:
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
     on_hangup = hangup_policy()
+    if settings.workers > 1:
+        _supervise(settings, on_hangup)
+        return
     with bound_socket(settings.host, settings.port) as listener:
         _serve(settings, history, listener, on_hangup)
+
+
+def _supervise(settings: Settings, on_hangup: HangupPolicy) -> None:
+    """Let several workers answer until a signal ends it."""
+    from service.telemetry import configure_logging
+    from service.workers.supervisor import supervise
+
+    configure_logging(settings.log_level, settings.log_format)
+    supervise(settings, on_hangup, lambda at, version: _announce(at, version, settings.workers))
 
 
 def _serve(
@@ -100,7 +126,7 @@ def _serve(
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
     engines = app.state.service.engines
     listener.listen(BACKLOG)
-    _announce(listener, engines.version, 1)
+    _announce(url(listener), engines.version, 1)
 
     async def serve_until_stopped() -> None:
         server = Server(app, settings)
@@ -111,11 +137,9 @@ def _serve(
         runner.run(serve_until_stopped())
 
 
-def _announce(listener: socket.socket, version: str, workers: int) -> None:
+def _announce(at: str, version: str, workers: int) -> None:
     several = f", {workers} workers" if workers > 1 else ""
-    typer.echo(
-        f"DimeRec Serve: {url(listener)} (bundle {version}{several}; console at /, Ctrl-C ends)", err=True
-    )
+    typer.echo(f"DimeRec Serve: {at} (bundle {version}{several}; console at /, Ctrl-C ends)", err=True)
 
 
 def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:

@@ -1,6 +1,7 @@
 """Puts the service together. Nothing is made at import; every app has its own parts."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed_version
 from typing import Literal
@@ -17,6 +18,7 @@ from service.bodies import RequestBody
 from service.dependencies import Service
 from service.engines import Engines
 from service.errors import StartupError
+from service.fleet import Fleet
 from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.observed import ObservedHistory
@@ -29,6 +31,7 @@ from service.routes import console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
 from service.settings import HistorySettings, Settings
 from service.telemetry import Metrics
+from service.watching import watch_current
 
 _DESCRIPTION = """
 Recommends the videos that a user is likely to watch next: DimeRec generates the user's next interests by
@@ -44,18 +47,31 @@ _ROUTERS = (
 )
 
 
-def create_app(settings: Settings, *, history: HistoryStore | None = None) -> FastAPI:
-    """An app with the bundle loaded; `history` replaces the store that the settings name.
+def create_app(
+    settings: Settings,
+    *,
+    history: HistoryStore | None = None,
+    fleet: Callable[[Engines], Fleet] = lambda engines: engines,
+    version: str | None = None,
+) -> FastAPI:
+    """An app with the bundle loaded: `version`, by default the one that CURRENT names.
 
-    Raises BundleError when no bundle can be loaded, and HistoryUrlError for a bad Redis address.
+    `history` replaces the store that the settings name; `fleet` makes, of the engines here, those of all
+    processes that answer. Raises BundleError when no bundle can be loaded, HistoryUrlError for a bad address.
     """
     if settings.compute_threads is not None:
         torch.set_num_threads(settings.compute_threads)
-    service = _assemble(settings, history)
+    service = _assemble(settings, history, fleet, version)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        background = [asyncio.create_task(service.metrics.keep_sampled())]
+        if settings.watch_s is not None:
+            watching = watch_current(settings.bundles, settings.watch_s, service.fleet)
+            background.append(asyncio.create_task(watching))
         yield
+        for task in background:
+            task.cancel()
         await service.batcher.close()
         await service.history.close()
 
@@ -111,12 +127,17 @@ def _check_prefix(prefix: str | None) -> None:
             )
 
 
-def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
+def _assemble(
+    settings: Settings,
+    history: HistoryStore | None,
+    fleet: Callable[[Engines], Fleet],
+    version: str | None,
+) -> Service:
     metrics = Metrics()
     STDERR.on_drop = metrics.log_lines_dropped.inc
     opened = history if history is not None else _open_history(settings)
     store = ObservedHistory(opened, metrics)
-    engines = Engines(settings.bundles, settings.device, metrics)
+    engines = Engines(settings.bundles, settings.device, metrics, version)
     in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, JobAnswer](
@@ -128,7 +149,7 @@ def _assemble(settings: Settings, history: HistoryStore | None) -> Service:
     )
     metrics.watch_queue(lambda: batcher.queue_length)
     recommender = Recommender(engines, store, batcher, metrics, settings)
-    return Service(settings, engines, store, kind, batcher, recommender, metrics)
+    return Service(settings, engines, fleet(engines), store, kind, batcher, recommender, metrics)
 
 
 def _open_history(settings: HistorySettings) -> HistoryStore:

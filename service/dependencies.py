@@ -9,6 +9,7 @@ from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBea
 
 from service.engines import Engines
 from service.errors import AdminDisabledError, AdminRefusedError
+from service.fleet import Fleet
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
 from service.settings import Settings
@@ -21,6 +22,7 @@ class Service:
 
     settings: Settings
     engines: Engines
+    fleet: Fleet
     history: HistoryStore
     history_kind: Literal["redis", "in-process"]
     batcher: Batcher

@@ -9,6 +9,8 @@ ServiceError
 │   ├── DeadlineExceededError       the caller's deadline passed while the request waited
 │   └── ClosingError                the service is shutting down
 ├── NotReadyError               the engine cannot take requests now
+├── WorkerError                 a call between the supervisor and a worker failed
+│   └── WorkerGoneError             the process at the other end has ended
 ├── ClientLeftError             the caller hung up before the answer
 ├── BodyTooLargeError           more bytes than the service reads
 ├── GzipError                   the body is not the gzip that it is declared to be
@@ -102,6 +104,14 @@ class ClosingError(RequestRefusedError):
 
 class NotReadyError(ServiceError):
     """The engine is stuck or shutting down."""
+
+
+class WorkerError(ServiceError):
+    """A call between the supervisor and a worker failed in a way that was not expected; the log says more."""
+
+
+class WorkerGoneError(WorkerError):
+    """The process that was called has ended."""
 
 
 class ClientLeftError(ServiceError):

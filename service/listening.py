@@ -5,6 +5,7 @@ import socket
 from service.errors import StartupError
 
 BACKLOG = 2048
+"""Connections that wait to be accepted: uvicorn's own number."""
 """Connections that wait to be accepted: uvicorn's default."""
 
 

@@ -187,6 +187,13 @@ class Defaults(_Response):
     diversity: float = Field(examples=[0.0])
 
 
+class WorkerResponse(_Response):
+    """A process that answers, and the bundle that it serves."""
+
+    pid: int = Field(description="process id on the service's machine", examples=[4711])
+    model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
+
+
 class VersionResponse(_Response):
     """The service and the bundle that are running."""
 
@@ -202,6 +209,10 @@ class VersionResponse(_Response):
     max_steps: int = Field(description="largest `steps` a request may ask for", examples=[32])
     defaults: Defaults
     history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
+    index_kind: str = Field(
+        description="index that is searched; `whole`: all items are scored", examples=["whole"]
+    )
+    workers: list[WorkerResponse] = Field(description="every process that answers at this address")
 
 
 class SwapResponse(_Response):
@@ -210,3 +221,4 @@ class SwapResponse(_Response):
     previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     changed: bool = Field(description="false: it was in service already")
+    workers: list[WorkerResponse] = Field(description="every process that answers at this address")

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +28,9 @@ class ServerSettings(BaseModel):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 lets the system choose")
+    workers: int = Field(
+        1, ge=1, le=128, description="processes that answer at this address; more than one need Redis"
+    )
     root_path: str | None = Field(
         None, description="path prefix that a proxy serves this under, e.g. /dimerec; unset: none"
     )
@@ -83,11 +86,18 @@ class ComputeSettings(BaseModel):
     """The bundles that answer, and where they compute."""
 
     bundles: Path = Field(Path("bundles"), description="directory of published bundles, the one with CURRENT")
+    watch_s: float | None = Field(
+        None,
+        ge=0.1,
+        le=86_400,
+        allow_inf_nan=False,
+        description="how often to look whether CURRENT names another bundle, and serve that, s; unset: never",
+    )
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d{1,2})?)$")] = Field(
         "cpu", description="where the model computes: cpu, cuda or cuda:N"
     )
     compute_threads: int | None = Field(
-        None, ge=1, le=1024, description="torch threads for one batch; unset: torch's own choice"
+        None, ge=1, le=1024, description="threads for one batch; unset: the cores, shared out among workers"
     )
 
 
@@ -176,7 +186,7 @@ class Settings(
     ServerSettings,
     BaseSettings,
 ):
-    """Settings of one service process; immutable. An empty variable counts as not set."""
+    """Settings of one service; immutable. An empty variable counts as not set."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -187,6 +197,15 @@ class Settings(
         extra="ignore",
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="after")
+    def _refuse_workers_with_histories_of_their_own(self) -> "Settings":
+        if self.workers > 1 and self.redis_url is None:
+            raise ValueError(
+                f"{variable('workers')} is {self.workers}, but without {variable('redis_url')} each process"
+                " would have histories of its own: keep them in Redis (--redis URL), or serve with one worker"
+            )
+        return self
 
 
 def read_settings(**overrides: object) -> Settings:
@@ -209,5 +228,6 @@ def variable(field: str) -> str:
 
 
 def _describe(fault: ErrorDetails) -> str:
+    message = fault["msg"].removeprefix("Value error, ")
     field = "_".join(map(str, fault["loc"]))
-    return f"{variable(field)} {fault['msg'].removeprefix('Value error, ')}"
+    return f"{variable(field)} {message}" if field else message  # of no field: settings that contradict

@@ -1,14 +1,17 @@
 """Telemetry: Prometheus metrics, one registry an app, and structured log lines without user data."""
 
+import asyncio
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
+from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.errors import RequestRefusedError
 from service.log_writer import STDERR, OnceASecond, WriterHandler
@@ -21,10 +24,28 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 Stage = Literal["history", "queue", "model", "search"]
 
 
+_DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_SAMPLE_EVERY_S = 1.0
+"""A choice: Prometheus asks every 15 s or so."""
+
+
+def share_metrics(directory: str, process: str) -> None:
+    """Keep the metrics of this process in `directory`, beside those of others: they are read together.
+
+    `process`: its name there; one that takes the place of another goes on counting where that one ended.
+    Call it before any metric is made. A gauge needs a mode then, which says how processes add up.
+    """
+    os.environ[_DIRECTORY] = directory
+    values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+
+
 class Metrics:
-    """Counters and histograms of one app."""
+    """Counters and histograms of one app; of all that share a directory, where `share_metrics` was called."""
 
     def __init__(self) -> None:
+        self._shared = _DIRECTORY in os.environ
+        self._sampled: list[tuple[Gauge, Callable[[], int]]] = []
+        self._version: str | None = None
         self.registry = CollectorRegistry(auto_describe=True)
         self._children: dict[tuple[object, ...], Any] = {}
         self.requests = Counter(
@@ -48,7 +69,10 @@ class Metrics:
             "dimerec_batch_size", "Requests computed together", buckets=_SIZES, registry=self.registry
         )
         self.queue_length = Gauge(
-            "dimerec_queue_length", "Requests waiting for a batch", registry=self.registry
+            "dimerec_queue_length",
+            "Requests waiting for a batch",
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.answers = Counter(
             "dimerec_answers", "Recommendations by source", ["source"], registry=self.registry
@@ -76,7 +100,11 @@ class Metrics:
             "dimerec_log_lines_dropped", "Log lines that nobody read", registry=self.registry
         )
         self.bundle = Gauge(
-            "dimerec_bundle_info", "1 for the bundle in service", ["version"], registry=self.registry
+            "dimerec_bundle_info",
+            "Processes that serve a bundle, by its version",
+            ["version"],
+            registry=self.registry,
+            multiprocess_mode="livesum",
         )
         self.swaps = Counter(
             "dimerec_bundle_swaps",
@@ -86,8 +114,11 @@ class Metrics:
         )
 
     def watch_queue(self, length: Callable[[], int]) -> None:
-        """Read the queue's length from `length` whenever the metrics are asked for."""
-        self.queue_length.set_function(length)
+        """Read the queue's length from `length` whenever the metrics are asked for, or every second."""
+        if self._shared:
+            self._sampled.append((self.queue_length, length))
+        else:
+            self.queue_length.set_function(length)
 
     def refuse(self, refusal: RequestRefusedError) -> None:
         """Count a request that was turned away."""
@@ -118,12 +149,32 @@ class Metrics:
 
     def serve_bundle(self, version: str) -> None:
         """Name the bundle in service, and no other."""
-        self.bundle.clear()
+        if self._version is not None:
+            if self._shared:
+                self.bundle.labels(self._version).set(0)  # what is shared cannot be taken away again
+            else:
+                self.bundle.remove(self._version)
+        self._version = version
         self.bundle.labels(version).set(1)
+
+    async def keep_sampled(self) -> None:
+        """Set what is only known when asked, again and again, for other processes to read; never returns."""
+        while True:
+            self._sample()
+            await asyncio.sleep(_SAMPLE_EVERY_S)
+
+    def _sample(self) -> None:
+        for gauge, value in self._sampled:
+            gauge.set(value())
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+        if not self._shared:
+            return generate_latest(self.registry)
+        self._sample()
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
 
 def configure_logging(level: str, style: Literal["json", "console"]) -> None:

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.dependencies import TheService, require_admin
+from service.dependencies import Service, TheService, require_admin
 from service.errors import NotReadyError
 from service.fleet import Swap
 from service.problems import documented
-from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse
+from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse, WorkerResponse
 
 router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"], dependencies=[Depends(require_admin)])
@@ -48,7 +48,7 @@ async def metrics(service: TheService) -> Response:
     return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/version")
+@router.get("/version", responses=documented(503))
 async def version(request: Request, service: TheService) -> VersionResponse:
     """The service and the bundle that are running, and the values of fields that a request leaves out."""
     engine = service.engines.engine
@@ -69,22 +69,34 @@ async def version(request: Request, service: TheService) -> VersionResponse:
             diversity=defaults.diversity,
         ),
         history_store=service.history_kind,
+        index_kind=engine.searches_by,
+        workers=await _workers(service),
     )
 
 
-@admin.post("/reload", responses=documented(401, 403, 409))
+@admin.post("/reload", responses=documented(401, 403, 409, 503))
 async def reload(service: TheService) -> SwapResponse:
-    """Serve the bundle that CURRENT names; requests in flight finish with the one they began with."""
-    return _response(await service.engines.reload())
+    """Serve the bundle that CURRENT names, in every worker; requests in flight finish with the old one."""
+    return await _response(await service.fleet.reload(), service)
 
 
-@admin.post("/rollback", responses=documented(401, 403, 409))
+@admin.post("/rollback", responses=documented(401, 403, 409, 503))
 async def rollback(service: TheService) -> SwapResponse:
     """Serve the bundle published before the one in service, and make it CURRENT."""
-    return _response(await service.engines.rollback())
+    return await _response(await service.fleet.rollback(), service)
 
 
-def _response(swap: Swap) -> SwapResponse:
+async def _response(swap: Swap, service: Service) -> SwapResponse:
     return SwapResponse(
-        previous_version=swap.previous, model_version=swap.current, changed=swap.previous != swap.current
+        previous_version=swap.previous,
+        model_version=swap.current,
+        changed=swap.previous != swap.current,
+        workers=await _workers(service),
     )
+
+
+async def _workers(service: Service) -> list[WorkerResponse]:
+    return [
+        WorkerResponse(pid=worker.pid, model_version=worker.version)
+        for worker in await service.fleet.workers()
+    ]

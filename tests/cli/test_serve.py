@@ -25,7 +25,9 @@ def line(refused: Finished) -> str:
 
 def test_help_teaches(dimerec: Run) -> None:
     shown = dimerec("serve", "--help").out
-    assert all(f"--{option}" in shown for option in ("bundles", "redis", "history", "host", "port"))
+    assert all(
+        f"--{option}" in shown for option in ("bundles", "redis", "history", "host", "port", "workers")
+    )
     assert all(part in shown for part in ("curl", "/recommend", "DIMEREC_", "reload"))
 
 
@@ -56,6 +58,10 @@ def test_a_taken_port_is_one_line_with_the_remedy(dimerec: Run) -> None:
         (["--port", "99999"], {}, "DIMEREC_PORT"),
         ([], {"DIMEREC_ADMIN_KEY": "hunter2"}, "DIMEREC_ADMIN_KEY"),
         ([], {"DIMEREC_MAX_BATCH": "many"}, "DIMEREC_MAX_BATCH"),
+        (["--workers", "2"], {}, "--redis"),
+        (["--workers", "0"], {}, "DIMEREC_WORKERS"),
+        ([], {"DIMEREC_WORKERS": "2"}, "DIMEREC_REDIS_URL"),
+        ([], {"DIMEREC_WATCH_S": "0"}, "DIMEREC_WATCH_S"),
     ],
 )
 def test_bad_settings_are_one_line_that_names_them(

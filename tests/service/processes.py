@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
+PATIENCE_S = 60.0
 
 
 @dataclass
@@ -26,6 +29,14 @@ class Process:
         self.popen.send_signal(signal.SIGTERM)
         self.popen.wait(30)
         return self.lines
+
+
+def until(true: Callable[[], Any]) -> None:
+    """Wait for what another process or thread is about to make true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def command(*arguments: object) -> list[str]:

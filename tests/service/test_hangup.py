@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,9 +17,7 @@ import httpx
 import pytest
 
 from tests.factories import publish_tiny_bundle
-from tests.service.processes import REPOSITORY, Process, process
-
-PATIENCE_S = 30.0
+from tests.service.processes import PATIENCE_S, REPOSITORY, Process, process, until
 
 
 @pytest.fixture
@@ -29,13 +26,6 @@ def root(tmp_path: Path) -> Path:
     root = tmp_path / "bundles"
     publish_tiny_bundle(root)
     return root
-
-
-def until(true: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def version(served: Process) -> str:

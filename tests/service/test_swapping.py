@@ -15,6 +15,7 @@ from bundle import read
 from bundle.write import set_current
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
+from tests.service.processes import until
 from tests.service.serving import ADMIN_KEY, Running
 
 KEY = {"x-admin-key": ADMIN_KEY}
@@ -37,6 +38,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "previous_version": first,
         "model_version": first,
         "changed": False,
+        "workers": [{"pid": os.getpid(), "model_version": first}],
     }
     second = publish_tiny_bundle(root, seed=2)
     assert server.answer(history=["1001"])["model_version"] == first
@@ -44,6 +46,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "previous_version": first,
         "model_version": second,
         "changed": True,
+        "workers": [{"pid": os.getpid(), "model_version": second}],
     }
     assert server.answer(history=["1001"])["model_version"] == second
     assert server.client.get("/version").json()["data_fingerprint"] == "tiny-200-2"
@@ -51,6 +54,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "previous_version": second,
         "model_version": first,
         "changed": True,
+        "workers": [{"pid": os.getpid(), "model_version": first}],
     }
     assert server.answer(history=["1001"])["model_version"] == first
     assert read.current_version(root) == first
@@ -167,6 +171,27 @@ def test_swaps_asked_for_at_once_happen_one_after_the_other(serve: Serve, root: 
         told = [future.result().json() for future in reloads]
     assert sorted(answer["changed"] for answer in told) == [False] * 5 + [True]
     assert {answer["model_version"] for answer in told} == {second}
+
+
+def test_whoever_watches_current_follows_a_publish_and_survives_a_broken_one(
+    serve: Serve, root: Path
+) -> None:
+    server = serve(bundles=root, watch_s=0.1)
+    second = publish_tiny_bundle(root, seed=2)
+
+    def serves(version: str) -> bool:
+        answer: dict[str, str] = server.client.get("/version").json()
+        return answer["model_version"] == version
+
+    until(lambda: serves(second))
+    damaged = publish_tiny_bundle(root, seed=3, make_current=False)
+    damage_file(root, damaged)
+    (root / "CURRENT").write_text(damaged)
+    failed = {"operation": "reload", "outcome": "failed"}
+    until(lambda: server.metric("dimerec_bundle_swaps_total", **failed) == 1)
+    third = publish_tiny_bundle(root, seed=4)
+    until(lambda: serves(third))
+    assert server.metric("dimerec_bundle_swaps_total", **failed) == 1
 
 
 def wrong_keys() -> Iterator[dict[str, str]]:

@@ -1,0 +1,1 @@
+"""Several processes at one address: the supervisor, the workers, and the calls between them."""

@@ -1,0 +1,108 @@
+"""One worker as the supervisor sees it: its process, and the channel to it."""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import to_jsonable_python
+
+from service.settings import Settings
+from service.workers.channel import Channel, Handler
+
+
+class SupervisedWorker:
+    """A process that was started. `version`: the bundle it serves, once it has one."""
+
+    def __init__(self, process: asyncio.subprocess.Process, channel: Channel) -> None:
+        self._process = process
+        self._channel = channel
+        self.version = ""
+
+    @classmethod
+    async def start(cls, settings: Settings, handlers: Mapping[str, Handler]) -> "SupervisedWorker":
+        """A new process, in a group of its own: the signals of a terminal are the supervisor's to pass on.
+
+        It is not forked but begins from nothing: torch and FAISS have threads, which a fork does not survive.
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",  # no package of ours is looked for in the current directory
+                "-m",
+                "service.workers.worker",
+                str(theirs.fileno()),
+                pass_fds=[theirs.fileno()],
+                stdin=asyncio.subprocess.DEVNULL,
+                env=_environment(settings),
+                process_group=0,
+            )
+        return cls(process, await Channel.open(ours, handlers))
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    async def load(self, settings: Settings, version: str | None, metrics: Path, index: int) -> None:
+        """Load a bundle, by default the one that CURRENT names; raises what `create_app` does.
+
+        `metrics`, `index`: where the worker keeps its metrics, and its name there.
+        """
+        self.version = await self._channel.call(
+            "load", settings=_plain(settings), version=version, metrics=str(metrics), index=index
+        )
+
+    async def ping(self) -> None:
+        """Hear from it."""
+        await self._channel.call("ping")
+
+    async def listen(self, host: str, port: int) -> None:
+        """Begin to answer."""
+        await self._channel.call("listen", host=host, port=port)
+
+    async def swap(self, operation: str) -> dict[str, str]:
+        """Do `reload` or `rollback` before all others; returns the fields of a `Swap`."""
+        swap: dict[str, str] = await self._channel.call(operation)
+        self.version = swap["current"]
+        return swap
+
+    async def follow(self, version: str) -> None:
+        """Serve the version that another one serves already."""
+        await self._channel.call("follow", version=version)
+        self.version = version
+
+    async def stop(self) -> None:
+        """Let it finish the requests in flight and end."""
+        await self._channel.call("stop")
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process.returncode is None:
+            self._process.kill()
+
+    async def ended(self) -> int:
+        """Wait until it has ended; its exit status, negative for a signal."""
+        status = await self._process.wait()
+        self._channel.close()
+        return status
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    """The cores shared out among the workers, unless somebody chose; torch, FAISS and BLAS heed it."""
+    cores = len(os.sched_getaffinity(0))
+    threads = settings.compute_threads or max(1, cores // settings.workers)
+    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+
+
+def _plain(settings: Settings) -> dict[str, Any]:
+    """Settings as JSON, secrets included: the channel is between the two processes alone."""
+    return {
+        name: value.get_secret_value() if isinstance(value, SecretStr) else to_jsonable_python(value)
+        for name, value in settings
+    }

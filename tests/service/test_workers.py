@@ -1,0 +1,283 @@
+"""`dimerec serve --workers N`: one address, one set of metrics, one version, and workers that may die."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import structlog
+
+from bundle import read
+from bundle.write import set_current
+from service.errors import StartupError
+from service.listening import bound_socket, reserved_address
+from service.workers import supervisor as supervising
+from service.workers.supervisor import Supervisor
+from tests.factories import publish_tiny_bundle
+from tests.service.processes import PATIENCE_S, Process, process, until
+from tests.service.serving import ADMIN_KEY, settings_for
+
+KEY = {"x-admin-key": ADMIN_KEY}
+ASK = {"history": ["1001", "1002"], "k": 5}
+LONG = {"history": ["1001"], "draws": 32, "steps": 8, "k": 100, "deadline_ms": 60_000}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory with one published bundle."""
+    root = tmp_path / "bundles"
+    publish_tiny_bundle(root)
+    return root
+
+
+@contextmanager
+def served_by_two(root: Path, redis_url: str, **variables: str) -> Iterator[Process]:
+    variables |= {"DIMEREC_ADMIN_KEY": ADMIN_KEY, "DIMEREC_HISTORY_TIMEOUT_S": "10"}
+    options = ("--bundles", root, "--redis", redis_url, "--workers", 2)
+    with process(root.parent, *options, before=None, **variables) as served:
+        yield served
+
+
+class Connection:
+    """A client with one connection, which is kept, and the worker at its other end."""
+
+    def __init__(self, client: httpx.Client, pids: list[int]) -> None:
+        self.client = client
+        stream = self.client.get("/health/live").extensions["network_stream"]
+        here = stream.get_extra_info("client_addr")[1]
+        there = stream.get_extra_info("server_addr")[1]
+        self.pid = next(pid for pid in pids if has_end(pid, there, here))
+
+
+def has_end(pid: int, port: int, peer_port: int) -> bool:
+    """True where the process has the end at `port` of a connection from `peer_port`."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    ends = [(int(line[1].split(":")[1], 16), int(line[2].split(":")[1], 16), line[9]) for line in lines]
+    inode = next(inode for ours, theirs, inode in ends if (ours, theirs) == (port, peer_port))
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return any(os.readlink(file) == f"socket:[{inode}]" for file in files if file.is_symlink())
+
+
+def get(served: Process | httpx.Client, path: str) -> httpx.Response:
+    """By a connection of its own, or by the client's."""
+    if isinstance(served, httpx.Client):
+        return served.get(path)
+    return httpx.get(f"{served.url}{path}", timeout=PATIENCE_S)
+
+
+def pids(served: Process | httpx.Client) -> list[int]:
+    return [worker["pid"] for worker in get(served, "/version").json()["workers"]]
+
+
+Connect = Callable[[Process], list[Connection]]
+
+
+@pytest.fixture
+def connections() -> Iterator[Connect]:
+    """Some connections to a service, the first two of them to different workers."""
+    with ExitStack() as clients:
+
+        def connect(served: Process) -> list[Connection]:
+            known, made = pids(served), list[Connection]()
+            while len(made) < 8 or len({connection.pid for connection in made}) < 2:
+                client = clients.enter_context(httpx.Client(base_url=served.url, timeout=PATIENCE_S))
+                made.append(Connection(client, known))
+            other = next(connection for connection in made if connection.pid != made[0].pid)
+            return [made[0], other, *(one for one in made[1:] if one is not other)]
+
+        yield connect
+
+
+def versions(answer: httpx.Response) -> list[str]:
+    assert answer.status_code == 200, answer.text
+    return [worker["model_version"] for worker in answer.json()["workers"]]
+
+
+def metric(served: Process | httpx.Client, sample: str) -> float:
+    text = get(served, "/metrics").text
+    found = re.search(rf"^{re.escape(sample)} (\S+)$", text, re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
+    root: Path, redis_url: str, connections: Connect
+) -> None:
+    first = read.current_version(root)
+    with served_by_two(root, redis_url, DIMEREC_MAX_BATCH="1") as served:
+        busy, hanging = connections(served)[:2]
+        one, other = busy.client, hanging.client
+        for client, times in ((one, 3), (other, 4)):
+            for _ in range(times):
+                assert client.post("/recommend", json=ASK).json()["model_version"] == first
+        for client in (one, other):
+            text = client.get("/metrics").text
+            assert 'route="/recommend",status="200"} 7.0' in text
+            assert f'dimerec_bundle_info{{version="{first}"}} 2.0' in text
+            assert "dimerec_queue_length 0.0" in text
+            assert "pid=" not in text
+
+        event = {"user_id": "u", "item_id": "1001", "timestamp": 1_700_000_000_000}
+        assert one.post("/events", json=event).json()["added"] == 1
+        assert len(other.get("/users/u/history").json()["events"]) == 1
+
+        second = publish_tiny_bundle(root, seed=1)
+        assert versions(one.post("/admin/reload", headers=KEY)) == [second, second]
+        third = publish_tiny_bundle(root, seed=2, hidden=64)
+        assert versions(other.post("/admin/reload", headers=KEY)) == [third, third]
+        back = one.post("/admin/rollback", headers=KEY)
+        assert (back.json()["previous_version"], back.json()["model_version"]) == (third, second)
+        assert versions(back) == [second, second]
+        assert [client.post("/recommend", json=ASK).json()["model_version"] for client in (one, other)] == [
+            second
+        ] * 2
+        assert read.current_version(root) == second
+
+        assert versions(other.post("/admin/rollback", headers=KEY)) == [first, first]
+        oldest = other.post("/admin/rollback", headers=KEY)
+        assert (oldest.status_code, oldest.json()["type"]) == (409, "urn:dimerec:problem:no-earlier-bundle")
+        assert str(first) in oldest.json()["detail"]
+        (root / "CURRENT").write_text("nothing of the kind\n")
+        kept = one.post("/admin/reload", headers=KEY)
+        assert (kept.status_code, kept.json()["type"]) == (409, "urn:dimerec:problem:bundle-unusable")
+        assert versions(other.get("/version")) == [first, first]
+
+        set_current(root, third)
+        served.popen.send_signal(signal.SIGHUP)
+        until(lambda: versions(one.get("/version")) == [third, third])
+        info = 'dimerec_bundle_info{{version="{}"}}'
+        assert [metric(served, info.format(version)) for version in (first, second, third)] == [0, 0, 2]
+        assert metric(served, 'dimerec_bundle_swaps_total{operation="rollback",outcome="done"}') == 2
+
+        known = pids(served)
+        with ThreadPoolExecutor(1) as caller:
+            finished = caller.submit(one.post, "/recommend/batch", json={"requests": [LONG] * 100})
+            until(lambda: metric(served, "dimerec_queue_length") > 10)
+            os.kill(hanging.pid, signal.SIGSTOP)
+            served.popen.send_signal(signal.SIGTERM)
+            answers = finished.result().json()["answers"]
+            assert [len(answer["items"]) for answer in answers] == [100] * 100
+            assert served.popen.poll() is None
+            served.popen.send_signal(signal.SIGTERM)
+        assert served.popen.wait(PATIENCE_S) == -signal.SIGTERM
+        until(lambda: not any(map(running, known)))
+
+
+def test_a_killed_worker_harms_no_request_of_another_and_is_replaced_by_one_like_it(
+    root: Path, redis_url: str, connections: Connect
+) -> None:
+    first = read.current_version(root)
+    with served_by_two(root, redis_url) as served:
+        doomed, spared, *others = connections(served)
+        victim, survivor = doomed.pid, spared.client
+        finished = threading.Event()
+
+        def ask(connection: Connection) -> set[int]:
+            statuses = set()
+            while not finished.is_set():
+                statuses.add(connection.client.post("/recommend", json=ASK).status_code)
+            return statuses
+
+        with ThreadPoolExecutor(8) as callers, ExitStack() as at_the_end:
+            at_the_end.callback(finished.set)
+            asking = {connection: callers.submit(ask, connection) for connection in (doomed, *others)}
+            answered = 'dimerec_requests_total{method="POST",route="/recommend",status="200"}'
+            until(lambda: metric(survivor, answered) > 50)
+            unloaded = publish_tiny_bundle(root, seed=1)  # CURRENT names it; nobody was told to reload
+            os.kill(victim, signal.SIGKILL)
+            counted = metric(survivor, answered)
+            until(lambda: len(set(pids(survivor)) - {victim}) == 2)
+            finished.set()
+            for connection, future in asking.items():
+                if connection.pid == victim:
+                    assert isinstance(future.exception(), httpx.TransportError)
+                else:
+                    assert future.result() == {200}
+
+        assert versions(survivor.get("/version")) == [first, first]
+        assert metric(survivor, f'dimerec_bundle_info{{version="{first}"}}') == 2
+        assert metric(survivor, "dimerec_worker_ends_total") == 1
+        assert metric(survivor, answered) >= counted  # those that the dead worker counted are still there
+        (ended,) = [entry for entry in map(json.loads, served.lines) if entry["event"] == "worker ended"]
+        assert (ended["pid"], ended["outcome"]) == (victim, "exit status -9")
+        reloaded = survivor.post("/admin/reload", headers=KEY)
+        assert versions(reloaded) == [unloaded, unloaded]
+
+        left = pids(served)
+        served.popen.kill()  # the supervisor's end is the workers'
+        until(lambda: not any(map(running, left)))
+
+
+async def test_a_worker_that_cannot_load_is_tried_again_ever_more_rarely_and_one_that_hangs_is_replaced(
+    root: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervising, "MIN_PAUSE_S", 0.1)
+    monkeypatch.setattr(supervising, "PING_EVERY_S", 0.1)
+    monkeypatch.setattr(supervising, "MAX_SILENCE_S", 2.0)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    settings = settings_for(root, redis_url=redis_url, workers=2)
+    announced = asyncio.Event()
+    with reserved_address("127.0.0.1", 0) as reserved, structlog.testing.capture_logs() as logs:
+        address = ("127.0.0.1", reserved.getsockname()[1])
+        supervisor = Supervisor(settings, address, tmp_path, lambda version: announced.set())
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(PATIENCE_S):
+            await announced.wait()
+            hanging, other = [worker.pid for worker in await supervisor.workers()]
+            os.kill(hanging, signal.SIGSTOP)
+            while len({worker.pid for worker in await supervisor.workers()} - {hanging, other}) < 1:
+                await asyncio.sleep(0.02)
+            assert any(entry["event"] == "worker hangs" and entry["pid"] == hanging for entry in logs)
+
+            in_service = supervisor.version
+            (root / in_service).rename(root / "elsewhere")
+            os.kill(other, signal.SIGKILL)
+            while len(ended := [entry for entry in logs if entry["event"] == "worker ended"]) < 3:
+                await asyncio.sleep(0.02)
+            assert [entry["replaced_in_s"] for entry in ended[1:]] == [0.1, 0.2]
+            assert in_service in ended[-1]["outcome"]
+            (root / "elsewhere").rename(root / in_service)
+            while len(await supervisor.workers()) < 2:
+                await asyncio.sleep(0.02)
+            supervisor.stop()
+            await running
+
+
+def test_a_start_that_fails_is_one_line(root: Path, redis_url: str, tmp_path: Path) -> None:
+    version = read.current_version(root)
+    (root / str(version) / "index.faiss").unlink()
+    with pytest.raises(AssertionError, match=r"^dimerec: \S+/index.faiss is missing[^\n]+\n$"):
+        served_by_two(root, redis_url).__enter__()
+
+
+def test_an_address_is_shared_among_the_workers_of_one_service_only() -> None:
+    with reserved_address("127.0.0.1", 0) as reserved:
+        port = reserved.getsockname()[1]
+        with (
+            bound_socket("127.0.0.1", port, shared=True) as one,
+            bound_socket("127.0.0.1", port, shared=True) as other,
+        ):
+            one.listen()
+            other.listen()
+            with pytest.raises(StartupError, match=f"port {port}: Address already in use"):
+                reserved_address("127.0.0.1", port)
+            with pytest.raises(StartupError, match="Address already in use"):
+                bound_socket("127.0.0.1", port)
+        with socket.socket() as caller, pytest.raises(ConnectionRefusedError):  # nobody listens
+            caller.connect(("127.0.0.1", port))
