@@ -10,6 +10,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from bundle.read import Bundle
 from engine.contract import (
@@ -21,13 +22,14 @@ from engine.contract import (
     ScoredItem,
     WatchedItem,
 )
-from engine.explain import Explanation, MergedInterests, merge_duplicates
+from engine.descriptions import Descriptions
+from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
 from engine.snapshot import Snapshot, take_snapshot
 from index.catalogue import Catalogue
 from index.query import Query, Retrieval
 from index.vector_index import Rows, Vectors
 from model.batch import collate
-from model.interests import InterestFinder, InterestSettings
+from model.interests import InterestFinder, Interests, InterestSettings
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +90,8 @@ class Engine:
         modelled = time.perf_counter()
         found = snapshot.retriever.retrieve(list(map(self._query, personal, interests)))
         merged = [merge_duplicates(vectors, draws) for vectors, _, draws in interests]
-        explained = self._explained(personal, merged, snapshot)
-        answers = map(_personal, found, merged, explained, [snapshot.catalogue] * len(personal))
+        explained = self._explained(personal, interests, merged, found, snapshot)
+        answers = map(_personal, found, merged, explained, [snapshot.descriptions] * len(personal))
         parts = [next(answers) if len(one.history) else _popular(one, snapshot) for one in resolved]
         model_ms, search_ms = 1000 * (modelled - started), 1000 * (time.perf_counter() - modelled)
         return [
@@ -109,15 +111,15 @@ class Engine:
         if row is None:
             return None
         return [
-            ScoredItem(*_description(found.row, snapshot.catalogue), found.score)
+            ScoredItem(item.item_id, item.title, item.categories, found.score)
             for found in snapshot.retriever.similar(row, k)
+            for item in [snapshot.descriptions.of(found.row)]
         ]
 
     def describe(self, item_id: str) -> DescribedItem | None:
         """The catalogue's description of an item; None for an unknown one."""
-        catalogue = self._snapshot.catalogue
-        row = catalogue.row(item_id)
-        return None if row is None else DescribedItem(*_description(row, catalogue))
+        row = self._snapshot.catalogue.row(item_id)
+        return None if row is None else self._snapshot.descriptions.of(row)
 
     def unknown(self, item_ids: Iterable[str]) -> list[str]:
         """Those that the catalogue does not have, each once, in their order."""
@@ -159,10 +161,17 @@ class Engine:
         histories = [request.history.tolist() for request in requests]
         batch = collate(histories, self._model.config.max_length, self._device)
         settings, seeds = [one.settings for one in requests], [one.seed for one in requests]
+        found = self._finder.find(batch, settings, seeds)
         return [
-            _Found(vectors.cpu().numpy(), weights.numpy(), kinds.count("draw"))
-            for vectors, weights, kinds in self._finder.find(batch, settings, seeds)
+            _Found(vectors, weights.numpy(), kinds.count("draw"))
+            for vectors, (_, weights, kinds) in zip(self._together(found), found, strict=True)
         ]
+
+    def _together(self, found: Sequence[Interests]) -> list[Vectors]:
+        """The vectors of each; all come from the device at once."""
+        vectors: Vectors = torch.cat([one.vectors for one in found]).cpu().numpy()
+        ends = np.cumsum([len(one.kinds) for one in found])
+        return np.split(vectors, ends[:-1])
 
     def _query(self, request: _Resolved, interests: _Found) -> Query:
         return Query(
@@ -176,17 +185,28 @@ class Engine:
             weights=interests.weights,
             seen=request.history,
             repeat_weight=self.manifest.repeat_weight,
+            nearest=NEAREST if request.request.explain else 0,
         )
 
     def _explained(
-        self, requests: Sequence[_Resolved], merged: Sequence[MergedInterests], snapshot: Snapshot
+        self,
+        requests: Sequence[_Resolved],
+        interests: Sequence[_Found],
+        merged: Sequence[MergedInterests],
+        found: Sequence[Retrieval],
+        snapshot: Snapshot,
     ) -> list[list[Explanation] | None]:
         """Each request's interests explained, by what the model read; None where that is not asked for."""
-        wanted = [one.request.explain for one in requests]
-        vectors = [own.vectors for own, explain in zip(merged, wanted, strict=True) if explain]
-        read = [one.history[-self._model.config.max_length :] for one in requests if one.request.explain]
-        explained = iter(snapshot.explainer.explain(vectors, read))
-        return [next(explained) if explain else None for explain in wanted]
+        wanted = [index for index, one in enumerate(requests) if one.request.explain]
+        leaders = [merged[index].leaders for index in wanted]
+        hits = [found[index].nearest for index in wanted]
+        explained = snapshot.explainer.explain(
+            [interests[index].vectors[own] for index, own in zip(wanted, leaders, strict=True)],
+            [requests[index].history[-self._model.config.max_length :] for index in wanted],
+            [known and known.of(own) for known, own in zip(hits, leaders, strict=True)],
+        )
+        by_index = dict(zip(wanted, explained, strict=True))
+        return [by_index.get(index) for index in range(len(requests))]
 
 
 _Part = tuple[list[RecommendedItem], list[AnsweredInterest]]
@@ -196,46 +216,34 @@ def _personal(
     found: Retrieval,
     merged: MergedInterests,
     explained: list[Explanation] | None,
-    catalogue: Catalogue,
+    descriptions: Descriptions,
 ) -> _Part:
     """The items found, each by the interest with the greatest part in it."""
     brought = merged.together(found.shares).argmax(axis=0)
-    because = [
-        None if explained is None else tuple(_watched(row, catalogue) for row in explained[index].because)
-        for index in range(len(merged.kinds))
-    ]
+    because: Sequence[tuple[WatchedItem, ...] | None] = [None] * len(merged.kinds)
+    labels: Sequence[tuple[str, ...] | None] = [None] * len(merged.kinds)
+    if explained is not None:
+        because = [tuple(map(descriptions.watched, one.because)) for one in explained]
+        labels = [one.top_categories for one in explained]
+    columns = found.rows.tolist(), found.scores.tolist(), brought.tolist()
     items = [
-        _recommended(candidate.row, candidate.score, interest, because[interest], catalogue)
-        for candidate, interest in zip(found.candidates, brought.tolist(), strict=True)
+        _recommended(descriptions.of(row), score, interest, because[interest])
+        for row, score, interest in zip(*columns, strict=True)
     ]
     weights = merged.together(found.interest_weights).tolist()
     counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
-    labels = [None] * len(counts) if explained is None else [one.top_categories for one in explained]
-    columns = zip(merged.kinds, weights, counts, labels, strict=True)
-    return items, [AnsweredInterest(*values) for values in columns]
+    return items, list(map(AnsweredInterest, merged.kinds, weights, counts, labels))
 
 
 def _popular(request: _Resolved, snapshot: Snapshot) -> _Part:
     eligible = snapshot.retriever.eligibility.of(request.categories)
     best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
     because = () if request.request.explain else None
-    return [_recommended(row, score, None, because, snapshot.catalogue) for row, score in best], []
+    described = snapshot.descriptions.of
+    return [_recommended(described(row), score, None, because) for row, score in best], []
 
 
 def _recommended(
-    row: int,
-    score: float,
-    interest: int | None,
-    because: tuple[WatchedItem, ...] | None,
-    catalogue: Catalogue,
+    item: DescribedItem, score: float, interest: int | None, because: tuple[WatchedItem, ...] | None
 ) -> RecommendedItem:
-    item_id, title, categories = _description(row, catalogue)
-    return RecommendedItem(item_id, score, interest, because, categories, title)
-
-
-def _description(row: int, catalogue: Catalogue) -> tuple[str, str | None, tuple[str, ...]]:
-    return catalogue.item_id(row), catalogue.title(row), catalogue.category(row)
-
-
-def _watched(row: int, catalogue: Catalogue) -> WatchedItem:
-    return WatchedItem(catalogue.item_id(row), catalogue.title(row))
+    return RecommendedItem(item.item_id, score, interest, because, item.categories, item.title)

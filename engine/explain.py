@@ -5,13 +5,14 @@ filters, nor with what was answered.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
-from index.vector_index import Rows, VectorIndex, Vectors
+from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
 from model.interests import InterestKind
 
@@ -44,16 +45,18 @@ MAX_BECAUSE = 3
 class MergedInterests(NamedTuple):
     """Interests of which near-duplicates are one.
 
-    `vectors` (merged, dim): the interest that stands for each; `kinds`: what each is; `of` (interests,): the
-    merged one that each interest belongs to.
+    `leaders` (merged,): the interest that stands for each, ascending; `kinds`: what each is; `of`
+    (interests,): the merged one that each interest belongs to.
     """
 
-    vectors: Vectors
+    leaders: Rows
     kinds: list[InterestKind]
     of: Rows
 
     def together(self, parts: Vectors) -> Vectors:
         """Sum `parts` (interests, …) of interests that are one: (merged, …)."""
+        if len(self.kinds) == len(self.of):
+            return parts
         belongs = np.arange(len(self.kinds))[:, None] == self.of
         summed: Vectors = belongs.astype(np.float32) @ parts
         return summed
@@ -67,6 +70,8 @@ def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
     """
     near = interests @ interests.T >= DUPLICATE_COSINE
     near[:draws, draws:] = near[draws:, :draws] = False
+    if np.count_nonzero(near) == len(near):
+        return MergedInterests(np.arange(len(near)), _kinds(draws, len(near)), np.arange(len(near)))
     leaders: list[int] = []
     of: list[int] = []
     for index, row in enumerate(near.tolist()):
@@ -75,7 +80,12 @@ def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
             leaders.append(index)
         of.append(found)
     kinds: list[InterestKind] = ["draw" if leader < draws else "guidance" for leader in leaders]
-    return MergedInterests(interests[leaders], kinds, np.array(of))
+    return MergedInterests(np.array(leaders), kinds, np.array(of))
+
+
+@lru_cache(256)
+def _kinds(draws: int, interests: int) -> list[InterestKind]:
+    return ["draw" if index < draws else "guidance" for index in range(interests)]
 
 
 class Explanation(NamedTuple):
@@ -113,12 +123,21 @@ class Explainer:
         _, codes = catalogue.category_codes(np.arange(1, len(catalogue) + 1))
         self._shares = np.bincount(codes, minlength=len(self._names)) / max(len(catalogue), 1)
 
-    def explain(self, interests: Sequence[Vectors], histories: Sequence[Rows]) -> list[list[Explanation]]:
-        """Explain the interests `(interests, dim)` of each user, from whose history (rows) they come."""
+    def explain(
+        self,
+        interests: Sequence[Vectors],
+        histories: Sequence[Rows],
+        nearest: Sequence[Hits | None] | None = None,
+    ) -> list[list[Explanation]]:
+        """Explain the interests `(interests, dim)` of each user, from whose history (rows) they come.
+
+        `nearest`: the nearest items of each user's interests where they are known; others are searched for.
+        """
         if not interests:
             return []
         counts = np.array([len(vectors) for vectors in interests])
-        top_categories = self._top_categories(np.concatenate(interests), counts)
+        hits = self._hits(interests, [None] * len(interests) if nearest is None else nearest)
+        top_categories = self._top_categories(hits, counts)
         watched = [np.unique(history) for history in histories]
         return [
             [Explanation(next(top_categories), because) for because in self._because(vectors, rows)]
@@ -130,35 +149,48 @@ class Explainer:
         nearest = watched[np.argsort(-cosines, axis=1, kind="stable")[:, :MAX_BECAUSE]]
         return [tuple(rows) for rows in nearest.tolist()]
 
-    def _top_categories(self, interests: Vectors, counts: Rows) -> Iterator[tuple[str, ...]]:
+    def _hits(self, interests: Sequence[Vectors], known: Sequence[Hits | None]) -> Hits:
+        """The nearest items of all users' interests."""
+        sought = [vectors for vectors, hits in zip(interests, known, strict=True) if hits is None]
+        blocks: Iterator[Hits] = iter(())
+        if sought:
+            found = self._index.search(np.concatenate(sought), self._nearest)
+            ends = np.cumsum([len(vectors) for vectors in sought])
+            blocks = (found.of(slice(end - len(own), end)) for end, own in zip(ends, sought, strict=True))
+        all_hits = [next(blocks) if hits is None else hits for hits in known]
+        return Hits(*map(np.concatenate, zip(*all_hits, strict=True)))
+
+    def _top_categories(self, hits: Hits, counts: Rows) -> Iterator[tuple[str, ...]]:
         """Yield the categories of each of all users' interests, `counts` of them a user.
 
         They are those of the greatest p − `common_part` · q, where p is the category's share of the
         interest's nearest items and q its mean share of those of the user's other interests, or its share of
         the catalogue where there are none.
         """
-        codes, shares = self._category_shares(interests)
+        codes, shares = self._category_shares(hits)
         others = np.repeat(counts - 1, counts)[:, None]
         summed = np.repeat(np.add.reduceat(shares, np.cumsum(counts) - counts, axis=0), counts, axis=0)
         elsewhere = np.where(others > 0, (summed - shares) / np.maximum(others, 1), self._shares[codes])
         return self._greatest(shares - self._common_part * elsewhere, codes)
 
-    def _category_shares(self, interests: Vectors) -> tuple[Rows, NDArray[np.float64]]:
+    def _category_shares(self, hits: Hits) -> tuple[Rows, NDArray[np.float64]]:
         """The codes `(categories,)` near any interest, and their shares `(interests, categories)`.
 
         A category's share of an interest is the weight of those among its nearest items that have it; the
         weights are a softmax of their cosines.
         """
-        cosines, rows = self._index.search(interests, self._nearest)
+        cosines, rows = hits
         weights = np.exp((cosines - cosines[:, :1]) / self._temperature)
         weights /= weights.sum(axis=1, keepdims=True)
         found = rows > 0  # an index may find fewer
         owners, codes = self._catalogue.category_codes(rows[found])
-        present, columns = np.unique(codes, return_inverse=True)
-        lines = np.nonzero(found)[0][owners] * len(present) + columns
-        size = len(interests) * len(present)
+        present = np.flatnonzero(np.bincount(codes, minlength=len(self._names)))
+        column_of = np.zeros(len(self._names), dtype=np.int64)
+        column_of[present] = np.arange(len(present))
+        lines = np.nonzero(found)[0][owners] * len(present) + column_of[codes]
+        size = len(rows) * len(present)
         shares = np.bincount(lines, weights[found][owners], minlength=size).astype(np.float64, copy=False)
-        return present, shares.reshape(len(interests), len(present))
+        return present, shares.reshape(len(rows), len(present))
 
     def _greatest(self, apart: NDArray[np.float64], codes: Rows) -> Iterator[tuple[str, ...]]:
         """Yield the names of each line's greatest values above 0, the first of equal ones."""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from engine.descriptions import Descriptions
 from engine.explain import Explainer
 from engine.popularity import Popularity
 from index.catalogue import Catalogue
@@ -21,6 +22,7 @@ class Snapshot:
     retriever: Retriever
     explainer: Explainer
     popularity: Popularity
+    descriptions: Descriptions
     generation: int
     """Counts the snapshots of one engine."""
 
@@ -43,5 +45,6 @@ def take_snapshot(
         retriever=Retriever(index, table, catalogue, max_whole_items),
         explainer=Explainer(index, table, catalogue, temperature),
         popularity=Popularity(catalogue),
+        descriptions=Descriptions(catalogue),
         generation=generation,
     )

@@ -15,7 +15,7 @@ from index import tuning
 from index.eligibility import EligibleRows
 from index.exact import ExactIndex
 from index.query import Query
-from index.vector_index import Hits, Rows, VectorIndex, Vectors
+from index.vector_index import Hits, Rows, VectorIndex
 from index.vector_table import VectorTable
 
 SOFTMAX_HITS = 128
@@ -42,10 +42,8 @@ class Pool(NamedTuple):
 
     rows: Rows
     """Ascending: the union over the interests, without what is excluded."""
-    nearest: Vectors
-    """(interests, SOFTMAX_HITS):
-    cosines of each interest's nearest eligible items, excluded ones among them.
-    """
+    nearest: Hits
+    """(interests, SOFTMAX_HITS): each interest's nearest eligible items, excluded ones among them."""
 
 
 class Pooling:
@@ -117,7 +115,7 @@ class _Search:
         # A graph filtered afterwards comes back short where a category lies apart: that is done exactly.
         short_is_all = has_no_more and self.eligible.everything and len(rows) >= self.query.k
         if exact or ranks[:, -1].min() >= self.wanted or short_is_all:
-            self.pool = Pool(self._with_seen(rows), hits.cosines[:, :SOFTMAX_HITS])
+            self.pool = Pool(self._with_seen(rows), hits.first(SOFTMAX_HITS))
         else:
             self.ask = 4 * self.ask if not has_no_more else 2 * tuning.MAX_HITS
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from index.errors import QueryError, VectorError
 from index.merging import DEFAULT_TEMPERATURE, Merge
-from index.vector_index import Rows, Vectors, checked_unit_vectors
+from index.vector_index import Hits, Rows, Vectors, checked_unit_vectors
 
 MAX_K = 1_000
 """Twice what the service answers with, so that it is never this bound that a caller meets."""
@@ -30,7 +30,8 @@ class Query:
     `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
     (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
     as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
-    than once only in the mean. Raises `QueryError`, or VectorError for the interests.
+    than once only in the mean; `nearest`: how many of the whole catalogue's items nearest to each interest
+    are to be told, where that is known. Raises `QueryError`, or VectorError for the interests.
     """
 
     interests: Vectors
@@ -43,6 +44,7 @@ class Query:
     weights: Vectors | None = None
     seen: Rows = field(default_factory=_no_rows)
     repeat_weight: float = 1.0
+    nearest: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))
@@ -82,14 +84,33 @@ class Candidate:
 class Retrieval:
     """The answer to one query.
 
-    `candidates`: in the order of choice, by descending score (then ascending row) where diversity is 0;
-    `shares` (interests, candidates): each interest's part in each candidate's score;
-    `interest_weights` (interests,): its part in all of them; sums to 1.
+    `rows` and `scores` (items,): in the order of choice, by descending score (then ascending row) where
+    diversity is 0; `shares` (interests, items): each interest's part in each item's score;
+    `interest_weights` (interests,): its part in all of them; sums to 1; `nearest`: the `Query.nearest` items
+    nearest to each interest, whatever was excluded; None where they were not found on the way.
     """
 
-    candidates: list[Candidate]
+    rows: Rows
+    scores: Vectors
     shares: Vectors
     interest_weights: NDArray[np.float32]
+    nearest: Hits | None = None
+
+    @classmethod
+    def of_nothing(cls, interests: int) -> "Retrieval":
+        """The answer where no item may be answered with."""
+        return cls(
+            _no_rows(),
+            np.empty(0, dtype=np.float32),
+            np.empty((interests, 0), dtype=np.float32),
+            np.full(interests, 1 / interests, dtype=np.float32),
+        )
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """The items one by one."""
+        columns = self.rows.tolist(), self.scores.tolist(), self.shares.argmax(axis=0).tolist()
+        return [Candidate(*found) for found in zip(*columns, strict=True)]
 
 
 def _checked_weights(weights: Vectors, interests: int) -> Vectors:

@@ -12,9 +12,10 @@ batch's interests with the table. Where many are, the index brings each interest
 stand for all others in its softmax.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 
@@ -22,12 +23,11 @@ from index import tuning
 from index.catalogue import Catalogue
 from index.eligibility import Eligibility, EligibleRows
 from index.errors import QueryError
-from index.exact import best_positions
-from index.merging import Merged, diversify, merge_interests
-from index.pooling import Pooling, candidates_per_interest
+from index.pooling import Pooling
 from index.query import Candidate, Query, Retrieval
-from index.vector_index import Rows, VectorIndex, Vectors
+from index.vector_index import Hits, VectorIndex, Vectors
 from index.vector_table import VectorTable
+from index.whole import Scored, answer, answer_together, nearest_hits
 
 MAX_SCORES_IN_MEMORY = 2**21
 """Cosines of a block of interests with a small catalogue: 8 MiB of float32.
@@ -35,23 +35,6 @@ MAX_SCORES_IN_MEMORY = 2**21
 64 requests of 12 interests over 50,000 items, processor ms on one thread: 2¹⁹ 145, 2²⁰ 142, 2²¹ 119, 2²² 109,
 2²⁴ 155; over 20,000 items 49 to 43, over 2,000 all alike.
 """
-
-MIN_SCORE = 1e-30
-"""Scores below this are made in float64: far from all interests float32 loses digits, and soon the order.
-
-Arithmetic: float32 is exact to 7 digits down to 1.2e-38, and a sum that is 1e-30 has terms of 1e-37 in it.
-"""
-
-
-class _Scored(NamedTuple):
-    """The items that a query may be answered with, and how near they are."""
-
-    rows: Rows | None
-    """Ascending; None for the whole catalogue."""
-    cosines: Vectors
-    """(interests, rows)."""
-    nearest: Vectors | None = None
-    """(interests, hits): what a softmax is over, where that is not all of `rows`."""
 
 
 class Retriever:
@@ -88,9 +71,7 @@ class Retriever:
         for query in queries:
             query.check_fits(len(self._table), self._table.dim)
         eligible = [self.eligibility.of(query.categories) for query in queries]
-        score = self._whole if self.scores_whole else self._searched
-        scored = score(queries, eligible)
-        return [self._answer(query, found) for query, found in zip(queries, scored, strict=True)]
+        return self._whole(queries, eligible) if self.scores_whole else self._searched(queries, eligible)
 
     def similar(self, row: int, k: int) -> list[Candidate]:
         """The `k` items nearest to the item `row`, itself left out, by cosine."""
@@ -98,62 +79,73 @@ class Retriever:
         query = Query(vector, k, excluded=np.array([row]), merge="max")
         return self.retrieve([query])[0].candidates
 
-    def _whole(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> Iterator[_Scored]:
-        """Score all eligible items of a small catalogue."""
+    def _whole(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Retrieval]:
+        """Score all items of a small catalogue."""
         most = max(1, MAX_SCORES_IN_MEMORY // len(self._table))
+        answers: dict[int, Retrieval] = {}
         for block in _blocks([len(query.interests) for query in queries], most):
             interests = [query.interests for query in queries[block]]
+            cosines = np.concatenate(interests) @ self._table.all.T
             ends = list(accumulate(map(len, interests)))
-            cosines = np.split(np.concatenate(interests) @ self._table.all.T, ends[:-1])
-            for rows, own in zip(eligible[block], cosines, strict=True):
-                if rows.everything:
-                    yield _Scored(None, own)
-                else:
-                    yield _Scored(rows.rows, own[:, rows.rows - 1])
+            found = self._of_block(queries[block], eligible[block], cosines, [0, *ends])
+            answers.update(enumerate(found, start=block.start))
+        return [answers[index] for index in range(len(queries))]
 
-    def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[_Scored]:
+    def _of_block(
+        self,
+        queries: Sequence[Query],
+        eligible: Sequence[EligibleRows],
+        cosines: Vectors,
+        starts: Sequence[int],
+    ) -> list[Retrieval]:
+        """Answers from the cosines of all interests with all items; `starts`: each query's first interest."""
+        groups: defaultdict[object, list[int]] = defaultdict(list)
+        for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
+            alike = query.k, query.merge, query.temperature, query.diversity > 0
+            groups[len(query.interests), id(rows), alike].append(index)
+        answers: dict[int, Retrieval] = {}
+        for indices in groups.values():
+            interests, rows = len(queries[indices[0]].interests), eligible[indices[0]]
+            lines = np.array([starts[index] for index in indices])[:, None] + np.arange(interests)
+            whole = len(indices) == len(queries)
+            own = cosines.reshape(*lines.shape, -1) if whole else cosines[lines]
+            among = None if rows.everything else rows.rows
+            asked = [queries[index] for index in indices]
+            found = answer_together(
+                asked, among, own if among is None else own[:, :, among - 1], self._catalogue
+            )
+            answers.update(zip(indices, found, strict=True))
+        return [
+            replace(answers[index], nearest=nearest)
+            for index, nearest in enumerate(self._nearest(queries, cosines, starts))
+        ]
+
+    def _nearest(
+        self, queries: Sequence[Query], cosines: Vectors, starts: Sequence[int]
+    ) -> Iterator[Hits | None]:
+        """Each query's nearest items, as many as it asks for; all that ask ask for as many."""
+        count = max(query.nearest for query in queries)
+        hits = nearest_hits(cosines, count) if count else None
+        for index, query in enumerate(queries):
+            own = slice(starts[index], starts[index + 1])
+            yield hits.of(own).first(query.nearest) if hits and query.nearest else None
+
+    def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Retrieval]:
         """Score what the index finds, or all eligible items where they are few."""
         many = [index for index, rows in enumerate(eligible) if rows.count > self._max_whole_items]
         pools = self._pooling.pools([queries[index] for index in many], [eligible[index] for index in many])
         found = dict(zip(many, pools, strict=True))
-        scored = []
+        answers = []
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
-            pool, nearest = found.get(index, (rows.rows, None))
-            scored.append(_Scored(pool, query.interests @ self._table.vectors(pool).T, nearest))
-        return scored
-
-    def _answer(self, query: Query, scored: _Scored) -> Retrieval:
-        interests = len(query.interests)
-        if scored.cosines.size:
-            merged, chosen = _best(query, scored)
-            if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < MIN_SCORE:
-                merged, chosen = _best(query, scored._replace(cosines=scored.cosines.astype(np.float64)))
-        if not scored.cosines.size or not len(chosen):
-            none = np.empty((interests, 0), dtype=np.float32)
-            return Retrieval([], none, np.full(interests, 1 / interests, dtype=np.float32))
-        rows = chosen + 1 if scored.rows is None else scored.rows[chosen]
-        if query.diversity:
-            categories = self._catalogue.category_matrix(rows)
-            kept = diversify(merged.scores[chosen], categories, query.k, query.diversity)
-            chosen, rows = chosen[kept], rows[kept]
-        shares = merged.shares[:, chosen]
-        columns = (rows.tolist(), merged.scores[chosen].tolist(), shares.argmax(axis=0).tolist())
-        candidates = [Candidate(*found) for found in zip(*columns, strict=True)]
-        total = shares.sum()
-        weights = shares.sum(axis=1) / total if total > 0 else np.full(interests, 1 / interests)
-        return Retrieval(candidates, shares.astype(np.float32, copy=False), weights.astype(np.float32))
-
-
-def _best(query: Query, scored: _Scored) -> tuple[Merged, Rows]:
-    """All scores, and the positions of those to answer with or to diversify, best first."""
-    merged = merge_interests(scored.cosines, query.merge, query.temperature, query.weights, scored.nearest)
-    if query.repeat_weight != 1:
-        seen = _positions(query.seen, scored.rows)
-        merged.scores[seen] *= np.float32(query.repeat_weight)
-        merged.shares[:, seen] *= np.float32(query.repeat_weight)
-    merged.scores[_positions(query.excluded, scored.rows)] = -np.inf
-    chosen = best_positions(merged.scores, candidates_per_interest(query.k) if query.diversity else query.k)
-    return merged, chosen[merged.scores[chosen] > -np.inf]
+            pool = found.get(index)
+            among = rows.rows if pool is None else pool.rows
+            cosines = query.interests @ self._table.vectors(among).T
+            scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
+            retrieval = answer(query, scored, self._catalogue)
+            if pool and query.nearest and rows.everything and query.nearest <= pool.nearest.rows.shape[1]:
+                retrieval = replace(retrieval, nearest=pool.nearest.first(query.nearest))
+            answers.append(retrieval)
+        return answers
 
 
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:
@@ -166,14 +158,3 @@ def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:
         total += size
     if sizes:
         yield slice(first, len(sizes))
-
-
-def _positions(wanted: Rows, rows: Rows | None) -> Rows:
-    """The positions of those of `wanted` that are among `rows` (ascending; None: 1, 2, …)."""
-    if rows is None:
-        return wanted[wanted > 0] - 1
-    positions = np.searchsorted(rows, wanted)
-    there = positions < len(rows)
-    positions = positions[there]
-    found: Rows = positions[rows[positions] == wanted[there]]
-    return found

@@ -26,6 +26,14 @@ class Hits(NamedTuple):
     rows: Rows
     """(queries, k)."""
 
+    def first(self, count: int) -> "Hits":
+        """The best `count` of each query."""
+        return Hits(self.cosines[:, :count], self.rows[:, :count])
+
+    def of(self, queries: slice | Rows) -> "Hits":
+        """The hits of some of the queries."""
+        return Hits(self.cosines[queries], self.rows[queries])
+
 
 class Eligible(Protocol):
     """Rows that may be found; `index.eligibility.EligibleRows` is what there is."""

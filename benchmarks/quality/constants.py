@@ -109,7 +109,12 @@ def explanations(bundles: BundlesOption, data: DataOption) -> None:
     settings = InterestSettings(serving.draws, serving.steps, serving.interest_mode, serving.guidance_weight)
     finder = InterestFinder(bundle.model.eval())
     found = finder.find(batch, [settings] * len(histories), history_seeds(batch, 0))
-    merged = [merge_duplicates(one.vectors.numpy(), one.kinds.count("draw")).vectors for one in found]
+    interests = [one.vectors.numpy() for one in found]
+    merges = [
+        merge_duplicates(vectors, own.kinds.count("draw"))
+        for vectors, own in zip(interests, found, strict=True)
+    ]
+    merged = [vectors[own.leaders] for vectors, own in zip(interests, merges, strict=True)]
     read = [rows[-bundle.model.config.max_length :].astype(np.int64) for rows in histories]
     for nearest, part in dict.fromkeys(
         [(NEAREST, COMMON_PART), *((n, COMMON_PART) for n in NEARESTS), *((NEAREST, p) for p in PARTS)]

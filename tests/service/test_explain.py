@@ -101,7 +101,7 @@ def test_near_duplicates_of_one_kind_are_one() -> None:
     merged = merge_duplicates(at(0, 20, 40, 0, 20, 180), draws=3)  # 20° are a cosine of .94, 40° of .77
     assert merged.of.tolist() == [0, 0, 1, 2, 2, 3]
     assert merged.kinds == ["draw", "draw", "guidance", "guidance"]
-    np.testing.assert_array_equal(merged.vectors, at(0, 40, 0, 180))
+    np.testing.assert_array_equal(merged.leaders, [0, 2, 3, 5])
     np.testing.assert_allclose(
         merged.together(np.array([0.1, 0.2, 0.1, 0.2, 0.3, 0.1], dtype=np.float32)), [0.3, 0.1, 0.5, 0.1]
     )

@@ -1,0 +1,27 @@
+"""Items as answers describe them, kept for the next answer."""
+
+from functools import lru_cache
+
+from engine.contract import DescribedItem, WatchedItem
+from index.catalogue import Catalogue
+
+MAX_KEPT = 65_536
+"""Items kept, those answered with most recently: a few hundred bytes each."""
+
+
+class Descriptions:
+    """The descriptions of a catalogue's rows. Safe to share between threads."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self.of = lru_cache(MAX_KEPT)(self._of)
+        """A row as an item of an answer."""
+        self.watched = lru_cache(MAX_KEPT)(self._watched)
+        """A row as an item of a history."""
+
+    def _of(self, row: int) -> DescribedItem:
+        catalogue = self._catalogue
+        return DescribedItem(catalogue.item_id(row), catalogue.title(row), catalogue.category(row))
+
+    def _watched(self, row: int) -> WatchedItem:
+        return WatchedItem(self._catalogue.item_id(row), self._catalogue.title(row))

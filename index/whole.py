@@ -1,0 +1,179 @@
+"""Small catalogues: the queries of a batch that look alike are answered together, in arrays over all items.
+
+`answer` is the plain way, one query at a time, which `index.retrieval` also goes for large catalogues and far
+from all interests; `answer_together` gives the same for many.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue
+from index.exact import best_positions
+from index.merging import Merged, diversify, merge_interests
+from index.pooling import candidates_per_interest
+from index.query import Query, Retrieval
+from index.vector_index import Hits, Rows, Vectors
+
+MIN_SCORE = 1e-30
+"""Scores below this are made in float64: far from all interests float32 loses digits, and soon the order.
+
+Arithmetic: float32 is exact to 7 digits down to 1.2e-38, and a sum that is 1e-30 has terms of 1e-37 in it.
+"""
+
+
+class Scored(NamedTuple):
+    """The items that a query may be answered with, and how near they are."""
+
+    rows: Rows | None
+    """Ascending; None for the whole catalogue."""
+    cosines: Vectors
+    """(interests, rows)."""
+    nearest: Vectors | None = None
+    """(interests, hits): what a softmax is over, where that is not all of `rows`."""
+
+
+def answer(query: Query, scored: Scored, catalogue: Catalogue) -> Retrieval:
+    """The answer to one query from the items that were scored for it."""
+    if not scored.cosines.size:
+        return Retrieval.of_nothing(len(query.interests))
+    merged, chosen = _best(query, scored)
+    if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < MIN_SCORE:
+        merged, chosen = _best(query, scored._replace(cosines=scored.cosines.astype(np.float64)))
+    rows = chosen + 1 if scored.rows is None else scored.rows[chosen]
+    return _retrieval(query, rows, merged.scores[chosen], merged.shares[:, chosen], catalogue)
+
+
+def answer_together(
+    queries: Sequence[Query], rows: Rows | None, cosines: NDArray[np.float32], catalogue: Catalogue
+) -> list[Retrieval]:
+    """`answer` of each query, all with as many interests, one `k`, merge, temperature and use of diversity.
+
+    `rows`: ascending, those that all may be answered with; None for the whole catalogue; `cosines` (queries,
+    interests, rows).
+    """
+    first = queries[0]
+    if not cosines.size:
+        return [Retrieval.of_nothing(len(query.interests)) for query in queries]
+    parts, factors, scores = _scored_together(queries, cosines)
+    times = _counted(queries, rows, scores)
+    excluded = _cells([query.excluded for query in queries], rows)
+    scores[excluded] = -np.inf
+    count = min(candidates_per_interest(first.k) if first.diversity else first.k, scores.shape[1])
+    chosen = best_columns(scores, count)
+    values = np.take_along_axis(scores, chosen, axis=1)
+    shares = np.take_along_axis(parts, chosen[:, None], axis=2)
+    shares *= factors[:, :, None] * np.take_along_axis(times, chosen, axis=1)[:, None]
+    if first.merge == "max":
+        shares = _winners(shares)
+    found = np.count_nonzero(values > -np.inf, axis=1).tolist()
+    answers = []
+    for index, (query, have) in enumerate(zip(queries, found, strict=True)):
+        if first.merge == "mean" and have and values[index, have - 1] < MIN_SCORE:
+            answers.append(answer(query, Scored(rows, cosines[index]), catalogue))
+            continue
+        positions = chosen[index, :have]
+        own = positions + 1 if rows is None else rows[positions]
+        answers.append(_retrieval(query, own, values[index, :have], shares[index, :, :have], catalogue))
+    return answers
+
+
+def nearest_hits(cosines: Vectors, count: int) -> Hits:
+    """The `count` nearest of all items by `cosines` (interests, items), equal ones by ascending row."""
+    columns = best_columns(cosines, min(count, cosines.shape[1]))
+    return Hits(np.take_along_axis(cosines, columns, axis=1), columns + 1)
+
+
+def best_columns(values: Vectors, k: int) -> Rows:
+    """The columns of the `k` greatest of each line (lines, k), best first, equal ones by column.
+
+    Value and column are sorted as one integer: of two floats of one sign the bits are in order, or just the
+    other way round.
+    """
+    bits = (values + np.float32(0)).view(np.int32)  # there is no −0 left
+    keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64)
+    keys <<= 32
+    last = values.shape[1] - 1
+    keys += np.arange(last, -1, -1)
+    if k <= last:
+        keys = np.partition(keys, last + 1 - k, axis=1)[:, last + 1 - k :]
+    keys.sort(axis=1)
+    columns: Rows = last - (keys[:, ::-1] & 0xFFFFFFFF)
+    return columns
+
+
+def _scored_together(queries: Sequence[Query], cosines: Vectors) -> tuple[Vectors, Vectors, Vectors]:
+    """Parts (queries, interests, items), their factors (queries, interests), and the scores made of them."""
+    first = queries[0]
+    interests = cosines.shape[1]
+    if first.merge == "max":
+        return cosines, np.ones(cosines.shape[:2], dtype=np.float32), cosines.max(axis=1)
+    parts = cosines - cosines.max(axis=2, keepdims=True)
+    parts /= np.float32(first.temperature)
+    np.exp(parts, out=parts)
+    equal = np.full(interests, 1 / interests, dtype=np.float32)
+    weights = np.stack([equal if query.weights is None else query.weights for query in queries])
+    factors = weights / parts.sum(axis=2)
+    return parts, factors, (factors[:, None] @ parts)[:, 0]
+
+
+def _counted(queries: Sequence[Query], rows: Rows | None, scores: Vectors) -> Vectors:
+    """The times that each item counts for each query, like `scores`, which are counted as often."""
+    times = np.ones_like(scores)
+    for index, query in enumerate(queries):
+        if query.repeat_weight != 1:
+            times[index, positions_of(query.seen, rows)] = query.repeat_weight
+    scores *= times
+    return times
+
+
+def _cells(wanted: Sequence[Rows], rows: Rows | None) -> tuple[Rows, Rows]:
+    """Lines and columns of the rows `wanted` of each query."""
+    columns = [positions_of(own, rows) for own in wanted]
+    lines = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
+    return lines, np.concatenate(columns)
+
+
+def _winners(cosines: Vectors) -> Vectors:
+    """1 for the interest with the greatest cosine (queries, interests, items), 0 for the others."""
+    best = cosines.argmax(axis=1)
+    won: Vectors = (best[:, None] == np.arange(cosines.shape[1])[:, None]).astype(np.float32)
+    return won
+
+
+def _best(query: Query, scored: Scored) -> tuple[Merged, Rows]:
+    """All scores, and the positions of those to answer with or to diversify, best first."""
+    merged = merge_interests(scored.cosines, query.merge, query.temperature, query.weights, scored.nearest)
+    if query.repeat_weight != 1:
+        seen = positions_of(query.seen, scored.rows)
+        merged.scores[seen] *= np.float32(query.repeat_weight)
+        merged.shares[:, seen] *= np.float32(query.repeat_weight)
+    merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf
+    chosen = best_positions(merged.scores, candidates_per_interest(query.k) if query.diversity else query.k)
+    return merged, chosen[merged.scores[chosen] > -np.inf]
+
+
+def _retrieval(query: Query, rows: Rows, scores: Vectors, shares: Vectors, catalogue: Catalogue) -> Retrieval:
+    """The answer with these items, best first; `shares` (interests, rows)."""
+    if query.diversity and len(rows):
+        kept = diversify(scores, catalogue.category_matrix(rows), query.k, query.diversity)
+        rows, scores, shares = rows[kept], scores[kept], shares[:, kept]
+    sums = shares.sum(axis=1)
+    total = sums.sum()
+    weights = sums / total if total > 0 else np.full(len(sums), 1 / len(sums))
+    return Retrieval(
+        rows, scores, shares.astype(np.float32, copy=False), weights.astype(np.float32, copy=False)
+    )
+
+
+def positions_of(wanted: Rows, rows: Rows | None) -> Rows:
+    """The positions of those of `wanted` that are among `rows` (ascending; None: 1, 2, …)."""
+    if rows is None:
+        return wanted[wanted > 0] - 1
+    positions = np.searchsorted(rows, wanted)
+    there = positions < len(rows)
+    positions = positions[there]
+    found: Rows = positions[rows[positions] == wanted[there]]
+    return found
