@@ -4,8 +4,9 @@
 <root>/CURRENT                      the version in service
 <root>/<version>/manifest.json      a Manifest
 <root>/<version>/model.safetensors
-<root>/<version>/items.parquet      line i is row i + 1
-<root>/<version>/index.faiss
+<root>/<version>/items.arrow        index.item_columns
+<root>/<version>/vectors.npy        float32 (items, dim), unit vectors; line i is row i + 1
+<root>/<version>/index.faiss        what FAISS adds to the vectors
 ```
 """
 
@@ -32,7 +33,7 @@ from index.query import MAX_REPEAT_WEIGHT
 from model.config import ModelConfig
 from model.interests import InterestMode
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Counted up by a change that older readers cannot read."""
 MAX_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
@@ -40,9 +41,10 @@ MAX_DRAWS = 32
 CURRENT_FILE = "CURRENT"
 MANIFEST_FILE = "manifest.json"
 MODEL_FILE = "model.safetensors"
-ITEMS_FILE = "items.parquet"
+ITEMS_FILE = "items.arrow"
+VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
-CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, INDEX_FILE)
+CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, VECTORS_FILE, INDEX_FILE)
 
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
 
@@ -55,7 +57,7 @@ class FileEntry(_Part):
     """One file of a bundle: SHA-256 (hexadecimal) and size in bytes."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size: int = Field(ge=0)
+    size: int = Field(gt=0)
 
 
 class ServingDefaults(_Part):
@@ -96,7 +98,7 @@ class Standing(_Part):
 class Manifest(_Part):
     """Everything known about one bundle."""
 
-    format_version: Literal[1] = 1
+    format_version: Literal[2] = 2
     version: str = Field(pattern=f"^{_VERSION.pattern}$")
     created: AwareDatetime
     model: ModelConfig

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from bundle.errors import (
     BundleDamagedError,
@@ -25,6 +23,7 @@ from bundle.manifest import (
     ITEMS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    VECTORS_FILE,
     FileEntry,
     Manifest,
     checked_version,
@@ -98,7 +97,8 @@ def verify(root: Path, version: str) -> Manifest:
     """
     manifest = _manifest(root, version)
     for name, entry in manifest.files.items():
-        _verify_file(root / version / name, entry)
+        with _verified(root / version / name, entry):
+            pass
     return manifest
 
 
@@ -132,14 +132,15 @@ def _read(root: Path, version: str, device: str) -> Bundle:
     manifest = _manifest(root, version)
     directory = root / version
     config = manifest.model
-    for name in (MODEL_FILE, ITEMS_FILE):
-        _verify_file(directory / name, manifest.files[name])
-    content = _verified_content(directory / INDEX_FILE, manifest.files[INDEX_FILE])
     try:
-        model = read_checkpoint(directory / MODEL_FILE, device)
-        catalogue = Catalogue.read(directory / ITEMS_FILE)
-        index = FaissIndex.parse(content, INDEX_FILE, dim=config.dim, count=config.items)
-        table = index.table
+        with _verified(directory / MODEL_FILE, manifest.files[MODEL_FILE]) as file:
+            model = read_checkpoint(directory / MODEL_FILE, device, file.fileno())
+        items, vectors, structure = (
+            _mapped(directory / name, manifest.files[name]) for name in (ITEMS_FILE, VECTORS_FILE, INDEX_FILE)
+        )
+        catalogue = Catalogue.parse(items, ITEMS_FILE)
+        table = VectorTable.parse(vectors, VECTORS_FILE)
+        index = FaissIndex.parse(structure, INDEX_FILE, table)
         placed = next(model.parameters()).device
         if placed.type == "cuda" and index.kind != "hnsw" and gpu_available():
             index = index.on_gpu(placed.index or 0)
@@ -149,9 +150,14 @@ def _read(root: Path, version: str, device: str) -> Bundle:
         raise BundleIncompatibleError(
             f"{version}/{MODEL_FILE} is not the model of its manifest: publish it again"
         )
-    if len(catalogue) != config.items:
+    for name, count in ((ITEMS_FILE, len(catalogue)), (VECTORS_FILE, len(table))):
+        if count != config.items:
+            raise BundleIncompatibleError(
+                f"{version}/{name} has {count} items, the model {config.items}: publish it again"
+            )
+    if table.dim != config.dim:
         raise BundleIncompatibleError(
-            f"{version}/{ITEMS_FILE} has {len(catalogue)} items, the model {config.items}: publish it again"
+            f"{version}/{VECTORS_FILE} has {table.dim} dimensions, the model {config.dim}: publish it again"
         )
     return Bundle(version, manifest, model, catalogue, index, table)
 
@@ -171,17 +177,23 @@ def _manifest(root: Path, version: str) -> Manifest:
     return read_manifest(text, version)
 
 
-def _verify_file(path: Path, entry: FileEntry) -> None:
-    with _of_size(path, entry) as file:
-        _compare(path, entry, hashlib.file_digest(file, "sha256").hexdigest())
+def _mapped(path: Path, entry: FileEntry) -> mmap:
+    """A file as memory that all processes share, of the very descriptor that was verified.
+
+    Published files are never written again, and one that is removed stays until nobody maps it.
+    """
+    with _verified(path, entry) as file:
+        return mmap(file.fileno(), 0, access=ACCESS_READ)
 
 
-def _verified_content(path: Path, entry: FileEntry) -> NDArray[np.uint8]:
-    """The bytes of a file, the very ones that were compared."""
+@contextmanager
+def _verified(path: Path, entry: FileEntry) -> Iterator[BufferedReader]:
+    """The open file, once its size and checksum were compared."""
     with _of_size(path, entry) as file:
-        content = np.fromfile(file, dtype=np.uint8)
-    _compare(path, entry, hashlib.sha256(content.data).hexdigest())
-    return content
+        if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+            name = f"{path.parent.name}/{path.name}"
+            raise BundleDamagedError(f"{name} was altered (its checksum differs): publish it again")
+        yield file
 
 
 @contextmanager
@@ -195,12 +207,6 @@ def _of_size(path: Path, entry: FileEntry) -> Iterator[BufferedReader]:
             yield file
     except FileNotFoundError as error:
         raise BundleDamagedError(f"{name} is missing: publish the bundle again") from error
-
-
-def _compare(path: Path, entry: FileEntry, digest: str) -> None:
-    if digest != entry.sha256:
-        name = f"{path.parent.name}/{path.name}"
-        raise BundleDamagedError(f"{name} was altered (its checksum differs): publish it again")
 
 
 def _read_small(path: Path, most_bytes: int) -> bytes:

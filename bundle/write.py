@@ -25,6 +25,7 @@ from bundle.manifest import (
     ITEMS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    VECTORS_FILE,
     FileEntry,
     Manifest,
     ServingDefaults,
@@ -77,6 +78,7 @@ def publish(
     try:
         write_checkpoint(staging / MODEL_FILE, model)
         catalogue.write(staging / ITEMS_FILE)
+        index.table.write(staging / VECTORS_FILE)
         index.write(staging / INDEX_FILE)
         facts = {
             "model": model.config,
@@ -144,7 +146,7 @@ def _check_same_items(model: DimeRec, catalogue: Catalogue, index: FaissIndex) -
                 f"the {name} has {count} items, the model {config.items}: build it anew"
             )
     expected = model.item_vectors().detach().float().cpu().numpy()
-    found = index.table.vectors(np.arange(1, config.items + 1))
+    found = index.table.all
     if found.shape != expected.shape or not np.allclose(found, expected, rtol=0, atol=UNIT_TOLERANCE):
         raise BundleIncompatibleError("the index does not hold this model's item vectors: build it from them")
 

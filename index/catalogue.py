@@ -1,28 +1,33 @@
 """The catalogue: the caller's item ids and the rows they have here, with titles, categories, popularity."""
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from files.atomic import replacing
-from files.ids import MAX_ID_LENGTH, is_id
 from index.errors import CatalogueError
+from index.item_columns import id_hash, make_columns, parse_columns, write_columns
 from index.vector_index import Rows
+
+MAX_KEPT = 2**15
+"""Ids and descriptions that a process keeps as Python objects, those used last: some 15 MB at most.
+
+Of the rest it has nothing of its own: they lie in a file that all processes map.
+"""
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
 
-_SCHEMA = pa.schema(
-    [
-        pa.field("item_id", pa.string(), nullable=False),
-        pa.field("title", pa.string()),
-        pa.field("category", pa.list_(pa.string())),
-        pa.field("popularity", pa.int64(), nullable=False),
-    ]
-)
+
+class Item(NamedTuple):
+    """Description of an item."""
+
+    item_id: str
+    title: str | None
+    categories: tuple[str, ...]
 
 
 class Catalogue:
@@ -30,7 +35,7 @@ class Catalogue:
 
     `item_ids`: unique, each as `files.ids.is_id` asks; `titles`: None where unknown;
     `categories`: none, one or several an item; `popularity`: events counted in the training log,
-    int64 (items,).
+    int64 (items,). Immutable; safe to share between threads.
     Raises `CatalogueError` when the columns do not fit together.
     """
 
@@ -41,37 +46,50 @@ class Catalogue:
         categories: Sequence[Sequence[str]],
         popularity: Sequence[int] | NDArray[np.int64],
     ) -> None:
-        self.item_ids = tuple(item_ids)
-        self.titles = tuple(titles)
-        self.categories = tuple(tuple(dict.fromkeys(names)) for names in categories)
-        self.popularity = np.asarray(popularity, dtype=np.int64)
-        self._row_of = {item_id: row for row, item_id in enumerate(self.item_ids, start=1)}
-        self._check()
-        self._index_categories()
+        self._use(make_columns(item_ids, titles, categories, popularity))
 
     def __len__(self) -> int:
-        return len(self.item_ids)
+        return len(self.popularity)
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Every item's id: a copy, as `titles` and `categories` are; serving asks by row."""
+        return tuple(self._columns["item_id"].to_pylist())
+
+    @property
+    def titles(self) -> tuple[str | None, ...]:
+        """Every item's title."""
+        return tuple(self._columns["title"].to_pylist())
+
+    @property
+    def categories(self) -> tuple[tuple[str, ...], ...]:
+        """Every item's categories."""
+        return tuple(map(tuple, self._columns["categories"].to_pylist()))
 
     def row(self, item_id: str) -> int | None:
         """The row of `item_id`, None when it is not in the catalogue."""
-        return self._row_of.get(item_id)
+        return self._kept_rows(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
         """The rows of those `item_ids` that are in the catalogue, in their order."""
-        found = (self._row_of.get(item_id) for item_id in item_ids)
+        found = map(self._kept_rows, item_ids)
         return np.array([row for row in found if row is not None], dtype=np.int64)
+
+    def item(self, row: int) -> Item:
+        """The description of `row`."""
+        return self._kept_items(row)
 
     def item_id(self, row: int) -> str:
         """The caller's id of `row`."""
-        return self.item_ids[self._line(row)]
+        return self._kept_items(row).item_id
 
     def title(self, row: int) -> str | None:
         """The title of `row`, None where unknown."""
-        return self.titles[self._line(row)]
+        return self._kept_items(row).title
 
     def category(self, row: int) -> tuple[str, ...]:
         """The categories of `row`."""
-        return self.categories[self._line(row)]
+        return self._kept_items(row).categories
 
     @property
     def category_names(self) -> list[str]:
@@ -83,9 +101,11 @@ class Catalogue:
         return [name for name in dict.fromkeys(names) if name not in self._code_of]
 
     def rows_of(self, category: str) -> Rows:
-        """The rows, ascending, that have this category; an unknown one has none."""
+        """The rows, ascending, that have this category, in one pass over all; an unknown one has none."""
         code = self._code_of.get(category)
-        return _NO_ROWS if code is None else self._rows_by_code[code]
+        if code is None:
+            return _NO_ROWS
+        return np.searchsorted(self._offsets, np.flatnonzero(self._codes == code), side="right")
 
     def category_codes(self, rows: Rows) -> tuple[Rows, Rows]:
         """The categories of `rows` as pairs: a position in `rows`, and one in `category_names`."""
@@ -93,7 +113,7 @@ class Catalogue:
         counts = self._offsets[lines + 1] - self._offsets[lines]
         owners = np.repeat(np.arange(len(rows)), counts)
         within = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return owners, self._codes[self._offsets[lines][owners] + within]
+        return owners, self._codes[self._offsets[lines][owners] + within].astype(np.int64)
 
     def category_matrix(self, rows: Rows) -> NDArray[np.float32]:
         """The categories of `rows`: 0 or 1, (len(rows), categories that occur among them)."""
@@ -104,75 +124,46 @@ class Catalogue:
         return matrix
 
     def write(self, path: Path) -> None:
-        """Write the catalogue as Parquet, atomically."""
-        columns = [self.item_ids, self.titles, self.categories, self.popularity]
-        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
-        with replacing(path) as temporary:
-            pq.write_table(pa.Table.from_arrays(arrays, schema=_SCHEMA), temporary, compression="zstd")
+        """Write the catalogue so that it can be mapped, atomically."""
+        write_columns(self._columns, path)
 
     @classmethod
-    def read(cls, path: Path) -> "Catalogue":
-        """Read a catalogue that `write` wrote; `CatalogueError` when it cannot be used."""
-        try:
-            table = pq.read_table(path.absolute(), partitioning=None)
-        except (OSError, pa.ArrowException) as error:
-            reason = str(error).partition("\n")[0]
-            raise CatalogueError(f"{path.name} cannot be read ({reason}): prepare the items again") from error
-        if _columns(table.schema) != _columns(_SCHEMA):
-            found, expected = (_spelled(schema) for schema in (table.schema, _SCHEMA))
-            raise CatalogueError(
-                f"{path.name} must have the columns {expected}, it has {found}: prepare the items again"
-            )
-        for name in ("item_id", "popularity"):
-            if table[name].null_count:
-                raise CatalogueError(f"{path.name} has nulls in {name}: prepare the items again")
-        categories = [names or () for names in table["category"].to_pylist()]
-        popularity = table["popularity"].to_numpy()
-        return cls(table["item_id"].to_pylist(), table["title"].to_pylist(), categories, popularity)
+    def parse(cls, content: object, name: str) -> "Catalogue":
+        """The catalogue in the bytes of a file that `write` wrote, looked at where they are.
 
-    def _line(self, row: int) -> int:
+        `name`: of the file, whose checksum the caller has compared. Raises `CatalogueError`.
+        """
+        catalogue = cls.__new__(cls)
+        catalogue._use(parse_columns(content, name))
+        return catalogue
+
+    def _use(self, columns: pa.RecordBatch) -> None:
+        self._columns = columns
+        self.popularity: NDArray[np.int64] = columns["popularity"].to_numpy()
+        self._hashes: NDArray[np.uint64] = columns["id_hash"].to_numpy()
+        self._hash_rows: NDArray[np.int32] = columns["hash_row"].to_numpy()
+        categories = columns["categories"]
+        self._offsets: NDArray[np.int32] = categories.offsets.to_numpy()
+        self._codes: NDArray[np.int32] = categories.values.indices.to_numpy()
+        self._code_of = {name: code for code, name in enumerate(categories.values.dictionary.to_pylist())}
+        self._names = tuple(self._code_of)
+        self._kept_rows = lru_cache(MAX_KEPT)(self._find)
+        self._kept_items = lru_cache(MAX_KEPT)(self._describe)
+
+    def _find(self, item_id: str) -> int | None:
+        hashed = np.uint64(id_hash(item_id))
+        position = int(np.searchsorted(self._hashes, hashed))
+        while position < len(self) and self._hashes[position] == hashed:
+            row = int(self._hash_rows[position])
+            if self._columns["item_id"][row - 1].as_py() == item_id:
+                return row
+            position += 1
+        return None
+
+    def _describe(self, row: int) -> Item:
         if not 1 <= row <= len(self):
             raise CatalogueError(f"row {row} is not in the catalogue, whose rows are 1 … {len(self)}")
-        return row - 1
-
-    def _check(self) -> None:
-        count = len(self.item_ids)
-        lengths = {"titles": len(self.titles), "categories": len(self.categories)}
-        for name, length in lengths.items():
-            if length != count:
-                raise CatalogueError(f"{count} items need as many {name}, not {length}")
-        if self.popularity.shape != (count,) or (count and self.popularity.min() < 0):
-            raise CatalogueError(f"{count} items need as many popularity counts of 0 or more")
-        if len(self._row_of) != count:
-            raise CatalogueError(
-                f"{count - len(self._row_of)} item ids appear more than once: give each item one row"
-            )
-        for row, item_id in enumerate(self.item_ids, start=1):
-            if not is_id(item_id):
-                raise CatalogueError(
-                    f"the id of row {row} must have 1 … {MAX_ID_LENGTH} characters, none of them a control"
-                    " character: give the item another id"
-                )
-
-    def _index_categories(self) -> None:
-        """Lay the categories out flat, as codes: those of line i are `codes[offsets[i]:offsets[i + 1]]`."""
-        self._code_of: dict[str, int] = {}
-        codes = [
-            self._code_of.setdefault(name, len(self._code_of)) for names in self.categories for name in names
-        ]
-        counts = np.array([len(names) for names in self.categories], dtype=np.int64)
-        self._codes = np.array(codes, dtype=np.int64)
-        self._offsets = np.concatenate([[0], np.cumsum(counts)])
-        # A stable sort keeps the rows of each category ascending.
-        order = np.argsort(self._codes, kind="stable")
-        owners = np.repeat(np.arange(1, len(self) + 1), counts)[order]
-        ends = np.cumsum(np.bincount(self._codes, minlength=len(self._code_of)))
-        self._rows_by_code = np.split(owners, ends[:-1])
-
-
-def _columns(schema: pa.Schema) -> list[tuple[str, pa.DataType]]:
-    return [(field.name, field.type) for field in schema]
-
-
-def _spelled(schema: pa.Schema) -> str:
-    return ", ".join(f"{field.name}: {field.type}" for field in schema)
+        line = row - 1
+        codes = self._codes[self._offsets[line] : self._offsets[line + 1]].tolist()
+        names = tuple(self._names[code] for code in codes)
+        return Item(self._columns["item_id"][line].as_py(), self._columns["title"][line].as_py(), names)

@@ -44,8 +44,8 @@ class EligibleRows:
 
     @cached_property
     def bitmap(self) -> NDArray[np.uint8]:
-        """One bit a row, the lowest first: what FAISS reads."""
-        return np.packbits(self.mask[:-1], bitorder="little")
+        """One bit an item, row 1's first: what FAISS reads, whose positions count from 0."""
+        return np.packbits(self.mask[1:-1], bitorder="little")
 
 
 class Eligibility:

@@ -2,7 +2,7 @@
 
 IndexingError
 ├── VectorError          vectors, queries or rows of a wrong shape, length or value
-├── IndexFileError       an index file that is missing, damaged or not the one expected
+├── IndexFileError       a file of vectors or of an index that is not the one expected
 ├── CatalogueError       an item table that is missing, damaged or inconsistent
 ├── QueryError           a retrieval query outside its bounds
 ├── GpuUnavailableError  a GPU index was asked for where none can be made
@@ -21,7 +21,7 @@ class VectorError(IndexingError):
 
 
 class IndexFileError(IndexingError):
-    """An index file is missing, damaged or not the one expected."""
+    """A file of vectors or of an index is not the one expected."""
 
 
 class CatalogueError(IndexingError):

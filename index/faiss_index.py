@@ -1,31 +1,32 @@
-"""FAISS behind `index.vector_index.VectorIndex`: build, search, write, read, move to a GPU.
+"""FAISS behind `index.vector_index.VectorIndex`: search, write, map, move to a GPU; `index.building` builds.
 
-The file is what `faiss.write_index` writes, which FAISS alone can read, followed by a seal: a mark and the
-SHA-256 of everything before it. FAISS parses its files in C++ and trusts them, so a file is handed to it only
-after its seal was checked, from the very bytes that were checked.
+The vectors lie in a `VectorTable`, once, whatever the kind; FAISS looks at them where they are. Its own file
+holds what it adds to them: nothing (flat), the links of a graph (hnsw), or cells of short codes, by which it
+finds the hits that it then scores exactly (ivf).
+
+FAISS parses its files in C++ and trusts them: bytes are handed to it only once their checksum was compared.
+It looks at mapped, read-only bytes for as long as the index lives, so that an index is never changed: FAISS
+would end the process. `tests/index/test_mapped.py` holds that only `index.building` calls what changes one.
 """
 
-import hashlib
 import logging
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from files.atomic import replacing
 from index import tuning
-from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError, VectorError
-from index.tuning import IndexChoice, IndexKind
+from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError
+from index.tuning import IndexKind
 from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors
 from index.vector_table import VectorTable
 
-_KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFFlat": "ivf"}
-_SEAL = b"dimerec-index-1\n"
-_SEAL_SIZE = len(_SEAL) + hashlib.sha256().digest_size
+_KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFPQFastScan": "ivf"}
 
 logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every build that it tries
 
@@ -45,59 +46,83 @@ def require_faiss() -> Any:
 
 
 class FaissIndex:
-    """Nearest neighbours among rows 1 … n by a FAISS index, made by `build_index` or `read`.
+    """Nearest neighbours among rows 1 … n by a FAISS index, made by `build_index` or `parse`.
 
+    `structure`: what FAISS adds to the table: nothing, a graph without vectors, or cells of codes; `content`:
+    bytes that it is a view of.
     Any thread may search at any time: together on the CPU; on a GPU, where FAISS wants them so, in turn.
     """
 
-    def __init__(
-        self, searcher: Any, kind: IndexKind, table: VectorTable, *, one_at_a_time: bool = False
-    ) -> None:
-        self._searcher = searcher
-        self._on_gpu = one_at_a_time
-        self._turn: AbstractContextManager[object] = Lock() if one_at_a_time else nullcontext()
-        self.table = table
-        """The vectors that it holds: a view where the kind keeps them in one block."""
+    def __init__(self, structure: Any, kind: IndexKind, table: VectorTable, content: object = None) -> None:
         self.kind: IndexKind = kind
-        self.dim = int(searcher.d)
+        self.dim = table.dim
+        self.table = table
+        """The vectors that it searches."""
+        self._structure = structure
+        self._vectors = flat_over(table)
+        self._content = content
+        self._searcher = _joined(structure, kind, self._vectors)
+        self._turn: AbstractContextManager[object] = nullcontext()
+        self._on_gpu = False
 
     def __len__(self) -> int:
         return len(self.table)
 
+    @property
+    def effort(self) -> int | None:
+        """Work that a search does: cells looked into (ivf), nodes kept on a walk (hnsw); None: all of it."""
+        return _EFFORT[self.kind](self._structure)
+
+    def with_effort(self, effort: int) -> "FaissIndex":
+        """The same index (hnsw or ivf), searched with as much effort from now on."""
+        if self.kind == "hnsw":
+            self._structure.hnsw.efSearch = effort
+        elif self.kind == "ivf":
+            self._structure.nprobe = effort
+        return self
+
     def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
         """The `k` nearest of each query, among `eligible` rows only where given.
 
-        A flat or an ivf index leaves the others out while it searches. A graph, which has to walk through
-        them anyway, is asked for as many more hits as are likely to be left out, and so is an index on a GPU.
+        The others are left out during the search. A graph, which walks through them anyway, walks as much
+        further as it is likely to meet of them; a GPU, which cannot, is asked for as many more hits.
         """
         queries = checked_unit_vectors(queries, "queries", self.dim)
         checked_hits(k)
-        if eligible is None:
-            return self._search(queries, k)
-        if self.kind == "hnsw" or self._on_gpu:
-            deeper = math.ceil(tuning.FILTER_MARGIN * k / max(eligible.share, 1 / len(self)))
-            return _kept(self._search(queries, max(k, min(deeper, tuning.MAX_HITS))), k, eligible)
-        return self._search(queries, k, self._parameters(eligible))
+        if self._on_gpu:
+            return self._search_on_gpu(queries, k, eligible)
+        cosines, positions = self._searcher.search(queries, k, params=self._parameters(k, eligible))
+        return _hits(cosines, positions)
 
-    def _search(self, queries: Vectors, k: int, parameters: Any = None) -> Hits:
-        with self._turn:
-            cosines, rows = self._searcher.search(queries, k, params=parameters)
-        cosines[rows < 0] = -np.inf
-        return Hits(cosines, rows)
-
-    def _parameters(self, eligible: Eligible) -> Any:
+    def _parameters(self, k: int, eligible: Eligible | None) -> Any:
         faiss = require_faiss()
-        selector = faiss.IDSelectorBitmap(eligible.bitmap)
+        chosen = None if eligible is None else faiss.IDSelectorBitmap(eligible.bitmap)
         if self.kind == "flat":
-            return faiss.SearchParameters(sel=selector)
-        nprobe = faiss.downcast_index(self._searcher.index).nprobe
-        return faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+            return faiss.SearchParameters(sel=chosen)
+        if self.kind == "hnsw":
+            walk = self._structure.hnsw.efSearch
+            if eligible is not None:
+                walk = max(walk, self._deeper(k, eligible))
+            return faiss.SearchParametersHNSW(sel=chosen, efSearch=walk)
+        cells = faiss.SearchParametersIVF(sel=chosen, nprobe=self._structure.nprobe)
+        return faiss.IndexRefineSearchParameters(k_factor=tuning.REFINED, base_index_params=cells)
+
+    def _deeper(self, k: int, eligible: Eligible) -> int:
+        deeper = math.ceil(tuning.FILTER_MARGIN * k / max(eligible.share, 1 / len(self)))
+        return max(k, min(deeper, tuning.MAX_HITS))
+
+    def _search_on_gpu(self, queries: Vectors, k: int, eligible: Eligible | None) -> Hits:
+        with self._turn:
+            if eligible is None:
+                return _hits(*self._searcher.search(queries, k))
+            found = _hits(*self._searcher.search(queries, self._deeper(k, eligible)))
+        return _kept(found, k, eligible)
 
     def on_gpu(self, device: int = 0) -> "FaissIndex":
-        """The same index on a GPU (`flat` and `ivf`; at most 2,048 hits a query there).
+        """Exact search of the same vectors on a GPU, for `flat` and `ivf`; at most 2,048 hits a query there.
 
         Raises `GpuUnavailableError` where FAISS was built without CUDA, no GPU is seen, or `kind` is
-        `hnsw`, which FAISS keeps on the CPU.
+        `hnsw`, which stays on the CPU.
         """
         if not gpu_available():
             raise GpuUnavailableError(
@@ -106,74 +131,53 @@ class FaissIndex:
         if self.kind == "hnsw":
             raise GpuUnavailableError("an hnsw index stays on the CPU: build the kind flat or ivf for a GPU")
         faiss = require_faiss()
-        resources = faiss.StandardGpuResources()
-        searcher = faiss.index_cpu_to_gpu(resources, device, self._searcher)
-        return FaissIndex(searcher, self.kind, self.table, one_at_a_time=True)
+        moved = FaissIndex(faiss.IndexFlatIP(self.dim), "flat", self.table)
+        moved._searcher = faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), device, self._vectors)
+        moved._turn, moved._on_gpu = Lock(), True
+        return moved
 
     def write(self, path: Path) -> None:
-        """Write the index to `path`, atomically; an index on a GPU cannot be saved."""
-        content = require_faiss().serialize_index(self._searcher).data
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            file.write(content)
-            file.write(_SEAL + hashlib.sha256(content).digest())
+        """Write what FAISS adds to the table to `path`, atomically."""
+        faiss = require_faiss()
+        with replacing(path) as temporary:
+            faiss.write_index(self._structure, str(temporary), faiss.IO_FLAG_SKIP_STORAGE)
 
     @classmethod
-    def read(
-        cls, path: Path, *, dim: int | None = None, count: int | None = None, kind: IndexKind | None = None
-    ) -> "FaissIndex":
-        """Read an index that `write` wrote.
+    def parse(cls, content: object, name: str, table: VectorTable) -> "FaissIndex":
+        """The index over `table` in the bytes of a file that `write` wrote, looked at where they are.
 
-        Raises `IndexFileError` when it is missing or damaged, was not written by `write`, or
-        differs from the expected `dim`, `count` or `kind`.
+        `content`: a buffer whose checksum the caller has compared; `name`: of the file. Raises
+        `IndexFileError` for what `write` does not write, or for another number or width of vectors.
         """
-        content = _sealed_content(path)
-        return cls.parse(content, path.name, dim=dim, count=count, kind=kind)
-
-    @classmethod
-    def parse(
-        cls,
-        content: NDArray[np.uint8],
-        name: str,
-        *,
-        dim: int | None = None,
-        count: int | None = None,
-        kind: IndexKind | None = None,
-    ) -> "FaissIndex":
-        """The index in the `content` of a file, whose checksum the caller has compared already.
-
-        `name`: of the file, for what is said of it. Raises as `read` does.
-        """
-        searcher = _parsed(content, name)
-        found_kind = _kind_of(name, searcher)
-        claims = (("dim", dim, searcher.d), ("count", count, searcher.ntotal), ("kind", kind, found_kind))
-        for claim, expected, found in claims:
-            if expected is not None and expected != found:
-                raise IndexFileError(f"{name} has the {claim} {found}, expected {expected}: build it again")
-        return cls(searcher, found_kind, _table_of(searcher, found_kind))
+        faiss = require_faiss()
+        data = np.frombuffer(content, dtype=np.uint8)  # type: ignore[call-overload]
+        reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(data), len(data))
+        try:
+            structure = faiss.read_index(reader, faiss.IO_FLAG_SKIP_STORAGE)
+        except RuntimeError as error:
+            raise IndexFileError(
+                f"{name} is no index that this FAISS can read: publish the bundle again"
+            ) from error
+        found = type(structure).__name__
+        if found not in _KINDS:
+            raise IndexFileError(
+                f"{name} holds a {found}, no kind of index of this program: publish it again"
+            )
+        kind = _KINDS[found]
+        if structure.metric_type != faiss.METRIC_INNER_PRODUCT:
+            raise IndexFileError(f"{name} does not rank by inner product: publish the bundle again")
+        count = 0 if kind == "flat" else len(table)
+        for claim, expected, got in (("dim", table.dim, structure.d), ("count", count, structure.ntotal)):
+            if expected != got:
+                raise IndexFileError(f"{name} has the {claim} {got}, expected {expected}: publish it again")
+        return cls(structure, kind, table, data)
 
 
-def build_index(vectors: Vectors, kind: IndexChoice = "auto") -> FaissIndex:
-    """Index unit `vectors` (n, dim) as rows 1 … n; `auto` chooses the kind by n (`index.tuning`).
-
-    `flat` is exact. The same vectors give the same `flat` and `ivf` index; `hnsw` is linked by
-    several threads at once, so that two builds may differ in a hit at the margin.
-    """
-    faiss = require_faiss()
-    vectors = checked_unit_vectors(vectors, "vectors")
-    if not len(vectors):
-        raise VectorError("an index needs at least one vector")
-    chosen = tuning.choose_kind(len(vectors)) if kind == "auto" else kind
-    if chosen == "flat":
-        storage = faiss.IndexFlatIP(vectors.shape[1])
-    elif chosen == "hnsw":
-        storage = _empty_hnsw(vectors.shape[1])
-    elif chosen == "ivf":
-        storage = _trained_ivf(vectors)
-    else:
-        raise VectorError(f"unknown index kind {chosen!r}: choose auto, flat, hnsw or ivf")
-    searcher = faiss.IndexIDMap2(storage)
-    searcher.add_with_ids(vectors, np.arange(1, len(vectors) + 1))
-    return FaissIndex(searcher, chosen, _table_of(searcher, chosen))
+_EFFORT: dict[IndexKind, Callable[[Any], int | None]] = {
+    "flat": lambda _: None,
+    "hnsw": lambda structure: int(structure.hnsw.efSearch),
+    "ivf": lambda structure: int(structure.nprobe),
+}
 
 
 def gpu_available() -> bool:
@@ -182,82 +186,31 @@ def gpu_available() -> bool:
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
-def _empty_hnsw(dim: int) -> Any:
+def flat_over(table: VectorTable) -> Any:
+    """FAISS's flat index over the vectors of a table, which it looks at and does not copy."""
     faiss = require_faiss()
-    index = faiss.IndexHNSWFlat(dim, tuning.HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
-    index.hnsw.efConstruction = tuning.HNSW_BUILD_DEPTH
-    index.hnsw.efSearch = tuning.HNSW_SEARCH_DEPTH
-    return index
-
-
-def _trained_ivf(vectors: Vectors) -> Any:
-    faiss = require_faiss()
-    dim = vectors.shape[1]
-    cells = tuning.ivf_cells(len(vectors))
-    centres = faiss.IndexFlatIP(dim)
-    index = faiss.IndexIVFFlat(centres, dim, cells, faiss.METRIC_INNER_PRODUCT)
-    index.cp.spherical = True
-    index.cp.niter = tuning.IVF_TRAINING_ROUNDS
-    index.cp.min_points_per_centroid = 1  # cells are never this small, but for a catalogue of a few items
-    index.cp.max_points_per_centroid = tuning.IVF_TRAINING_POINTS_PER_CELL
-    index.train(vectors)
-    index.nprobe = tuning.ivf_probes(cells)
-    return index
-
-
-def _sealed_content(path: Path) -> NDArray[np.uint8]:
-    """The bytes of a file, its seal checked."""
-    try:
-        content = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise IndexFileError(
-            f"{path.name} cannot be read ({error.strerror}): build the index again"
-        ) from error
-    body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:].tobytes()
-    if seal.startswith(_SEAL) and seal != _SEAL + hashlib.sha256(body.data).digest():
-        raise IndexFileError(f"{path.name} is damaged (its checksum differs): build the index again")
-    return content
-
-
-def _parsed(content: NDArray[np.uint8], name: str) -> Any:
-    """The FAISS object in the bytes of a file that `FaissIndex.write` wrote."""
-    if not content[-_SEAL_SIZE:].tobytes().startswith(_SEAL):
-        raise IndexFileError(f"{name} is cut short or no index of this program: build the index again")
-    try:
-        return require_faiss().deserialize_index(content[:-_SEAL_SIZE])
-    except RuntimeError as error:
-        raise IndexFileError(f"{name} is no index that this FAISS can read: build the index again") from error
-
-
-def _kind_of(name: str, searcher: Any) -> IndexKind:
-    """The kind of a loaded index, once it is known to be one that `build_index` makes."""
-    faiss = require_faiss()
-    if not isinstance(searcher, faiss.IndexIDMap2):
-        raise IndexFileError(f"{name} does not carry rows as ids: build the index again")
-    if searcher.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise IndexFileError(f"{name} does not rank by inner product: build the index again")
-    if not np.array_equal(faiss.vector_to_array(searcher.id_map), np.arange(1, searcher.ntotal + 1)):
-        raise IndexFileError(f"{name} does not hold the rows 1 … {searcher.ntotal}: build the index again")
-    storage = type(faiss.downcast_index(searcher.index)).__name__
-    if storage not in _KINDS:
-        raise IndexFileError(f"{name} holds a {storage}: build the kind flat, hnsw or ivf")
-    return _KINDS[storage]
-
-
-def _table_of(searcher: Any, kind: IndexKind) -> VectorTable:
-    """The vectors of an index.
-
-    `flat` and `hnsw` keep them in one block that is looked at in place. `ivf` scatters them over its
-    cells: a copy.
-    """
-    faiss = require_faiss()
-    storage: Any = faiss.downcast_index(searcher.index)
-    if kind == "ivf":
-        return VectorTable(storage.reconstruct_n(0, storage.ntotal))
-    block: Any = storage if kind == "flat" else faiss.downcast_index(storage.storage)
-    return VectorTable(
-        faiss.rev_swig_ptr(block.get_xb(), block.ntotal * block.d).reshape(-1, block.d), searcher
+    codes = table.all.reshape(-1).view(np.uint8)
+    flat = faiss.IndexFlatIP(table.dim)
+    flat.codes = faiss.MaybeOwnedVectorUInt8.create_view(
+        faiss.swig_ptr(codes), codes.nbytes, flat.codes.owner
     )
+    flat.ntotal = len(table)
+    return flat
+
+
+def _joined(structure: Any, kind: IndexKind, vectors: Any) -> Any:
+    """The structure together with the vectors, as it is searched; FAISS owns neither."""
+    if kind == "flat":
+        return vectors
+    if kind == "hnsw":
+        structure.storage, structure.own_fields = vectors, False
+        return structure
+    return require_faiss().IndexRefine(structure, vectors)
+
+
+def _hits(cosines: Vectors, positions: Any) -> Hits:
+    cosines[positions < 0] = -np.inf
+    return Hits(cosines, np.where(positions < 0, -1, positions + 1))
 
 
 def _kept(hits: Hits, k: int, eligible: Eligible) -> Hits:

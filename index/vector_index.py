@@ -45,7 +45,7 @@ class Eligible(Protocol):
 
     @property
     def bitmap(self) -> NDArray[np.uint8]:
-        """The same, a bit a row, the lowest first."""
+        """The same without these two, a bit an item, the lowest first."""
         ...
 
     @property

@@ -1,20 +1,23 @@
 """The vectors of the catalogue's items, in this process: what candidates are scored with."""
 
+from mmap import mmap
+from pathlib import Path
+
 import numpy as np
 
-from index.errors import VectorError
+from files.atomic import replacing
+from index.errors import IndexFileError, VectorError
 from index.vector_index import Rows, Vectors
 
 
 class VectorTable:
     """Unit vectors (items, dim), line i those of row i + 1.
 
-    Always local, wherever the index is that finds neighbours; the array may be a view into the index or
-    mapped from a file, and is never written.
+    Always local, wherever the index is that finds neighbours, which looks at this very array where it keeps
+    whole vectors; the array may be mapped from a file, and is never written.
     """
 
-    def __init__(self, vectors: Vectors, owner: object = None) -> None:
-        self._owner = owner  # keeps the memory alive that `vectors` is a view of
+    def __init__(self, vectors: Vectors) -> None:
         self.all = vectors
         """(items, dim)."""
 
@@ -31,3 +34,24 @@ class VectorTable:
         if len(rows) and not 1 <= rows.min() <= rows.max() <= len(self):
             raise VectorError(f"rows must lie in 1 … {len(self)}")
         return self.all.take(np.asarray(rows) - 1, axis=0)
+
+    def write(self, path: Path) -> None:
+        """Write the vectors as NumPy does, atomically."""
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.lib.format.write_array(file, self.all.astype("<f4", copy=False), version=(1, 0))
+
+    @classmethod
+    def parse(cls, content: mmap, name: str) -> "VectorTable":
+        """The table in the bytes of a file that `write` wrote, looked at where they are.
+
+        `name`: of the file, whose checksum the caller has compared. Raises `IndexFileError`.
+        """
+        try:
+            np.lib.format.read_magic(content)
+            shape, by_columns, dtype = np.lib.format.read_array_header_1_0(content)
+            vectors = np.frombuffer(content, dtype, offset=content.tell()).reshape(shape)
+        except ValueError as error:
+            raise IndexFileError(f"{name} is no NumPy file: publish the bundle again") from error
+        if len(shape) != 2 or by_columns or dtype != np.dtype("<f4"):
+            raise IndexFileError(f"{name} must hold float32 (items, dim), by rows: publish the bundle again")
+        return cls(vectors)

@@ -13,6 +13,7 @@ from model.config import ModelConfig
 from model.dimerec import DimeRec
 
 _FORMAT = "dimerec-model-3"
+_TABLE = "items.table.weight"
 
 
 class CheckpointError(DimeRecError):
@@ -26,29 +27,36 @@ def write_checkpoint(path: Path, model: DimeRec) -> None:
         save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
 
 
-def read_checkpoint(path: Path, device: torch.device | str = "cpu") -> DimeRec:
-    """Read a model, ready to serve (eval mode).
+def read_checkpoint(path: Path, device: torch.device | str = "cpu", descriptor: int | None = None) -> DimeRec:
+    """Read a model, ready to serve (eval mode); on the CPU its item table stays in the file, which is mapped.
 
+    `descriptor`: of the open file, where the caller has verified what it holds.
     Raises CheckpointError, naming the file and the remedy, if it cannot be read or does not fit.
     """
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
+        opened = path if descriptor is None else f"/dev/fd/{descriptor}"
+        with safe_open(opened, framework="pt", device=str(device)) as file:
             metadata = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 found = metadata.get("format", "no format")
                 raise CheckpointError(f"{path} is no {_FORMAT} file ({found}); train or publish it anew")
             config = ModelConfig.model_validate_json(metadata.get("config", ""))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            # All but the table are small, and where the file has them, not aligned as computing wants them.
+            tensors = {name: part if name == _TABLE else part.clone() for name, part in tensors.items()}
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch maps the file
         raise CheckpointError(f"cannot read the model {path}: {error}") from error
     except ValidationError as error:
         fault = first_fault(error.errors(), "config")
         raise CheckpointError(f"{path} holds an unusable model config: {fault}") from error
 
-    model = DimeRec(config).to(device)
+    table = tensors.get(_TABLE)
+    if table is not None and table.shape != (config.items + 1, config.dim):
+        raise CheckpointError(f"{path} does not fit its own config: its table is {tuple(table.shape)}")
+    model = DimeRec(config, table)
     try:
-        model.load_state_dict(tensors)
+        model.load_state_dict(tensors, assign=True)  # a copy would bring all of the table into memory
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{path} does not fit its own config: {reason}") from error
-    return model.eval()
+    return model.to(device).eval()

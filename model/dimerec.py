@@ -30,16 +30,19 @@ class Losses(NamedTuple):
 
 
 class DimeRec(nn.Module):
-    """Item table, guidance extraction module and diffusion aggregation module."""
+    """Item table, guidance extraction module and diffusion aggregation module.
+
+    `table`: the item table's weights, where they are known, as `model.embeddings.ItemTable` takes them.
+    """
 
     cosines: Tensor
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, table: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
         cosines = mean_cosines(config.timesteps, config.first_cosine)
         self.register_buffer("cosines", cosines.float(), persistent=False)
-        self.items = ItemTable(config.items, config.dim)
+        self.items = ItemTable(config.items, config.dim, table)
         self.guidance = build_guidance(config)
         self.process = build_process(config)
         self.denoiser = build_denoiser(config)

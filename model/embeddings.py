@@ -18,10 +18,16 @@ with 1 and .05, all within what 943 users can tell apart.
 
 
 class ItemTable(nn.Module):
-    """E ∈ R^{(n+1)×d}; every vector is used normalised, row 0 (padding) stays the zero vector."""
+    """E ∈ R^{(n+1)×d}; every vector is used normalised, row 0 (padding) stays the zero vector.
 
-    def __init__(self, items: int, dim: int) -> None:
+    `weight`: E itself, where it is known: not copied, and not touched.
+    """
+
+    def __init__(self, items: int, dim: int, weight: Tensor | None = None) -> None:
         super().__init__()
+        if weight is not None:
+            self.table = nn.Embedding(items + 1, dim, padding_idx=0, _weight=weight)
+            return
         self.table = nn.Embedding(items + 1, dim, padding_idx=0)
         nn.init.normal_(self.table.weight, std=_ITEM_STD)
         with torch.no_grad():

@@ -7,8 +7,9 @@ import torch
 
 from bundle.manifest import ServingDefaults
 from bundle.write import publish
+from index.building import build_index
 from index.catalogue import Catalogue
-from index.faiss_index import FaissIndex, build_index
+from index.faiss_index import FaissIndex
 from index.tuning import IndexKind
 from index.vector_index import Vectors
 from model.config import ModelConfig

@@ -9,7 +9,8 @@ from bundle.errors import BundleError
 from bundle.manifest import Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
-from index.faiss_index import build_index, require_faiss
+from index.building import build_index
+from index.faiss_index import require_faiss
 from index.tuning import IndexChoice
 from model.checkpoint import read_checkpoint
 from training.config import TrainingConfig

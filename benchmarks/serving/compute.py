@@ -175,7 +175,7 @@ def untrained(bundles: Path) -> Iterator[Path]:
     from bundle.manifest import ServingDefaults
     from bundle.read import read_bundle
     from bundle.write import publish
-    from index.faiss_index import build_index
+    from index.building import build_index
     from model.config import ModelConfig
     from model.dimerec import DimeRec
 

@@ -18,7 +18,8 @@ from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleErr
 from bundle.manifest import CONTENT_FILES, ServingDefaults
 from bundle.read import current_version, previous_version, read_bundle, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
-from index.faiss_index import build_index, gpu_available
+from index.building import build_index
+from index.faiss_index import gpu_available
 from index.query import Query
 from index.tuning import IndexKind
 from service.requests import RecommendRequest
@@ -125,8 +126,8 @@ def test_nothing_published_is_none_and_no_error(tmp_path: Path) -> None:
 
 def test_a_damaged_version_is_not_put_in_service(root: Path, version: str) -> None:
     older = versions(root)[1]
-    (root / older / "items.parquet").unlink()
-    with pytest.raises(BundleDamagedError, match=r"items\.parquet is missing"):
+    (root / older / "items.arrow").unlink()
+    with pytest.raises(BundleDamagedError, match=r"items\.arrow is missing"):
         set_current(root, older)
     assert read_bundle(root).version == version
 
@@ -217,7 +218,7 @@ def test_facts_out_of_bounds_are_refused_and_leave_nothing(
 def test_a_new_bundle_of_the_same_content_has_another_name(tmp_path: Path) -> None:
     first, second = publish_tiny_bundle(tmp_path, items=10), publish_tiny_bundle(tmp_path, items=10)
     assert first != second
-    assert verify(tmp_path, first).files["items.parquet"] == verify(tmp_path, second).files["items.parquet"]
+    assert verify(tmp_path, first).files["items.arrow"] == verify(tmp_path, second).files["items.arrow"]
 
 
 @pytest.mark.gpu

@@ -105,12 +105,12 @@ def test_a_damaged_bundle_is_in_the_json_and_fails_the_check(dimerec: Run, tmp_p
     for _ in range(2):
         publish_tiny_bundle(tmp_path)
     newest = (tmp_path / "CURRENT").read_text().strip()
-    (tmp_path / newest / "items.parquet").write_bytes(b"")
+    (tmp_path / newest / "items.arrow").write_bytes(b"")
     done = dimerec("bundles", "verify", "--bundles", tmp_path, "--json")
     assert done.code == 1
     assert [bundle["whole"] for bundle in json.loads(done.out)] == [False, True]
     assert done.err.startswith("dimerec: ")
-    assert "items.parquet" in done.err
+    assert "items.arrow" in done.err
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])

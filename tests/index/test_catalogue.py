@@ -1,15 +1,18 @@
 """The catalogue: ids to rows and back, categories, and a file that is checked when it is read."""
 
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import index.catalogue
+import index.item_columns
 from index.catalogue import Catalogue
 from index.eligibility import Eligibility
 from index.errors import CatalogueError
@@ -62,7 +65,9 @@ def test_rows_in_any_of_the_categories(categories: list[list[str]], wanted: set[
     eligible = Eligibility(with_categories(categories)).of(frozenset(wanted))
     assert eligible.rows.tolist() == expected
     assert eligible.count == len(expected)
-    assert np.flatnonzero(np.unpackbits(eligible.bitmap, bitorder="little")).tolist() == expected
+    assert np.flatnonzero(np.unpackbits(eligible.bitmap, bitorder="little")).tolist() == [
+        row - 1 for row in expected
+    ]
 
 
 @given(st.lists(names, min_size=1, max_size=12), st.data())
@@ -73,25 +78,58 @@ def test_the_category_matrix_has_the_overlaps(categories: list[list[str]], data:
     assert (matrix @ matrix.T).tolist() == overlaps
 
 
+def mapped(catalogue: Catalogue, path: Path) -> Catalogue:
+    """What comes back when the catalogue is written and mapped."""
+    catalogue.write(path)
+    with path.open("rb") as file:
+        return Catalogue.parse(mmap(file.fileno(), 0, access=ACCESS_READ), path.name)
+
+
 def test_the_same_catalogue_comes_back(tmp_path: Path) -> None:
     for catalogue in (small(), make_catalogue(200), with_categories([[], []]), Catalogue([], [], [], [])):
-        catalogue.write(tmp_path / "items.parquet")
-        read = Catalogue.read(tmp_path / "items.parquet")
+        read = mapped(catalogue, tmp_path / "items.arrow")
         assert read.item_ids == catalogue.item_ids
         assert read.titles == catalogue.titles
         assert read.categories == catalogue.categories
+        assert read.category_names == catalogue.category_names
         np.testing.assert_array_equal(read.popularity, catalogue.popularity)
-    assert [path.name for path in tmp_path.iterdir()] == ["items.parquet"]
+        assert [read.row(item_id) for item_id in catalogue.item_ids] == list(range(1, len(catalogue) + 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["items.arrow"]
+
+
+def test_half_a_surrogate_pair_is_an_id_that_no_item_has() -> None:
+    assert small().row("\ud800") is None
+
+
+def test_ids_of_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (index.catalogue, index.item_columns):
+        monkeypatch.setattr(module, "id_hash", lambda item_id: len(item_id))
+    catalogue = Catalogue(["a", "bc", "d", "e"], [None] * 4, [()] * 4, [0] * 4)
+    assert [catalogue.row(item_id) for item_id in ("a", "bc", "d", "e", "x", "yz", "")] == [
+        *(1, 2, 3, 4),
+        *(None, None, None),
+    ]
 
 
 def test_others_can_read_the_file(tmp_path: Path) -> None:
-    small().write(tmp_path / "items.parquet")
-    assert pq.read_table(tmp_path / "items.parquet").to_pylist()[0] == {
+    small().write(tmp_path / "items.arrow")
+    first = pl.read_ipc(tmp_path / "items.arrow").to_dicts()[0]
+    assert {name: first[name] for name in ("item_id", "title", "categories", "popularity")} == {
         "item_id": "x",
         "title": "Ten",
-        "category": ["b", "a"],
+        "categories": ["b", "a"],
         "popularity": 5,
     }
+
+
+def test_what_is_no_catalogue_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match=r"items\.arrow cannot be read"):
+        Catalogue.parse(b"item_id,title", "items.arrow")
+    other = pa.table({"item_id": ["a"]})
+    with pa.ipc.new_file(str(tmp_path / "other"), other.schema) as file:
+        file.write_table(other)
+    with pytest.raises(CatalogueError, match="does not have the columns"):
+        Catalogue.parse((tmp_path / "other").read_bytes(), "items.arrow")
 
 
 @pytest.mark.parametrize(
@@ -111,47 +149,3 @@ def test_others_can_read_the_file(tmp_path: Path) -> None:
 def test_columns_that_do_not_fit_are_refused(columns: tuple[Any, ...], message: str) -> None:
     with pytest.raises(CatalogueError, match=message):
         Catalogue(*columns)
-
-
-def stored_table(**changes: pa.Array) -> pa.Table:
-    columns = {
-        "item_id": pa.array(["a", "b"]),
-        "title": pa.array(["A", None]),
-        "category": pa.array([["x"], None], type=pa.list_(pa.string())),
-        "popularity": pa.array([1, 2]),
-    }
-    return pa.table(columns | changes)
-
-
-def test_an_item_without_a_category_list_has_none(tmp_path: Path) -> None:
-    pq.write_table(stored_table(), tmp_path / "items.parquet")
-    assert Catalogue.read(tmp_path / "items.parquet").categories == (("x",), ())
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"item_id": pa.array([1, 2])}, "item_id: int64"),
-        ({"item_id": pa.array(["a", None])}, "nulls in item_id"),
-        ({"popularity": pa.array([1, None])}, "nulls in popularity"),
-        ({"popularity": pa.array([1.0, 2.0])}, "popularity: double"),
-        ({"extra": pa.array([1, 2])}, "extra: int64"),
-    ],
-)
-def test_a_table_of_another_form_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    pq.write_table(stored_table(**changes), tmp_path / "items.parquet")
-    with pytest.raises(CatalogueError, match=message):
-        Catalogue.read(tmp_path / "items.parquet")
-
-
-def test_a_file_that_is_missing_cut_short_or_no_parquet_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "items.parquet"
-    with pytest.raises(CatalogueError, match=r"items\.parquet cannot be read"):
-        Catalogue.read(path)
-    small().write(path)
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(CatalogueError, match=r"items\.parquet cannot be read"):
-        Catalogue.read(path)
-    path.write_text("item_id,title\n")
-    with pytest.raises(CatalogueError, match=r"items\.parquet cannot be read"):
-        Catalogue.read(path)

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from index import tuning
+from index.building import build_index
 from index.catalogue import Catalogue
 from index.errors import QueryError, VectorError
 from index.exact import ExactIndex
-from index.faiss_index import build_index
 from index.merging import Merge
 from index.query import Query, Retrieval
 from index.retrieval import Retriever

@@ -6,10 +6,11 @@ from typing import Literal
 import numpy as np
 import pytest
 
+from index.building import build_index
 from index.eligibility import EligibleRows
 from index.errors import GpuUnavailableError, VectorError
 from index.exact import ExactIndex
-from index.faiss_index import build_index, gpu_available
+from index.faiss_index import gpu_available
 from index.tuning import MAX_FLAT_ITEMS, MAX_HNSW_ITEMS, IndexKind, choose_kind, ivf_cells, ivf_probes
 from index.vector_index import VectorIndex, Vectors
 from index.vector_table import VectorTable

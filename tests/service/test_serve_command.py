@@ -138,7 +138,7 @@ def test_a_missing_bundle_is_one_line_with_the_remedy(tmp_path: Path) -> None:
 
 def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(tmp_path: Path) -> None:
     version = publish_tiny_bundle(tmp_path)
-    with (tmp_path / version / "items.parquet").open("ab") as file:
+    with (tmp_path / version / "items.arrow").open("ab") as file:
         file.write(b"x")
-    with pytest.raises(BundleError, match=r"items\.parquet"):
+    with pytest.raises(BundleError, match=r"items\.arrow"):
         create_app(settings_for(tmp_path))

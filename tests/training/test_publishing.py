@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from bundle.read import current_version, read_bundle, versions
 from bundle.write import publish
-from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
@@ -129,4 +129,4 @@ def test_the_catalogue_in_the_bundle_is_readable_on_its_own(
     tmp_path: Path, runs: Path, dataset: Dataset
 ) -> None:
     version = publish_run(runs / "good", dataset, tmp_path)
-    assert len(Catalogue.read(tmp_path / version / "items.parquet")) == 40
+    assert len(pl.read_ipc(tmp_path / version / "items.arrow")) == 40

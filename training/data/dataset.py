@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from files.atomic import replacing
 from index.catalogue import Catalogue
 from index.errors import IndexingError
+from training.data.items_table import read_items, write_items
 from training.errors import DataError
 
 TimestampUnit = Literal["s", "ms", "us", "ns", "order"]
@@ -88,7 +89,7 @@ def write_dataset(dataset: Dataset, directory: Path) -> None:
         "fingerprint": dataset.fingerprint,
     }
     directory.mkdir(parents=True, exist_ok=True)
-    dataset.catalogue.write(directory / ITEMS_FILE)
+    write_items(dataset.catalogue, directory / ITEMS_FILE)
     with replacing(directory / SEQUENCES_FILE) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary, compression="zstd")
 
@@ -102,7 +103,7 @@ def read_dataset(directory: Path) -> Dataset:
     remedy = "run `dimerec prepare` to make it"
     try:
         table = pq.read_table(path.absolute(), partitioning=None)
-        catalogue = Catalogue.read(directory / ITEMS_FILE)
+        catalogue = read_items(directory / ITEMS_FILE)
     except FileNotFoundError as error:
         raise DataError(
             f"{directory} is not a prepared data set ({error.filename or path}); {remedy}"

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from bundle.read import Bundle
 from engine.contract import EngineRequest
 from engine.engine import Engine
-from index.faiss_index import build_index
+from index.building import build_index
 from index.tuning import IndexKind
 from training.data.splits import Histories, Targets
 from training.evaluation.dimerec_scorer import DimeRecScorer
