@@ -17,7 +17,7 @@ const UNLISTED =
 const NOBODY = "No user has a history yet: send POST /events, or run dimerec import-history.";
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
-const state = { allowed: null, ranks: null, pinned: null };
+const state = { allowed: null, ranks: null, pinned: null, workers: [] };
 const choice = new Choice(page, enter, recommend);
 const writes = new Writes(choice, toast, refresh);
 const recommending = new Latest();
@@ -136,10 +136,14 @@ function showProblem(error) {
   page["problem-request"].textContent = error.requestId ? `request ${error.requestId}` : "";
 }
 
-function showModel(version) {
+/** Name the bundle that answered; and those of all workers, where they serve different ones. */
+async function showModel(version) {
+  const differ = () => state.workers.some((worker) => worker.model_version !== version);
+  if (differ()) state.workers = await call("version").then((known) => known.workers, () => []);
+  const each = state.workers.map((worker) => `${worker.pid}: ${worker.model_version}`).join("\n");
   page.model.hidden = false;
-  page.model.textContent = `model ${version.split("-").at(-1)}`;
-  page.model.title = version;
+  page.model.textContent = `model ${version.split("-").at(-1)}${differ() ? ", workers differ" : ""}`;
+  page.model.title = differ() ? each : version;
 }
 
 function pointAt(button, interest) {
@@ -227,6 +231,7 @@ async function begin() {
     const [version, allowed] = await Promise.all([call("version"), call("console/settings.json")]);
     state.allowed = allowed;
     page[allowed.writes ? "writes-on" : "writes-off"].hidden = false;
+    state.workers = version.workers;
     showModel(version.model_version);
     choice.begin(version);
   } catch (error) {

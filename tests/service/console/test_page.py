@@ -9,6 +9,8 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Route, expect
 
+from service.engines import Engines
+from service.fleet import ServingWorker
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
@@ -35,6 +37,28 @@ def test_the_page_stands_on_its_own(server: Running, open_console: Open) -> None
     policy = page.evaluate("fetch('/').then((answer) => answer.headers.get('content-security-policy'))")
     assert "script-src 'self'" in policy
     assert "unsafe" not in policy
+
+
+def test_it_says_where_workers_serve_different_bundles(
+    serve: Serve, open_console: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve()
+    version = server.service.engines.version
+    others: list[ServingWorker] = [ServingWorker(4711, f"{version[:-8]}01234567")]
+
+    async def workers(engines: Engines) -> list[ServingWorker]:
+        return [ServingWorker(1, engines.version), *others]
+
+    monkeypatch.setattr(Engines, "workers", workers)
+    page = open_console(server)
+    model = page.locator("#model")
+    expect(model).to_have_text(f"model {version[-8:]}, workers differ")
+    expect(model).to_have_attribute("title", f"1: {version}\n4711: {version[:-8]}01234567")
+    others.clear()
+    page.fill("#user", "somebody")
+    page.keyboard.press("Enter")
+    expect(model).to_have_text(f"model {version[-8:]}")
+    expect(model).to_have_attribute("title", version)
 
 
 def test_its_files_name_no_other_host_and_parse_no_markup() -> None:
