@@ -24,9 +24,10 @@ bin := .venv/bin
 everything := .venv/installed-cpu,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 external := .quality/rectools-env
+audit := .audit
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test smoke quick format lint types documents containers load bench quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test smoke quick audit sbom format lint types documents containers load bench quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -60,6 +61,11 @@ $(external)/installed: benchmarks/external/requirements.txt
 	    --requirement $<
 	@touch '$@'
 
+$(audit)/installed: docker/audit-requirements.txt
+	$(PYTHON) -m venv --clear $(audit)
+	$(audit)/bin/pip install --disable-pip-version-check --requirement $<
+	@touch '$@'
+
 install: .venv/installed-$(EXTRA) ## make .venv and install into it
 
 demo: .venv/installed-$(EXTRA) ## from real data to POST /recommend on 127.0.0.1:PORT
@@ -84,6 +90,13 @@ smoke: $(everything) ## what takes longer: property tests with more cases, every
 quick: lint types ## the two-minute loop: lint, types, the tests of what changed
 	@changed=$$($(bin)/python tests/changed.py); [ -z "$$changed" ] || \
 	    OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope $$changed
+
+audit: $(audit)/installed ## dangerous calls in the code (bandit), known faults of the dependencies (pip-audit)
+	$(audit)/bin/bandit --quiet --recursive -ll $(filter-out tests,$(ours)) docker
+	$(audit)/bin/python docker/audit.py $(audit)/bin
+
+sbom: $(audit)/installed .venv/installed-$(EXTRA) ## sbom.json: what a release consists of (CycloneDX)
+	$(audit)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o sbom.json $(bin)/python
 
 format: $(everything) ## let ruff lay out the code and sort the imports
 	$(bin)/ruff check --select I --fix
@@ -134,5 +147,5 @@ training-memory: .venv/installed-$(EXTRA),bench ## memory of training on a log a
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.training_memory compare --events $(SHARED)/movielens-1m.parquet
 
 clean: stop ## remove .venv, .demo and caches
-	rm -rf .venv .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
+	rm -rf .venv .audit .demo .mypy_cache .pytest_cache .ruff_cache .hypothesis build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -12,6 +12,7 @@ from bundle.read import current_version, verify
 from cli import evaluate, import_history, prepare, publish, serve, train
 from cli.log_options import DEFAULTS
 from index.faiss_index import require_faiss
+from service.access.exposure import exposure
 from service.errors import StartupError
 from service.history.redis import RedisHistory
 from service.listening import bound_socket
@@ -57,7 +58,8 @@ def command(
             return
         _refuse_histories_of_something_else(settings, source)
     else:
-        bound_socket(settings.host, settings.port).close()  # now, not after minutes of training
+        with bound_socket(settings.host, settings.port) as listener:  # now, not after minutes of training
+            exposure(settings, listener.getsockname()[0])
 
     def fetch_and_prepare() -> None:
         events, items = fetch_movielens_100k(source)

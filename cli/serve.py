@@ -2,17 +2,19 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from service.access.exposure import exposure
 from service.errors import StartupError
 from service.hangup import HangupPolicy, handle_hangup, hangup_policy
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
-from service.listening import BACKLOG, bound_socket, url
+from service.listening import BACKLOG, bound_socket, ports, url
 from service.settings import Settings, read_settings
 
 
@@ -68,7 +70,10 @@ def command(
 
     After `dimerec publish` bring the new bundle in without dropping a request:
 
-        curl -s -X POST localhost:8000/admin/reload -H "x-admin-key: $DIMEREC_ADMIN_KEY"
+        curl -s -X POST localhost:8000/admin/reload -H "Authorization: Bearer $DIMEREC_KEY"
+
+    `dimerec keys create` makes keys. Without one, only callers on this machine are served, and no other
+    address is listened on unless DIMEREC_ALLOW_ANONYMOUS=true.
 
     Every setting is an environment variable, `DIMEREC_PORT=9000` for one, or a line of `.env`; the options
     here win over both. docs/configuration.md lists all. Ctrl-C or SIGTERM ends the service after the requests
@@ -98,8 +103,10 @@ def run(settings: Settings, history: Path | None) -> None:
     if settings.workers > 1:
         _supervise(settings, on_hangup)
         return
-    with bound_socket(settings.host, settings.port) as listener:
-        _serve(settings, history, listener, on_hangup)
+    with ExitStack() as sockets:
+        listeners = [sockets.enter_context(bound_socket(settings.host, port)) for port in ports(settings)]
+        exposure(settings, listeners[0].getsockname()[0])
+        _serve(settings, history, listeners, on_hangup)
 
 
 def _supervise(settings: Settings, on_hangup: HangupPolicy) -> None:
@@ -108,13 +115,13 @@ def _supervise(settings: Settings, on_hangup: HangupPolicy) -> None:
     from service.workers.supervisor import supervise
 
     configure_logging(settings.log_level, settings.log_format)
-    supervise(settings, on_hangup, lambda at, version: _announce(at, version, settings.workers))
+    supervise(settings, on_hangup, lambda sockets, version: _announce(settings, sockets, version))
 
 
 def _serve(
-    settings: Settings, history: Path | None, listener: socket.socket, on_hangup: HangupPolicy
+    settings: Settings, history: Path | None, listeners: list[socket.socket], on_hangup: HangupPolicy
 ) -> None:
-    """Load the bundle and answer on `listener` until a signal ends it."""
+    """Load the bundle and answer on `listeners` until a signal ends it."""
     # Imported here because torch takes seconds: help and refused settings need none of it.
     import uvloop
 
@@ -125,21 +132,29 @@ def _serve(
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
     engines = app.state.service.engines
-    listener.listen(BACKLOG)
-    _announce(url(listener), engines.version, 1)
+    for listener in listeners:
+        listener.listen(BACKLOG)
+    _announce(settings, listeners, engines.version)
 
     async def serve_until_stopped() -> None:
         server = Server(app, settings)
         handle_hangup(on_hangup, engines, server.stop)
-        await server.serve([listener])
+        await server.serve(listeners)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(serve_until_stopped())
 
 
-def _announce(at: str, version: str, workers: int) -> None:
-    several = f", {workers} workers" if workers > 1 else ""
-    typer.echo(f"DimeRec Serve: {at} (bundle {version}{several}; console at /, Ctrl-C ends)", err=True)
+def _announce(settings: Settings, listeners: Sequence[socket.socket], version: str) -> None:
+    several = f", {settings.workers} workers" if settings.workers > 1 else ""
+    open_to = exposure(settings, listeners[0].getsockname()[0])
+    tls = settings.tls_certificate is not None
+    console = f"{url(listeners[1], tls=tls)}/" if len(listeners) > 1 else "/"
+    typer.echo(
+        f"DimeRec Serve: {url(listeners[0], tls=tls)} (bundle {version}{several}; {open_to};"
+        f" console at {console}, Ctrl-C ends)",
+        err=True,
+    )
 
 
 def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:

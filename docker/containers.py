@@ -51,6 +51,7 @@ class Stack:
         own = {"IMAGE": self.name, "PORT": str(self.port)}
         # Empty wins over a .env that lies here, and then the default of the Compose file holds.
         self._environment = os.environ | own | {"DIMEREC_LIST_USERS": ""}
+        self._made: str | None = None
         self._compose = ("compose", "--project-name", self.name, "--file", "docker-compose.yml")
 
     def docker(self, *arguments: str) -> str:
@@ -83,11 +84,18 @@ class Stack:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
             sent = None if body is None else json.dumps(body)
-            connection.request(method, path, sent, {"content-type": "application/json"})
+            headers = {"content-type": "application/json", "x-api-key": self.key()}
+            connection.request(method, path, sent, headers)
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         finally:
             connection.close()
+
+    def key(self) -> str:
+        """The key that the first start made."""
+        if self._made is None:
+            self._made = self.compose("exec", "-T", "service", "cat", "/data/keys/compose.key")
+        return self._made
 
     def recommend(self, user: str = _USER) -> dict[str, Any]:
         """The answer for a user; anything but 200 breaks a promise."""
@@ -179,7 +187,7 @@ def outlives_redis(stack: Stack) -> str:
 def finishes(stack: Stack) -> str:
     """A stop answers the requests that are in flight, and takes no new ones."""
     body = json.dumps({"user_id": _USER, "k": 10}).encode()
-    requests = [_begun(stack.port, body) for _ in range(_IN_FLIGHT)]
+    requests = [_begun(stack, body) for _ in range(_IN_FLIGHT)]
     stopping = threading.Thread(target=stack.compose, args=("stop", "service"))
     stopping.start()
     _wait(lambda: not is_ready(stack.port), "a service that takes no more requests")
@@ -227,12 +235,12 @@ def _has_the_event(stack: Stack) -> None:
     _expect(found == ["50"], f"the history that was written is now {found}")
 
 
-def _begun(port: int, body: bytes) -> socket.socket:
+def _begun(stack: Stack, body: bytes) -> socket.socket:
     """A connection on which the service waits for the body of a request."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
     head = (
         "POST /recommend HTTP/1.1\r\nhost: proof\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+        f"x-api-key: {stack.key()}\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
     )
     connection.sendall(head.encode())
     _expect(connection.recv(1000).startswith(b"HTTP/1.1 100 "), "the service does not read a request's body")

@@ -1,16 +1,24 @@
 """Puts the service together. Nothing is made at import; every app has its own parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version as installed_version
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import problems
+from service.access.guard import Guard
+from service.access.hosts import AllowedHosts
+from service.access.keyring import Keyring
+from service.access.openapi import with_security
+from service.access.rates import Rates
+from service.access.roles import RouteRoles
 from service.admission import Admission
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
@@ -47,6 +55,14 @@ _ROUTERS = (
 )
 
 
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        """The description of all routes, with the keys that they need."""
+        if self.openapi_schema is None:
+            self.openapi_schema = with_security(super().openapi())
+        return self.openapi_schema
+
+
 def create_app(
     settings: Settings,
     *,
@@ -57,7 +73,8 @@ def create_app(
     """An app with the bundle loaded: `version`, by default the one that CURRENT names.
 
     `history` replaces the store that the settings name; `fleet` makes, of the engines here, those of all
-    processes that answer. Raises BundleError when no bundle can be loaded, HistoryUrlError for a bad address.
+    processes that answer. Raises BundleError when no bundle can be loaded, HistoryUrlError for a bad address,
+    and KeysError for a file of keys that is none.
     """
     if settings.compute_threads is not None:
         torch.set_num_threads(settings.compute_threads)
@@ -74,8 +91,9 @@ def create_app(
             task.cancel()
         await service.batcher.close()
         await service.history.close()
+        await service.rates.close()
 
-    app = FastAPI(
+    app = _App(
         title="DimeRec Serve",
         summary="Candidate retrieval for short video",
         description=_DESCRIPTION,
@@ -84,7 +102,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load scripts from elsewhere; /openapi.json has the same content
         redoc_url=None,
         redirect_slashes=False,  # they would be to the host that the caller names
-        middleware=_middleware(settings, service),
+        middleware=_middleware(service),
     )
     app.state.service = service
     problems.install(app)
@@ -94,13 +112,30 @@ def create_app(
     return app
 
 
-def _middleware(settings: Settings, service: Service) -> list[Middleware]:
+def _middleware(service: Service) -> list[Middleware]:
     """Around every route, the outermost first."""
+    settings = service.settings
     prefix = [] if settings.root_path is None else [Middleware(PathPrefix, prefix=settings.root_path)]
+    allowed = settings.allowed_hosts
+    names = [] if allowed is None else [Middleware(AllowedHosts, names=allowed)]
+    proxies = [] if settings.trusted_proxies is None else [_proxies(settings.trusted_proxies)]
+    pages = [] if settings.cors_origins is None else [_pages(settings.cors_origins)]
+    guard = Middleware(
+        Guard,
+        keyring=service.keyring,
+        rates=service.rates,
+        roles=RouteRoles(route for router in _ROUTERS for route in router.routes),
+        settings=settings,
+        metrics=service.metrics,
+    )
     return [
         Middleware(RequestContext, metrics=service.metrics),
+        *names,
+        *proxies,
+        *pages,
         *prefix,
         Middleware(Head),
+        guard,
         Middleware(
             Admission,
             batcher=service.batcher,
@@ -115,6 +150,22 @@ def _middleware(settings: Settings, service: Service) -> list[Middleware]:
         Middleware(RequestBody, limit=settings.max_body_bytes),
         Middleware(ShortWay, routes=[route for router in _ROUTERS for route in router.routes]),
     ]
+
+
+def _proxies(trusted: Sequence[str]) -> Middleware:
+    """The caller's address, as proxies tell it that are believed."""
+    return Middleware(ProxyHeadersMiddleware, trusted_hosts=list(trusted))
+
+
+def _pages(origins: Sequence[str]) -> Middleware:
+    """Leave for pages of these origins to call from a browser, and to read the answers."""
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=("GET", "POST", "DELETE"),
+        allow_headers=("authorization", "content-type", "x-api-key", "x-deadline-ms", "x-request-id"),
+        expose_headers=("retry-after", "x-request-id"),
+    )
 
 
 def _check_prefix(prefix: str | None) -> None:
@@ -133,8 +184,11 @@ def _assemble(
     fleet: Callable[[Engines], Fleet],
     version: str | None,
 ) -> Service:
+    keyring = Keyring(settings.keys_file)
     metrics = Metrics()
     STDERR.on_drop = metrics.log_lines_dropped.inc
+    address = None if settings.redis_url is None else settings.redis_url.get_secret_value()
+    rates = Rates(address, settings.history_timeout_s, metrics)
     opened = history if history is not None else _open_history(settings)
     store = ObservedHistory(opened, metrics)
     engines = Engines(settings.bundles, settings.device, metrics, version)
@@ -149,7 +203,9 @@ def _assemble(
     )
     metrics.watch_queue(lambda: batcher.queue_length)
     recommender = Recommender(engines, store, batcher, metrics, settings)
-    return Service(settings, engines, fleet(engines), store, kind, batcher, recommender, metrics)
+    return Service(
+        settings, engines, fleet(engines), store, kind, batcher, recommender, metrics, keyring, rates
+    )
 
 
 def _open_history(settings: HistorySettings) -> HistoryStore:

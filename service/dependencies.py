@@ -1,14 +1,13 @@
-"""Dependencies of the routes: the parts of the running service, and the guards in front of them."""
+"""Dependencies of the routes: the parts of the running service, and a check of what is sent."""
 
-import hmac
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
 
+from service.access.keyring import Keyring
+from service.access.rates import Rates
 from service.engines import Engines
-from service.errors import AdminDisabledError, AdminRefusedError
 from service.fleet import Fleet
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
@@ -28,6 +27,8 @@ class Service:
     batcher: Batcher
     recommender: Recommender
     metrics: Metrics
+    keyring: Keyring
+    rates: Rates
 
     @property
     def lists_users(self) -> bool:
@@ -62,21 +63,3 @@ async def _request_info(request: Request) -> RequestInfo:
 
 TheService = Annotated[Service, Depends(_service)]
 TheRequestInfo = Annotated[RequestInfo, Depends(_request_info)]
-
-
-_ADMIN_KEY = APIKeyHeader(name="X-Admin-Key", auto_error=False, description="value of DIMEREC_ADMIN_KEY")
-_ADMIN_BEARER = HTTPBearer(auto_error=False, description="value of DIMEREC_ADMIN_KEY")
-
-
-async def require_admin(
-    service: TheService,
-    key: Annotated[str | None, Security(_ADMIN_KEY)],
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_ADMIN_BEARER)],
-) -> None:
-    """Let only holders of the administrative key in: `X-Admin-Key: KEY` or `Authorization: Bearer KEY`."""
-    if service.settings.admin_key is None:
-        raise AdminDisabledError("set DIMEREC_ADMIN_KEY to allow administrative calls")
-    given = key or (bearer.credentials if bearer else "")
-    expected = service.settings.admin_key.get_secret_value()
-    if not hmac.compare_digest(given.encode(), expected.encode()):
-        raise AdminRefusedError("send the key as `X-Admin-Key: KEY` or `Authorization: Bearer KEY`")

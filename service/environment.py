@@ -19,7 +19,7 @@ PREFIX = "DIMEREC_"
 ENCODING = "utf-8-sig"
 """Of `.env`: UTF-8, with or without a byte order mark."""
 
-OTHER_VARIABLES = ("DIMEREC_SOURCE_REVISION",)
+OTHER_VARIABLES = ("DIMEREC_KEY", "DIMEREC_SOURCE_REVISION")
 """Variables of other commands than `serve`, which may be set for all of them."""
 
 _SERVICE_LINK = re.compile(

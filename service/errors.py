@@ -17,11 +17,16 @@ ServiceError
 ├── ContentEncodingError        the body is compressed in another way than gzip
 ├── MalformedJsonError          the body is not JSON, or has an object with a name twice
 ├── MediaTypeError              the body is not declared as JSON
-├── AdminRefusedError           an administrative call without the right key
-│   └── AdminDisabledError          no key is configured, so nobody may call
+├── AccessError                 the caller may not do this
+│   ├── KeyMissingError             the call needs a key, and none was sent
+│   ├── KeyUnknownError             the key that was sent is none of ours
+│   └── RoleMissingError            the key lacks the role that the call needs
 ├── UsersNotListedError         listing users is switched off
 ├── NoEarlierBundleError        there is nothing to roll back to
 ├── BundleRootReadOnlyError     the rollback cannot be recorded
+├── HostRefusedError            the header Host names somebody else
+├── RateExceededError           the key's requests come faster than its rate
+├── KeysError                   the file of keys cannot be read, or not be changed as asked
 └── StartupError                the service cannot start; the message is one line with the remedy
 ```
 
@@ -141,12 +146,32 @@ class MediaTypeError(ServiceError):
     """The request body is not declared as JSON."""
 
 
-class AdminRefusedError(ServiceError):
-    """The administrative key is missing or wrong."""
+class AccessError(ServiceError):
+    """The caller may not do this."""
 
 
-class AdminDisabledError(AdminRefusedError):
-    """No administrative key is configured."""
+class KeyMissingError(AccessError):
+    """The call needs a key, and none was sent."""
+
+    def __init__(self, role: str) -> None:
+        super().__init__(
+            f"send a key with the role {role}, as `Authorization: Bearer KEY` or `X-API-Key: KEY`; "
+            "`dimerec keys create` makes one"
+        )
+
+
+class KeyUnknownError(AccessError):
+    """The key that was sent is none of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("no such key is known; it may have been revoked, or cut when it was copied")
+
+
+class RoleMissingError(AccessError):
+    """The key lacks the role that the call needs."""
+
+    def __init__(self, key: str, role: str) -> None:
+        super().__init__(f"the key {key} lacks the role {role}: use one that has it")
 
 
 class UsersNotListedError(ServiceError):
@@ -159,6 +184,25 @@ class NoEarlierBundleError(ServiceError):
 
 class BundleRootReadOnlyError(ServiceError):
     """CURRENT cannot be written, so a rollback would not survive a restart."""
+
+
+class HostRefusedError(ServiceError):
+    """The header `Host` names somebody else."""
+
+    def __init__(self) -> None:
+        super().__init__("this service does not answer to that Host: DIMEREC_ALLOWED_HOSTS lists its names")
+
+
+class RateExceededError(ServiceError):
+    """The requests of a key come faster than its rate."""
+
+    def __init__(self, key: str, rate: str, retry_after_s: int) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"the key {key} may send {rate}; try again in {retry_after_s} s")
+
+
+class KeysError(ServiceError):
+    """The file of keys cannot be read, or cannot be changed as asked."""
 
 
 class StartupError(ServiceError):

@@ -1,12 +1,19 @@
 """The listening socket of a service, and the address that people open."""
 
 import socket
+from ipaddress import ip_address
 
 from service.errors import StartupError
+from service.settings import Settings
 
 BACKLOG = 2048
 """Connections that wait to be accepted: uvicorn's own number."""
 """Connections that wait to be accepted: uvicorn's default."""
+
+
+def ports(settings: Settings) -> list[int]:
+    """The ports to listen on: that of callers, then that of operators where it is another."""
+    return [settings.port] if settings.admin_port is None else [settings.port, settings.admin_port]
 
 
 def bound_socket(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -46,9 +53,10 @@ def reserved_address(host: str, port: int) -> socket.socket:
     return bound_socket(host, port, shared=True)
 
 
-def url(listener: socket.socket) -> str:
+def url(listener: socket.socket, *, tls: bool = False) -> str:
     """The address of a bound socket, as a browser on this machine takes it."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+    if ip_address(host).is_unspecified:
         host = "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

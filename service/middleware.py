@@ -10,10 +10,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access.headers import with_security
 from service.telemetry import Metrics
 
 _HEADER = b"x-request-id"
-_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 log = structlog.get_logger("dimerec.access")
@@ -50,7 +50,7 @@ class RequestContext:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [header for header in message["headers"] if header[0] != _HEADER]
-                message["headers"] = [*headers, (_HEADER, request_id.encode()), _NO_SNIFFING]
+                message["headers"] = with_security([*headers, (_HEADER, request_id.encode())])
             await send(message)
 
         try:
@@ -61,12 +61,14 @@ class RequestContext:
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         route = getattr(scope.get("route"), "path_format", "unmatched")
-        self._metrics.count_request(method, route, status, seconds)
+        key = scope["state"].get("key", "anonymous")
+        self._metrics.count_request(method, route, status, seconds, key)
         log.info(
             "request",
             method=method,
             route=route,
             status=status,
+            key=key,
             duration_ms=round(1000 * seconds, 3),
         )
 

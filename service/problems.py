@@ -15,6 +15,7 @@ from starlette.types import Scope
 from bundle.errors import BundleError
 from files.errors import field_path
 from service import errors
+from service.access.headers import SECURITY
 from service.errors import FieldFault
 from service.history.errors import HistoryUnavailableError, HistoryUnreadableError
 from service.responses import FieldProblem, Problem
@@ -45,8 +46,11 @@ KINDS: dict[type[Exception], Kind] = {
     errors.ContentEncodingError: Kind(415, "content-encoding-unsupported", "The body's encoding is unknown"),
     errors.MalformedJsonError: Kind(400, "malformed-json", "The body is not JSON"),
     errors.MediaTypeError: Kind(415, "media-type-unsupported", "The body is not declared as JSON"),
-    errors.AdminRefusedError: Kind(401, "admin-refused", "The administrative key is missing or wrong"),
-    errors.AdminDisabledError: Kind(403, "admin-disabled", "Administrative calls are switched off"),
+    errors.KeyMissingError: Kind(401, "key-missing", "A key is needed"),
+    errors.KeyUnknownError: Kind(401, "key-unknown", "The key is not known"),
+    errors.RoleMissingError: Kind(403, "role-missing", "The key may not do this"),
+    errors.HostRefusedError: Kind(400, "host-refused", "The Host is not this service's"),
+    errors.RateExceededError: Kind(429, "rate-exceeded", "Too many requests with this key"),
     errors.UsersNotListedError: Kind(403, "users-not-listed", "Listing users is switched off"),
     errors.NoEarlierBundleError: Kind(409, "no-earlier-bundle", "There is no earlier bundle"),
     errors.BundleRootReadOnlyError: Kind(409, "bundle-root-read-only", "The rollback cannot be recorded"),
@@ -61,13 +65,14 @@ _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in 
 
 _RESPONSES = {
     400: "The body is not JSON, or nested too deeply, or not the gzip that it is declared to be",
-    401: "The administrative key is missing or wrong",
-    403: "Switched off in this service",
+    401: "A key is needed and none was sent, or the one that was sent is not known",
+    403: "The key lacks the role that this needs, or it is switched off in this service",
     404: "No such item, or no such path",
     409: "The bundles on disk do not allow it; the service keeps the one it has",
     413: "The body is larger than the service reads, as sent or decompressed",
     415: "The body is not declared as `application/json`, or compressed in another way than gzip",
     422: "A field is missing or out of bounds; `errors` names it",
+    429: "The key's rate is exceeded; `Retry-After` says when to come back",
     503: "Overloaded, shutting down, or without its history store; `Retry-After` says when to come back",
     504: "`deadline_ms` passed before the work began",
 }
@@ -112,7 +117,7 @@ def response_to(error: Exception, scope: Scope, headers: Mapping[str, str] | Non
     return JSONResponse(
         problem.model_dump(),
         status_code=problem.status,
-        headers={"x-request-id": request_id, **_headers_of(error), **(headers or {})},
+        headers={"x-request-id": request_id, **SECURITY, **_headers_of(error), **(headers or {})},
         media_type=MEDIA_TYPE,
     )
 
@@ -145,11 +150,11 @@ def _detail_of(error: Exception) -> str:
 def _headers_of(error: Exception) -> dict[str, str]:
     if isinstance(error, HTTPException):
         return dict(error.headers or {})
-    if isinstance(error, errors.AdminRefusedError) and not isinstance(error, errors.AdminDisabledError):
+    if isinstance(error, errors.KeyMissingError | errors.KeyUnknownError):
         return {"www-authenticate": "Bearer"}
     if isinstance(error, errors.ContentEncodingError):
         return {"accept-encoding": "gzip"}
-    if isinstance(error, errors.OverloadedError):
+    if isinstance(error, errors.OverloadedError | errors.RateExceededError):
         return {"retry-after": str(error.retry_after_s)}
     kind = _kind_of(error)
     if kind is UNEXPECTED:

@@ -29,6 +29,9 @@ class Server(uvicorn.Server):
                 access_log=False,
                 log_config=None,
                 server_header=False,
+                proxy_headers=False,  # the guard sees who really connected
+                ssl_certfile=settings.tls_certificate,
+                ssl_keyfile=settings.tls_key,
                 backlog=BACKLOG,
                 timeout_keep_alive=settings.keep_alive_s,
                 timeout_graceful_shutdown=settings.shutdown_grace_s,

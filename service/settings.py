@@ -2,25 +2,22 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from service.access.settings import AccessSettings
 from service.environment import ENCODING, PREFIX, check_variables, is_service_address
 from service.errors import StartupError
 from service.history.errors import HistoryUrlError
 from service.redis_address import parse
 
 DOTENV = Path(".env")
-MIN_ADMIN_KEY_LENGTH = 16
-"""Characters: 64 bits, where they are hexadecimal and by chance."""
 MAX_DEADLINE_MS = 60_000
 """Chosen: nobody waits for a recommendation for more than a minute."""
 _ROOT_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
-_REMEDY = "make one with `openssl rand -hex 24`"
-_PLACEHOLDERS = ("changeme", "change-me", "change_me", "placeholder", "example", "secret", "password", "xxxx")
 
 
 class ServerSettings(BaseModel):
@@ -138,34 +135,6 @@ class HistorySettings(BaseModel):
         return url
 
 
-class AccessSettings(BaseModel):
-    """Permissions."""
-
-    admin_key: SecretStr | None = Field(
-        None, description="key for /admin calls, at least 16 characters; unset: /admin answers 403"
-    )
-    list_users: bool | None = Field(
-        None, description="offer GET /users; unset: only with the in-process store"
-    )
-    console_writes: bool = Field(
-        False, description="show the console's Watch and Undo buttons; hides buttons, is no access control"
-    )
-
-    @field_validator("admin_key")
-    @classmethod
-    def _refuse_weak_key(cls, key: SecretStr | None) -> SecretStr | None:
-        if key is None:
-            return None
-        plain = key.get_secret_value()
-        if len(plain.strip()) < MIN_ADMIN_KEY_LENGTH:
-            raise ValueError(f"is shorter than {MIN_ADMIN_KEY_LENGTH} characters; {_REMEDY}")
-        if any(placeholder in plain.lower() for placeholder in _PLACEHOLDERS) or len(set(plain)) < 4:
-            raise ValueError(f"is a placeholder; {_REMEDY}")
-        if not plain.isascii() or not plain.isprintable():
-            raise ValueError("must be printable ASCII, because it travels in an HTTP header")
-        return key
-
-
 class LogSettings(BaseModel):
     """Log lines."""
 
@@ -187,6 +156,12 @@ class Settings(
     BaseSettings,
 ):
     """Settings of one service; immutable. An empty variable counts as not set."""
+
+    @model_validator(mode="after")
+    def _refuse_one_port_for_two(self) -> Self:
+        if self.admin_port is not None and self.admin_port == self.port:
+            raise ValueError("DIMEREC_ADMIN_PORT is DIMEREC_PORT: unset it, or give it another port")
+        return self
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,

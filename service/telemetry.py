@@ -83,6 +83,15 @@ class Metrics:
         self.refused = Counter(
             "dimerec_refused", "Requests refused before computation", ["reason"], registry=self.registry
         )
+        self.key_requests = Counter(
+            "dimerec_key_requests",
+            "Requests answered, by the name of the caller's key",
+            ["key", "status"],
+            registry=self.registry,
+        )
+        self.wrong_keys = Counter(
+            "dimerec_wrong_keys", "Requests with a key that is not known", registry=self.registry
+        )
         self.history_errors = Counter(
             "dimerec_history_errors",
             "Failed calls of the history store",
@@ -124,10 +133,11 @@ class Metrics:
         """Count a request that was turned away."""
         self.refused.labels(refusal.reason).inc()
 
-    def count_request(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count and time a request that was answered."""
+    def count_request(self, method: str, route: str, status: int, seconds: float, key: str) -> None:
+        """Count and time a request that was answered; `key`: name of the caller's."""
         self._child(self.requests, method, route, status).inc()
         self._child(self.latency, method, route).observe(seconds)
+        self._child(self.key_requests, key, status).inc()
 
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""

@@ -59,7 +59,7 @@ def written(value: Any, indent: str = "") -> str:
 
 async def _asked(settings: Settings, history: InProcessHistory, request: Mapping[str, Any]) -> dict[str, Any]:
     transport = ASGITransport(create_app(settings, history=history))
-    async with AsyncClient(transport=transport, base_url="http://in-process") as client:
+    async with AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.post("/recommend", json=request)
         response.raise_for_status()
         return masked(response.json())

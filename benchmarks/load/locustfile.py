@@ -3,9 +3,11 @@
     locust -f benchmarks/load/locustfile.py --config benchmarks/load/locust.conf --host http://127.0.0.1:8000
 
 70 % recommendations for a stored user, 20 % for a history that the request brings along, 10 % events. Only
-loopback hosts are asked unless `--any-host` is given, and no run is longer than ten minutes.
+loopback hosts are asked unless `--any-host` is given, and no run is longer than ten minutes. A key of the
+service (roles read, write and users) is taken from DIMEREC_KEY; on this machine none is needed.
 """
 
+import os
 import sys
 import time
 from ipaddress import ip_address
@@ -28,12 +30,16 @@ MAX_RUN_S = 600
 MAX_GIVEN_HISTORY = 50
 """As many events as the model reads."""
 
+HEADERS = {"authorization": f"Bearer {key}"} if (key := os.environ.get("DIMEREC_KEY")) else {}
+
 population: Population
 """Of this run: Locust makes the users itself and hands them nothing of ours."""
 
 
 class Viewer(FastHttpUser):
     """One connection that asks again as soon as it has the answer."""
+
+    default_headers = HEADERS
 
     @task(70)
     def recommend_by_user(self) -> None:
@@ -92,7 +98,7 @@ def meet_the_users(environment: Environment, **_: object) -> None:
     if not (_is_loopback(host) or options.any_host):
         sys.exit(f"load: {host or 'no --host'} is not this machine; --any-host asks it all the same")
     try:
-        population = Population(host.rstrip("/"), options.seed)
+        population = Population(host.rstrip("/"), options.seed, HEADERS)
     except (OSError, ValueError) as error:
         sys.exit(f"load: {host}: {error} (`make demo DETACH=1` starts the demo)")
 

@@ -2,9 +2,10 @@
 
 import json
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from random import Random
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 from urllib.request import ProxyHandler, build_opener
@@ -35,11 +36,12 @@ class Zipf(Generic[Member]):
 class Population:
     """The users and items of the service at `host`, and what each user has watched up to now.
 
-    Raises OSError when nothing answers there, and ValueError when it knows no users.
+    `headers` go with every request. Raises OSError when nothing answers there, and ValueError when it knows
+    no users.
     """
 
-    def __init__(self, host: str, seed: int) -> None:
-        service = _Service(host)
+    def __init__(self, host: str, seed: int, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+        service = _Service(host, headers)
         users: list[str] = service.get(f"/users?limit={MAX_USERS}")["users"]
         if not users:
             raise ValueError("the service knows no users: fill its history first")
@@ -55,9 +57,10 @@ class Population:
 class _Service:
     """Reads JSON from the service, asking no proxy."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, headers: Mapping[str, str]) -> None:
         self._host = host
         self._opener = build_opener(ProxyHandler({}))
+        self._opener.addheaders += headers.items()
 
     def get(self, path: str) -> Any:
         with self._opener.open(self._host + path, timeout=_TIMEOUT_S) as response:

@@ -70,7 +70,7 @@ def _histories(data: Path, count: int) -> list[list[str]]:
 
 async def _measured(settings: Settings, histories: list[list[str]]) -> dict[tuple[int, int], Cost]:
     transport = ASGITransport(create_app(settings))
-    async with AsyncClient(transport=transport, base_url="http://in-process") as client:
+    async with AsyncClient(transport=transport, base_url="http://localhost") as client:
         found = {}
         for k in KS:
             alone = [{"history": history, "k": k} for history in histories]

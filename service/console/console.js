@@ -2,6 +2,7 @@
 
 import { Choice } from "./choice.js";
 import { highlight, showInterests, showTimings } from "./insight.js";
+import { keptKey, offerChange } from "./key.js";
 import { element } from "./parts.js";
 import { Latest, call, pathOf, post } from "./service.js";
 import { showBadges, showHistory, showItems } from "./view.js";
@@ -184,7 +185,8 @@ function hideToast() {
 function curl(request) {
   const body = JSON.stringify(request).replaceAll("'", "'\\''");
   const address = new URL("recommend", document.baseURI);
-  return `curl -s ${address} \\\n  -H 'content-type: application/json' \\\n  -d '${body}'`;
+  const key = keptKey() ? `  -H "authorization: Bearer $DIMEREC_KEY" \\\n` : "";
+  return `curl -s ${address} \\\n${key}  -H 'content-type: application/json' \\\n  -d '${body}'`;
 }
 
 async function copyCurl() {
@@ -253,4 +255,5 @@ page.pick.addEventListener("submit", (event) => {
 });
 page.retry.addEventListener("click", () => (choice.value ? refresh() : begin()));
 page.copy.addEventListener("click", copyCurl);
+offerChange(() => location.reload());
 begin();

@@ -1,5 +1,7 @@
 // Calls of the service, and what to tell of one that fails. Paths are relative, so that a prefix changes nothing.
 
+import { askForKey, keyHeaders } from "./key.js";
+
 const PATIENCE_MS = 30_000;
 const LATER = "Try again in a moment.";
 
@@ -11,11 +13,12 @@ export class Problem extends Error {
   }
 }
 
-export async function call(path, { signal, ...options } = {}) {
+export async function call(path, { signal, headers, ...options } = {}) {
   const patience = AbortSignal.timeout(PATIENCE_MS);
   let response;
   try {
-    response = await fetch(path, { ...options, signal: signal ? AbortSignal.any([signal, patience]) : patience });
+    const either = signal ? AbortSignal.any([signal, patience]) : patience;
+    response = await fetch(path, { ...options, headers: { ...headers, ...keyHeaders() }, signal: either });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Problem("The service does not answer", `It may be restarting, or the network is down. ${LATER}`);
@@ -23,6 +26,7 @@ export async function call(path, { signal, ...options } = {}) {
   const answer = await response.json().catch(() => null);
   if (response.ok && answer) return answer;
   const { title, detail, request_id: requestId } = answer ?? {};
+  if (response.status === 401 && title && (await askForKey(title))) return call(path, { signal, headers, ...options });
   if (title) throw new Problem(title, detail && detail !== title ? detail : LATER, requestId);
   throw new Problem(
     `The answer, with status ${response.status}, is not the service's`,

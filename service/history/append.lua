@@ -7,24 +7,6 @@
 --
 -- Returns {events added, events older than a full history}.
 
-local function timestamp_at(history, event)
-    return (struct.unpack('>i8', history.bytes, history.timestamps + 8 * event))
-end
-
--- How many events of a history are not after `timestamp`.
-local function not_after(history, timestamp)
-    local low, high = 0, history.count
-    while low < high do
-        local middle = math.floor((low + high) / 2)
-        if timestamp_at(history, middle) <= timestamp then
-            low = middle + 1
-        else
-            high = middle
-        end
-    end
-    return low
-end
-
 local kept, unreadable = read(redis.call('GET', KEYS[1]) or '\0\0\0\0')
 if not kept then
     return unreadable

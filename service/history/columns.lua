@@ -1,4 +1,4 @@
--- A history as columns, and how to find one's way in it: read before append.lua and remove.lua.
+-- A history as columns, and how to find one's way in it: read before append.lua, remove.lua and drop_older.lua.
 --
 -- A history is a string of columns (service/history/encoding.py writes the same):
 --   count (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
@@ -31,6 +31,24 @@ local function read(stored)
         end
     end
     return nil, redis.error_reply('UNREADABLE not a history')
+end
+
+local function timestamp_at(history, event)
+    return (struct.unpack('>i8', history.bytes, history.timestamps + 8 * event))
+end
+
+-- How many events of a history are not after `timestamp`.
+local function not_after(history, timestamp)
+    local low, high = 0, history.count
+    while low < high do
+        local middle = math.floor((low + high) / 2)
+        if timestamp_at(history, middle) <= timestamp then
+            low = middle + 1
+        else
+            high = middle
+        end
+    end
+    return low
 end
 
 -- Which event has the identity, counted from 0; nil: none.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import secrets
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 
+from files.clock import now_ms
 from service.history.errors import HistoryUnavailableError
+from service.history.forgetting import hashed
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
@@ -29,10 +33,19 @@ class InProcessHistory:
     Keeps `max_events` a user and `max_users` users: with one user more, the one added to longest ago goes.
     """
 
-    def __init__(self, *, max_events: int = DEFAULT_MAX_EVENTS, max_users: int = DEFAULT_MAX_USERS) -> None:
+    def __init__(
+        self,
+        *,
+        max_events: int = DEFAULT_MAX_EVENTS,
+        max_users: int = DEFAULT_MAX_USERS,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
         self._max_events = max_events
         self._max_users = max_users
+        self._clock = clock
         self._histories: OrderedDict[str, list[Event]] = OrderedDict()
+        self._secret = secrets.token_bytes(32)
+        self._forgotten: OrderedDict[str, int] = OrderedDict()
 
     @property
     def busy(self) -> bool:
@@ -84,8 +97,13 @@ class InProcessHistory:
         return len(history) - len(remaining)
 
     async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user; the number of events that were deleted."""
+        """Delete all that is kept of a user, and keep older events away; the number of events deleted."""
         check_user(user_id)
+        mark = hashed(self._secret, user_id)
+        self._forgotten[mark] = self._clock()
+        self._forgotten.move_to_end(mark)
+        if len(self._forgotten) > self._max_users:
+            self._forgotten.popitem(last=False)
         return len(self._histories.pop(user_id, []))
 
     async def users(self, limit: int) -> list[str]:
@@ -99,6 +117,7 @@ class InProcessHistory:
     async def close(self) -> None:
         """Drop all histories."""
         self._histories.clear()
+        self._forgotten.clear()
 
     def _append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         if not events:
@@ -112,9 +131,15 @@ class InProcessHistory:
 
         merged = sorted((*history, *new.values()), key=attrgetter("timestamp"))
         excess = max(0, len(merged) - self._max_events)
+        if (
+            self._forgotten
+            and (forgotten_ms := self._forgotten.get(hashed(self._secret, user_id))) is not None
+        ):
+            excess = max(excess, bisect_right(merged, forgotten_ms, key=attrgetter("timestamp")))
         outdated = sum(_identity(event) in new for event in merged[:excess])
-        self._histories[user_id] = merged[excess:]
-        self._histories.move_to_end(user_id)
+        if merged[excess:]:
+            self._histories[user_id] = merged[excess:]
+            self._histories.move_to_end(user_id)
         if len(self._histories) > self._max_users:
             self._histories.popitem(last=False)
         return AppendResult(len(new) - outdated, len(events) - len(new), outdated)

@@ -6,6 +6,7 @@ The rules that every store keeps, whatever order events come in:
 - An event is a repeat if the history holds one of the same identity: the same `event_id`, or, for events
   without one, the same item and timestamp. A repeat changes nothing, so that every call may be made again.
 - An event older than a full history is outdated: it's accepted, counted, and not kept.
+- A user who is forgotten stays so: events from before that are outdated, for as long as a history lives.
 - An event that its caller named by an `event_id` can be removed again. Sent once more after that, it's new.
 """
 
@@ -88,7 +89,7 @@ class HistoryStore(Protocol):
         ...
 
     async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user; the number of events that were deleted."""
+        """Delete all that is kept of a user, and keep older events away; the number of events deleted."""
         ...
 
     async def users(self, limit: int) -> list[str]:

@@ -1,48 +1,31 @@
-"""Histories in Redis: one key per user, every command one round trip.
-
-Keys and lifetimes, all of them:
-
-| key                          | value                   | lifetime                          |
-|------------------------------|-------------------------|-----------------------------------|
-| `dimerec:history:1:{<user>}` | events, see encoding.py | `ttl_s` from the latest append    |
-| `dimerec:import:1:{<job>}`   | users imported          | a week from the latest step       |
-
-The user id is percent-encoded, so that nothing a caller sends can leave the hash tag `{…}`, which places the
-key in a cluster. The 1 is the version of the value's form.
-"""
+"""Histories in Redis: one key per user, every command one round trip."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from hashlib import sha1
-from importlib.resources import files
-from itertools import starmap
 from typing import Any, Self
-from urllib.parse import quote, unquote
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import (
-    NoScriptError,
-    ResponseError,
-)
+from redis.exceptions import ResponseError
 
-from service.history.encoding import decode, encode, encoded_count, named_identity
-from service.history.errors import (
-    HistoryUnavailableError,
-    HistoryUnreadableError,
-)
+from files.clock import now_ms
+from service.history.appending import RedisAppends, prepared
+from service.history.encoding import decode, encoded_count, named_identity
+from service.history.errors import HistoryUnavailableError, HistoryUnreadableError
+from service.history.forgetting import RedisMarks
 from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
     Event,
     by_user,
     check_event_id,
-    check_events,
     check_limit,
     check_user,
 )
 from service.history.redis_calls import LINGER_S, RedisCalls, is_of_another_type, refusal
+from service.history.redis_keys import HISTORIES, IMPORT_TTL_S, history_key, import_key, user_of
+from service.history.scripts import REMOVE
 from service.redis_client import connect
 
 DEFAULT_TTL_S = 90 * 24 * 3600
@@ -54,26 +37,8 @@ DEFAULT_MAX_CONNECTIONS = 64
 DEFAULT_BUSY_S = 2.0
 """Longest wait for one of our connections; a recommendation waits as long as its deadline allows."""
 
-
-_KEY_PREFIX = "dimerec:history:1:"
-_IMPORT_PREFIX = "dimerec:import:1:"
-_IMPORT_TTL_S = 7 * 24 * 3600
-"""In which a broken import may go on; what it began is then forgotten."""
 _SCAN_KEYS = 1_000
 """A step of SCAN; Redis answers others between two of them."""
-
-
-class _Script:
-    """A Lua script that Redis runs as one step, known to it by the digest of its text."""
-
-    def __init__(self, name: str) -> None:
-        parts = (files("service.history").joinpath(part) for part in ("columns.lua", name))
-        self.text = "".join(part.read_text() for part in parts)
-        self.sha1 = sha1(self.text.encode(), usedforsecurity=False).hexdigest()
-
-
-_APPEND = _Script("append.lua")
-_REMOVE = _Script("remove.lua")
 
 
 class RedisHistory:
@@ -95,10 +60,13 @@ class RedisHistory:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         busy_s: float = DEFAULT_BUSY_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        clock: Callable[[], int] = now_ms,
     ) -> None:
         self._client: Any = client
+        self._clock = clock
         self._max_events = max_events
-        self._ttl_ms = int(ttl_s * 1000)
+        self._marks = RedisMarks(client, int(ttl_s * 1000))
+        self._appends = RedisAppends(client, max_events, int(ttl_s * 1000), self._marks)
         self._calls = RedisCalls(timeout_s, busy_s, max_connections)
 
     @classmethod
@@ -110,6 +78,7 @@ class RedisHistory:
         ttl_s: float = DEFAULT_TTL_S,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
+        clock: Callable[[], int] = now_ms,
     ) -> Self:
         """A store at an address; address.py lists the schemes. Nothing is connected yet.
 
@@ -121,6 +90,7 @@ class RedisHistory:
             ttl_s=ttl_s,
             timeout_s=timeout_s,
             max_connections=max_connections,
+            clock=clock,
         )
 
     @property
@@ -130,39 +100,17 @@ class RedisHistory:
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""
-        arguments = self._append_call(user_id, events)
-        if not events:
-            return AppendResult()
-
-        async def call() -> AppendResult:
-            return _result(await self._run(_APPEND, *arguments), len(events))
-
-        return await self._calls.make(call)
+        return await self._append({user_id: events} if events else {})
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """Add events of many users in one round trip; each user gets all or none of theirs."""
-        grouped = by_user(events)
-        arguments = list(starmap(self._append_call, grouped.items()))
-
-        async def call() -> AppendResult:
-            replies = await self._pipeline("EVALSHA", [(_APPEND.sha1, *one) for one in arguments])
-            unknown = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            again = await self._pipeline("EVAL", [(_APPEND.text, *arguments[index]) for index in unknown])
-            for index, reply in zip(unknown, again, strict=True):
-                replies[index] = reply
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-            counted = zip(replies, grouped.values(), strict=True)
-            return sum((_result(reply, len(of_user)) for reply, of_user in counted), AppendResult())
-
-        return await self._calls.make(call)
+        return await self._append(by_user(events))
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """The newest `limit` events of a user, oldest first; empty for an unknown user."""
         check_user(user_id)
         check_limit(limit)
-        key = _key(user_id)
+        key = history_key(user_id)
 
         async def call() -> list[Event]:
             return self._decoded(await self._client.get(key), limit)
@@ -176,7 +124,7 @@ class RedisHistory:
         check_limit(limit)
         for user_id in user_ids:
             check_user(user_id)
-        keys = [(_key(user_id),) for user_id in user_ids]
+        keys = [(history_key(user_id),) for user_id in user_ids]
 
         async def call() -> list[list[Event] | HistoryUnavailableError]:
             replies = await self._pipeline("GET", keys)
@@ -188,22 +136,23 @@ class RedisHistory:
         """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
         check_user(user_id)
         check_event_id(event_id)
-        key, identity = _key(user_id), named_identity(event_id)
+        key, identity = history_key(user_id), named_identity(event_id)
 
         async def call() -> int:
-            return int(await self._run(_REMOVE, 1, key, identity))
+            return int(await REMOVE.run(self._client, key, identity))
 
         return await self._calls.make(call)
 
     async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user; the number of events that were deleted.
+        """Delete all that is kept of a user, and keep older events away; the number of events deleted.
 
         What cannot be read, of whatever type, goes as well, and counts as no event.
         """
         check_user(user_id)
-        key = _key(user_id)
+        key = history_key(user_id)
 
         async def call() -> int:
+            await self._marks.put(user_id, self._clock())
             try:
                 history = await self._client.getdel(key)
             except ResponseError as error:
@@ -223,9 +172,9 @@ class RedisHistory:
 
         async def call() -> list[str]:
             found: set[str] = set()
-            async with aclosing(self._client.scan_iter(f"{_KEY_PREFIX}*", _SCAN_KEYS)) as keys:
+            async with aclosing(self._client.scan_iter(f"{HISTORIES}*", _SCAN_KEYS)) as keys:
                 while len(found) < limit and (key := await anext(keys, None)) is not None:
-                    if (user_id := _user(key)) is not None:
+                    if (user_id := user_of(key)) is not None:
                         found.add(user_id)
             return sorted(found)
 
@@ -233,7 +182,7 @@ class RedisHistory:
 
     async def import_progress(self, job: str) -> int:
         """Number of users of an import that are done; 0 for one that is new or complete."""
-        key = _key(job, _IMPORT_PREFIX)
+        key = import_key(job)
 
         async def call() -> int:
             return int(await self._client.get(key) or 0)
@@ -242,13 +191,13 @@ class RedisHistory:
 
     async def note_import_progress(self, job: str, users: int | None) -> None:
         """Note how many users of an import are done; None: it is complete."""
-        key = _key(job, _IMPORT_PREFIX)
+        key = import_key(job)
 
         async def call() -> None:
             if users is None:
                 await self._client.delete(key)
             else:
-                await self._client.set(key, users, ex=_IMPORT_TTL_S)
+                await self._client.set(key, users, ex=IMPORT_TTL_S)
 
         await self._calls.make(call)
 
@@ -262,16 +211,11 @@ class RedisHistory:
         with suppress(HistoryUnavailableError):
             await self._calls.edge(self._client.aclose)
 
-    def _append_call(self, user_id: str, events: Sequence[Event]) -> tuple[int, str, int, int, bytes]:
-        check_user(user_id)
-        check_events(events)
-        return 1, _key(user_id), self._max_events, self._ttl_ms, encode(events)
-
-    async def _run(self, script: _Script, *call: Any) -> Any:
-        try:
-            return await self._client.evalsha(script.sha1, *call)
-        except NoScriptError:
-            return await self._client.eval(script.text, *call)
+    async def _append(self, users: Mapping[str, Sequence[Event]]) -> AppendResult:
+        appends = prepared(users)
+        if not appends:
+            return AppendResult()
+        return await self._calls.make(lambda: self._appends.make(appends))
 
     async def _pipeline(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not calls:
@@ -295,19 +239,3 @@ class RedisHistory:
             return error
         except ResponseError as error:
             return refusal(error)
-
-
-def _key(user_or_job: str, prefix: str = _KEY_PREFIX) -> str:
-    return f"{prefix}{{{quote(user_or_job, safe='')}}}"
-
-
-def _user(key: bytes) -> str | None:
-    """The user whose key it is; None for one that we never write, whoever does."""
-    quoted = key[len(_KEY_PREFIX) + 1 : -1].decode(errors="replace")
-    user_id = unquote(quoted)
-    return user_id if user_id and _key(user_id).encode() == key else None
-
-
-def _result(counts: Sequence[int], given: int) -> AppendResult:
-    added, outdated = counts
-    return AppendResult(added, given - added - outdated, outdated)

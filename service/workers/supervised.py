@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,9 @@ class SupervisedWorker:
         """Hear from it."""
         await self._channel.call("ping")
 
-    async def listen(self, host: str, port: int) -> None:
+    async def listen(self, host: str, ports: Sequence[int]) -> None:
         """Begin to answer."""
-        await self._channel.call("listen", host=host, port=port)
+        await self._channel.call("listen", host=host, ports=list(ports))
 
     async def swap(self, operation: str) -> dict[str, str]:
         """Do `reload` or `rollback` before all others; returns the fields of a `Swap`."""

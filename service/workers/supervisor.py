@@ -6,9 +6,10 @@ connections, and it knows nothing of bundles: a worker that it starts anew may s
 
 import asyncio
 import signal
+import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,10 +19,11 @@ from prometheus_client import Counter
 from prometheus_client.multiprocess import mark_process_dead
 
 from files.errors import DimeRecError
+from service.access.exposure import exposure
 from service.errors import NotReadyError, StartupError, WorkerGoneError
 from service.fleet import ServingWorker, Swap
 from service.hangup import HangupPolicy, handle_hangup
-from service.listening import reserved_address, url
+from service.listening import ports, reserved_address
 from service.settings import Settings
 from service.telemetry import share_metrics
 from service.workers.channel import Handler
@@ -40,16 +42,16 @@ _MARGIN_S = 5.0
 
 
 class Supervisor:
-    """The workers of one address, a `Fleet`. `announce` hears the version once all of them listen.
+    """The workers of the same addresses, a `Fleet`. `announce` hears the version once all of them listen.
 
     `metrics`: directory in which they keep their metrics, for prometheus-client's multiprocess mode.
     """
 
     def __init__(
-        self, settings: Settings, address: tuple[str, int], metrics: Path, announce: Callable[[str], None]
+        self, settings: Settings, ports: Sequence[int], metrics: Path, announce: Callable[[str], None]
     ) -> None:
         self._settings = settings
-        self._address = address
+        self._ports = ports
         self._metrics = metrics
         self._announce = announce
         self._announced = False
@@ -192,7 +194,7 @@ class Supervisor:
                 self._version = worker.version
             elif worker.version != self._version:
                 await worker.follow(self._version)
-            await worker.listen(*self._address)
+            await worker.listen(self._settings.host, self._ports)
             self._serving[index] = worker
         if not self._announced and len(self._serving) == self._settings.workers:
             self._announced = True
@@ -212,15 +214,18 @@ async def _kill_when_it_hangs(worker: SupervisedWorker) -> None:
                 return
 
 
-def supervise(settings: Settings, on_hangup: HangupPolicy, announce: Callable[[str, str], None]) -> None:
-    """Serve with several workers until a signal ends it; `announce` hears the address and the version.
+def supervise(
+    settings: Settings, on_hangup: HangupPolicy, announce: Callable[[Sequence[socket.socket], str], None]
+) -> None:
+    """Serve with several workers until a signal ends it; `announce` hears the addresses and the version.
 
     Raises StartupError when it cannot start.
     """
     received: list[signal.Signals] = []
 
-    async def keep_until_stopped(address: tuple[str, int], at: str, metrics: Path) -> None:
-        supervisor = Supervisor(settings, address, metrics, lambda version: announce(at, version))
+    async def keep_until_stopped(reserved: Sequence[socket.socket], metrics: Path) -> None:
+        bound = [each.getsockname()[1] for each in reserved]
+        supervisor = Supervisor(settings, bound, metrics, lambda version: announce(reserved, version))
         loop = asyncio.get_running_loop()
 
         def stop(received_now: signal.Signals) -> None:
@@ -232,12 +237,13 @@ def supervise(settings: Settings, on_hangup: HangupPolicy, announce: Callable[[s
         handle_hangup(on_hangup, supervisor, supervisor.stop)
         await supervisor.run()
 
-    with (
-        reserved_address(settings.host, settings.port) as reserved,
-        TemporaryDirectory(prefix="dimerec-metrics-") as metrics,
-    ):
+    with ExitStack() as open_until_then:
+        reserved = [
+            open_until_then.enter_context(reserved_address(settings.host, port)) for port in ports(settings)
+        ]
+        exposure(settings, reserved[0].getsockname()[0])
+        metrics = open_until_then.enter_context(TemporaryDirectory(prefix="dimerec-metrics-"))
         share_metrics(metrics, "supervisor")
-        address = (settings.host, reserved.getsockname()[1])
-        asyncio.run(keep_until_stopped(address, url(reserved), Path(metrics)))
+        asyncio.run(keep_until_stopped(reserved, Path(metrics)))
     for one in reversed(received):
         signal.raise_signal(one)  # whoever waits for this process learns what ended it

@@ -60,7 +60,7 @@ class Worker:
     """The process itself."""
 
     def __init__(self) -> None:
-        self._listener: asyncio.Future[socket.socket] = asyncio.get_running_loop().create_future()
+        self._listeners: asyncio.Future[list[socket.socket]] = asyncio.get_running_loop().create_future()
 
     async def run(self, end: socket.socket) -> None:
         """Answer the supervisor's calls on `end`, and requests once it says so, until its stop or its end."""
@@ -75,11 +75,11 @@ class Worker:
         }
         self._channel = await Channel.open(end, handlers)
         gone = asyncio.create_task(self._channel.closed())
-        begun: set[asyncio.Future[Any]] = {gone, self._listener}
+        begun: set[asyncio.Future[Any]] = {gone, self._listeners}
         await asyncio.wait(begun, return_when=asyncio.FIRST_COMPLETED)
-        if self._listener.done():
+        if self._listeners.done():
             gone.add_done_callback(lambda _: self._server.stop())
-            await self._server.serve([self._listener.result()])
+            await self._server.serve(self._listeners.result())
 
     async def load(self, settings: dict[str, Any], version: str | None, metrics: str, index: int) -> str:
         """Load a bundle, by default the one that CURRENT names; returns its version."""
@@ -93,11 +93,12 @@ class Worker:
         loaded: str = self._engines.version
         return loaded
 
-    async def listen(self, host: str, port: int) -> None:
-        """Take requests at the address, which all workers share."""
-        listener = bound_socket(host, port, shared=True)
-        listener.listen(BACKLOG)
-        self._listener.set_result(listener)
+    async def listen(self, host: str, ports: list[int]) -> None:
+        """Take requests at the addresses, which all workers share."""
+        listeners = [bound_socket(host, port, shared=True) for port in ports]
+        for listener in listeners:
+            listener.listen(BACKLOG)
+        self._listeners.set_result(listeners)
         await self._server.listening.wait()
 
     async def reload(self) -> dict[str, str]:

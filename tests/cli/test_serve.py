@@ -56,7 +56,7 @@ def test_a_taken_port_is_one_line_with_the_remedy(dimerec: Run) -> None:
         (["--history", ".", "--redis", "redis://localhost"], {}, "import-history"),
         (["--host", "no.such.host.invalid"], {}, "--host"),
         (["--port", "99999"], {}, "DIMEREC_PORT"),
-        ([], {"DIMEREC_ADMIN_KEY": "hunter2"}, "DIMEREC_ADMIN_KEY"),
+        ([], {"DIMEREC_ALLOW_ANONYMOUS": "hunter2"}, "DIMEREC_ALLOW_ANONYMOUS"),
         ([], {"DIMEREC_MAX_BATCH": "many"}, "DIMEREC_MAX_BATCH"),
         (["--workers", "2"], {}, "--redis"),
         (["--workers", "0"], {}, "DIMEREC_WORKERS"),

@@ -11,6 +11,8 @@ import typer.main
 import yaml
 
 from cli.main import application
+from service.access.keys import digest, read_keys
+from service.access.roles import Role
 from service.settings import Settings
 from tests.redis_server import RedisServer
 
@@ -35,7 +37,7 @@ def test_it_follows_the_compose_specification() -> None:
 
 def test_plain_up_starts_all_there_is() -> None:
     assert [name for name, service in SERVICES.items() if "profiles" in service] == []
-    assert set(SERVICES) == {"service", "redis", "train"}
+    assert set(SERVICES) == {"service", "redis", "train", "keys", "redis-password"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -59,7 +61,7 @@ def test_no_container_runs_as_root(name: str) -> None:
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_is_named_is_declared(name: str) -> None:
     assert set(volumes(name)) <= set(DOCUMENT["volumes"])
-    assert set(SERVICES[name]["networks"]) <= set(DOCUMENT["networks"])
+    assert set(SERVICES[name].get("networks", ())) <= set(DOCUMENT["networks"])
     assert set(SERVICES[name].get("depends_on", {})) <= set(SERVICES)
 
 
@@ -75,8 +77,9 @@ def test_redis_reaches_nobody_outside() -> None:
 
 def test_the_service_waits_for_histories_and_a_bundle() -> None:
     healthy, done = {"condition": "service_healthy"}, {"condition": "service_completed_successfully"}
-    assert SERVICES["service"]["depends_on"] == {"redis": healthy, "train": done}
+    assert SERVICES["service"]["depends_on"] == {"redis": healthy, "train": done, "keys": done}
     assert SERVICES["train"]["depends_on"] == {"redis": healthy}
+    assert SERVICES["redis"]["depends_on"] == {"redis-password": done}
     assert "healthcheck" in SERVICES["redis"]
 
 
@@ -87,9 +90,10 @@ def test_what_serves_comes_back_by_itself_and_may_finish(name: str) -> None:
     assert name != "service" or grace_s > Settings.model_fields["shutdown_grace_s"].default
 
 
-def test_what_runs_once_is_not_restarted_and_has_no_probe() -> None:
-    assert SERVICES["train"]["restart"] == "no"
-    assert SERVICES["train"]["healthcheck"] == {"disable": True}
+@pytest.mark.parametrize("name", ["train", "keys", "redis-password"])
+def test_what_runs_once_is_not_restarted_and_has_no_probe(name: str) -> None:
+    assert SERVICES[name]["restart"] == "no"
+    assert SERVICES[name]["healthcheck"] == {"disable": True}
 
 
 def test_the_service_finds_the_bundle_where_training_puts_it() -> None:
@@ -102,14 +106,13 @@ def test_every_variable_of_ours_is_a_setting() -> None:
     for name in OURS:
         given = SERVICES[name].get("environment", {})
         assert set(given) <= known, name
-        assert given["DIMEREC_REDIS_URL"] == "redis://redis:6379/0"
 
 
 def test_the_console_can_list_users_unless_the_operator_forbids_it() -> None:
     assert SERVICES["service"]["environment"]["DIMEREC_LIST_USERS"] == "${DIMEREC_LIST_USERS:-true}"
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", ["service", "train"])
 def test_every_command_of_ours_exists_with_its_options(name: str) -> None:
     subcommand, *options = SERVICES[name]["command"]
     group = typer.main.get_group(application([subcommand]))
@@ -117,9 +120,61 @@ def test_every_command_of_ours_exists_with_its_options(name: str) -> None:
     assert parsed.args == []
 
 
+def run_here(name: str, keys: Path, *arguments: str, **programs: str) -> str:
+    """What a service's entry point and command print on this machine, with `programs` as scripts in its path.
+
+    `keys`: the directory that stands for the volume.
+    """
+    for program, script in programs.items():
+        path = keys.parent / "bin" / program.replace("_", "-")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+    words = [*SERVICES[name]["entrypoint"], *(arguments or SERVICES[name]["command"])]
+    here = [word.replace("$$", "$").replace("/data/keys", str(keys)) for word in words]
+    python = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{keys.parent / 'bin'}:{python}:/usr/bin:/bin",
+        "DIMEREC_KEYS_FILE": str(keys / "keys.json"),
+    }
+    done = subprocess.run(here, env=environment, cwd=keys, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    path = tmp_path / "keys"
+    path.mkdir()
+    return path
+
+
+def test_the_first_start_makes_a_key_with_all_roles_and_the_second_keeps_it(keys: Path) -> None:
+    run_here("keys", keys)
+    made = (keys / "compose.key").read_text().strip()
+    (kept,) = read_keys(keys / "keys.json")
+    assert (kept.sha256, *sorted(kept.roles)) == (digest(made), *sorted(Role))
+    run_here("keys", keys)
+    assert (keys / "compose.key").read_text().strip() == made
+    assert SERVICES["service"]["environment"]["DIMEREC_KEYS_FILE"] == "/data/keys/keys.json"
+    assert volumes("service")["keys"] == volumes("keys")["keys"] == "/data/keys"
+
+
+def test_redis_has_a_password_that_the_first_start_made_and_the_service_gives(keys: Path) -> None:
+    run_here("redis-password", keys)
+    password = (keys / "redis-password").read_text().strip()
+    assert len(password) == 48
+    run_here("redis-password", keys)
+    assert (keys / "redis-password").read_text().strip() == password
+    asked = run_here("redis", keys, "--port", "0", redis_server='echo "$@"')
+    assert asked.split() == ["--port", "0", "--requirepass", password]
+    for name in ("service", "train"):
+        told = run_here(name, keys, "a b", "c", dimerec='echo "$DIMEREC_REDIS_URL" "$#" "$1"')
+        assert told == f"redis://:{password}@redis:6379/0 2 a b\n"
+
+
 def redis_arguments() -> list[str]:
-    program, *arguments = SERVICES["redis"]["command"]
-    assert program == "redis-server"
+    arguments: list[str] = SERVICES["redis"]["command"]
     return arguments
 
 

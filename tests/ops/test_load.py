@@ -17,7 +17,7 @@ from benchmarks.load.population import Population, Zipf
 from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from tests.factories import publish_tiny_bundle
-from tests.service.serving import Running, running, settings_for
+from tests.service.serving import KEY, Running, running, settings_for
 
 REPOSITORY = Path(__file__).parents[2]
 USERS = {
@@ -107,6 +107,18 @@ def test_a_short_run_has_all_three_kinds_of_requests_and_no_failure(serve: Serve
         server.metric("dimerec_requests_total", method="POST", route="/events", status="200")
         >= counted["events"]
     )
+
+
+def test_it_sends_the_key_of_the_environment(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = serve(allow_anonymous=False)
+    refused = locust(tmp_path / "load.json", "--run-time", "1s", "--host", server.url)
+    assert refused.returncode == 1
+    assert "401" in refused.stderr
+    monkeypatch.setenv("DIMEREC_KEY", KEY)
+    ran = locust(tmp_path / "load.json", "--run-time", "1s", "--host", server.url)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def test_wrong_answers_are_failures_with_their_reason(serve: Serve, tmp_path: Path) -> None:

@@ -64,7 +64,7 @@ def test_ci_runs_all_tests_and_the_containers_where_an_engine_answers(engine: st
         check=True,
     )
     last = "make containers" if engine == "answers" else "containers: skipped, no container engine answers"
-    assert ran.stdout.splitlines() == ["make test", "make smoke", last]
+    assert ran.stdout.splitlines() == ["make test", "make smoke", "make audit", last]
 
 
 def test_a_failure_of_the_tests_is_a_failure_of_ci(tmp_path: Path) -> None:

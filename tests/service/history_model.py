@@ -8,8 +8,9 @@ from service.history.protocol import AppendResult, Event
 class PlainHistory:
     """One user's history as a list that is searched from end to end."""
 
-    def __init__(self, max_events: int) -> None:
+    def __init__(self, max_events: int, forgotten_at: int | None = None) -> None:
         self.max_events = max_events
+        self.forgotten_at = forgotten_at
         self.events: list[Event] = []
 
     def append(self, events: Sequence[Event]) -> AppendResult:
@@ -21,6 +22,8 @@ class PlainHistory:
             earlier = [other for other in self.events if other.timestamp <= event.timestamp]
             later = [other for other in self.events if other.timestamp > event.timestamp]
             self.events = [*earlier, event, *later]
+        if self.forgotten_at is not None:
+            self.events = [event for event in self.events if event.timestamp > self.forgotten_at]
         while len(self.events) > self.max_events:
             self.events.pop(0)
         kept = sum(event in self.events for event in new)

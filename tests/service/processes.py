@@ -82,7 +82,7 @@ def process(
             line = popen.stderr.readline()
             assert line, "".join(lines)
             lines.append(line)
-            found = re.search(r"http://127\.0\.0\.1:\d+", line)
+            found = re.search(r"https?://127\.0\.0\.1:\d+", line)
         del lines[-1]
         reader.start()
         yield Process(popen, found[0], lines)

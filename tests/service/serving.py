@@ -1,24 +1,34 @@
 """A real server on a real socket for the tests: uvicorn in a thread, as `dimerec serve` sets it up."""
 
+import atexit
+import json
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from service.access.keys import digest
+from service.access.roles import Role
 from service.app import create_app
 from service.dependencies import Service
 from service.history.protocol import HistoryStore
 from service.settings import Settings
 
-ADMIN_KEY = "7f1c2a9e55d04b6d8a3e91"
+KEY = "dimerec_7f1c2a9e55d04b6d8a3e91"
+"""A key with all roles, known to every server of the tests as `everything`."""
+
+AUTHORIZED = {"authorization": f"Bearer {KEY}"}
 
 
 @dataclass(frozen=True)
@@ -64,11 +74,29 @@ def settings_for(bundle_root: Path, **fields: object) -> Settings:
         "bundles": bundle_root,
         "history_timeout_s": 10.0,
         "default_deadline_ms": 30_000,
-        "admin_key": ADMIN_KEY,
+        "keys_file": keys_file(),
         "compute_threads": 1,
         **fields,
     }
     return Settings(_env_file=None, **chosen)  # type: ignore[arg-type]
+
+
+@cache
+def keys_file() -> Path:
+    """A file with KEY alone, for all servers of a test run."""
+    path = Path(mkdtemp(prefix="dimerec-tests-")) / "keys.json"
+    atexit.register(rmtree, path.parent)
+    write_keys(path, everything=(KEY, *Role))
+    return path
+
+
+def write_keys(path: Path, **keys: tuple[str, *tuple[str, ...]]) -> None:
+    """Write a file of keys, given by name as the key and its roles."""
+    written = [
+        {"name": name, "roles": roles, "sha256": digest(key), "created": "2026-01-01T00:00:00Z"}
+        for name, (key, *roles) in keys.items()
+    ]
+    path.write_text(json.dumps({"format_version": 1, "keys": written}))
 
 
 @contextmanager
@@ -84,6 +112,7 @@ def running(settings: Settings, history: HistoryStore | None = None) -> Iterator
             lifespan="on",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             timeout_keep_alive=settings.keep_alive_s,  # longer than clients, which else meet a closing socket
         )
         server = uvicorn.Server(config)

@@ -77,7 +77,8 @@ def test_similar_items_go_through_the_same_door(standing: Standing) -> None:
 
 def test_a_refusal_needs_no_body(standing: Standing) -> None:
     """It comes while the caller has sent nothing but the headers."""
-    head = "POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n"
+    head = "POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n"
+    head += "content-type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", standing.server.port), timeout=20) as caller:
         caller.sendall(f"{head}x-deadline-ms: 500\r\n\r\n".encode())
         assert caller.recv(1000).startswith(b"HTTP/1.1 503 ")
@@ -86,7 +87,7 @@ def test_a_refusal_needs_no_body(standing: Standing) -> None:
 def test_a_connection_goes_on_after_a_refusal(standing: Standing) -> None:
     body = json.dumps({"history": ["1001"]})
     request = (
-        "POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        "POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         f"content-length: {len(body)}\r\nx-deadline-ms: 500\r\n\r\n{body}"
     ).encode()
     with socket.create_connection(("127.0.0.1", standing.server.port), timeout=20) as caller:
@@ -156,9 +157,8 @@ def test_refusing_reads_no_history(standing: Standing) -> None:
 def test_a_thousand_callers_that_only_begin_do_not_count_as_a_queue(standing: Standing) -> None:
     """A body that drips is no work that is on its way."""
     server = standing.server
-    head = (
-        b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n"
-    )
+    head = b"POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 99\r\n"
+    head += b"content-type: application/json\r\n\r\n"
     predicted = server.service.batcher.predicted_s(1.0, "somebody else")
     connections = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(50)]
     for connection in connections:

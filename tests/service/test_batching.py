@@ -24,7 +24,7 @@ from tests.service.serving import Running
 def sent(server: Running, path: str, content: object) -> Iterator[None]:
     """Send a request and hang up, without reading, when the block ends."""
     body = json.dumps(content).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
     with socket.create_connection(("127.0.0.1", server.port)) as caller:
         caller.sendall(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         yield

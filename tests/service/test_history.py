@@ -5,12 +5,14 @@ import string
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
+from files.clock import now_ms
 from service.history.errors import HistoryInputError
 from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
@@ -24,10 +26,12 @@ KINDS = ("in_process", "redis", "circuit")
 MakeStore = Callable[[int], HistoryStore]
 
 
-def make_store(kind: str, redis_url: str | None, max_events: int) -> HistoryStore:
+def make_store(
+    kind: str, redis_url: str | None, max_events: int, clock: Callable[[], int] = now_ms
+) -> HistoryStore:
     if redis_url is None:
-        return InProcessHistory(max_events=max_events)
-    store = RedisHistory.from_url(redis_url, max_events=max_events, timeout_s=PATIENCE_S)
+        return InProcessHistory(max_events=max_events, clock=clock)
+    store = RedisHistory.from_url(redis_url, max_events=max_events, timeout_s=PATIENCE_S, clock=clock)
     return GuardedHistory(store) if kind == "circuit" else store
 
 
@@ -144,12 +148,30 @@ async def test_many_users_in_one_call(store: HistoryStore) -> None:
     assert await store.read("v", 50) == events(("old", 1), ("b", 3))
 
 
+async def test_what_is_older_than_the_forgetting_stays_away(new_store: MakeStore) -> None:
+    store = new_store(1_000)
+    await store.append("u", events(("a", 1), ("b", 2)))
+    before = now_ms()
+    assert await store.forget("u") == 2
+    after = now_ms()
+    again = [*events(("a", 1), ("a", 1), ("b", before)), Event("c", 3, "c-1")]
+    assert await store.append("u", again) == AppendResult(repeated=1, outdated=3)
+    assert await store.read("u", 50) == []
+    assert await store.users(9) == []
+    assert await store.append("v", events(("a", 1))) == AppendResult(added=1)
+    fresh = events(("b", 2), ("d", after + 1))
+    assert await store.append_many([("u", event) for event in fresh]) == AppendResult(added=1, outdated=1)
+    assert await store.read("u", 50) == fresh[1:]
+    assert await store.forget("u") == 1
+    assert await store.forget("u") == 0
+
+
 async def test_forget_deletes_one_user_only(store: HistoryStore) -> None:
     await store.append_many([("u", Event("a", 1)), ("u", Event("b", 2)), ("v", Event("c", 3))])
     assert await store.forget("u") == 2
     assert await store.read("u", 50) == []
     assert await store.users(10) == ["v"]
-    assert await store.append("u", events(("a", 1))) == AppendResult(added=1)
+    assert await store.append("u", events(("a", 1))) == AppendResult(outdated=1)
 
 
 async def test_a_named_event_is_taken_back_once(store: HistoryStore) -> None:
@@ -351,18 +373,22 @@ EVENTS = st.builds(
 )
 
 
+FORGOTTEN_AT = 6
+"""In the middle of the timestamps above."""
+
+
 class HistoryMachine(RuleBasedStateMachine):
     """Any sequence of calls does to a store what it does to the plain list."""
 
     kind: str
     url: str | None
-    user_id = "{machine}"
     max_events = 6
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = asyncio.Runner()
-        self.store = make_store(self.kind, self.url, self.max_events)
+        self.user_id = f"{{machine}} {uuid4().hex}"
+        self.store = make_store(self.kind, self.url, self.max_events, lambda: FORGOTTEN_AT)
         self.model = PlainHistory(self.max_events)
 
     def run(self, call: Coroutine[Any, Any, Any]) -> Any:
@@ -393,7 +419,7 @@ class HistoryMachine(RuleBasedStateMachine):
     @rule()
     def forget(self) -> None:
         assert self.run(self.store.forget(self.user_id)) == len(self.model.events)
-        self.model = PlainHistory(self.max_events)
+        self.model = PlainHistory(self.max_events, FORGOTTEN_AT)
 
 
 @pytest.mark.hypothesis
@@ -418,13 +444,13 @@ def test_any_order_of_arrival_gives_the_same_history(
     kind: str, store_url: str | None, delivery: tuple[list[Event], list[list[Event]]], max_events: int
 ) -> None:
     distinct, batches = delivery
+    user_id = uuid4().hex
 
     async def deliver() -> list[Event]:
         store = make_store(kind, store_url, max_events)
         for batch in batches:
-            await store.append("any order", batch)
-        history = await store.read("any order", 1_000)
-        await store.forget("any order")
+            await store.append(user_id, batch)
+        history = await store.read(user_id, 1_000)
         await store.close()
         return history
 

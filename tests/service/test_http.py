@@ -68,8 +68,8 @@ def test_head_is_counted_under_its_own_name_and_route_and_leaves_the_connection_
 ) -> None:
     counted = server.metric("dimerec_requests_total", method="HEAD", route="/health/live", status="200")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10) as caller:
-        caller.sendall(b"HEAD /health/live HTTP/1.1\r\nhost: x\r\n\r\n" * 2)
-        caller.sendall(b"GET /health/live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        caller.sendall(b"HEAD /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n" * 2)
+        caller.sendall(b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         answers = b"".join(iter(lambda: caller.recv(65536), b""))
     assert answers.count(b"HTTP/1.1 200 OK") == 3
     assert answers.count(b'{"status":"live"}') == 1
@@ -242,7 +242,7 @@ def test_a_prefix_that_is_the_services_own_path_is_refused(server: Running, bund
 
 
 def test_an_idle_connection_is_kept_as_long_as_the_setting_says(bundle_root: Path, tmp_path: Path) -> None:
-    request = b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n"
+    request = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n"
     with process(tmp_path, "--bundles", bundle_root, DIMEREC_KEEP_ALIVE_S="1") as served:
         address = ("127.0.0.1", int(served.url.rpartition(":")[2]))
         with socket.create_connection(address, timeout=30) as caller:

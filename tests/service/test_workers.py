@@ -24,9 +24,8 @@ from service.workers import supervisor as supervising
 from service.workers.supervisor import Supervisor
 from tests.factories import publish_tiny_bundle
 from tests.service.processes import PATIENCE_S, Process, process, until
-from tests.service.serving import ADMIN_KEY, settings_for
+from tests.service.serving import AUTHORIZED, keys_file, settings_for
 
-KEY = {"x-admin-key": ADMIN_KEY}
 ASK = {"history": ["1001", "1002"], "k": 5}
 LONG = {"history": ["1001"], "draws": 32, "steps": 8, "k": 100, "deadline_ms": 60_000}
 
@@ -41,7 +40,7 @@ def root(tmp_path: Path) -> Path:
 
 @contextmanager
 def served_by_two(root: Path, redis_url: str, **variables: str) -> Iterator[Process]:
-    variables |= {"DIMEREC_ADMIN_KEY": ADMIN_KEY, "DIMEREC_HISTORY_TIMEOUT_S": "10"}
+    variables |= {"DIMEREC_KEYS_FILE": str(keys_file()), "DIMEREC_HISTORY_TIMEOUT_S": "10"}
     options = ("--bundles", root, "--redis", redis_url, "--workers", 2)
     with process(root.parent, *options, before=None, **variables) as served:
         yield served
@@ -138,10 +137,10 @@ def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
         assert len(other.get("/users/u/history").json()["events"]) == 1
 
         second = publish_tiny_bundle(root, seed=1)
-        assert versions(one.post("/admin/reload", headers=KEY)) == [second, second]
+        assert versions(one.post("/admin/reload", headers=AUTHORIZED)) == [second, second]
         third = publish_tiny_bundle(root, seed=2, hidden=64)
-        assert versions(other.post("/admin/reload", headers=KEY)) == [third, third]
-        back = one.post("/admin/rollback", headers=KEY)
+        assert versions(other.post("/admin/reload", headers=AUTHORIZED)) == [third, third]
+        back = one.post("/admin/rollback", headers=AUTHORIZED)
         assert (back.json()["previous_version"], back.json()["model_version"]) == (third, second)
         assert versions(back) == [second, second]
         assert [client.post("/recommend", json=ASK).json()["model_version"] for client in (one, other)] == [
@@ -149,12 +148,12 @@ def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
         ] * 2
         assert read.current_version(root) == second
 
-        assert versions(other.post("/admin/rollback", headers=KEY)) == [first, first]
-        oldest = other.post("/admin/rollback", headers=KEY)
+        assert versions(other.post("/admin/rollback", headers=AUTHORIZED)) == [first, first]
+        oldest = other.post("/admin/rollback", headers=AUTHORIZED)
         assert (oldest.status_code, oldest.json()["type"]) == (409, "urn:dimerec:problem:no-earlier-bundle")
         assert str(first) in oldest.json()["detail"]
         (root / "CURRENT").write_text("nothing of the kind\n")
-        kept = one.post("/admin/reload", headers=KEY)
+        kept = one.post("/admin/reload", headers=AUTHORIZED)
         assert (kept.status_code, kept.json()["type"]) == (409, "urn:dimerec:problem:bundle-unusable")
         assert versions(other.get("/version")) == [first, first]
 
@@ -216,7 +215,7 @@ def test_a_killed_worker_harms_no_request_of_another_and_is_replaced_by_one_like
         assert metric(survivor, answered) >= counted  # those that the dead worker counted are still there
         (ended,) = [entry for entry in map(json.loads, served.lines) if entry["event"] == "worker ended"]
         assert (ended["pid"], ended["outcome"]) == (victim, "exit status -9")
-        reloaded = survivor.post("/admin/reload", headers=KEY)
+        reloaded = survivor.post("/admin/reload", headers=AUTHORIZED)
         assert versions(reloaded) == [unloaded, unloaded]
 
         left = pids(served)
@@ -234,8 +233,8 @@ async def test_a_worker_that_cannot_load_is_tried_again_ever_more_rarely_and_one
     settings = settings_for(root, redis_url=redis_url, workers=2)
     announced = asyncio.Event()
     with reserved_address("127.0.0.1", 0) as reserved, structlog.testing.capture_logs() as logs:
-        address = ("127.0.0.1", reserved.getsockname()[1])
-        supervisor = Supervisor(settings, address, tmp_path, lambda version: announced.set())
+        ports = [reserved.getsockname()[1]]
+        supervisor = Supervisor(settings, ports, tmp_path, lambda version: announced.set())
         running = asyncio.create_task(supervisor.run())
         async with asyncio.timeout(PATIENCE_S):
             await announced.wait()

@@ -1,0 +1,1 @@
+"""Access: who a caller is, and what that caller may do."""

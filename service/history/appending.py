@@ -1,0 +1,94 @@
+"""Appending to histories in Redis, where what is older than a user's forgetting stays away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from redis.asyncio import RedisCluster
+from redis.exceptions import NoScriptError
+
+from service.history.encoding import encode
+from service.history.forgetting import RedisMarks
+from service.history.protocol import AppendResult, Event, check_events, check_user
+from service.history.redis_keys import history_key
+from service.history.scripts import APPEND, DROP_OLDER
+
+
+class Append(NamedTuple):
+    """New events of a user, checked and encoded."""
+
+    user_id: str
+    events: Sequence[Event]
+    encoded: bytes
+
+
+def prepared(users: Mapping[str, Sequence[Event]]) -> list[Append]:
+    """The appends for these users; raises HistoryInputError."""
+    appends = []
+    for user_id, events in users.items():
+        check_user(user_id)
+        check_events(events)
+        appends.append(Append(user_id, events, encode(events)))
+    return appends
+
+
+class RedisAppends:
+    """Appends of up to `max_events` a user to histories that live `ttl_ms`; errors are the client's."""
+
+    def __init__(self, client: Any, max_events: int, ttl_ms: int, marks: RedisMarks) -> None:
+        self._client = client
+        self._limits = (max_events, ttl_ms)
+        self._marks = marks
+
+    async def make(self, appends: Sequence[Append]) -> AppendResult:
+        """Append in one round trip; each user gets all or none of their events."""
+        marked = [(append, self._marks.reading(append.user_id)) for append in appends]
+        replies = await self._append("EVALSHA", APPEND.sha1, marked)
+        unknown = [index for index, (counts, _) in enumerate(replies) if isinstance(counts, NoScriptError)]
+        if unknown:
+            again = await self._append("EVAL", APPEND.text, [marked[index] for index in unknown])
+            for index, reply in zip(unknown, again, strict=True):
+                replies[index] = reply
+        total = AppendResult()
+        for (append, key), (counts, value) in zip(marked, replies, strict=True):
+            for reply in (counts, value):
+                if isinstance(reply, Exception):
+                    raise reply
+            forgotten_ms = await self._marks.forgotten_ms(append.user_id, key, value)
+            total += await self._settled(append, counts, forgotten_ms)
+        return total
+
+    async def _settled(
+        self, append: Append, counts: tuple[int, int], forgotten_ms: int | None
+    ) -> AppendResult:
+        """The result of an append; takes back what is from before the user was forgotten."""
+        added, outdated = counts
+        result = AppendResult(added, len(append.events) - added - outdated, outdated)
+        if forgotten_ms is None or all(event.timestamp > forgotten_ms for event in append.events):
+            return result
+        dropped = int(await DROP_OLDER.run(self._client, history_key(append.user_id), forgotten_ms))
+        taken_back = min(dropped, added)  # more were dropped where another call did the same
+        return AppendResult(added - taken_back, result.repeated, outdated + taken_back)
+
+    async def _append(
+        self, command: str, script: str, marked: Sequence[tuple[Append, str]]
+    ) -> list[tuple[Any, Any]]:
+        """The reply to each append, and the value that tells of the user's mark, read after it.
+
+        So a user who is forgotten meanwhile is either seen here, or comes later and deletes what was done.
+        The nodes of a cluster keep no order between them: there, marks are read in a second round trip.
+        """
+        scripts = self._client.pipeline(transaction=False)
+        for append, _ in marked:
+            scripts.execute_command(
+                command, script, 1, history_key(append.user_id), *self._limits, append.encoded
+            )
+        apart = isinstance(self._client, RedisCluster)
+        readings = self._client.pipeline(transaction=False) if apart else scripts
+        for _, mark in marked:
+            readings.execute_command("GET", mark)
+        replies: list[Any] = await scripts.execute(raise_on_error=False)
+        if apart:
+            replies += await readings.execute(raise_on_error=False)
+        return list(zip(replies[: len(marked)], replies[len(marked) :], strict=True))
