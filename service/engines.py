@@ -12,6 +12,7 @@ from bundle.write import set_current
 from engine.engine import Engine
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
 from service.fleet import ServingWorker, Swap
+from service.garbage import settle_again
 from service.requests import MAX_STEPS
 from service.telemetry import Metrics
 
@@ -88,6 +89,7 @@ class Engines:
         self._metrics.serve_bundle(engine.version)
         self._count(operation, "done")
         log.info("bundle swapped", operation=operation, previous=previous, version=engine.version)
+        await asyncio.to_thread(settle_again)
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:

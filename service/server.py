@@ -10,6 +10,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
+from service.garbage import settle
 from service.listening import BACKLOG
 from service.log_writer import STDERR
 from service.settings import Settings
@@ -46,6 +47,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's own; `listening` is set once it is done."""
         await super().startup(sockets)
+        settle()
         self.listening.set()
 
     @contextmanager
