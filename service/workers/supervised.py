@@ -27,7 +27,9 @@ class SupervisedWorker:
     async def start(cls, settings: Settings, handlers: Mapping[str, Handler]) -> "SupervisedWorker":
         """A new process, in a group of its own: the signals of a terminal are the supervisor's to pass on.
 
-        It is not forked but begins from nothing: torch and FAISS have threads, which a fork does not survive.
+        It is not forked but begins from nothing. Two that were forked from a process with torch and FAISS
+        imported took 29 MB of their own each, not 185, and were ready in 0.7 s, not 5; but a fork leaves the
+        locks of threads that libraries started while imported (there is one) as they were.
         """
         ours, theirs = socket.socketpair()
         with theirs:
