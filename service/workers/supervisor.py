@@ -149,7 +149,12 @@ class Supervisor:
         pause = 0.0
         while not self._stopping.is_set():
             began = time.monotonic()
-            pid, outcome = await self._run_one(index)
+            try:
+                pid, outcome = await self._run_one(index)
+            except OSError as error:  # the machine has no process or no memory left: the others go on
+                if not self._announced:
+                    raise
+                pid, outcome = None, f"cannot be started ({error.strerror})"
             if self._stopping.is_set():
                 return
             settled = time.monotonic() - began >= SETTLED_S
@@ -159,7 +164,7 @@ class Supervisor:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
 
-    async def _run_one(self, index: int) -> tuple[int, str]:
+    async def _run_one(self, index: int) -> tuple[int | None, str]:
         """A worker from its start to its end; its process id, and what it ended of."""
         worker = await SupervisedWorker.start(self._settings, self._calls)
         self._processes[index] = worker

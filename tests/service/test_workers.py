@@ -40,7 +40,11 @@ def root(tmp_path: Path) -> Path:
 
 @contextmanager
 def served_by_two(root: Path, redis_url: str, **variables: str) -> Iterator[Process]:
-    variables |= {"DIMEREC_KEYS_FILE": str(keys_file()), "DIMEREC_HISTORY_TIMEOUT_S": "10"}
+    variables |= {
+        "DIMEREC_KEYS_FILE": str(keys_file()),
+        "DIMEREC_HISTORY_TIMEOUT_S": "10",
+        "TMPDIR": str(root.parent),
+    }
     options = ("--bundles", root, "--redis", redis_url, "--workers", 2)
     with process(root.parent, *options, before=None, **variables) as served:
         yield served
