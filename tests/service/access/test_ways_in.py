@@ -145,10 +145,14 @@ def caller_of(server: Running, headers: dict[str, str]) -> str:
     return callers[-1]
 
 
-def test_operators_have_a_port_of_their_own(bundle_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_operators_have_a_port_of_their_own(
+    bundle_root: Path, tmp_path: Path, redis_url: str, workers: int
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with process(tmp_path, "--bundles", bundle_root, DIMEREC_ADMIN_PORT=str(port)) as served:
+    options = ("--bundles", bundle_root, "--redis", redis_url, "--workers", workers)
+    with process(tmp_path, *options, DIMEREC_ADMIN_PORT=str(port)) as served:
         inside = f"http://127.0.0.1:{port}"
         for path in ("/", "/metrics", "/console/console.js", "/console/settings.json"):
             assert httpx.get(inside + path).status_code == 200, path
