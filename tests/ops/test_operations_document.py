@@ -13,7 +13,7 @@ from service.telemetry import Metrics
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "operations.md").read_text()
-OTHER_VARIABLES = {"DIMEREC_SOURCE_REVISION"}
+OTHER_VARIABLES = {"DIMEREC_KEY", "DIMEREC_SOURCE_REVISION"}
 
 
 def blocks(language: str) -> list[str]:
