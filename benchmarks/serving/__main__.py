@@ -10,7 +10,7 @@ import typer
 
 from benchmarks.serving.checkouts import HERE, Code, checked_out
 from benchmarks.serving.closed_loop import MISSING, have_wrk
-from benchmarks.serving.parts import lone, overload, rate, saturation
+from benchmarks.serving.parts import computing, lone, memory, overload, rate, saturation, workers
 from benchmarks.serving.peer_sides import FASTAPI, PEERS
 from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
@@ -25,9 +25,15 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "rate": rate.measure,
     "rate-peers": rate.measure_peers,
     "overload": overload.measure,
+    "compute": computing.measure,
+    "catalogues": computing.measure_sizes,
+    "million": computing.measure_million,
+    "memory": memory.measure,
+    "workers": workers.measure,
 }
 """By name, in the order of the report."""
 SIDES = ("before", "floor", "bare", FASTAPI, *PEERS)
+DEFAULT_OUT = Path("docs/results/serving.json")
 EARLIER = "c17d33a"
 """The commit before the work on the fast path."""
 
@@ -49,9 +55,9 @@ def main(
         ".demo"
     ),
     cache: Annotated[Path, typer.Option(help="Keeps environments, commits and bundles.")] = DEFAULT_CACHE,
-    out: Annotated[Path, typer.Option(help="Results in JSON; Markdown goes beside it.")] = Path(
-        "docs/results/serving.json"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Results in JSON; Markdown goes beside it, pictures to ../images.")
+    ] = DEFAULT_OUT,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: ours and plain FastAPI, two rounds.")
     ] = False,
@@ -85,7 +91,7 @@ def main(
     print(table([row for row in results.rows if row.part in {one.part for one in findings} and row.ours]))
     if not quick:
         write_results(out, results)
-        write_report(out, results)
+        write_report(out, results, out.parents[1] / "performance.md" if out == DEFAULT_OUT else None)
 
 
 def _earlier(commits: str, cache: Path) -> tuple[Code, ...]:

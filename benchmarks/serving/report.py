@@ -1,11 +1,15 @@
-"""The results as Markdown and as plots."""
+"""The results as Markdown, with pictures; the table of targets also in docs/performance.md."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.serving.results import Results, Row, Spread
+from benchmarks.documents.blocks import with_block
+from benchmarks.serving.plots import draw
+from benchmarks.serving.results import Results, Row, Run, Spread
 from files.atomic import replacing
 
+BLOCK = "serving: make bench"
+"""Name of the block of docs/performance.md with the table of targets."""
 _HEADING = ("what", "ours", "beside", "ratio", "target", "met")
 
 
@@ -15,17 +19,50 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def write_report(path: Path, results: Results) -> None:
-    """Write the results' Markdown beside their JSON."""
-    parts = ["# Serving", "", "Median of the rounds (least–most); ratios are of neighbouring rounds."]
+def targets(results: Results) -> str:
+    """The rows that have a target, each with its part, and the machine."""
+    rows = [row.model_copy(update={"name": f"{row.part}: {row.name}"}) for row in results.rows if row.target]
+    machines = {f"{run.hardware.cpu}, {run.hardware.cores} cores" for run in results.runs.values()}
+    commits = {str(run.commit) for run in results.runs.values()}
+    said = f"Measured on {'; '.join(sorted(machines))}, at {', '.join(sorted(commits))}."
+    return f"{said}\n\n{table(rows)}"
+
+
+def write_report(path: Path, results: Results, document: Path | None = None) -> None:
+    """Write the results' Markdown beside their JSON, pictures, and the targets into a document."""
+    directory = path.parent.parent / "images"
+    pictures = draw(results, directory)
+    _write(path.with_suffix(".md"), _report(results, pictures))
+    if document is not None and document.exists():
+        _write(document, with_block(document.read_text(encoding="utf-8"), BLOCK, targets(results)))
+
+
+def _report(results: Results, pictures: Sequence[Path]) -> str:
+    parts = ["# Serving", "", "Medians of the rounds (least–most); ratios are of figures of one round."]
+    for picture in pictures:
+        parts += ["", f"![{picture.stem}](../images/{picture.name})"]
     for part in dict.fromkeys(row.part for row in results.rows):
-        parts += ["", f"## {part.capitalize()}", ""]
-        run = results.runs.get(part)
-        if run is not None:
-            parts += [f"`{run.command}` at {run.commit}, {run.measured}, {run.hardware.cpu}.", ""]
-        parts.append(table([row for row in results.rows if row.part == part]))
-    with replacing(path.with_suffix(".md")) as temporary:
-        temporary.write_text("\n".join(parts) + "\n", encoding="utf-8")
+        rows = [row for row in results.rows if row.part == part]
+        parts += ["", f"## {part.capitalize()}", "", *_said(results.runs.get(part)), table(rows)]
+    return "\n".join(parts) + "\n"
+
+
+def _said(run: Run | None) -> list[str]:
+    """Origin of a part's figures, and how the sides are set up."""
+    if run is None:
+        return []
+    configurations = run.notes.get("configurations", {})
+    notes = {name: value for name, value in run.notes.items() if name != "configurations"}
+    machine = f"{run.hardware.cpu}, {run.hardware.cores} cores"
+    if run.hardware.gpu:
+        machine += f", {run.hardware.gpu}"
+    return [
+        f"`{run.command}` at {run.commit}, {run.measured}, {machine}.",
+        "",
+        *(f"- {name}: {value}" for name, value in notes.items()),
+        *(f"- {name}: {value}" for name, value in configurations.items()),
+        *([""] if run.notes else []),
+    ]
 
 
 def _cells(row: Row) -> Sequence[str]:
@@ -43,6 +80,9 @@ def _spread(spread: Spread) -> str:
 
 
 def _number(value: float) -> str:
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

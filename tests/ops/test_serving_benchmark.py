@@ -174,8 +174,8 @@ def test_the_quick_benchmark_runs_and_writes_nothing(tmp_path: Path, tiny_demo: 
 
 @pytest.mark.smoke
 def test_the_parts_that_need_no_other_environment_run(tmp_path: Path, tiny_demo: Path) -> None:
-    out = tmp_path / "serving.json"
-    parts, sides = "saturation,lone,rate,overload", "floor,bare,fastapi"
+    out = tmp_path / "docs" / "results" / "serving.json"
+    parts, sides = "saturation,lone,rate,overload,compute", "floor,bare,fastapi"
     limits = ("--rounds", 1, "--connections", 4, "--demo", tiny_demo, "--cache", tmp_path / "cache")
     bench("--parts", parts, "--sides", sides, *limits, "--out", out)
     results = read_results(out)
@@ -186,7 +186,10 @@ def test_the_parts_that_need_no_other_environment_run(tmp_path: Path, tiny_demo:
         ("lone", "p50, of floor + batch of one"),
         ("rate", "p99 at 70 % of saturation, of lone p50"),
         ("overload", "goodput at 2 × saturation, of the peak"),
+        ("compute", "4 steps ÷ 1 step, 1 draw, batch of 32"),
     }
     text = out.with_suffix(".md").read_text()
     assert "| of the ideal |" in text
     assert "not measured" in text
+    drawn = {path.name for path in (tmp_path / "docs" / "images").iterdir()}
+    assert drawn == {"serving-saturation.svg", "serving-rate.svg"}
