@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.serving import preparing
 from benchmarks.serving.checkouts import HERE, Code, checked_out
 from benchmarks.serving.closed_loop import MISSING, have_wrk
-from benchmarks.serving.parts import computing, lone, memory, overload, rate, saturation, workers
+from benchmarks.serving.parts import computing, lone, memory, overload, rate, saturation, searching, workers
 from benchmarks.serving.peer_sides import FASTAPI, PEERS
 from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
@@ -28,6 +29,7 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "compute": computing.measure,
     "catalogues": computing.measure_sizes,
     "million": computing.measure_million,
+    "search": searching.measure,
     "memory": memory.measure,
     "workers": workers.measure,
 }
@@ -58,6 +60,10 @@ def main(
     out: Annotated[
         Path, typer.Option(help="Results in JSON; Markdown goes beside it, pictures to ../images.")
     ] = DEFAULT_OUT,
+    prepare: Annotated[
+        bool, typer.Option("--prepare", help="Only make what the parts need and the cache lacks.")
+    ] = False,
+    items: Annotated[int, typer.Option(min=10_000, help="search: vectors that are searched.")] = 1_000_000,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: ours and plain FastAPI, two rounds.")
     ] = False,
@@ -79,8 +85,12 @@ def main(
             seconds=seconds,
             connections=connections,
             device=device,
+            items=items,
         )
         wanted = ["saturation"] if quick else PARTS if parts == "all" else parts.split(",")
+        if prepare:
+            preparing.prepare(stage)
+            return
         if not have_wrk():
             print(f"serving: {MISSING}", file=sys.stderr)
         findings = [PARTS[part](stage) for part in wanted]

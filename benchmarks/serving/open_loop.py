@@ -37,7 +37,7 @@ class Answered(BaseModel):
     p99_ms: float | None
     refused_p99_ms: float | None
     lag_p99_ms: float
-    """How late the generator itself sent."""
+    """Lateness of the generator itself."""
 
 
 def open_loop(

@@ -33,7 +33,8 @@ class Stage:
     """Of one round of one side."""
     connections: int
     device: str
-    quick: bool = False
+    items: int = 1_000_000
+    """Vectors that are searched alone."""
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -4,8 +4,8 @@ The recipe: the first items are those of the demo's model, with their learned ve
 copy of one of them, chosen evenly; its vector is unit(e + .5 g), g a Gaussian of norm about 1, so that its
 cosine to the original's e is about .9. It has the title (with a number), the categories and a random part of
 the popularity of its original. With `architecture` "default" the network is the default one (contextual,
-d = 128), untrained, and the vectors are turned into its space by a random rotation, which keeps all cosines as
-they are. All of it follows from one seed.
+d = 128), untrained, and the vectors are turned into its space by a random rotation, which keeps all cosines
+as they are. All of it follows from one seed.
 """
 
 import shutil
@@ -18,8 +18,8 @@ import torch
 from bundle.manifest import FORMAT_VERSION, ServingDefaults
 from bundle.write import publish
 from files.atomic import replacing
+from index.building import build_index
 from index.catalogue import Catalogue
-from index.faiss_index import build_index
 from index.tuning import IndexChoice
 from index.vector_index import Vectors
 from model.checkpoint import read_checkpoint
