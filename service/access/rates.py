@@ -69,7 +69,7 @@ class Rates:
                 return await self._circuit.call(lambda: self._bounded(shared, rate, name))
             except CircuitOpenError:
                 pass
-            except (RedisError, RedisClusterException, OSError, RuntimeError) as error:
+            except Exception as error:  # noqa: BLE001 - the client raises more than it declares
                 log.warning("rates counted by this process alone", reason=" ".join(str(error).split()))
         return await _hit(self._own, rate, name)
 
