@@ -20,7 +20,7 @@ Busy = Callable[..., Running]
 def set_pace(server: Running, seconds: float) -> None:
     """Let the server believe that a request takes so long."""
     for _ in range(BATCHES):
-        server.service.batcher._pace.note(seconds, 1)
+        server.service.batcher._pace.note(3 * seconds, 1)
 
 
 class Standing:
@@ -109,8 +109,8 @@ def test_the_default_deadline_decides_for_those_who_name_none(busy: Busy) -> Non
     with ThreadPoolExecutor(32) as callers:
         server = busy(default_deadline_ms=1_000)
         set_pace(server, 0.1)
-        waiting = [callers.submit(server.recommend, history=["1001"]) for _ in range(8)]
-        until(lambda: server.service.batcher.queue_length == 8)
+        waiting = [callers.submit(server.recommend, history=["1001"]) for _ in range(4)]
+        until(lambda: server.service.batcher.queue_length == 4)
         set_pace(server, 1.0)
         assert server.recommend(history=["1001"]).status_code == 503
         GatedEngine.gate.set()
