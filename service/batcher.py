@@ -94,7 +94,8 @@ class MicroBatcher(Generic[Item, Answer]):
         self._pace = Pace()
         self._running = False
         self._started: float | None = None
-        self._batch_s = 0.0  # predicted, of the batch that is computed now
+        self._batch_cost = 0.0  # of the batch that is computed now
+        self._batch_s = 0.0  # as predicted for it
         self._ended = 0.0  # when the worker had the answers of its latest batch
         self._closing = False
         self._idle = asyncio.Event()
@@ -122,8 +123,11 @@ class MicroBatcher(Generic[Item, Answer]):
         if self._started is not None:
             running_s = max(0.0, self._started + self._batch_s - time.perf_counter())
         ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost
-        batches = 1 + len(self._waiting) // self._max_batch
-        return running_s + self._pace.seconds(ahead + cost, batches) + self._pace.lag_s
+        mean = self._waiting.cost / len(self._waiting) if len(self._waiting) else cost
+        batches, rank = divmod(ahead / mean, self._max_batch)
+        # Others will join its batch: as many as the one that is computed now has.
+        company = max(0.0, self._batch_cost - (rank + 1) * cost)
+        return running_s + self._pace.seconds(ahead + cost + company, batches + 1) + self._pace.lag_s
 
     def admit(self, timeout_s: float, cost: float = 1.0, caller: str = "") -> None:
         """Refuse what could not be answered within `timeout_s`, before anything is done for it.
@@ -218,19 +222,21 @@ class MicroBatcher(Generic[Item, Answer]):
                 return [suspect]
         batch: list[_Entry[Item, Answer]] = []
         late: list[_Entry[Item, Answer]] = []
-        batch_s = self._pace.seconds(0.0)
-        while len(batch) < self._max_batch and batch_s < MAX_BATCH_S:
+        cost = 0.0
+        # All answers of a batch come at its end.
+        share = min(1.0, self._max_batch / max(1, len(self._waiting)))
+        ends = now + min(MAX_BATCH_S, self._pace.seconds(share * self._waiting.cost)) + self._pace.lag_s
+        while len(batch) < self._max_batch and not (batch and self._pace.seconds(cost) >= MAX_BATCH_S):
             entry = self._waiting.take(now)
             if entry is None:
                 break
             if entry.future.done():
                 continue
-            with_it_s = batch_s + self._pace.seconds(entry.cost, batches=0)
-            if now + with_it_s + self._pace.lag_s > entry.deadline:
+            if max(ends, now + self._pace.seconds(entry.cost)) > entry.deadline:
                 late.append(entry)
             else:
                 batch.append(entry)
-                batch_s = with_it_s
+                cost += entry.cost
         late.sort(key=lambda entry: entry.deadline)
         if not batch and late and late[-1].deadline > now:
             batch = [late.pop()]
@@ -246,7 +252,8 @@ class MicroBatcher(Generic[Item, Answer]):
             return
         self._on_batch(len(batch))
         loop = asyncio.get_running_loop()
-        self._batch_s = self._pace.seconds(sum(entry.cost for entry in batch))
+        self._batch_cost = sum(entry.cost for entry in batch)
+        self._batch_s = self._pace.seconds(self._batch_cost)
         self._started = time.perf_counter()
         computation = loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
         computation.add_done_callback(partial(self._deliver, batch, self._started))

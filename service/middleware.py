@@ -19,6 +19,12 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 log = structlog.get_logger("dimerec.access")
 
 
+def request_id_of(scope: Scope) -> str:
+    """The id that the caller gives the request, where it is harmless, else a new one."""
+    given = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
+    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+
+
 class RequestContext:
     """Gives each request an id, and counts, times and logs its answer.
 
@@ -36,8 +42,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
-        request_id = given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+        request_id = request_id_of(scope)
         arrived = time.perf_counter()
         scope.setdefault("state", {}).update(request_id=request_id, arrived=arrived)
         structlog.contextvars.bind_contextvars(
@@ -63,14 +68,15 @@ class RequestContext:
         route = getattr(scope.get("route"), "path_format", "unmatched")
         key = scope["state"].get("key", "anonymous")
         self._metrics.count_request(method, route, status, seconds, key)
-        log.info(
-            "request",
-            method=method,
-            route=route,
-            status=status,
-            key=key,
-            duration_ms=round(1000 * seconds, 3),
-        )
+        if not scope["state"].get("logged", False):  # with many others, in one line
+            log.info(
+                "request",
+                method=method,
+                route=route,
+                status=status,
+                key=key,
+                duration_ms=round(1000 * seconds, 3),
+            )
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

@@ -131,7 +131,7 @@ class Metrics:
 
     def refuse(self, refusal: RequestRefusedError) -> None:
         """Count a request that was turned away."""
-        self.refused.labels(refusal.reason).inc()
+        self._child(self.refused, refusal.reason).inc()
 
     def count_request(self, method: str, route: str, status: int, seconds: float, key: str) -> None:
         """Count and time a request that was answered; `key`: name of the caller's."""
