@@ -100,7 +100,7 @@ def _address(scope: Scope) -> str:
 
 async def _refuse(refusal: OverloadedError, scope: Scope, send: Send) -> None:
     """Answer without the objects of `service.problems`, whose JSON this is."""
-        body = _encoder.encode(
+    body = _encoder.encode(
         {
             "type": f"urn:dimerec:problem:{_KIND.name}",
             "title": _KIND.title,
