@@ -174,7 +174,11 @@ def _loaded_history(prepared: Path, settings: Settings) -> InProcessHistory:
             for row, timestamp in zip(rows, times, strict=True):
                 yield user_id, Event(item_ids[row - 1], timestamp)
 
-    store = InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
+    store = InProcessHistory(
+        max_events=settings.history_max_events,
+        max_users=settings.history_max_users,
+        max_bytes=settings.history_max_bytes,
+    )
     store.load(events())
     dropped = len(dataset.user_ids) - settings.history_max_users
     if dropped > 0:

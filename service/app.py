@@ -191,6 +191,8 @@ def _assemble(
     rates = Rates(address, settings.history_timeout_s, metrics)
     opened = history if history is not None else _open_history(settings)
     store = ObservedHistory(opened, metrics)
+    if isinstance(opened, InProcessHistory):
+        opened.on_eviction = metrics.history_evictions.inc
     engines = Engines(settings.bundles, settings.device, metrics, version)
     in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
@@ -210,7 +212,11 @@ def _assemble(
 
 def _open_history(settings: HistorySettings) -> HistoryStore:
     if settings.redis_url is None:
-        return InProcessHistory(max_events=settings.history_max_events, max_users=settings.history_max_users)
+        return InProcessHistory(
+            max_events=settings.history_max_events,
+            max_users=settings.history_max_users,
+            max_bytes=settings.history_max_bytes,
+        )
     return GuardedHistory(
         RedisHistory.from_url(
             settings.redis_url.get_secret_value(),

@@ -123,6 +123,12 @@ class HistorySettings(BaseModel):
     history_max_users: int = Field(
         100_000, ge=1, le=100_000_000, description="users kept by the in-process store"
     )
+    history_max_bytes: int = Field(
+        268_435_456,
+        ge=1_048_576,
+        le=1 << 40,
+        description="memory of the in-process store; the least recently used users go first, bytes",
+    )
 
     @field_validator("redis_url")
     @classmethod

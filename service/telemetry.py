@@ -92,6 +92,11 @@ class Metrics:
         self.wrong_keys = Counter(
             "dimerec_wrong_keys", "Requests with a key that is not known", registry=self.registry
         )
+        self.history_evictions = Counter(
+            "dimerec_history_evictions",
+            "Histories that made room for others in this process's memory",
+            registry=self.registry,
+        )
         self.history_errors = Counter(
             "dimerec_history_errors",
             "Failed calls of the history store",

@@ -27,10 +27,21 @@ DEFAULT_MAX_USERS = 100_000
 """A bound on memory; more users than a trial has, and in earnest Redis keeps them."""
 
 
+DEFAULT_MAX_BYTES = 256 * 2**20
+"""A quarter of the gigabyte that a small machine has to spare."""
+
+_USER_BYTES = 400
+"""Of CPython, measured by `sys.getsizeof`: id, list and entry of the table."""
+
+_EVENT_BYTES = 200
+"""Of CPython, measured by `sys.getsizeof`: tuple, timestamp and the heads of two strings."""
+
+
 class InProcessHistory:
     """A HistoryStore in memory.
 
-    Keeps `max_events` a user and `max_users` users: with one user more, the one added to longest ago goes.
+    Keeps `max_events` a user, and so many users as fit into `max_users` and into `max_bytes`, about: the
+    least recently used, by reading or adding, go first. `on_eviction` is called for each.
     """
 
     def __init__(
@@ -38,10 +49,14 @@ class InProcessHistory:
         *,
         max_events: int = DEFAULT_MAX_EVENTS,
         max_users: int = DEFAULT_MAX_USERS,
+        max_bytes: int = DEFAULT_MAX_BYTES,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._max_events = max_events
         self._max_users = max_users
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self.on_eviction: Callable[[], object] = lambda: None
         self._clock = clock
         self._histories: OrderedDict[str, list[Event]] = OrderedDict()
         self._secret = secrets.token_bytes(32)
@@ -75,6 +90,8 @@ class InProcessHistory:
         check_user(user_id)
         check_limit(limit)
         history = self._histories.get(user_id, [])
+        if history:
+            self._histories.move_to_end(user_id)
         oldest = max(0, len(history) - limit)
         return [Event(event.item_id, event.timestamp) for event in history[oldest:]]
 
@@ -90,10 +107,7 @@ class InProcessHistory:
         check_event_id(event_id)
         history = self._histories.get(user_id, [])
         remaining = [event for event in history if event.event_id != event_id]
-        if remaining:
-            self._histories[user_id] = remaining
-        else:
-            self._histories.pop(user_id, None)
+        self._keep(user_id, remaining)
         return len(history) - len(remaining)
 
     async def forget(self, user_id: str) -> int:
@@ -104,10 +118,12 @@ class InProcessHistory:
         self._forgotten.move_to_end(mark)
         if len(self._forgotten) > self._max_users:
             self._forgotten.popitem(last=False)
-        return len(self._histories.pop(user_id, []))
+        events = len(self._histories.get(user_id, []))
+        self._keep(user_id, [])
+        return events
 
     async def users(self, limit: int) -> list[str]:
-        """Up to `limit` ids of users who have a history, those added to last first."""
+        """Up to `limit` ids of users who have a history, those used last first."""
         check_limit(limit)
         return list(islice(reversed(self._histories), limit))
 
@@ -117,6 +133,7 @@ class InProcessHistory:
     async def close(self) -> None:
         """Drop all histories."""
         self._histories.clear()
+        self._bytes = 0
         self._forgotten.clear()
 
     def _append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
@@ -138,11 +155,27 @@ class InProcessHistory:
             excess = max(excess, bisect_right(merged, forgotten_ms, key=attrgetter("timestamp")))
         outdated = sum(_identity(event) in new for event in merged[:excess])
         if merged[excess:]:
-            self._histories[user_id] = merged[excess:]
+            self._keep(user_id, merged[excess:])
             self._histories.move_to_end(user_id)
-        if len(self._histories) > self._max_users:
-            self._histories.popitem(last=False)
+        while len(self._histories) > self._max_users or self._bytes > self._max_bytes:
+            self._keep(next(iter(self._histories)), [])
+            self.on_eviction()
         return AppendResult(len(new) - outdated, len(events) - len(new), outdated)
+
+    def _keep(self, user_id: str, history: list[Event]) -> None:
+        """Let this be the user's history; an empty one is none."""
+        self._bytes -= _size(user_id, self._histories.pop(user_id, []))
+        self._bytes += _size(user_id, history)
+        if history:
+            self._histories[user_id] = history
+
+
+def _size(user_id: str, history: Sequence[Event]) -> int:
+    """Bytes that a history takes, about."""
+    if not history:
+        return 0
+    texts = sum(len(event.item_id) + len(event.event_id or "") for event in history)
+    return _USER_BYTES + len(user_id) + _EVENT_BYTES * len(history) + texts
 
 
 def _identity(event: Event) -> Hashable:

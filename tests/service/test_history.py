@@ -360,6 +360,21 @@ async def test_in_the_process_the_user_added_to_longest_ago_makes_room() -> None
     assert await store.read("v", 9) == []
 
 
+async def test_in_the_process_memory_is_bounded_and_the_least_recently_used_go_first() -> None:
+    store = InProcessHistory(max_bytes=1_000_000)
+    evicted: list[None] = []
+    store.on_eviction = lambda: evicted.append(None)
+    long = [Event(f"item {n:0100}", n, f"event {n:0100}") for n in range(1_000)]
+    for number in range(6):
+        await store.append(f"user {number}", long)
+        assert len(await store.read("user 0", 1)) == 1
+    assert await store.users(9) == ["user 0", "user 5"]
+    assert len(evicted) == 4
+    assert await store.forget("user 0") == await store.forget("user 5") == 1_000
+    await store.append("again", long)
+    assert await store.users(9) == ["again"]
+
+
 # Properties. Each example has a user of its own in the same store.
 
 ITEM_IDS = st.sampled_from(["1", "22", "333", "é", "a b"]) | st.text(
