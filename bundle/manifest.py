@@ -30,6 +30,7 @@ from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleReq
 from files.errors import first_fault
 from index.merging import DEFAULT_TEMPERATURE
 from index.query import MAX_REPEAT_WEIGHT
+from index.tuning import IndexKind
 from model.config import ModelConfig
 from model.interests import InterestMode
 
@@ -95,6 +96,22 @@ class Standing(_Part):
     """`hr@10` and `ndcg@10` of each recommender by name: `DimeRec`, `ItemKNN`, `Popularity`."""
 
 
+class IndexFacts(_Part):
+    """The index of the items, measured when it was built on interests of held-out users."""
+
+    kind: IndexKind
+    effort: int | None = Field(ge=1)
+    """Cells looked into (ivf), candidates looked at (hnsw); None: all items (flat)."""
+    target: float = Field(gt=0, le=1)
+    """Recall that was asked for."""
+    recall: float = Field(ge=0, le=1)
+    """Part of the exact nearest 100 items that it finds."""
+    queries: int = Field(ge=1)
+    """Interests that it was measured on."""
+    ms: float = Field(ge=0)
+    """Time of one, in batches of 64, on the machine that published."""
+
+
 class Manifest(_Part):
     """Everything known about one bundle."""
 
@@ -106,6 +123,8 @@ class Manifest(_Part):
     metrics: dict[str, FiniteFloat]
     standing: Standing | None = None
     """None where the split holds no test event."""
+    index: IndexFacts | None = None
+    """None where there was nothing to measure it on."""
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)

@@ -12,7 +12,7 @@ from index.query import MAX_REPEAT_WEIGHT
 from index.tuning import IndexChoice
 from training.data.dataset import read_dataset
 from training.evaluation.report import warning
-from training.publishing import publish_run
+from training.publishing import DEFAULT_RECALL, publish_run
 
 
 def command(
@@ -24,6 +24,15 @@ def command(
         "bundles"
     ),
     index: Annotated[IndexChoice, typer.Option(help="Kind of index; auto: by catalogue size.")] = "auto",
+    recall: Annotated[
+        float,
+        typer.Option(
+            min=0.5,
+            max=1,
+            help="Part of the nearest items that the index should find, measured on held-out users: no more"
+            " effort goes into a search than that takes.",
+        ),
+    ] = DEFAULT_RECALL,
     repeat_weight: Annotated[
         float | None,
         typer.Option(
@@ -62,6 +71,7 @@ def command(
             read_dataset(data),
             bundles,
             index_kind=index,
+            recall=recall,
             repeat_weight=repeat_weight,
             margin=margin,
             force=force,

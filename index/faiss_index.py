@@ -73,6 +73,13 @@ class FaissIndex:
         """Work that a search does: cells looked into (ivf), nodes kept on a walk (hnsw); None: all of it."""
         return _EFFORT[self.kind](self._structure)
 
+    @property
+    def efforts(self) -> tuple[int, int] | None:
+        """The least and the most effort that makes sense; None where there is no choice."""
+        if self.kind == "flat":
+            return None
+        return (1, tuning.MAX_HITS) if self.kind == "hnsw" else (1, int(self._structure.nlist))
+
     def with_effort(self, effort: int) -> "FaissIndex":
         """The same index (hnsw or ivf), searched with as much effort from now on."""
         if self.kind == "hnsw":
@@ -84,17 +91,35 @@ class FaissIndex:
     def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
         """The `k` nearest of each query, among `eligible` rows only where given.
 
-        The others are left out during the search. A graph, which walks through them anyway, walks as much
+        The others are left out during the search; where they are nearly all that is near, an ivf index looks
+        further. A graph, which walks through them anyway, walks as much
         further as it is likely to meet of them; a GPU, which cannot, is asked for as many more hits.
         """
         queries = checked_unit_vectors(queries, "queries", self.dim)
         checked_hits(k)
         if self._on_gpu:
             return self._search_on_gpu(queries, k, eligible)
-        cosines, positions = self._searcher.search(queries, k, params=self._parameters(k, eligible))
-        return _hits(cosines, positions)
+        if self.kind == "ivf" and eligible is not None:
+            return self._search_cells(queries, k, eligible)
+        return _hits(*self._searcher.search(queries, k, params=self._parameters(k, eligible)))
 
-    def _parameters(self, k: int, eligible: Eligible | None) -> Any:
+    def _search_cells(self, queries: Vectors, k: int, eligible: Eligible) -> Hits:
+        """Look into more and more cells for those queries that have too few eligible items near them."""
+        cells, wanted = int(self._structure.nprobe), min(k, int(np.count_nonzero(eligible.mask)))
+        found = _hits(*self._searcher.search(queries, k, params=self._parameters(k, eligible, cells)))
+        if not wanted:
+            return found
+        short = np.flatnonzero(found.rows[:, wanted - 1] < 0)
+        while len(short) and cells < self._structure.nlist:
+            cells *= tuning.WIDENING
+            again = _hits(
+                *self._searcher.search(queries[short], k, params=self._parameters(k, eligible, cells))
+            )
+            found.cosines[short], found.rows[short] = again
+            short = short[again.rows[:, wanted - 1] < 0]
+        return found
+
+    def _parameters(self, k: int, eligible: Eligible | None, cells: int | None = None) -> Any:
         faiss = require_faiss()
         chosen = None if eligible is None else faiss.IDSelectorBitmap(eligible.bitmap)
         if self.kind == "flat":
@@ -104,8 +129,8 @@ class FaissIndex:
             if eligible is not None:
                 walk = max(walk, self._deeper(k, eligible))
             return faiss.SearchParametersHNSW(sel=chosen, efSearch=walk)
-        cells = faiss.SearchParametersIVF(sel=chosen, nprobe=self._structure.nprobe)
-        return faiss.IndexRefineSearchParameters(k_factor=tuning.REFINED, base_index_params=cells)
+        base = faiss.SearchParametersIVF(sel=chosen, nprobe=cells or self._structure.nprobe)
+        return faiss.IndexRefineSearchParameters(k_factor=tuning.REFINED, base_index_params=base)
 
     def _deeper(self, k: int, eligible: Eligible) -> int:
         deeper = math.ceil(tuning.FILTER_MARGIN * k / max(eligible.share, 1 / len(self)))

@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from bundle.errors import BundleError
-from bundle.manifest import Standing
+from bundle.manifest import IndexFacts, ServingDefaults, Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
-from index.faiss_index import require_faiss
+from index.faiss_index import FaissIndex, require_faiss
+from index.measuring import MAX_MEASURED, tuned_index
 from index.tuning import IndexChoice
 from model.checkpoint import read_checkpoint
+from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.data.dataset import Dataset
-from training.data.splits import SPLITS, Split
+from training.data.splits import SPLITS, Split, Targets
 from training.errors import ConfigError, QualityError, TrainingError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
@@ -28,6 +30,10 @@ _MAX_COMPARED = 10_000
 standard error of .003 on them.
 """
 
+DEFAULT_RECALL = 0.95
+"""Part of the nearest items found: with .95 of them, HR and NDCG are those of all items to a hundredth or so
+(docs/method.md)."""
+
 VALIDATION = "validation/"
 """Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""
 
@@ -38,6 +44,7 @@ def publish_run(
     root: Path,
     *,
     index_kind: IndexChoice = "auto",
+    recall: float = DEFAULT_RECALL,
     repeat_weight: float | None = None,
     margin: float = 0.05,
     force: bool = False,
@@ -47,7 +54,9 @@ def publish_run(
 
     The manifest keeps how it ranks test events beside ItemKNN and Popularity; being behind is no refusal.
 
-    `repeat_weight` is what an item of the history counts where a request does not exclude such items; None:
+    `recall` (0 … 1) is the part of the nearest items that the index should find for interests of held-out
+    users: no more effort goes into a search than that takes. `repeat_weight` is what an item of the history
+    counts where a request does not exclude such items; None:
     fitted on validation. `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
     QualityError beyond the margin, ConfigError if the run was trained on other data, BundleError as
@@ -66,18 +75,42 @@ def publish_run(
     split = SPLITS[training.split](dataset)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
+    index, facts = _index(model, training.serving, split.validation, index_kind, recall)
     return publish(
         root,
         model,
         dataset.catalogue,
-        build_index(model.item_vectors().detach().numpy(), index_kind),
+        index,
         serving=training.serving,
         repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
+        index_facts=facts,
         standing=_standing(DimeRecScorer(model, training.serving), split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
         source_revision=source_revision,
+    )
+
+
+def _index(
+    model: DimeRec, serving: ServingDefaults, held_out: Targets, kind: IndexChoice, recall: float
+) -> tuple[FaissIndex, IndexFacts | None]:
+    """The index of the model's items, tuned on interests of held-out users, and how it was measured."""
+    vectors = model.item_vectors().detach().numpy()
+    if not len(held_out):
+        return build_index(vectors, kind), None
+    sample = held_out.sample(MAX_MEASURED, np.random.default_rng(0))
+    interests = DimeRecScorer(model, serving).interests(sample.histories)
+    random = np.random.default_rng(0)
+    queries = random.permutation(interests.flatten(0, 1).float().numpy())[:MAX_MEASURED]
+    index, found = tuned_index(vectors, kind, queries, recall)
+    return index, IndexFacts(
+        kind=index.kind,
+        effort=index.effort,
+        target=recall,
+        recall=round(found.recall, 4),
+        queries=len(queries),
+        ms=round(found.ms, 4),
     )
 
 

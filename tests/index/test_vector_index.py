@@ -11,7 +11,7 @@ from index.eligibility import EligibleRows
 from index.errors import GpuUnavailableError, VectorError
 from index.exact import ExactIndex
 from index.faiss_index import gpu_available
-from index.tuning import MAX_FLAT_ITEMS, MAX_HNSW_ITEMS, IndexKind, choose_kind, ivf_cells, ivf_probes
+from index.tuning import MAX_FLAT_ITEMS, IndexKind, choose_kind, ivf_cells, ivf_probes
 from index.vector_index import VectorIndex, Vectors
 from index.vector_table import VectorTable
 from tests.factories import make_unit_vectors
@@ -106,6 +106,18 @@ def test_only_eligible_rows_are_found(kind: AnyKind, share: float) -> None:
         assert np.mean(recall) >= (0.85 if share > 0.1 else 0.2)
 
 
+def test_cells_further_away_are_looked_into_where_a_category_lies_apart() -> None:
+    query = QUERIES[:1]
+    mask = np.zeros(ITEMS + 2, dtype=np.bool_)
+    mask[nearest(query, ITEMS)[0, ITEMS // 2 :]] = True
+    cosines, rows = (
+        build_index(VECTORS, "ivf").with_effort(1).search(query, 30, EligibleRows(mask, ITEMS // 2))
+    )
+    assert (rows > 0).all()
+    assert mask[rows].all()
+    assert np.all(np.diff(cosines) <= 0)
+
+
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "ivf"])
 def test_the_table_of_an_index_has_the_vectors_of_its_rows(kind: IndexKind) -> None:
     table = build_index(VECTORS, kind).table  # outlives the index
@@ -160,8 +172,7 @@ def test_the_reference_breaks_ties_by_row() -> None:
 def test_the_kind_follows_from_the_catalogue_size() -> None:
     assert build_index(VECTORS).kind == "flat"
     assert choose_kind(MAX_FLAT_ITEMS) == "flat"
-    assert choose_kind(MAX_FLAT_ITEMS + 1) == "hnsw"
-    assert choose_kind(MAX_HNSW_ITEMS + 1) == "ivf"
+    assert choose_kind(MAX_FLAT_ITEMS + 1) == "ivf"
 
 
 @pytest.mark.parametrize("items", [1, 38, 5000, 4_000_000])
