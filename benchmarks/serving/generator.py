@@ -20,6 +20,7 @@ import httptools
 import uvloop
 
 _DRAIN_S = 3.0
+"""Chosen: ten times the deadline of the overload part; what has no answer by then counts as none."""
 
 
 class _Connection(asyncio.Protocol):

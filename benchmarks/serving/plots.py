@@ -63,10 +63,10 @@ def _rate(rounds: Rounds) -> Figure:
     for quantity, style in (("p99", "-o"), ("p50", "--o")):
         values = [rounds[f"ours {quantity} ms at {part:.0%}"] for part in PARTS_OF_SATURATION]
         middles = [median(one) for one in values]
-        places = [100 * part for part in PARTS_OF_SATURATION]
-        panel.plot(places, middles, style, color=_OUR_COLOUR, label=quantity, markersize=4)
+        rates = [100 * part for part in PARTS_OF_SATURATION]
+        panel.plot(rates, middles, style, color=_OUR_COLOUR, label=quantity, markersize=4)
         lows, highs = [min(one) for one in values], [max(one) for one in values]
-        panel.fill_between(places, lows, highs, color=_OUR_COLOUR, alpha=0.15, linewidth=0)
+        panel.fill_between(rates, lows, highs, color=_OUR_COLOUR, alpha=0.15, linewidth=0)
     panel.axhline(median(rounds["ours lone p50 ms"]), color="#444444", linewidth=0.8, linestyle=":")
     panel.set_xlabel("rate, % of saturation (Poisson arrivals)")
     panel.set_ylabel("ms; dotted: a lone request's p50")

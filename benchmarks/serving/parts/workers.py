@@ -101,7 +101,7 @@ def _fill(stage: Stage, url: str) -> None:
         )
         for user, items in zip(stage.dataset.user_ids, stage.histories, strict=True):
             first = now - 1000 * len(items)
-            events = [Event(item, first + 1000 * place) for place, item in enumerate(items)]
+            events = [Event(item, first + 1000 * index) for index, item in enumerate(items)]
             await store.append(user, events)
         await store.close()
 
