@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.serving import sides
+from benchmarks.serving.checkouts import HERE
 from benchmarks.serving.closed_loop import closed_loop
 from benchmarks.serving.open_loop import closed_loop as generate_closed
 from benchmarks.serving.open_loop import open_loop
@@ -53,14 +54,15 @@ def measure_peers(stage: Stage) -> Findings:
     """Ours and each peer at one rate, 70 % of what saturates the peer."""
     findings = Findings("rate-peers")
     bodies = stage.bodies(K)
-    bundles = stage.bundles(stage.ours)
     files = {batched: stage.body_file("rate", bodies, batched=batched) for batched in (False, True)}
     with ExitStack() as stack:
         own = stack.enter_context(
-            sides.serving(sides.ours(stage.ours, bundles, stage.device), stage.work, bodies[0])
+            sides.serving(
+                sides.ours(stage.ours, stage.bundles(stage.ours), stage.device), stage.work, bodies[0]
+            )
         )
         for name in [name for name in (FASTAPI, *PEERS) if name in stage.sides]:
-            with sides.serving(peer(name, stage, bundles), stage.work, bodies[0]) as other:
+            with sides.serving(peer(name, stage, stage.bundles(HERE)), stage.work, bodies[0]) as other:
                 _compare(findings, stage, own, other, files)
     findings.notes |= {"k": K, "arrivals": "Poisson", "latency": "from the intended start"}
     return findings

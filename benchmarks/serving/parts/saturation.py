@@ -7,7 +7,7 @@ from statistics import median
 
 from benchmarks.serving import sides
 from benchmarks.serving.bare_engine import BareEngine
-from benchmarks.serving.checkouts import Code
+from benchmarks.serving.checkouts import HERE, Code
 from benchmarks.serving.closed_loop import Load, closed_loop
 from benchmarks.serving.peer_sides import FASTAPI, PEERS, peer
 from benchmarks.serving.results import Findings
@@ -59,8 +59,7 @@ def start(stage: Stage, stack: ExitStack, k: int) -> list[Server]:
     def started(side: Side) -> Server:
         return stack.enter_context(sides.serving(side, stage.work, bodies[0]))
 
-    bundles = stage.bundles(stage.ours)
-    servers = [started(sides.ours(stage.ours, bundles, stage.device))]
+    servers = [started(sides.ours(stage.ours, stage.bundles(stage.ours), stage.device))]
     if "floor" in stage.sides:
         typical = sorted(bodies, key=lambda body: len(body["history"]))[len(bodies) // 2]
         servers.append(
@@ -68,7 +67,7 @@ def start(stage: Stage, stack: ExitStack, k: int) -> list[Server]:
         )
     servers += [started(sides.ours(code, stage.bundles(code), stage.device)) for code in stage.before]
     names = [name for name in (FASTAPI, *PEERS) if name in stage.sides]
-    return servers + [started(peer(name, stage, bundles)) for name in names]
+    return servers + [started(peer(name, stage, stage.bundles(HERE))) for name in names]
 
 
 def bare_codes(stage: Stage) -> list[Code]:

@@ -209,6 +209,7 @@ def main() -> None:
         return
     queries, exact = np.load(directory / "queries.npy"), np.load(directory / "exact.npy")
     vectors = np.load(directory / "vectors.npy", mmap_mode="r")
+    import_module("faiss" if name.startswith(("ours-", "faiss-")) else name)
     before = resident_gb()
     search, settings = library(vectors, path, int(sys.argv[3]))
     found = {setting: recall(search(queries, setting), exact) for setting in settings}
