@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
+from index.whole import best_columns
 from model.interests import InterestKind
 
 DUPLICATE_COSINE = 0.9
@@ -138,16 +139,27 @@ class Explainer:
         counts = np.array([len(vectors) for vectors in interests])
         hits = self._hits(interests, [None] * len(interests) if nearest is None else nearest)
         top_categories = self._top_categories(hits, counts)
-        watched = [np.unique(history) for history in histories]
-        return [
-            [Explanation(next(top_categories), because) for because in self._because(vectors, rows)]
-            for vectors, rows in zip(interests, watched, strict=True)
-        ]
+        because = self._because(interests, histories, counts)
+        return [[Explanation(next(top_categories), next(because)) for _ in vectors] for vectors in interests]
 
-    def _because(self, interests: Vectors, watched: Rows) -> list[tuple[int, ...]]:
-        cosines = interests @ self._table.vectors(watched).T
-        nearest = watched[np.argsort(-cosines, axis=1, kind="stable")[:, :MAX_BECAUSE]]
-        return [tuple(rows) for rows in nearest.tolist()]
+    def _because(
+        self, interests: Sequence[Vectors], histories: Sequence[Rows], counts: Rows
+    ) -> Iterator[tuple[int, ...]]:
+        """Yield the watched rows nearest to each of all users' interests, equal ones by row."""
+        watched = [np.unique(history) for history in histories]
+        lengths = np.array([len(rows) for rows in watched])
+        vectors = np.split(self._table.vectors(np.concatenate(watched)), np.cumsum(lengths)[:-1])
+        cosines = np.full((counts.sum(), max(lengths.max(), MAX_BECAUSE)), -np.inf, dtype=np.float32)
+        rows = np.zeros((len(counts), cosines.shape[1]), dtype=np.int64)
+        first = 0
+        for index, (own, seen, near) in enumerate(zip(interests, watched, vectors, strict=True)):
+            cosines[first : first + len(own), : len(seen)] = own @ near.T
+            rows[index, : len(seen)] = seen
+            first += len(own)
+        owners = np.repeat(np.arange(len(counts)), counts)
+        nearest = rows[owners[:, None], best_columns(cosines, MAX_BECAUSE)].tolist()
+        for best, count in zip(nearest, np.minimum(lengths, MAX_BECAUSE)[owners].tolist(), strict=True):
+            yield tuple(best[:count])
 
     def _hits(self, interests: Sequence[Vectors], known: Sequence[Hits | None]) -> Hits:
         """The nearest items of all users' interests."""
@@ -195,6 +207,6 @@ class Explainer:
     def _greatest(self, apart: NDArray[np.float64], codes: Rows) -> Iterator[tuple[str, ...]]:
         """Yield the names of each line's greatest values above 0, the first of equal ones."""
         order = np.argsort(-apart, axis=1, kind="stable")[:, :MAX_TOP_CATEGORIES]
-        kept = np.take_along_axis(apart, order, axis=1) > 0
-        for columns, above in zip(order, kept, strict=True):
-            yield tuple(self._names[code] for code in codes[columns[above]].tolist())
+        above = np.count_nonzero(np.take_along_axis(apart, order, axis=1) > 0, axis=1)
+        for best, count in zip(codes[order].tolist(), above.tolist(), strict=True):
+            yield tuple([self._names[code] for code in best[:count]])

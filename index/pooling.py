@@ -97,8 +97,10 @@ class _Search:
 
     def __post_init__(self) -> None:
         query = self.query
-        self.wanted = candidates_per_interest(query.k) + (len(query.seen) if query.repeat_weight < 1 else 0)
-        expected = len(query.excluded) + self.wanted
+        self.wanted = candidates_per_interest(query.k) + (
+            len(query.distinct_seen) if query.repeat_weight < 1 else 0
+        )
+        expected = len(query.distinct_excluded) + self.wanted
         self.ask = max(SOFTMAX_HITS, 1 << (expected - 1).bit_length())
 
     @property
@@ -120,7 +122,7 @@ class _Search:
             self.ask = 4 * self.ask if not has_no_more else 2 * tuning.MAX_HITS
 
     def _usable(self, rows: Rows) -> NDArray[np.bool_]:
-        excluded = self.query.excluded
+        excluded = self.query.distinct_excluded
         if not len(excluded):
             return rows > 0
         positions = np.minimum(np.searchsorted(excluded, rows), len(excluded) - 1)
@@ -132,4 +134,5 @@ class _Search:
         query = self.query
         if query.repeat_weight <= 1:
             return rows
-        return np.union1d(rows, np.setdiff1d(query.seen[self.eligible.mask[query.seen]], query.excluded))
+        seen = query.distinct_seen
+        return np.union1d(rows, np.setdiff1d(seen[self.eligible.mask[seen]], query.distinct_excluded))

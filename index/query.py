@@ -1,6 +1,8 @@
 """One user's question to the retrieval, and its answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ class Query:
     (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
     as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
     than once only in the mean; `nearest`: how many of the whole catalogue's items nearest to each interest
-    are to be told, where that is known. Raises `QueryError`, or VectorError for the interests.
+    are to be told, where that is known. Raises `QueryError`.
     """
 
     interests: Vectors
@@ -47,7 +49,6 @@ class Query:
     nearest: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "interests", checked_unit_vectors(self.interests, "interests"))
         _check_range("interests", len(self.interests), 1, MAX_INTERESTS)
         _check_range("k", self.k, 1, MAX_K)
         _check_range("diversity", self.diversity, 0, 1)
@@ -59,16 +60,33 @@ class Query:
             raise QueryError("repeat_weight must be 1 where merge is max: a cosine is no probability")
         if self.weights is not None:
             object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.interests)))
-        object.__setattr__(self, "excluded", np.unique(self.excluded))
-        object.__setattr__(self, "seen", np.unique(self.seen) if self.repeat_weight != 1 else _no_rows())
+        if self.repeat_weight == 1:
+            object.__setattr__(self, "seen", _no_rows())
 
-    def check_fits(self, items: int, dim: int) -> None:
-        """Raise `QueryError` or VectorError unless this can be asked of such a catalogue."""
-        if self.interests.shape[1] != dim:
-            raise VectorError(f"interests have {self.interests.shape[1]} dimensions, the index has {dim}")
-        for name, rows in (("excluded", self.excluded), ("seen", self.seen)):
-            if len(rows) and not 0 <= rows[0] <= rows[-1] <= items:
-                raise QueryError(f"{name} rows must lie in 1 … {items}")
+    @cached_property
+    def distinct_excluded(self) -> Rows:
+        """`excluded`, each once, ascending."""
+        return np.unique(self.excluded)
+
+    @cached_property
+    def distinct_seen(self) -> Rows:
+        """`seen`, each once, ascending; none where they count like others."""
+        return np.unique(self.seen)
+
+
+def checked_interests(queries: Sequence[Query], items: int, dim: int) -> Vectors:
+    """The interests of all queries, one after the other.
+
+    Raises `QueryError` or `VectorError` unless all can be asked of a catalogue of this size and width.
+    """
+    for name, rows in (("excluded", [q.excluded for q in queries]), ("seen", [q.seen for q in queries])):
+        together = np.concatenate(rows)
+        if len(together) and not 0 <= together.min() <= together.max() <= items:
+            raise QueryError(f"{name} rows must lie in 1 … {items}")
+    for query in queries:
+        if query.interests.ndim != 2 or query.interests.shape[1] != dim:
+            raise VectorError(f"interests have {query.interests.shape[-1]} dimensions, the index has {dim}")
+    return checked_unit_vectors(np.concatenate([query.interests for query in queries]), "interests")
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from index.catalogue import Catalogue
 from index.eligibility import Eligibility, EligibleRows
 from index.errors import QueryError
 from index.pooling import Pooling
-from index.query import Candidate, Query, Retrieval
+from index.query import Candidate, Query, Retrieval, checked_interests
 from index.vector_index import Hits, VectorIndex, Vectors
 from index.vector_table import VectorTable
 from index.whole import Scored, answer, answer_together, nearest_hits
@@ -68,10 +68,13 @@ class Retriever:
 
     def retrieve(self, queries: Sequence[Query]) -> list[Retrieval]:
         """Answer every query, in order; an answer does not depend on the other queries."""
-        for query in queries:
-            query.check_fits(len(self._table), self._table.dim)
+        if not queries:
+            return []
+        interests = checked_interests(queries, len(self._table), self._table.dim)
         eligible = [self.eligibility.of(query.categories) for query in queries]
-        return self._whole(queries, eligible) if self.scores_whole else self._searched(queries, eligible)
+        if self.scores_whole:
+            return self._whole(queries, eligible, interests)
+        return self._searched(queries, eligible)
 
     def similar(self, row: int, k: int) -> list[Candidate]:
         """The `k` items nearest to the item `row`, itself left out, by cosine."""
@@ -79,15 +82,18 @@ class Retriever:
         query = Query(vector, k, excluded=np.array([row]), merge="max")
         return self.retrieve([query])[0].candidates
 
-    def _whole(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Retrieval]:
-        """Score all items of a small catalogue."""
+    def _whole(
+        self, queries: Sequence[Query], eligible: Sequence[EligibleRows], interests: Vectors
+    ) -> list[Retrieval]:
+        """Score all items of a small catalogue; `interests` are those of all queries."""
+        done = 0
         most = max(1, MAX_SCORES_IN_MEMORY // len(self._table))
         answers: dict[int, Retrieval] = {}
         for block in _blocks([len(query.interests) for query in queries], most):
-            interests = [query.interests for query in queries[block]]
-            cosines = np.concatenate(interests) @ self._table.all.T
-            ends = list(accumulate(map(len, interests)))
-            found = self._of_block(queries[block], eligible[block], cosines, [0, *ends])
+            starts = list(accumulate((len(query.interests) for query in queries[block]), initial=0))
+            cosines = interests[done : done + starts[-1]] @ self._table.all.T
+            done += starts[-1]
+            found = self._of_block(queries[block], eligible[block], cosines, starts)
             answers.update(enumerate(found, start=block.start))
         return [answers[index] for index in range(len(queries))]
 

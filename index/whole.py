@@ -87,7 +87,21 @@ def nearest_hits(cosines: Vectors, count: int) -> Hits:
 
 
 def best_columns(values: Vectors, k: int) -> Rows:
-    """The columns of the `k` greatest of each line (lines, k), best first, equal ones by column.
+    """The columns of the `k` greatest of each line (lines, k), best first, equal ones by column."""
+    width = values.shape[1]
+    if k < width:
+        reached = values >= np.partition(values, width - k, axis=1)[:, width - k, None]
+        cells = np.flatnonzero(reached)
+        if len(cells) == k * len(values):  # no line has equal ones on both sides of its margin
+            columns = (cells % width).reshape(-1, k)
+            order = _order(values.ravel()[cells].reshape(columns.shape))
+            best: Rows = np.take_along_axis(columns, order, axis=1)
+            return best
+    return _order(values)[:, :k]
+
+
+def _order(values: Vectors) -> Rows:
+    """The columns of each line, the greatest value first, equal ones by column.
 
     Value and column are sorted as one integer: of two floats of one sign the bits are in order, or just the
     other way round.
@@ -97,8 +111,6 @@ def best_columns(values: Vectors, k: int) -> Rows:
     keys <<= 32
     last = values.shape[1] - 1
     keys += np.arange(last, -1, -1)
-    if k <= last:
-        keys = np.partition(keys, last + 1 - k, axis=1)[:, last + 1 - k :]
     keys.sort(axis=1)
     columns: Rows = last - (keys[:, ::-1] & 0xFFFFFFFF)
     return columns

@@ -10,6 +10,7 @@ A checkout whose bundles have another format is given its own: `--against before
 """
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -129,6 +130,8 @@ def serve_side(bundles: Path) -> None:
             made[case] = cycle(batches(case))
             for batch in islice(made[case], DISTINCT):
                 engine.recommend(batch)
+            gc.collect()
+            gc.freeze()  # the requests of other cases are no part of this one's garbage
         times: list[float] = []
         until = time.perf_counter() + order["seconds"]
         while len(times) < DISTINCT or time.perf_counter() < until:

@@ -28,7 +28,9 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Quer
     """
     seen = set(query.seen.tolist()) & set(rows)
     union: set[int] = seen if query.repeat_weight > 1 else set()
-    count = candidates_per_interest(query.k) + (len(query.seen) if query.repeat_weight < 1 else 0)
+    count = candidates_per_interest(query.k) + (
+        len(set(query.seen.tolist())) if query.repeat_weight < 1 else 0
+    )
     for line in cosines:
         union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)

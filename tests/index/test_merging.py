@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from index.exact import best_positions
 from index.merging import diversify, merge_interests
+from index.whole import best_columns
 from tests.index.reference import jaccard
 
 # Few distinct values: ties everywhere.
@@ -26,6 +27,16 @@ def as_matrix(sets: list[set[int]]) -> np.ndarray:
 def test_best_positions_are_those_of_a_stable_sort(values: list[int], k: int) -> None:
     expected = sorted(range(len(values)), key=lambda position: (-values[position], position))[:k]
     assert best_positions(as_scores(values), k).tolist() == expected
+
+
+@given(
+    st.lists(st.lists(st.integers(-3, 5), min_size=9, max_size=9), min_size=1, max_size=5), st.integers(1, 9)
+)
+def test_best_columns_are_the_best_positions_of_each_line(lines: list[list[int]], k: int) -> None:
+    values = np.stack([as_scores(line) for line in lines])
+    values[values == 0.25] = -np.inf
+    values[values == 0.5] = -0.0
+    assert best_columns(values, k).tolist() == [best_positions(line, k).tolist() for line in values]
 
 
 def test_the_mean_of_softmaxes_by_hand() -> None:

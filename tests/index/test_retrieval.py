@@ -368,7 +368,7 @@ def test_what_does_not_fit_the_catalogue_is_refused() -> None:
     index, catalogue, vectors = world(120, "flat")
     retriever = Retriever(index, VectorTable(vectors), catalogue)
     with pytest.raises(VectorError, match="length 1"):
-        Query(2 * vectors[:1], 10)
+        retriever.retrieve([Query(vectors[:1], 10), Query(2 * vectors[:1], 10)])
     with pytest.raises(QueryError, match="excluded rows must lie in 1 … 120"):
         retriever.retrieve([Query(vectors[:1], 10, excluded=np.array([121]))])
     with pytest.raises(QueryError, match="excluded rows must lie in 1 … 120"):
