@@ -132,10 +132,12 @@ class Engine:
 
     def _resolved(self, request: EngineRequest, catalogue: Catalogue) -> _Resolved:
         defaults = self.defaults
+        history = catalogue.rows(request.history)
+        all_seen = request.excluded == request.history  # as the service asks where nobody says otherwise
         return _Resolved(
             request=request,
-            history=catalogue.rows(request.history),
-            excluded=catalogue.rows(request.excluded),
+            history=history,
+            excluded=history if all_seen else catalogue.rows(request.excluded),
             categories=None if request.categories is None else frozenset(request.categories),
             diversity=defaults.diversity if request.diversity is None else request.diversity,
             settings=InterestSettings(
@@ -225,10 +227,11 @@ def _personal(
     if explained is not None:
         because = [tuple(map(descriptions.watched, one.because)) for one in explained]
         labels = [one.top_categories for one in explained]
-    columns = found.rows.tolist(), found.scores.tolist(), brought.tolist()
+    described = map(descriptions.of, found.rows.tolist())
+    columns = described, found.scores.tolist(), brought.tolist()
     items = [
-        _recommended(descriptions.of(row), score, interest, because[interest])
-        for row, score, interest in zip(*columns, strict=True)
+        RecommendedItem(item.item_id, score, interest, because[interest], item.categories, item.title)
+        for item, score, interest in zip(*columns, strict=True)
     ]
     weights = merged.together(found.interest_weights).tolist()
     counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
@@ -239,11 +242,8 @@ def _popular(request: _Resolved, snapshot: Snapshot) -> _Part:
     eligible = snapshot.retriever.eligibility.of(request.categories)
     best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
     because = () if request.request.explain else None
-    described = snapshot.descriptions.of
-    return [_recommended(described(row), score, None, because) for row, score in best], []
-
-
-def _recommended(
-    item: DescribedItem, score: float, interest: int | None, because: tuple[WatchedItem, ...] | None
-) -> RecommendedItem:
-    return RecommendedItem(item.item_id, score, interest, because, item.categories, item.title)
+    described = [(snapshot.descriptions.of(row), score) for row, score in best]
+    return [
+        RecommendedItem(item.item_id, score, None, because, item.categories, item.title)
+        for item, score in described
+    ], []
