@@ -31,7 +31,9 @@ from training.run import BEST_FILE, read_run_config
 Architecture = Literal["demo", "default"]
 NOISE = 0.5
 _SEED = 0
+"""Chosen: an item near the learned one that it is drawn around, not upon it."""
 _BLOCK = 100_000
+"""Items made at a time: a bound on memory."""
 
 
 def synthetic_bundles(

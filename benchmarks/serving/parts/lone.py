@@ -12,6 +12,7 @@ from benchmarks.serving.results import Findings
 from benchmarks.serving.stage import Stage
 
 K = 10
+"""As the first target says."""
 
 
 def measure(stage: Stage) -> Findings:

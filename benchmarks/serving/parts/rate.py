@@ -14,8 +14,10 @@ from benchmarks.serving.sides import Server
 from benchmarks.serving.stage import Stage
 
 K = 10
+"""As the targets say."""
 PARTS_OF_SATURATION = (0.3, 0.5, 0.7, 0.9)
 COMPARED_AT = 0.7
+"""As the targets say."""
 
 
 def measure(stage: Stage) -> Findings:

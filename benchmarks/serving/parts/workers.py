@@ -20,6 +20,7 @@ from service.history.redis import RedisHistory
 from service.settings import HistorySettings
 
 K = 10
+"""As everywhere where no other is named."""
 COUNTS = (1, 2)
 
 

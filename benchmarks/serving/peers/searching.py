@@ -19,7 +19,9 @@ import numpy as np
 
 K = 128
 RECALL_AT = 100
+"""As the service asks an index, and as the targets judge it."""
 AT_ONCE = 64
+"""The service's largest batch by default."""
 _BUILD_THREADS = os.cpu_count() or 1
 
 Search = Callable[[Any, int], Any]
