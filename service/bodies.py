@@ -9,6 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import BodyTooLargeError, ContentEncodingError, GzipError, ServiceError
 from service.problems import response_to
 
+MAX_UNREAD_BYTES = 4 * 1024
+"""Of routes that read no body."""
+READ = frozenset({"/recommend", "/recommend/batch", "/events"})
+"""Paths of the routes that read one."""
 MAX_GZIP_MEMBERS = 1_000
 """Parts of one gzip body; each costs a little, however small it is."""
 
@@ -23,8 +27,9 @@ _LINGER_S = 10.0
 class RequestBody:
     """Gives the app the whole body at once, decompressed, or refuses it.
 
-    `limit` bounds the bytes, by their declared length or while they stream in, and what they decompress to:
-    decompression stops there, so that a small body cannot become a large one. After a refusal some more of
+    `limit` bounds the bytes, by their declared length or while they stream in, and what they decompress to;
+    where no body is read, the bound is lower.
+    Decompression stops there, so that a small body cannot become a large one. After a refusal some more of
     the body is read and thrown away, so that a caller that is still sending sees the answer rather than a
     broken connection.
     """
@@ -39,7 +44,7 @@ class RequestBody:
             await self._app(scope, receive, send)
             return
         try:
-            first = [await self._read(Headers(scope=scope), receive)]
+            first = [await _read(Headers(scope=scope), receive, self._limit_of(scope))]
         except (BodyTooLargeError, ContentEncodingError, GzipError) as error:
             await _refuse(error, scope, receive, send)
             return
@@ -49,27 +54,9 @@ class RequestBody:
 
         await self._app(scope, replay, send)
 
-    async def _read(self, headers: Headers, receive: Receive) -> Message:
-        """The body in one message, or that the caller left."""
-        declared = headers.get("content-length", "0")
-        if declared.isdecimal() and int(declared[:20]) > self._limit:
-            raise BodyTooLargeError(self._limit)
-        gunzip = _decoder(headers)
-        body = bytearray()
-        received = 0
-        message: Message = {"more_body": True}
-        while message.get("more_body", False):
-            message = await receive()
-            if message["type"] != "http.request":
-                return message
-            chunk = message.get("body", b"")
-            received += len(chunk)
-            body += gunzip.feed(chunk, self._limit - len(body)) if gunzip else chunk
-            if max(received, len(body)) > self._limit:
-                raise BodyTooLargeError(self._limit)
-        if gunzip and received:
-            gunzip.finish()
-        return {"type": "http.request", "body": bytes(body), "more_body": False}
+    def _limit_of(self, scope: Scope) -> int:
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        return self._limit if path in READ else min(self._limit, MAX_UNREAD_BYTES)
 
 
 class Gunzip:
@@ -109,6 +96,29 @@ class Gunzip:
                 raise GzipError(f"more than {MAX_GZIP_MEMBERS} gzip members: compress the body as one")
             self._member = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         return data
+
+
+async def _read(headers: Headers, receive: Receive, limit: int) -> Message:
+    """The body in one message, or that the caller left."""
+    declared = headers.get("content-length", "0")
+    if declared.isdecimal() and int(declared[:20]) > limit:
+        raise BodyTooLargeError(limit)
+    gunzip = _decoder(headers)
+    body = bytearray()
+    received = 0
+    message: Message = {"more_body": True}
+    while message.get("more_body", False):
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        chunk = message.get("body", b"")
+        received += len(chunk)
+        body += gunzip.feed(chunk, limit - len(body)) if gunzip else chunk
+        if max(received, len(body)) > limit:
+            raise BodyTooLargeError(limit)
+    if gunzip and received:
+        gunzip.finish()
+    return {"type": "http.request", "body": bytes(body), "more_body": False}
 
 
 def _decoder(headers: Headers) -> Gunzip | None:

@@ -12,6 +12,11 @@ ServiceError
 ├── WorkerError                 a call between the supervisor and a worker failed
 │   └── WorkerGoneError             the process at the other end has ended
 ├── ClientLeftError             the caller hung up before the answer
+├── ConnectionFaultError        a connection breaks its bounds and is ended
+│   ├── MalformedHttpError          not HTTP
+│   ├── HeadTooLargeError           too many bytes or headers before the body
+│   ├── RequestTimeoutError         the request does not come to its end
+│   └── CrowdedError                too many connections, all of them busy
 ├── BodyTooLargeError           more bytes than the service reads
 ├── GzipError                   the body is not the gzip that it is declared to be
 ├── ContentEncodingError        the body is compressed in another way than gzip
@@ -38,6 +43,8 @@ from typing import ClassVar, NamedTuple
 
 from files.errors import DimeRecError
 
+MAX_ERRORS = 20
+"""Faults that an answer names: enough to mend a request, however many a batch has."""
 MAX_NAME_LENGTH = 200
 """Of what a caller named something, in a message."""
 
@@ -121,6 +128,49 @@ class WorkerGoneError(WorkerError):
 
 class ClientLeftError(ServiceError):
     """The caller closed the connection before the answer was ready."""
+
+
+class ConnectionFaultError(ServiceError):
+    """A connection breaks its bounds and is ended."""
+
+    reason: ClassVar[str]
+    """A word for metrics."""
+
+
+class MalformedHttpError(ConnectionFaultError):
+    """What came is not HTTP."""
+
+    reason = "malformed"
+
+    def __init__(self) -> None:
+        super().__init__("this is no HTTP/1.1 request that can be read")
+
+
+class HeadTooLargeError(ConnectionFaultError):
+    """More bytes or headers came before the body than the service reads."""
+
+    reason = "head-too-large"
+
+    def __init__(self) -> None:
+        super().__init__("at most 32 KiB and 100 headers are read before a body: send fewer or shorter ones")
+
+
+class RequestTimeoutError(ConnectionFaultError):
+    """The rest of the request does not come."""
+
+    reason = "request-timeout"
+
+    def __init__(self) -> None:
+        super().__init__("the headers or the body took too long to come: send the request at once")
+
+
+class CrowdedError(ConnectionFaultError):
+    """There are too many connections, and all of them are busy."""
+
+    reason = "crowded"
+
+    def __init__(self) -> None:
+        super().__init__("too many connections are open and busy: try again, or ask another replica")
 
 
 class BodyTooLargeError(ServiceError):

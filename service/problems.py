@@ -21,8 +21,6 @@ from service.history.errors import HistoryUnavailableError, HistoryUnreadableErr
 from service.responses import FieldProblem, Problem
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 20
-"""Faults that an answer names: enough to mend a request, however many a batch has."""
 
 
 class Kind(NamedTuple):
@@ -41,6 +39,10 @@ KINDS: dict[type[Exception], Kind] = {
     errors.ClosingError: Kind(503, "closing", "The service is shutting down"),
     errors.NotReadyError: Kind(503, "not-ready", "The service cannot take requests"),
     errors.ClientLeftError: Kind(499, "client-left", "The caller left"),
+    errors.MalformedHttpError: Kind(400, "malformed-http", "This is not HTTP"),
+    errors.RequestTimeoutError: Kind(408, "request-timeout", "The request does not come to its end"),
+    errors.HeadTooLargeError: Kind(431, "head-too-large", "The headers are too large"),
+    errors.CrowdedError: Kind(503, "crowded", "Too many connections are open"),
     errors.BodyTooLargeError: Kind(413, "body-too-large", "The body is too large"),
     errors.GzipError: Kind(400, "malformed-gzip", "The body is not gzip"),
     errors.ContentEncodingError: Kind(415, "content-encoding-unsupported", "The body's encoding is unknown"),
@@ -97,15 +99,15 @@ def problem_of(error: Exception, request_id: str) -> Problem:
     """The problem that tells the caller about `error`; unexpected ones keep their details to the log."""
     kind = _kind_of(error)
     fields = _fields_of(error)
-    detail = "; ".join(f"{field}: {message}" for field, message in fields[:MAX_ERRORS])
-    if len(fields) > MAX_ERRORS:
-        detail += f"; and {len(fields) - MAX_ERRORS} more"
+    detail = "; ".join(f"{field}: {message}" for field, message in fields[: errors.MAX_ERRORS])
+    if len(fields) > errors.MAX_ERRORS:
+        detail += f"; and {len(fields) - errors.MAX_ERRORS} more"
     return Problem(
         type=f"urn:dimerec:problem:{kind.name}",
         title=kind.title,
         status=kind.status,
         detail=detail or _detail_of(error),
-        errors=[FieldProblem(field=field, message=message) for field, message in fields[:MAX_ERRORS]],
+        errors=[FieldProblem(field=field, message=message) for field, message in fields[: errors.MAX_ERRORS]],
         request_id=request_id,
     )
 

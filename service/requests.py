@@ -5,6 +5,7 @@ their digits. An id has two rules: what is read or left out may be whatever is s
 also have no `files.ids.fault`.
 """
 
+from itertools import islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -13,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     StringConstraints,
     Tag,
@@ -26,6 +28,7 @@ from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
+from service.errors import MAX_ERRORS
 from service.settings import MAX_DEADLINE_MS
 
 MAX_ITEMS = 500
@@ -97,6 +100,16 @@ Timestamp = Annotated[
 
 class _Request(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _few_unknown_fields(cls, body: Any) -> Any:
+        """Keep no more unknown fields than an answer names: a body may hold 100,000, each of them a fault."""
+        fields = cls.model_fields
+        if not isinstance(body, dict) or len(body) <= len(fields) + MAX_ERRORS:
+            return body
+        unknown = islice((name for name in body if name not in fields), MAX_ERRORS)
+        return {name: body[name] for name in (*unknown, *(name for name in fields if name in body))}
 
 
 class RecommendRequest(_Request):
@@ -198,7 +211,7 @@ class WatchEvent(_Request):
 class WatchEvents(_Request):
     """Many events; all are refused if one is bad."""
 
-    events: list[WatchEvent] = Field(
+    events: Annotated[list[WatchEvent], FailFast()] = Field(
         min_length=1, max_length=MAX_EVENTS, description="in any order, of any users"
     )
 

@@ -5,11 +5,14 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
+from typing import cast
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.connections import Connection, Connections
 from service.garbage import settle
 from service.listening import BACKLOG
 from service.log_writer import STDERR
@@ -20,11 +23,13 @@ class Server(uvicorn.Server):
     """A server that lets requests in flight finish after a signal, and ends at once after a second one."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._open = Connections(settings.max_connections, app.state.service.metrics)
+        protocol = cast("type[asyncio.Protocol]", partial(Connection, connections=self._open))
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http="httptools",
+                http=protocol,
                 ws="none",
                 lifespan="on",
                 access_log=False,
@@ -49,6 +54,12 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         settle()
         self.listening.set()
+
+    async def on_tick(self, counter: int) -> bool:
+        """As uvicorn's own, ten times a second; once a second connections that took too long are ended."""
+        if counter % 10 == 0:
+            self._open.sweep(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -74,6 +74,12 @@ class LimitSettings(BaseModel):
     standing_queue_ms: int = Field(
         400, ge=1, le=60_000, description="wait in the queue from which the newest requests go first, ms"
     )
+    max_connections: int = Field(
+        4096,
+        ge=16,
+        le=1_000_000,
+        description="connections open at once, as far as open files allow; then the longest idle one ends",
+    )
     max_body_bytes: int = Field(
         1_048_576, ge=1024, le=1 << 30, description="largest request body; more is answered 413"
     )

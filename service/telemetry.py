@@ -110,6 +110,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.connections_ended = Counter(
+            "dimerec_connections_ended",
+            "Connections ended because they broke a bound",
+            ["reason"],
+            registry=self.registry,
+        )
         self.log_lines_dropped = Counter(
             "dimerec_log_lines_dropped", "Log lines that nobody read", registry=self.registry
         )

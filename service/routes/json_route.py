@@ -5,6 +5,7 @@ all of this service does around the computation (docs/performance.md). So they s
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
@@ -118,7 +119,6 @@ def _parsed(content: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
+        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
         raise MalformedJsonError(f"has the name {repeated[:MAX_NAME_LENGTH]!r} twice in one object")
     return values

@@ -15,7 +15,6 @@ from tempfile import mkdtemp
 from typing import Any
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from service.access.keys import digest
@@ -23,6 +22,7 @@ from service.access.roles import Role
 from service.app import create_app
 from service.dependencies import Service
 from service.history.protocol import HistoryStore
+from service.server import Server
 from service.settings import Settings
 
 KEY = "dimerec_7f1c2a9e55d04b6d8a3e91"
@@ -104,18 +104,7 @@ def running(settings: Settings, history: HistoryStore | None = None) -> Iterator
     app = create_app(settings, history=history)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-        config = uvicorn.Config(
-            app,
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            timeout_keep_alive=settings.keep_alive_s,  # longer than clients, which else meet a closing socket
-        )
-        server = uvicorn.Server(config)
+        server = Server(app, settings)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{port}"

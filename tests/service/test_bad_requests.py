@@ -7,8 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from files.ids import MISSING_WORDS
+from service.requests import EventsRequest, RecommendRequest
 from tests.service.serving import Running
 
 OK = {"history": ["1001"]}
@@ -192,6 +194,33 @@ def test_many_faults_are_cut_short(server: Running) -> None:
     assert "980 more" in response.json()["detail"]
 
 
+@pytest.mark.parametrize("path", ["/recommend", "/events"])
+def test_of_many_unknown_fields_the_first_are_named(server: Running, path: str) -> None:
+    unknown = {f"k{index}": 0 for index in range(30_000)}
+    given = OK if path == "/recommend" else {"user_id": "u", "item_id": "i", "timestamp": NOW}
+    for body in ({**unknown, **given}, {**given, **unknown}):
+        refused(post(server, json.dumps(body), path), 422, *(f"k{index}" for index in range(20)))
+
+
+def test_of_many_faults_no_more_are_looked_for_than_are_told() -> None:
+    requests: list[tuple[Any, Any]] = [
+        (RecommendRequest, {f"k{index}": 0 for index in range(80_000)}),
+        (EventsRequest, {"events": [{f"k{index}": 0 for index in range(80)}] * 1000}),
+        (EventsRequest, {f"k{index}": 0 for index in range(80_000)}),
+    ]
+    for schema, body in requests:
+        with pytest.raises(ValidationError) as raised:
+            TypeAdapter(schema).validate_python(body)
+        assert raised.value.error_count() <= 30
+
+
+def test_a_name_twice_among_many_is_found_as_fast_as_the_body_is_read(server: Running) -> None:
+    names = [f'"k{index}":0' for index in range(40_000)]
+    response = post(server, "{" + ",".join([*names, names[-1]]) + "}")
+    assert response.status_code == 400
+    assert "'k39999' twice" in response.json()["detail"]
+
+
 def test_a_long_unknown_name_is_not_echoed_whole(server: Running) -> None:
     response = post(server, json.dumps({**OK, "x" * 100_000: 1}))
     assert response.status_code == 422
@@ -222,11 +251,24 @@ def test_a_caller_that_asks_first_is_told_before_it_sends(server: Running) -> No
         assert caller.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
-def test_a_body_of_just_the_limit_is_read(server: Running) -> None:
+@pytest.mark.parametrize(
+    ("path", "valid"),
+    [
+        ("/recommend", OK),
+        ("/recommend/batch", {"requests": [OK]}),
+        ("/events", {"user_id": "limit", "item_id": "1001", "timestamp": NOW}),
+    ],
+)
+def test_a_body_of_just_the_limit_is_read(server: Running, path: str, valid: dict[str, object]) -> None:
     limit = server.service.settings.max_body_bytes
-    body = json.dumps(OK).encode()
-    assert post(server, body + b" " * (limit - len(body))).status_code == 200
-    refused(post(server, body + b" " * (limit - len(body) + 1)), 413, "body")
+    body = json.dumps(valid).encode()
+    assert post(server, body + b" " * (limit - len(body)), path).status_code == 200
+    refused(post(server, body + b" " * (limit - len(body) + 1), path), 413, "body")
+
+
+def test_a_body_that_nobody_reads_is_bounded(server: Running) -> None:
+    refused(server.client.request("DELETE", "/users/nobody/history", content=b" " * 4097), 413, "body")
+    assert server.client.request("DELETE", "/users/nobody/history", content=b" " * 4096).status_code == 200
 
 
 @pytest.mark.parametrize(
