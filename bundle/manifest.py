@@ -117,7 +117,10 @@ class Manifest(_Part):
 
     format_version: Literal[2] = 2
     version: str = Field(pattern=f"^{_VERSION.pattern}$")
-    created: AwareDatetime
+    created: Annotated[
+        AwareDatetime, Field(ge=datetime(2020, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
+    ]
+    """A date that has a name: beyond these bounds another zone's may have no year."""
     model: ModelConfig
     serving: ServingDefaults
     metrics: dict[str, FiniteFloat]

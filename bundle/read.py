@@ -1,6 +1,7 @@
 """Reading bundles: which there are, whether one is whole, and its parts, verified before they are used."""
 
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterator
@@ -159,7 +160,21 @@ def _read(root: Path, version: str, device: str) -> Bundle:
         raise BundleIncompatibleError(
             f"{version}/{VECTORS_FILE} has {table.dim} dimensions, the model {config.dim}: publish it again"
         )
+    _check_finite(version, model, table)
     return Bundle(version, manifest, model, catalogue, index, table)
+
+
+def _check_finite(version: str, model: DimeRec, table: VectorTable) -> None:
+    """Refuse numbers that are none; one makes its whole sum none."""
+    sums = {
+        MODEL_FILE: sum(float(part.sum()) for part in model.state_dict().values()),
+        VECTORS_FILE: float(table.all.sum()),
+    }
+    for name, total in sums.items():
+        if not math.isfinite(total):
+            raise BundleIncompatibleError(
+                f"{version}/{name} holds numbers that are not finite: train and publish it again"
+            )
 
 
 def _manifest(root: Path, version: str) -> Manifest:

@@ -76,7 +76,29 @@ def parse_columns(content: object, name: str) -> pa.RecordBatch:
         raise CatalogueError(f"{name} cannot be read ({reason}): publish the bundle again") from error
     if columns is None or not columns.schema.equals(SCHEMA):
         raise CatalogueError(f"{name} does not have the columns of a bundle's items: publish it again")
+    _check_content(columns, name)
     return columns
+
+
+def _check_content(columns: pa.RecordBatch, name: str) -> None:
+    """Refuse columns that hold what `make_columns` never makes; one pass over each, without objects."""
+    try:
+        columns.validate(full=True)
+    except pa.ArrowException as error:
+        reason = str(error).partition("\n")[0]
+        raise CatalogueError(f"{name} is inconsistent ({reason}): publish the bundle again") from error
+    categories = columns["categories"]
+    parts = {
+        **{column: columns[column] for column in SCHEMA.names if column != "title"},
+        "categories of an item": categories.values,
+        "names of categories": categories.values.dictionary,
+    }
+    for part, values in parts.items():
+        if values.null_count:
+            raise CatalogueError(f"{name} has nothing where it needs {part}: publish the bundle again")
+    rows = columns["hash_row"].to_numpy()
+    if len(rows) and (rows.min() < 1 or rows.max() > len(rows) or columns["popularity"].to_numpy().min() < 0):
+        raise CatalogueError(f"{name} has rows or counts out of bounds: publish the bundle again")
 
 
 def _encoded(categories: Sequence[Iterable[str]]) -> pa.Array:

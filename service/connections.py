@@ -11,6 +11,7 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from service.access.headers import with_security
 from service.errors import (
     ConnectionFaultError,
     CrowdedError,
@@ -40,6 +41,7 @@ RESERVED_DESCRIPTORS = 96
 """Open files that are no connections of callers: libraries, the log, Redis, bundles while they are read."""
 _PROBES = (b"/health/live", b"/health/ready")
 _LINGER_BYTES = 64 * 1024 * 1024
+"""After a refusal, read and thrown away at most."""
 
 
 _NEW, _HEAD, _BODY, _ANSWERING, _IDLE, _REFUSED = range(6)
@@ -235,7 +237,7 @@ class Connection(HttpToolsProtocol):
     def _raw(self, fault: ConnectionFaultError) -> bytes:
         scope = {"state": {"request_id": os.urandom(16).hex()}}
         response = response_to(fault, scope, {"connection": "close"})
-        headers = [*self.server_state.default_headers, *response.raw_headers]
+        headers = with_security([*self.server_state.default_headers, *response.raw_headers])
         lines = b"".join(b"%b: %b\r\n" % header for header in headers)
         return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
 

@@ -3,6 +3,7 @@
 ```
 ServiceError
 ├── InvalidRequestError         the request cannot be answered as asked; names the fields
+│   └── MalformedPathError          an id in the path is no UTF-8
 ├── UnknownItemError            the catalogue has no such item
 ├── RequestRefusedError         the service protects itself or the caller's deadline
 │   ├── OverloadedError             the queue is full or too long; come back after `retry_after_s`
@@ -67,6 +68,10 @@ class InvalidRequestError(ServiceError):
     def __init__(self, fields: Sequence[FieldFault]) -> None:
         self.fields = tuple(fields)
         super().__init__("; ".join(f"{field}: {message}" for field, message in self.fields))
+
+
+class MalformedPathError(InvalidRequestError):
+    """An id in the path is no UTF-8."""
 
 
 class UnknownItemError(ServiceError):
@@ -138,7 +143,7 @@ class ConnectionFaultError(ServiceError):
 
 
 class MalformedHttpError(ConnectionFaultError):
-    """What came is not HTTP."""
+    """The bytes that came are not HTTP."""
 
     reason = "malformed"
 

@@ -32,6 +32,7 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[type[Exception], Kind] = {
+    errors.MalformedPathError: Kind(400, "malformed-path", "An id in the path is no text"),
     errors.InvalidRequestError: Kind(422, "invalid-request", "The request is invalid"),
     errors.UnknownItemError: Kind(404, "item-unknown", "No such item"),
     errors.OverloadedError: Kind(503, "overloaded", "Too many requests are waiting"),
@@ -66,7 +67,7 @@ UNEXPECTED = Kind(500, "internal", "The service failed")
 _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
 
 _RESPONSES = {
-    400: "The body is not JSON, or nested too deeply, or not the gzip that it is declared to be",
+    400: "The body is not JSON, or nested too deeply, or not the gzip it is declared as; or a path not UTF-8",
     401: "A key is needed and none was sent, or the one that was sent is not known",
     403: "The key lacks the role that this needs, or it is switched off in this service",
     404: "No such item, or no such path",
@@ -132,7 +133,7 @@ def _kind_of(error: Exception) -> Kind:
     if isinstance(error, HTTPException):
         phrase = HTTPStatus(error.status_code).phrase
         return Kind(error.status_code, phrase.lower().replace(" ", "-"), phrase)
-    if isinstance(error, RequestValidationError | ValidationError):
+    if isinstance(error, RequestValidationError):  # a ValidationError of an answer is no fault of the caller
         return KINDS[errors.InvalidRequestError]
     return next((KINDS[cls] for cls in type(error).__mro__ if cls in KINDS), UNEXPECTED)
 
@@ -171,7 +172,7 @@ def _fields_of(error: Exception) -> Sequence[FieldFault]:
         return [FieldFault("body", str(error))]
     if isinstance(error, RequestValidationError):
         return [field for fault in error.errors() for field in _fields_of_fault(fault, fault["loc"][1:])]
-    return faults_of(error) if isinstance(error, ValidationError) else []
+    return []
 
 
 def faults_of(error: ValidationError) -> list[FieldFault]:

@@ -4,7 +4,9 @@ from urllib.parse import quote, unquote
 
 from fastapi.routing import APIRoute
 from starlette.routing import Match
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
+
+from service.errors import FieldFault, MalformedPathError
 
 
 class EncodedPathRoute(APIRoute):
@@ -25,3 +27,22 @@ class EncodedPathRoute(APIRoute):
                 for name, value in child["path_params"].items()
             }
         return match, child
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the base class does; raises MalformedPathError for an id that is no UTF-8."""
+        faults = [
+            FieldFault(name, "no UTF-8: percent-encode the id's bytes in UTF-8")
+            for name, value in scope["path_params"].items()
+            if isinstance(value, str) and not _is_unicode(value)
+        ]
+        if faults:
+            raise MalformedPathError(faults)
+        await super().handle(scope, receive, send)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from service.routes.encoded_path import EncodedPathRoute
 router = APIRouter(tags=["items"], route_class=EncodedPathRoute)
 
 
-@router.get("/items/{item_id:path}/similar", responses=documented(404, 422, 503, 504))
+@router.get("/items/{item_id:path}/similar", responses=documented(400, 404, 422, 503, 504))
 async def similar_items(
     item_id: Annotated[Text, Path(description="as in events; percent-encode it", examples=["50"])],
     service: TheService,

@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from service.answers import Answer, encode, encode_batch
 from service.dependencies import Service, info_of, service_of
+from service.errors import InvalidRequestError
 from service.leaving import unless_caller_leaves
-from service.problems import documented, problem_of
+from service.problems import documented, faults_of, problem_of
 from service.recommender import RequestInfo
 from service.requests import RecommendBatchRequest, RecommendRequest
 from service.responses import Problem, RecommendBatchResponse, RecommendResponse
@@ -55,11 +56,11 @@ async def _answer_each(
     return [_answer_or_problem(result, info) for result in results]
 
 
-def _validated(request: Any) -> RecommendRequest | ValidationError:
+def _validated(request: Any) -> RecommendRequest | InvalidRequestError:
     try:
         return RecommendRequest.model_validate(request)
     except ValidationError as error:
-        return error
+        return InvalidRequestError(faults_of(error))
 
 
 def _answer_or_problem(result: object, info: RequestInfo) -> Answer | Problem:

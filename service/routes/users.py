@@ -30,7 +30,7 @@ async def list_users(
     return UsersResponse(users=await service.history.users(limit))
 
 
-@router.get("/users/{user_id}/history", responses=documented(404, 422, 503))
+@router.get("/users/{user_id}/history", responses=documented(400, 404, 422, 503))
 async def read_history(
     user_id: UserId,
     service: TheService,
@@ -54,13 +54,13 @@ async def read_history(
     return HistoryResponse(user_id=user_id, events=described)
 
 
-@router.delete("/users/{user_id}/history", responses=documented(404, 422, 503))
+@router.delete("/users/{user_id}/history", responses=documented(400, 404, 422, 503))
 async def forget_history(user_id: UserId, service: TheService) -> ForgetResponse:
     """Delete all that is kept of a user; fine to repeat."""
     return ForgetResponse(user_id=user_id, removed=await service.history.forget(user_id))
 
 
-@router.delete("/users/{user_id}/events/{event_id}", responses=documented(404, 422, 503))
+@router.delete("/users/{user_id}/events/{event_id}", responses=documented(400, 404, 422, 503))
 async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoResponse:
     """Take back one event that was sent with an `event_id`; fine to repeat.
 

@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import httpx
+import uvicorn
 from fastapi import FastAPI
 
 from service.access.keys import digest
@@ -99,12 +100,19 @@ def write_keys(path: Path, **keys: tuple[str, *tuple[str, ...]]) -> None:
     path.write_text(json.dumps({"format_version": 1, "keys": written}))
 
 
+class _Server(Server):
+    """The service's own, but for the garbage of a process in which it is not alone."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await uvicorn.Server.startup(self, sockets)
+
+
 @contextmanager
 def running(settings: Settings, history: HistoryStore | None = None) -> Iterator[Running]:
     app = create_app(settings, history=history)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
-        server = Server(app, settings)
+        server = _Server(app, settings)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{port}"

@@ -18,11 +18,14 @@ from service import connections
 from tests.service.conftest import Serve
 from tests.service.gated import until
 from tests.service.processes import process
-from tests.service.serving import Running
+from tests.service.serving import KEY, Running
 
 LIVE = b"GET /health/live HTTP/1.1\r\nhost: x\r\n"
 BODY = json.dumps({"history": ["1001"], "k": 3}).encode()
-POST = b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+POST = (
+    b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"authorization: Bearer %b\r\n" % KEY.encode()
+)
 
 
 def connect(server: Running) -> socket.socket:

@@ -1,0 +1,59 @@
+"""A few requests that an engine answers before it is put into service, each answer checked as callers see it.
+
+Checksums say that a bundle is what was published, and not that it can answer: weights may be no numbers, a
+catalogue may lack what every answer needs.
+"""
+
+from pydantic import ValidationError
+
+from bundle.errors import BundleIncompatibleError
+from engine.contract import EngineAnswer, EngineRequest
+from engine.engine import Engine
+from service.answers import Answer, Timings, encode
+from service.responses import RecommendResponse
+
+_K = 10
+"""Items of an answer: the default of a request."""
+
+
+def rehearse(engine: Engine, item_ids: tuple[str, ...]) -> None:
+    """Ask `engine` for recommendations by history, by popularity and by category, and for similar items.
+
+    `item_ids`: histories of one item each. Raises BundleIncompatibleError where an answer fails or is none.
+    """
+    try:
+        for answer in engine.recommend(_requests(item_ids)):
+            _check(answer, engine.version)
+        for item_id in item_ids:
+            engine.similar(item_id, _K)
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BundleIncompatibleError(
+            f"{engine.version} cannot answer ({type(error).__name__}: {reason}): train and publish it again"
+        ) from error
+
+
+def _requests(item_ids: tuple[str, ...]) -> list[EngineRequest]:
+    by_history = [EngineRequest(history=[item_id], k=_K, diversity=0.5) for item_id in item_ids]
+    return [*by_history, EngineRequest(history=list(item_ids), k=_K), EngineRequest(history=[], k=_K)]
+
+
+def _check(answer: EngineAnswer, version: str) -> None:
+    """Encode an answer and read it back as its documented type; raises ValueError."""
+    response = Answer(
+        items=answer.items,
+        interests=answer.interests,
+        source=answer.source,
+        unknown_categories=answer.unknown_categories,
+        model_version=version,
+        request_id="rehearsal",
+        degraded=None,
+        timings_ms=Timings(0.0, answer.model_ms, answer.search_ms, 0.0),
+    )
+    try:
+        read = RecommendResponse.model_validate_json(encode(response))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+    if not read.items:
+        raise ValueError("an answer without items")
