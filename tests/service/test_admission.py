@@ -144,7 +144,7 @@ def test_an_idle_service_answers_whatever_its_pace_was(server: Running) -> None:
 def test_a_caller_with_a_long_queue_leaves_others_their_share(standing: Standing) -> None:
     batcher = standing.server.service.batcher
     assert batcher.predicted_s(1.0, "127.0.0.1") > 5 * batcher.predicted_s(1.0, "10.0.0.9")
-    batcher.admit(0.5, 1.0, "10.0.0.9")
+    batcher.admit(1.0, 1.0, "10.0.0.9")
 
 
 def test_refusing_reads_no_history(standing: Standing) -> None:
