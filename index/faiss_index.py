@@ -162,10 +162,13 @@ class FaissIndex:
         return moved
 
     def write(self, path: Path) -> None:
-        """Write what FAISS adds to the table to `path`, atomically."""
+        """Write what FAISS adds to the table to `path`, atomically; raises `IndexFileError` without room."""
         faiss = require_faiss()
         with replacing(path) as temporary:
-            faiss.write_index(self._structure, str(temporary), faiss.IO_FLAG_SKIP_STORAGE)
+            try:
+                faiss.write_index(self._structure, str(temporary), faiss.IO_FLAG_SKIP_STORAGE)
+            except RuntimeError as error:  # in place of an OSError
+                raise IndexFileError(f"cannot write the index {path}: make room there") from error
 
     @classmethod
     def parse(cls, content: object, name: str, table: VectorTable) -> "FaissIndex":

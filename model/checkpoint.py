@@ -21,10 +21,17 @@ class CheckpointError(DimeRecError):
 
 
 def write_checkpoint(path: Path, model: DimeRec) -> None:
-    """Write the model to `path`; a reader sees the old file or the new one, whole."""
+    """Write the model to `path`; a reader sees the old file or the new one, whole.
+
+    Raises CheckpointError when there is no room for it.
+    """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
     with replacing(path) as temporary:
-        save_file(tensors, temporary, metadata={"format": _FORMAT, "config": model.config.model_dump_json()})
+        try:
+            metadata = {"format": _FORMAT, "config": model.config.model_dump_json()}
+            save_file(tensors, temporary, metadata=metadata)
+        except SafetensorError as error:  # in place of an OSError
+            raise CheckpointError(f"cannot write the model {path}: {error}; make room there") from error
 
 
 def read_checkpoint(path: Path, device: torch.device | str = "cpu", descriptor: int | None = None) -> DimeRec:

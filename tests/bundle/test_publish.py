@@ -4,7 +4,10 @@ import hashlib
 import json
 import os
 import re
+import resource
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,12 @@ from bundle.errors import BundleDamagedError, BundleError, BundleIncompatibleErr
 from bundle.manifest import CONTENT_FILES, ServingDefaults
 from bundle.read import current_version, previous_version, read_bundle, verify, versions
 from bundle.write import STALE_AFTER_S, prune, publish, set_current
+from files.errors import DimeRecError
 from index.building import build_index
 from index.faiss_index import gpu_available
 from index.query import Query
 from index.tuning import IndexKind
+from model.checkpoint import write_checkpoint
 from service.requests import RecommendRequest
 from tests.factories import (
     make_catalogue,
@@ -33,6 +38,41 @@ from tests.factories import (
 )
 
 FACTS: dict[str, Any] = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_fingerprint": "abc"}
+
+
+@contextmanager
+def file_size(limit: int) -> Iterator[None]:
+    """No file may grow beyond `limit` bytes: writing fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_without_room_each_part_says_so_and_leaves_nothing(tmp_path: Path) -> None:
+    model, catalogue = make_model(200), make_catalogue(200)
+    index = make_index(model, "hnsw")
+    writers: list[Callable[[Path], None]] = [
+        lambda path: write_checkpoint(path, model),
+        catalogue.write,
+        index.table.write,
+        index.write,
+    ]
+    for write in writers:
+        with file_size(10), pytest.raises((OSError, DimeRecError)):
+            write(tmp_path / "part")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [100, 20_000, 45_000])
+def test_publishing_without_room_leaves_what_was_there(tmp_path: Path, size: int) -> None:
+    first = publish_tiny_bundle(tmp_path)
+    with file_size(size), pytest.raises((OSError, DimeRecError)):
+        publish_tiny_bundle(tmp_path, seed=1)
+    assert versions(tmp_path) == [current_version(tmp_path)] == [first]
+    assert {path.name for path in tmp_path.iterdir()} == {first, "CURRENT", ".lock"}
 
 
 def test_defaults_stay_within_what_is_served() -> None:
