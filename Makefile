@@ -27,7 +27,7 @@ external := .quality/rectools-env
 audit := .audit
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test smoke quick audit sbom format lint types documents containers load bench quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test smoke fuzz quick audit sbom format lint types documents containers load bench quality small-logs external training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -86,6 +86,11 @@ smoke: $(everything) ## what takes longer: property tests with more cases, every
 	@sh tests/provide.sh
 	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope -m "smoke or hypothesis" \
 	    --hypothesis-profile smoke
+
+fuzz: $(everything) ## every property test with 10,000 cases and more: bundles, logs, batcher, merge, stores, keys (hours)
+	@sh tests/provide.sh
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest -n $(WORKERS) --dist loadscope -m hypothesis \
+	    --hypothesis-profile long --timeout 7200
 
 quick: lint types ## the two-minute loop: lint, types, the tests of what changed
 	@changed=$$($(bin)/python tests/changed.py); [ -z "$$changed" ] || \

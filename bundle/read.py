@@ -11,6 +11,8 @@ from io import BufferedReader
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+import numpy as np
+
 from bundle.errors import (
     BundleDamagedError,
     BundleError,
@@ -165,16 +167,17 @@ def _read(root: Path, version: str, device: str) -> Bundle:
 
 
 def _check_finite(version: str, model: DimeRec, table: VectorTable) -> None:
-    """Refuse numbers that are none; one makes its whole sum none."""
-    sums = {
-        MODEL_FILE: sum(float(part.sum()) for part in model.state_dict().values()),
-        VECTORS_FILE: float(table.all.sum()),
-    }
-    for name, total in sums.items():
-        if not math.isfinite(total):
-            raise BundleIncompatibleError(
-                f"{version}/{name} holds numbers that are not finite: train and publish it again"
-            )
+    """Refuse weights that are no numbers, which make their sum none, and vectors not of length 1."""
+    if not math.isfinite(sum(float(part.sum()) for part in model.state_dict().values())):
+        raise BundleIncompatibleError(
+            f"{version}/{MODEL_FILE} holds numbers that are not finite: train and publish it again"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("ij,ij->i", table.all, table.all)
+    if not np.allclose(squares, 1, rtol=0, atol=0.01):
+        raise BundleIncompatibleError(
+            f"{version}/{VECTORS_FILE} holds vectors that are not of length 1: train and publish it again"
+        )
 
 
 def _manifest(root: Path, version: str) -> Manifest:

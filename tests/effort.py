@@ -1,7 +1,7 @@
-"""How many cases the property tests try: few in `make test`, more in `make smoke`, many by hand.
+"""How many cases the property tests try: few in `make test`, more in `make smoke`, many in `make fuzz`.
 
-By hand it is `pytest -m hypothesis --hypothesis-profile long --timeout 7200`. A test that says nothing tries
-as many as its profile has; one whose cases are dear says its own number with `examples`.
+A test that says nothing tries as many as its profile has; one whose cases are dear says its own number with
+`examples`.
 """
 
 from hypothesis import settings

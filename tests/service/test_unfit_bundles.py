@@ -1,6 +1,5 @@
 """A bundle whose checksums are right and whose content is wrong is refused by name before it serves."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -14,25 +13,10 @@ import torch
 
 from bundle.manifest import ITEMS_FILE, MANIFEST_FILE, MODEL_FILE, VECTORS_FILE
 from model.checkpoint import read_checkpoint, write_checkpoint
+from tests.bundle.sealing import sealed
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
 from tests.service.serving import AUTHORIZED
-
-
-def sealed(root: Path, version: str, **fields: Any) -> str:
-    """Give a bundle right checksums, these fields in its manifest and the name that follows, as CURRENT."""
-    path = root / version / MANIFEST_FILE
-    manifest = json.loads(path.read_text()) | fields
-    for name in manifest["files"]:
-        content = (root / version / name).read_bytes()
-        manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    del manifest["version"]
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-    named = f"{version.partition('-')[0]}-{digest[:8]}"
-    path.write_text(json.dumps(manifest | {"version": named}))
-    (root / version).rename(root / named)
-    (root / "CURRENT").write_text(named)
-    return named
 
 
 def weights(number: float) -> Callable[[Path], None]:
@@ -79,7 +63,7 @@ def without_the_first(values: pa.Array) -> pa.Array:
 DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "weights that are no numbers": (weights(math.nan), "not finite"),
     "infinite weights": (weights(math.inf), "not finite"),
-    "a vector that is no number": (vectors, "not finite"),
+    "a vector that is no number": (vectors, "not of length 1"),
     "a category that is null": (column("categories", without_a_name), "nothing where it needs"),
     "an id that is null": (column("item_id", without_the_first), "nothing where it needs"),
     "counts below 0": (column("popularity", lambda values: pa.array([-1] * len(values))), "out of bounds"),
