@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from engine.contract import Source
+from index.tuning import IndexKind
 from model.interests import InterestKind, InterestMode
 from service.history.reading import HistoryFault
 
@@ -194,6 +195,20 @@ class WorkerResponse(_Response):
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
 
 
+class IndexResponse(_Response):
+    """The bundle's index, as it was measured when it was published."""
+
+    kind: IndexKind = Field(examples=["ivf"])
+    target: float = Field(description="part of the nearest 100 items asked for", examples=[0.95])
+    recall: float = Field(
+        description="part of the nearest 100 items found, for interests of held-out users", examples=[0.951]
+    )
+    effort: int | None = Field(
+        description="cells looked into (ivf), candidates looked at (hnsw); null: all items (flat)",
+        examples=[32],
+    )
+
+
 class VersionResponse(_Response):
     """The service and the bundle that are running."""
 
@@ -211,6 +226,9 @@ class VersionResponse(_Response):
     history_store: Literal["redis", "in-process"] = Field(examples=["redis"])
     index_kind: str = Field(
         description="index that is searched; `whole`: all items are scored", examples=["whole"]
+    )
+    index: IndexResponse | None = Field(
+        description="of the bundle, searched unless `index_kind` is `whole`; null: not measured"
     )
     workers: list[WorkerResponse] = Field(description="every process that answers at this address")
 

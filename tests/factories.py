@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bundle.manifest import ServingDefaults
+from bundle.manifest import IndexFacts, ServingDefaults
 from bundle.write import publish
 from index.building import build_index
 from index.catalogue import Catalogue
@@ -71,6 +71,7 @@ def publish_tiny_bundle(
     dim: int = 16,
     seed: int = 0,
     repeat_weight: float = 1.0,
+    index_facts: IndexFacts | None = None,
     make_current: bool = True,
     **config: object,
 ) -> str:
@@ -84,6 +85,7 @@ def publish_tiny_bundle(
         serving=make_serving(),
         metrics={"hit_rate@20": 0.1},
         repeat_weight=repeat_weight,
+        index_facts=index_facts,
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
     )

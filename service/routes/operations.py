@@ -3,11 +3,19 @@
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from bundle.manifest import IndexFacts
 from service.dependencies import Service, TheService
 from service.errors import NotReadyError
 from service.fleet import Swap
 from service.problems import documented
-from service.responses import Defaults, HealthResponse, SwapResponse, VersionResponse, WorkerResponse
+from service.responses import (
+    Defaults,
+    HealthResponse,
+    IndexResponse,
+    SwapResponse,
+    VersionResponse,
+    WorkerResponse,
+)
 
 router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"])
@@ -70,6 +78,7 @@ async def version(request: Request, service: TheService) -> VersionResponse:
         ),
         history_store=service.history_kind,
         index_kind=engine.searches_by,
+        index=_index(manifest.index),
         workers=await _workers(service),
     )
 
@@ -84,6 +93,12 @@ async def reload(service: TheService) -> SwapResponse:
 async def rollback(service: TheService) -> SwapResponse:
     """Serve the bundle published before the one in service, and make it CURRENT."""
     return await _response(await service.fleet.rollback(), service)
+
+
+def _index(facts: IndexFacts | None) -> IndexResponse | None:
+    if facts is None:
+        return None
+    return IndexResponse(kind=facts.kind, target=facts.target, recall=facts.recall, effort=facts.effort)
 
 
 async def _response(swap: Swap, service: Service) -> SwapResponse:

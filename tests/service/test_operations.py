@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from bundle.manifest import IndexFacts
 from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
@@ -61,8 +62,17 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
         "interest_mode": "draws",
         "diversity": 0.0,
     }
+    assert version["index"] is None
     assert version["history_store"] == "in-process"
     assert re.fullmatch(r"\d+\.\d+\.\d+", version["service"])
+
+
+def test_version_says_how_much_the_index_was_measured_to_find(serve: Serve, tmp_path: Path) -> None:
+    facts = IndexFacts(kind="flat", effort=None, target=0.95, recall=0.9987, queries=64, ms=0.1)
+    publish_tiny_bundle(tmp_path, index_facts=facts)
+    version = serve(bundles=tmp_path).client.get("/version").json()
+    assert version["index_kind"] == "whole"
+    assert version["index"] == {"kind": "flat", "effort": None, "target": 0.95, "recall": 0.9987}
 
 
 def test_no_more_steps_are_offered_than_the_contract_takes(serve: Serve, tmp_path: Path) -> None:
