@@ -2,6 +2,7 @@
 
 from mmap import mmap
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class VectorTable:
             np.lib.format.read_magic(content)
             shape, by_columns, dtype = np.lib.format.read_array_header_1_0(content)
             vectors = np.frombuffer(content, dtype, offset=content.tell()).reshape(shape)
-        except ValueError as error:
+        except (ValueError, SyntaxError, TokenError, TypeError) as error:  # of a header that is Python
             raise IndexFileError(f"{name} is no NumPy file: publish the bundle again") from error
         if len(shape) != 2 or by_columns or dtype != np.dtype("<f4"):
             raise IndexFileError(f"{name} must hold float32 (items, dim), by rows: publish the bundle again")

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from bundle.errors import BundleIncompatibleError
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
+from files.errors import DimeRecError
 from service.answers import Answer, Timings, encode
 from service.responses import RecommendResponse
 
@@ -26,7 +27,15 @@ def rehearse(engine: Engine, item_ids: tuple[str, ...]) -> None:
             _check(answer, engine.version)
         for item_id in item_ids:
             engine.similar(item_id, _K)
-    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        DimeRecError,
+        ArithmeticError,
+        LookupError,
+        MemoryError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise BundleIncompatibleError(
             f"{engine.version} cannot answer ({type(error).__name__}: {reason}): train and publish it again"
