@@ -19,7 +19,7 @@ from service.access.keyring import Keyring
 from service.access.openapi import with_security
 from service.access.rates import Rates
 from service.access.roles import RouteRoles
-from service.admission import Admission
+from service.admission import Admission, Door
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
@@ -136,17 +136,7 @@ def _middleware(service: Service) -> list[Middleware]:
         *prefix,
         Middleware(Head),
         guard,
-        Middleware(
-            Admission,
-            batcher=service.batcher,
-            routes={
-                route.path.rpartition("}")[2]: route
-                for module in (recommend, items)
-                for route in module.router.routes
-            },
-            default_deadline_ms=settings.default_deadline_ms,
-            metrics=service.metrics,
-        ),
+        Middleware(Admission, door=service.door),
         Middleware(RequestBody, limit=settings.max_body_bytes),
         Middleware(ShortWay, routes=[route for router in _ROUTERS for route in router.routes]),
     ]
@@ -206,8 +196,27 @@ def _assemble(
     metrics.watch_queue(lambda: batcher.queue_length)
     recommender = Recommender(engines, store, batcher, metrics, settings)
     return Service(
-        settings, engines, fleet(engines), store, kind, batcher, recommender, metrics, keyring, rates
+        settings,
+        engines,
+        fleet(engines),
+        store,
+        kind,
+        batcher,
+        recommender,
+        metrics,
+        keyring,
+        rates,
+        _door(batcher, settings, metrics),
     )
+
+
+def _door(batcher: MicroBatcher[Job, JobAnswer], settings: Settings, metrics: Metrics) -> Door:
+    routes = {
+        route.path.rpartition("}")[2]: route
+        for module in (recommend, items)
+        for route in module.router.routes
+    }
+    return Door(batcher, routes, settings.default_deadline_ms, metrics)
 
 
 def _open_history(settings: HistorySettings) -> HistoryStore:

@@ -7,18 +7,22 @@ the moment where a connection changes its phase, and once a second all connectio
 import os
 import resource
 from collections import OrderedDict
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.access.headers import with_security
+from service.admission import Caller, Door, credentials, refused
 from service.errors import (
     ConnectionFaultError,
     CrowdedError,
     HeadTooLargeError,
     MalformedHttpError,
+    OverloadedError,
     RequestTimeoutError,
 )
+from service.middleware import request_id_of
 from service.problems import response_to
 from service.telemetry import Metrics
 
@@ -93,11 +97,19 @@ class Connections:
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, with the bounds of this module; what breaks them is answered with a problem."""
+    """uvicorn's connection, with the bounds of this module; what breaks them is answered with a problem.
 
-    def __init__(self, *, connections: Connections, **given: Any) -> None:
+    A caller whom the app has answered on this connection is refused by the `door` right here, where the
+    service has too much to do: nothing is made for such a request, which so costs a fraction of one
+    refused by the app.
+    """
+
+    def __init__(self, *, connections: Connections, door: Door | None, **given: Any) -> None:
         super().__init__(**given)
         self._open = connections
+        self._door = door
+        self._caller: Caller | None = None
+        self._turned_away: OverloadedError | None = None
         self._admitted = True
         self._phase = _NEW
         self._since = self.loop.time()
@@ -176,31 +188,80 @@ class Connection(HttpToolsProtocol):
             raise self._fault  # ends parsing: then `send_400_response` is called
         self._moved = True
         self._phase, self._since, self._body_bytes = _BODY, self.loop.time(), 0
-        HttpToolsProtocol.on_headers_complete(self)
+        self._turned_away = self._refusal()
+        if self._turned_away is None:
+            HttpToolsProtocol.on_headers_complete(self)
 
     def on_body(self, body: bytes) -> None:
         """As uvicorn's own."""
         self._moved = True
         self._body_bytes += len(body)
-        HttpToolsProtocol.on_body(self, body)
+        if self._turned_away is None:
+            HttpToolsProtocol.on_body(self, body)
 
     def on_message_complete(self) -> None:
         """As uvicorn's own."""
         self._moved = True
         self._phase = _ANSWERING
-        HttpToolsProtocol.on_message_complete(self)
+        if self._turned_away is None:
+            HttpToolsProtocol.on_message_complete(self)
+        else:
+            self._turn_away(self._turned_away)
 
     def on_response_complete(self) -> None:
         """As uvicorn's own."""
         HttpToolsProtocol.on_response_complete(self)
         self._unread = None
+        if self._door is not None:
+            self._caller = Caller.of(self.cycle.scope["state"], self.cycle.scope["headers"])
         if self.cycle.response_complete and self._phase == _ANSWERING:
-            self._phase, self._since = _IDLE, self.loop.time()
-            self._open.renew(self)
+            self._rest()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what cannot be parsed, or was found to break a bound on the way."""
         self._refuse(self._fault or MalformedHttpError())
+
+    def _rest(self) -> None:
+        self._phase, self._since = _IDLE, self.loop.time()
+        self._open.renew(self)
+
+    def _refusal(self) -> OverloadedError | None:
+        """The door's refusal of the request that begins; None where the app decides."""
+        caller = self._caller
+        if (
+            self._door is None
+            or caller is None
+            or not self.cycle.response_complete
+            or self.expect_100_continue
+        ):
+            return None
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        if not self._door.leads_to(path) or not self.parser.should_keep_alive():
+            return None
+        if caller.credentials != credentials(self.headers):
+            return None
+        return self._door.refusal(self.headers, caller.name)
+
+    def _turn_away(self, refusal: OverloadedError) -> None:
+        """Answer a request that is whole and has not been shown to the app."""
+        self._turned_away = None
+        request_id = request_id_of(self.headers)
+        headers, body = refused(refusal, request_id)
+        headers.append((b"x-request-id", request_id.encode()))
+        self.transport.write(self._head(HTTPStatus.SERVICE_UNAVAILABLE, headers) + body)
+        self.server_state.total_requests += 1
+        if self._door is not None and self._caller is not None:
+            path = self.url.partition(b"?")[0].decode("latin-1")
+            method = self.parser.get_method().decode("ascii")
+            self._door.count(method, path, self.loop.time() - self._since, self._caller.key)
+        self._rest()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        headers = [*self.server_state.default_headers, *with_security(headers)]
+        return STATUS_LINE[status] + b"".join([b"%b: %b\r\n" % header for header in headers]) + b"\r\n"
 
     def _check_reader(self, now: float) -> None:
         unread = self.transport.get_write_buffer_size()
@@ -217,7 +278,7 @@ class Connection(HttpToolsProtocol):
         """Answer with a problem where none is owed before it; then read on a little, so that it is seen."""
         if self.transport.is_closing():
             return
-        receiving = self._phase == _BODY and not self.cycle.response_started
+        receiving = self._phase == _BODY and self.cycle is not None and not self.cycle.response_started
         owes_none = self.cycle is None or self.cycle.response_complete or receiving
         if self.pipeline or not owes_none:
             self.end(fault.reason)
@@ -237,9 +298,7 @@ class Connection(HttpToolsProtocol):
     def _raw(self, fault: ConnectionFaultError) -> bytes:
         scope = {"state": {"request_id": os.urandom(16).hex()}}
         response = response_to(fault, scope, {"connection": "close"})
-        headers = with_security([*self.server_state.default_headers, *response.raw_headers])
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers)
-        return STATUS_LINE[response.status_code] + lines + b"\r\n" + bytes(response.body)
+        return self._head(response.status_code, response.raw_headers) + bytes(response.body)
 
     def _throw_away(self, size: int) -> None:
         self._loose_bytes += size

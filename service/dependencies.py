@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 
 from service.access.keyring import Keyring
 from service.access.rates import Rates
-from service.admission import deadline_ms
+from service.admission import Door, deadline_ms
 from service.engines import Engines
 from service.fleet import Fleet
 from service.history.protocol import HistoryStore
@@ -30,6 +30,7 @@ class Service:
     metrics: Metrics
     keyring: Keyring
     rates: Rates
+    door: Door
 
     @property
     def lists_users(self) -> bool:
@@ -49,7 +50,7 @@ def info_of(request: Request) -> RequestInfo:
     """Facts about the request that are not in its body."""
     state = request.scope["state"]
     return RequestInfo(
-        state["arrived"], state["request_id"], state.get("caller", ""), deadline_ms(request.scope)
+        state["arrived"], state["request_id"], state.get("caller", ""), deadline_ms(request.scope["headers"])
     )
 
 

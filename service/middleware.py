@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 
 import structlog
@@ -19,9 +20,9 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 log = structlog.get_logger("dimerec.access")
 
 
-def request_id_of(scope: Scope) -> str:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The id that the caller gives the request, where it is harmless, else a new one."""
-    given = next((value for name, value in scope["headers"] if name == _HEADER), b"").decode("latin-1")
+    given = next((value for name, value in headers if name == _HEADER), b"").decode("latin-1")
     return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
@@ -42,7 +43,7 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = request_id_of(scope)
+        request_id = request_id_of(scope["headers"])
         arrived = time.perf_counter()
         scope.setdefault("state", {}).update(request_id=request_id, arrived=arrived)
         structlog.contextvars.bind_contextvars(

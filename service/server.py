@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.connections import Connection, Connections
+from service.dependencies import Service
 from service.garbage import settle
 from service.listening import BACKLOG
 from service.log_writer import STDERR
@@ -23,8 +24,11 @@ class Server(uvicorn.Server):
     """A server that lets requests in flight finish after a signal, and ends at once after a second one."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
-        self._open = Connections(settings.max_connections, app.state.service.metrics)
-        protocol = cast("type[asyncio.Protocol]", partial(Connection, connections=self._open))
+        service: Service = app.state.service
+        self._open = Connections(settings.max_connections, service.metrics)
+        # Answers to pages of other origins need headers that their browsers ask for.
+        door = service.door if settings.cors_origins is None else None
+        protocol = cast("type[asyncio.Protocol]", partial(Connection, connections=self._open, door=door))
         super().__init__(
             uvicorn.Config(
                 app,

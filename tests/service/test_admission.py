@@ -1,6 +1,7 @@
 """Admission over real sockets: refused before anything is read, by the queue, the deadline and the caller."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -73,6 +74,48 @@ def test_similar_items_go_through_the_same_door(standing: Standing) -> None:
         until(lambda: server.service.batcher.queue_length == 31)
         GatedEngine.gate.set()
         assert len(allowed.result().json()["items"]) == 10
+
+
+def test_a_caller_who_was_answered_before_is_refused_alike_by_the_connection(standing: Standing) -> None:
+    """By the app on a new connection; then, where the app has answered, before it: only ids differ."""
+    body = {"history": ["1001"]}
+    given = {"x-deadline-ms": "500", "x-request-id": "mine"}
+    address = f"{standing.server.url}/recommend"
+    with httpx.Client() as client:
+        by_the_app = client.post(address, json=body, headers=given)
+        by_the_connection = client.post(address, json=body, headers=given)
+        probe = client.get(f"{standing.server.url}/health/live")
+    assert by_the_app.status_code == by_the_connection.status_code == 503
+    assert by_the_connection.json() == by_the_app.json()
+    assert "date" in by_the_connection.headers
+    assert {**by_the_connection.headers, "date": ""} == {**by_the_app.headers, "date": ""}
+    assert probe.status_code == 200
+    server = standing.server
+    assert server.metric("dimerec_refused_total", reason="overloaded") == 2
+    assert server.metric("dimerec_requests_total", method="POST", route="/recommend", status="503") == 2
+
+
+def test_another_key_on_the_same_connection_is_looked_at_by_the_app(standing: Standing) -> None:
+    given = {"x-deadline-ms": "500"}
+    address = f"{standing.server.url}/recommend"
+    with httpx.Client() as client:
+        assert client.post(address, json={}, headers=given).status_code == 503
+        unknown = client.post(address, json={}, headers={**given, "x-api-key": "unknown"})
+    assert unknown.status_code == 401
+
+
+def test_bodies_of_refused_requests_do_not_reach_the_next_one(standing: Standing) -> None:
+    """Two requests in one piece, the first of them refused by the connection."""
+    one = b"POST /recommend HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 500\r\ncontent-length: 3\r\n\r\nabc"
+    probe = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", standing.server.port), timeout=20) as connection:
+        connection.sendall(one)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 503")
+        connection.sendall(one + probe)
+        answered = b""
+        while piece := connection.recv(4096):
+            answered += piece
+    assert re.findall(rb"HTTP/1.1 (\d+)", answered) == [b"503", b"200"]
 
 
 def test_a_refusal_needs_no_body(standing: Standing) -> None:
