@@ -18,7 +18,7 @@ _K = 10
 
 
 def rehearse(engine: Engine, item_ids: tuple[str, ...]) -> None:
-    """Ask `engine` for recommendations by history, by popularity and by category, and for similar items.
+    """Ask `engine` for recommendations by history and by popularity, and for similar items.
 
     `item_ids`: histories of one item each. Raises BundleIncompatibleError where an answer fails or is none.
     """
