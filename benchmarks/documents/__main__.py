@@ -1,6 +1,7 @@
 """Makes the generated parts of the documents anew: `make documents`.
 
-README's table of quality and the picture of the packages always; README's answer where `make demo` was run.
+README's table of quality, the picture of the packages and the table of faults always; README's answer where
+`make demo` was run.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 import typer
 
 from benchmarks.documents.blocks import with_block
+from benchmarks.documents.chaos_table import chaos_table, read_rows
 from benchmarks.documents.demo_answer import demo_answer, model_digest, written
 from benchmarks.documents.package_picture import draw
 from benchmarks.documents.quality_table import quality_table
@@ -23,8 +25,11 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "packages.svg"
 RESULTS = ROOT / "docs" / "results"
+RELIABILITY = ROOT / "docs" / "reliability.md"
 QUALITY = "quality table: make documents"
 """Name of the block with the table."""
+FAULTS = "faults: make documents"
+"""Name of the block with the table of faults."""
 ANSWER = "answer: make documents"
 """Name of the block with the answer to README's request."""
 DEMO = ROOT / ".demo"
@@ -35,6 +40,11 @@ def made_table() -> str:
     return quality_table(
         read_kept(RESULTS / "quality.json", Row), read_kept(RESULTS / "differences.json", Comparison)
     )
+
+
+def made_faults() -> str:
+    """The table of faults that are in the repository."""
+    return chaos_table(read_rows(RESULTS / "chaos.json"))
 
 
 def shown_request(readme: str) -> dict[str, Any]:
@@ -59,6 +69,7 @@ def main() -> None:
     else:
         readme = with_block(readme, ANSWER, made_answer(readme, digest))
     _write(README, readme)
+    _write(RELIABILITY, with_block(RELIABILITY.read_text(encoding="utf-8"), FAULTS, made_faults()))
     _write(PICTURE, draw(ROOT))
 
 

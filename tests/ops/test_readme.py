@@ -12,10 +12,13 @@ import typer.main
 from benchmarks.documents.__main__ import (
     ANSWER,
     DEMO,
+    FAULTS,
     PICTURE,
     QUALITY,
     README,
+    RELIABILITY,
     ROOT,
+    made_faults,
     made_table,
     shown_request,
 )
@@ -47,6 +50,10 @@ def test_it_has_at_most_900_words_and_one_table() -> None:
 
 def test_its_table_is_that_of_the_results() -> None:
     assert read_block(TEXT, QUALITY) == made_table(), REMEDY
+
+
+def test_the_table_of_faults_is_that_of_the_results() -> None:
+    assert read_block(RELIABILITY.read_text(encoding="utf-8"), FAULTS) == made_faults(), REMEDY
 
 
 def test_the_picture_of_the_packages_is_that_of_the_code() -> None:

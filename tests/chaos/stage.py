@@ -1,0 +1,246 @@
+"""The stage: a real service, a real Redis, the proxy between them, and two bundles."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import httpx
+import psutil
+import redis
+import uvloop
+
+from benchmarks.serving.bodies import stored_bodies, write_bodies
+from benchmarks.serving.open_loop import closed_loop
+from bundle.write import set_current
+from tests.chaos.load import Load
+from tests.chaos.proxy import Proxy
+from tests.factories import make_catalogue, publish_tiny_bundle
+from tests.redis_server import RedisServer, free_port
+from tests.service.processes import command, environment, until
+from tests.service.serving import AUTHORIZED, keys_file
+
+USERS = 200
+EVENTS_EACH = 30
+HISTORY_TIMEOUT_S = 0.25
+DEADLINE_MS = 1000
+"""The service's defaults, both."""
+_SIZES = ((2000, 64), (1500, 32))
+"""Items and dim of the bundles: the second has another catalogue and another dimension."""
+
+Result = TypeVar("Result")
+
+
+class Stage:
+    """All that a fault may reach; made by `staged`."""
+
+    def __init__(self, directory: Path, workers: int) -> None:
+        self.directory = directory
+        self.workers = workers
+        self.root = directory / "bundles"
+        self.findings: list[str] = []
+        """What a fault saw that must not be, in words."""
+        self.remarks: list[str] = []
+        """What it saw besides."""
+        self.goodput: float | None = None
+        """Answers in time a second to what a fault asked besides the load."""
+        self.saturated = 0.0
+        """Answers a second at most, once `saturate` found out."""
+        self.crowd: list[asyncio.Task[None]] = []
+        """Clients that a fault brought."""
+        self.port = free_port()
+        self.redis = RedisServer(durable=True)
+        self.proxy = Proxy(self.redis.port)
+        self.catalogues: dict[str, dict[str, set[str]]] = {}
+        self.loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._service: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        """Of the service."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the service's first process."""
+        assert self._service is not None
+        return self._service.pid
+
+    def forget_notes(self) -> None:
+        """Forget what the fault before has seen."""
+        self.findings, self.remarks, self.goodput = [], [], None
+
+    def start(self) -> None:
+        """Bring everything up, with histories of `USERS` users."""
+        self._thread.start()
+        self.redis.start()
+        self._redis_port = self.wait(self.proxy.start())
+        self.versions = [self.publish(items, dim) for items, dim in reversed(_SIZES)][::-1]
+        self.serve()
+        self.seed()
+
+    def publish(self, items: int, dim: int) -> str:
+        """Publish a bundle, make it CURRENT, and remember its catalogue."""
+        version = publish_tiny_bundle(
+            self.root, items=items, dim=dim, seed=dim, hidden=256, max_length=50, timesteps=16
+        )
+        catalogue = make_catalogue(items, dim)
+        self.catalogues[version] = dict(zip(catalogue.item_ids, map(set, catalogue.categories), strict=True))
+        return version
+
+    def serve(self) -> None:
+        """Start the service, and wait until it is ready."""
+        options = ("--port", self.port, "--bundles", self.root, "--workers", self.workers)
+        with (self.directory / "service.log").open("ab") as log:
+            self._service = subprocess.Popen(
+                command(*options, "--redis", f"redis://127.0.0.1:{self._redis_port}/0"),
+                cwd=self.directory,
+                env=environment() | {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(self.directory)},
+                stderr=log,
+                start_new_session=True,
+            )
+        until(self.ready)
+
+    def ready(self) -> bool:
+        """True where the service says so."""
+        with suppress(httpx.HTTPError):
+            return httpx.get(f"{self.url}/health/ready", timeout=5).status_code == 200
+        return False
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send the service a signal, wait for its end, and return its exit status."""
+        assert self._service is not None
+        self._service.send_signal(number)
+        try:
+            return self._service.wait(45)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(self._service.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """End everything."""
+        if self._service is not None and self._service.poll() is None:
+            self.redis.resume()
+            self.end()
+        self.wait(self.proxy.close())
+        self.redis.close()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+
+    def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """The result of a coroutine in the stage's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(60)
+
+    def seed(self) -> None:
+        """Send the histories of all users."""
+        random, items = Random(0), list(self.catalogues[self.versions[0]])
+        now = int(time.time() * 1000) - 86_400_000
+        for first in range(0, USERS, 20):
+            events = [
+                {"user_id": f"u{user}", "item_id": random.choice(items), "timestamp": now + step}
+                for user in range(first, first + 20)
+                for step in range(EVENTS_EACH)
+            ]
+            until(partial(self._accepted, {"events": events}))
+
+    def _accepted(self, body: Mapping[str, Any]) -> bool:
+        """True where the events were taken, false where the service asks to come back."""
+        sent = httpx.post(f"{self.url}/events", json=body, timeout=30)
+        if sent.status_code != 503:
+            sent.raise_for_status()
+        return sent.status_code == 200
+
+    def saturate(self, seconds: float = 5.0) -> None:
+        """Find out how many recommendations a second 32 connections get that ask without a pause."""
+        bodies = write_bodies(self.directory / "bodies", self._bodies())
+        answered = closed_loop(self.port, bodies, connections=32, seconds=seconds, core=None)
+        self.saturated = answered.good / seconds
+
+    def load(self, rate: float, name: str) -> Load:
+        """Load on the service; not started yet."""
+        bodies = [httpx.Request("POST", self.url, json=body).content for body in self._bodies()]
+        items = list(self.catalogues[self.versions[0]])
+        return Load(self.port, rate, bodies, items, name, self._is_right)
+
+    def run(self, load: Load, seconds: float) -> None:
+        """Let the load run for so long, and nothing else happen."""
+        running = asyncio.run_coroutine_threadsafe(load.run(), self.loop)
+        time.sleep(seconds)
+        self.loop.call_soon_threadsafe(load.stop)
+        running.result(60)
+
+    def lost(self, load: Load) -> list[tuple[str, int]]:
+        """Acknowledged events that are not in the users' histories."""
+        kept: set[tuple[str, int]] = set()
+        with httpx.Client(base_url=self.url, timeout=30) as client:
+            for user in sorted({user for user, _ in load.acknowledged}):
+                until(partial(_kept, client, user, kept))
+        return sorted(load.acknowledged.keys() - kept)
+
+    def admin(self, action: str) -> httpx.Response:
+        """What `POST /admin/…` answers."""
+        return httpx.post(f"{self.url}/admin/{action}", headers=AUTHORIZED, timeout=60)
+
+    def first_bundle(self) -> None:
+        """Serve the first bundle again."""
+        set_current(self.root, self.versions[0])
+        self.admin("reload").raise_for_status()
+
+    def ask_redis(self, *words: object, password: str | None = None) -> None:
+        """Send Redis one command, past the proxy."""
+        with redis.Redis(port=self.redis.port, password=password) as client:
+            client.execute_command(*words)
+
+    def processes(self) -> list[psutil.Process]:
+        """The service's processes; empty where it has ended."""
+        with suppress(psutil.NoSuchProcess):
+            first = psutil.Process(self.pid)
+            return [first, *first.children(recursive=True)]
+        return []
+
+    def memory(self) -> int:
+        """Bytes of memory of all processes of the service."""
+        total = 0
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        return total
+
+    def _is_right(self, answer: Mapping[str, Any]) -> bool:
+        """True where the items and their categories are of the version that the answer names."""
+        catalogue = self.catalogues.get(answer["model_version"], {})
+        return len(answer["items"]) == 10 and all(
+            catalogue.get(item["item_id"]) == set(item["categories"]) for item in answer["items"]
+        )
+
+    def _bodies(self) -> list[dict[str, Any]]:
+        return stored_bodies([f"u{user}" for user in range(USERS)], 10)
+
+
+def _kept(client: httpx.Client, user: str, kept: set[tuple[str, int]]) -> bool:
+    """Add the user's events to `kept`; false where the service asks to come back."""
+    answer = client.get(f"/users/{user}/history", params={"limit": 1000})
+    if answer.status_code == 503:
+        return False
+    kept |= {(user, event["timestamp"]) for event in answer.raise_for_status().json()["events"]}
+    return True
+
+
+@contextmanager
+def staged(directory: Path, workers: int) -> Iterator[Stage]:
+    """A stage that is up, and ended with the block."""
+    stage = Stage(directory, workers)
+    try:
+        stage.start()
+        yield stage
+    finally:
+        stage.close()
