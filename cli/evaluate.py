@@ -103,7 +103,10 @@ def command(
     ] = False,
     index: Annotated[
         IndexKind | None,
-        typer.Option(help="With --served: search such an index instead, however small the catalogue."),
+        typer.Option(
+            help="With --served: search an index however small the catalogue: the bundle's own if it is of"
+            " this kind, else one with untuned effort."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",

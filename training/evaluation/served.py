@@ -43,12 +43,16 @@ class Served(BaseModel):
 
 
 def engine_for(bundle: Bundle, index: IndexKind | None = None) -> Engine:
-    """The engine as `dimerec serve` makes it or, with `index`, searching such an index whatever the size."""
+    """The engine as `dimerec serve` makes it or, with `index`, searching such an index whatever the size.
+
+    That is the bundle's own, as publishing tuned it, or where it is of another kind one that is built here.
+    """
     if index is None:
         return Engine(bundle, max_steps=bundle.manifest.serving.steps)
-    built = build_index(bundle.table.all, index)
-    searched = replace(bundle, index=built, table=built.table)
-    return Engine(searched, max_steps=bundle.manifest.serving.steps, max_whole_items=0)
+    if bundle.index.kind != index:
+        built = build_index(bundle.table.all, index)
+        bundle = replace(bundle, index=built, table=built.table)
+    return Engine(bundle, max_steps=bundle.manifest.serving.steps, max_whole_items=0)
 
 
 def evaluate_served(
