@@ -63,7 +63,7 @@ def main(
     prepare: Annotated[
         bool, typer.Option("--prepare", help="Only make what the parts need and the cache lacks.")
     ] = False,
-    items: Annotated[int, typer.Option(min=10_000, help="search: vectors that are searched.")] = 1_000_000,
+    items: Annotated[int, typer.Option(min=10_000, help="Of the parts search and memory.")] = 1_000_000,
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: ours and plain FastAPI, two rounds.")
     ] = False,

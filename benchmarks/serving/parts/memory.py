@@ -1,4 +1,4 @@
-"""Memory of processes that serve a million items, and how long one takes to be ready."""
+"""Memory of processes that serve a million items (`--items`), and how long one takes to be ready."""
 
 import re
 from contextlib import ExitStack, suppress
@@ -7,10 +7,11 @@ from pathlib import Path
 import psutil
 
 from benchmarks.serving import sides
-from benchmarks.serving.parts.computing import SIZES, synthetic
+from benchmarks.serving.parts.computing import synthetic
 from benchmarks.serving.results import Findings
 from benchmarks.serving.sides import Server
 from benchmarks.serving.stage import Stage
+from bundle.read import read_bundle
 
 GB = 1e9
 _ASKED = 64
@@ -20,7 +21,7 @@ _ASKED = 64
 def measure(stage: Stage) -> Findings:
     """In each round one process is started, asked, and then another beside it."""
     findings = Findings("memory")
-    bundles, bodies = synthetic(stage, SIZES[-1]), stage.bodies(10)
+    bundles, bodies = synthetic(stage, stage.items), stage.bodies(10)
     for _ in range(stage.rounds):
         with ExitStack() as stack:
             side = sides.ours(stage.ours, bundles, stage.device)
@@ -33,7 +34,8 @@ def measure(stage: Stage) -> Findings:
                 findings.add(
                     f"{name} private, GB", _sum(server, "Private_Clean") + _sum(server, "Private_Dirty")
                 )
-    findings.notes |= {"items": SIZES[-1], "dim": 64, "kind": "hnsw", "asked": _ASKED}
+    kind = read_bundle(bundles).index.kind
+    findings.notes |= {"items": stage.items, "dim": 64, "kind": kind, "asked": _ASKED}
     rounds = findings.rounds
     findings.report("first process, RSS", "GB", rounds["first RSS, GB"])
     findings.report("each further process, private", "GB", rounds["second private, GB"])
