@@ -47,7 +47,7 @@ class Proxy:
 
     async def reset(self) -> None:
         """Break all connections by RST."""
-        for client in self._clients:
+        for client in [one for one in self._clients if not one.is_closing()]:
             client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             client.transport.abort()
 
@@ -74,6 +74,8 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(_CHUNK):
                 await self._flowing.wait()
+                if upstream.is_closing():
+                    return
                 upstream.write(data)
                 await upstream.drain()
             upstream.close()
@@ -82,6 +84,8 @@ class Proxy:
         while data := await answers.read(_CHUNK):
             await asyncio.sleep(self.delay_s)
             await self._flowing.wait()
+            if writer.is_closing():
+                return
             writer.write(data[: len(data) // 2] if self.cuts else data)
             await writer.drain()
             if self.cuts:

@@ -135,6 +135,7 @@ class Stage:
         self.redis.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
+        self.loop.close()
 
     def wait(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of a coroutine in the stage's event loop."""
