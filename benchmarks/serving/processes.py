@@ -18,6 +18,12 @@ _GRACE_S = 8.0
 """Guards: a peer that has not started by then, or not ended, is taken for stuck."""
 
 
+_REST_S = 60.0
+"""A guard: the longest deadline that a server gives by default is 10 s."""
+_IDLE_SHARE = 0.05
+"""Of a core: less is housekeeping."""
+
+
 class BenchmarkError(RuntimeError):
     """A side of the benchmark cannot be measured; the message names the remedy."""
 
@@ -69,6 +75,22 @@ class Process:
     def pid(self) -> int:
         """Of the first process."""
         return self._process.pid
+
+    def rest(self) -> None:
+        """Wait until it computes nothing any more: one that was asked too much goes on for a while.
+
+        Raises BenchmarkError where it never ends.
+        """
+        ends = time.perf_counter() + _REST_S
+        while self._cpu_share(0.5) > _IDLE_SHARE:
+            if time.perf_counter() > ends:
+                raise BenchmarkError(f"{self.name} computes on, {_REST_S:.0f} s after its last request")
+
+    def _cpu_share(self, seconds: float) -> float:
+        """Part of a core that it and its children take."""
+        before = sum(self.cpu_seconds().values())
+        time.sleep(seconds)
+        return (sum(self.cpu_seconds().values()) - before) / seconds
 
     def tree(self) -> list[psutil.Process]:
         """The process and all that descend from it."""

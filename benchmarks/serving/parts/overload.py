@@ -56,6 +56,7 @@ def measure(stage: Stage) -> Findings:
                         found.asked - found.in_time - found.refused,
                     )
                     findings.add(f"generator's lag p99 ms at {times} × of {name}", found.lag_p99_ms)
+                server.process.rest()
     findings.notes |= {
         "k": K,
         "deadline_ms": DEADLINE_MS,
