@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
-from engine.contract import EngineAnswer, EngineRequest, ScoredItem
+from engine.contract import EngineAnswer, ScoredItem
 from engine.engine import Engine
 from service.answers import Answer, Timings
 from service.batch import Job, JobAnswer, SimilarRequest
@@ -127,7 +127,7 @@ class Recommender:
         self, request: RecommendRequest, engine: Engine, known: Known, info: RequestInfo
     ) -> Answer:
         left_s = info.left_s(self._deadline_ms(request, info))
-        completed = await self._computed(Job(engine, _asked(request, known)), left_s, info)
+        completed = await self._computed(Job(engine, request.to_engine(known.stored)), left_s, info)
         answer = _answer(cast("Completed[EngineAnswer]", completed), engine, known, info)
         self._observe(answer)
         return answer
@@ -161,26 +161,6 @@ def _user(request: RecommendRequest) -> str | None:
 def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:
     user_id = _user(request)
     return NOBODY if user_id is None else known[user_id]
-
-
-def _asked(request: RecommendRequest, known: Known) -> EngineRequest:
-    """The request to the engine; an inline history replaces the stored one, and both were seen."""
-    excluded = list(request.exclude)
-    if request.exclude_seen:
-        excluded += [*known.stored, *(request.history or ())]
-    return EngineRequest(
-        user_id=request.user_id,
-        history=known.stored if request.history is None else request.history,
-        k=request.k,
-        excluded=excluded,
-        categories=request.categories,
-        diversity=request.diversity,
-        draws=request.draws,
-        interest_mode=request.interest_mode,
-        steps=request.steps,
-        seed=request.seed,
-        explain=request.explain,
-    )
 
 
 def _answer(completed: Completed[EngineAnswer], engine: Engine, known: Known, info: RequestInfo) -> Answer:

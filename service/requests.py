@@ -5,6 +5,7 @@ their digits. An id has two rules: what is read or left out may be whatever is s
 also have no `files.ids.fault`.
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from typing import Annotated, Any, Self
 
@@ -24,6 +25,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from bundle.manifest import MAX_DRAWS
+from engine.contract import EngineRequest
 from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
@@ -182,6 +184,28 @@ class RecommendRequest(_Request):
                 "nobody_asks", "give user_id, history, or both", {"fields": ["user_id", "history"]}
             )
         return self
+
+    def to_engine(self, stored: Sequence[str]) -> EngineRequest:
+        """The request to the engine, for a user whose history is `stored`, item ids, oldest first.
+
+        An inline history replaces the stored one, and both were seen.
+        """
+        excluded = list(self.exclude)
+        if self.exclude_seen:
+            excluded += [*stored, *(self.history or ())]
+        return EngineRequest(
+            user_id=self.user_id,
+            history=stored if self.history is None else self.history,
+            k=self.k,
+            excluded=excluded,
+            categories=self.categories,
+            diversity=self.diversity,
+            draws=self.draws,
+            interest_mode=self.interest_mode,
+            steps=self.steps,
+            seed=self.seed,
+            explain=self.explain,
+        )
 
 
 class RecommendBatchRequest(_Request):

@@ -9,7 +9,7 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.serving.processes import BenchmarkError
+from benchmarks.serving.processes import BenchmarkError, output_of
 from files.atomic import replacing
 
 ROOT = Path(__file__).parents[2]
@@ -76,16 +76,12 @@ def published(code: Code, run: Path, data: Path, cache: Path) -> Path:
             str(root),
             "--force",
         ]
-        done = subprocess.run(
+        output_of(
             [*code.command, "publish", *options],
+            f"{code.name} cannot publish {run}",
             env={**os.environ, **code.environment},
             cwd=cache,
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        if done.returncode:
-            raise BenchmarkError(f"{code.name} cannot publish {run}: {done.stderr.strip()[-400:]}")
     return root
 
 

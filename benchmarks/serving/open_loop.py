@@ -5,14 +5,13 @@ that the wait of requests behind a slow answer is left out. wrk has no rate.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from benchmarks.serving.processes import GENERATOR_CORE, BenchmarkError, one_thread, pinned
+from benchmarks.serving.processes import GENERATOR_CORE, BenchmarkError, one_thread, output_of, pinned
 
 _SCRIPT = Path(__file__).with_name("generator.py")
 MAX_CONNECTIONS = 2048
@@ -69,18 +68,14 @@ def closed_loop(
 
 
 def _run(plan: Mapping[str, object], core: int | None) -> Answered:
-    done = subprocess.run(
+    output = output_of(
         [sys.executable, "-P", _SCRIPT],
+        "the generator failed",
         input=json.dumps(plan),
         env=one_thread({}),
-        capture_output=True,
-        text=True,
-        check=False,
         preexec_fn=pinned(core),
     )
-    if done.returncode:
-        raise BenchmarkError(f"the generator failed: {done.stderr.strip()[-300:]}")
-    answered = Answered.model_validate_json(done.stdout)
+    answered = Answered.model_validate_json(output)
     if not answered.good:
         raise BenchmarkError(f"port {plan['port']}: {answered.asked} requests, no answer of status 200")
     return answered

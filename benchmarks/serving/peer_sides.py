@@ -1,14 +1,13 @@
 """Other servers with the same engine inside, each in an environment of its own."""
 
 import hashlib
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.serving import sides
 from benchmarks.serving.checkouts import ROOT
-from benchmarks.serving.processes import BenchmarkError
+from benchmarks.serving.processes import output_of
 from benchmarks.serving.sides import Side
 from benchmarks.serving.stage import Stage
 from files.atomic import replacing
@@ -70,16 +69,17 @@ def environment_python(name: str, cache: Path) -> Path:
     if not marker.exists() or marker.read_text() != digest:
         print(f"serving: making an environment for {name}", file=sys.stderr)
         base = Path(sys.executable)
-        _run([base, "-m", "venv", "--clear", environment])
-        _run(
-            [environment / "bin" / "pip", "install", "-q", "--disable-pip-version-check", "-r", requirements]
-        )
+        pip: list[str | Path] = [
+            environment / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+        ]
+        fault = f"no environment for {name}"
+        output_of([base, "-m", "venv", "--clear", environment], fault, cwd=ROOT)
+        output_of([*pip, "-r", requirements], fault, cwd=ROOT)
         with replacing(marker) as temporary:
             temporary.write_text(digest)
     return environment / "bin" / "python"
-
-
-def _run(command: list[Path | str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"{' '.join(map(str, command))}: {done.stderr.strip()[-400:]}")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -40,6 +41,18 @@ def one_thread(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that has one core."""
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     return {**os.environ, **threads, "PYTHONUNBUFFERED": "1", **extra}
+
+
+def output_of(command: Sequence[str | Path], fault: str, **options: Any) -> str:
+    """The output of a command once it has ended; `options` are those of `subprocess.run`.
+
+    Raises BenchmarkError: `fault`, and the end of what the command complained of.
+    """
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        raise BenchmarkError(f"{fault}: {done.stderr.strip()[-400:]}")
+    output: str = done.stdout
+    return output
 
 
 def pinned(core: int | None) -> partial[None] | None:

@@ -4,7 +4,9 @@ import json
 import signal
 import subprocess
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -14,7 +16,7 @@ import pytest
 from bundle.errors import BundleError
 from service.app import create_app
 from tests.factories import make_catalogue, publish_tiny_bundle
-from tests.service.processes import command, environment, process
+from tests.service.processes import Process, command, environment, process
 from tests.service.serving import settings_for
 from training.data.dataset import Dataset, write_dataset
 
@@ -40,7 +42,9 @@ def test_it_answers_where_it_says_and_logs_json_without_user_data(bundle_root: P
     assert secret not in "".join(lines)
 
 
-def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
+@contextmanager
+def answering(tmp_path: Path, requests: int) -> Iterator[tuple[Process, Future[httpx.Response]]]:
+    """A server that is at work on a batch of requests, one at a time, some of which wait."""
     root = tmp_path / "bundles"
     publish_tiny_bundle(root, hidden=64)
     wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
@@ -49,11 +53,16 @@ def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
         ThreadPoolExecutor(1) as caller,
     ):
         posted = caller.submit(
-            httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * 100}, timeout=60
+            httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * requests}, timeout=60
         )
         deadline = time.monotonic() + 30
         while "dimerec_queue_length 0.0" in httpx.get(f"{served.url}/metrics").text:
             assert time.monotonic() < deadline
+        yield served, posted
+
+
+def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
+    with answering(tmp_path, 100) as (served, posted):
         served.popen.send_signal(signal.SIGTERM)
         response = posted.result()
         assert response.status_code == 200
@@ -64,19 +73,7 @@ def test_requests_in_flight_finish_after_sigterm(tmp_path: Path) -> None:
 
 
 def test_a_second_sigterm_ends_it_at_once(tmp_path: Path) -> None:
-    root = tmp_path / "bundles"
-    publish_tiny_bundle(root, hidden=64)
-    wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
-    with (
-        process(tmp_path, "--bundles", root, DIMEREC_MAX_BATCH="1") as served,
-        ThreadPoolExecutor(1) as caller,
-    ):
-        posted = caller.submit(
-            httpx.post, f"{served.url}/recommend/batch", json={"requests": [wish] * 250}, timeout=60
-        )
-        deadline = time.monotonic() + 30
-        while "dimerec_queue_length 0.0" in httpx.get(f"{served.url}/metrics").text:
-            assert time.monotonic() < deadline
+    with answering(tmp_path, 250) as (served, posted):
         served.popen.send_signal(signal.SIGTERM)
         while True:  # until it was taken in: then nobody is connected any more
             try:

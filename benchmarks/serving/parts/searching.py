@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.serving.checkouts import ROOT
 from benchmarks.serving.peer_sides import environment_python
-from benchmarks.serving.processes import SERVER_CORE, BenchmarkError, one_thread, pinned
+from benchmarks.serving.processes import SERVER_CORE, BenchmarkError, one_thread, output_of, pinned
 from benchmarks.serving.results import Findings
 from benchmarks.serving.stage import Stage
 from benchmarks.serving.synthetic import spread_vectors
@@ -131,15 +131,11 @@ def build(stage: Stage, name: str) -> Path:
     python = Path(sys.executable) if ours else environment_python("search", stage.cache)
     directory = prepared(stage)
     if not (directory / f"{name}.index").exists():
-        done = subprocess.run(
+        output_of(
             [python, "-P", _SCRIPT, name, directory, "build"],
+            f"{name} cannot build its index",
             env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=False,
         )
-        if done.returncode:
-            raise BenchmarkError(f"{name} cannot build its index: {done.stderr.strip()[-300:]}")
     return python
 
 

@@ -13,15 +13,13 @@ from pydantic_core import to_json
 
 from benchmarks.serving.peers.names import BUNDLES, DEVICE
 from bundle.read import read_bundle
-from engine.contract import EngineAnswer, EngineRequest, RecommendedItem
+from engine.contract import EngineAnswer, RecommendedItem
 from engine.engine import Engine
-from service.requests import RecommendRequest
+from service.requests import MAX_STEPS, RecommendRequest
 
 MAX_BATCH = 64
 BATCH_WAIT_S = 0.005
 """The longest wait for a batch, of a peer that waits for one."""
-MAX_STEPS = 50
-"""As the service allows."""
 
 
 def read_engine() -> Engine:
@@ -36,25 +34,8 @@ def read_engine() -> Engine:
 
 def recommend(engine: Engine, requests: Sequence[RecommendRequest]) -> list[bytes]:
     """One forward pass for all of them; the bodies of the answers."""
-    answers = engine.recommend(list(map(_asked, requests)))
+    answers = engine.recommend([request.to_engine(()) for request in requests])
     return [to_json(_answered(answer, engine.version)) for answer in answers]
-
-
-def _asked(request: RecommendRequest) -> EngineRequest:
-    history = request.history or []
-    return EngineRequest(
-        user_id=request.user_id,
-        history=history,
-        k=request.k,
-        excluded=[*request.exclude, *(history if request.exclude_seen else ())],
-        categories=request.categories,
-        diversity=request.diversity,
-        draws=request.draws,
-        interest_mode=request.interest_mode,
-        steps=request.steps,
-        seed=request.seed,
-        explain=request.explain,
-    )
 
 
 def _answered(answer: EngineAnswer, version: str) -> dict[str, Any]:
