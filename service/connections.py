@@ -69,10 +69,11 @@ class Connections:
         self._open[connection] = None
         if len(self._open) <= self._max:
             return True
-        longest = next((other for other in self._open if other.replaceable and other is not connection), None)
+        idle = [other for other in self._open if other.replaceable and other is not connection]
+        longest = next((other for other in idle if other.admitted), idle[0] if idle else None)
         if longest is not None:
             longest.end("crowded")
-            return True
+            return longest.admitted  # of two beyond the bound, the later one is beyond it, too
         if len(self._open) > self._max + RESERVED_CONNECTIONS:
             connection.end("crowded")
         return False
@@ -110,7 +111,7 @@ class Connection(HttpToolsProtocol):
         self._door = door
         self._caller: Caller | None = None
         self._turned_away: OverloadedError | None = None
-        self._admitted = True
+        self.admitted = True
         self._phase = _NEW
         self._since = self.loop.time()
         self._moved = False
@@ -148,7 +149,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         """As uvicorn's own."""
         super().connection_made(transport)
-        self._admitted = self._open.admit(self)
+        self.admitted = self._open.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As uvicorn's own."""
@@ -182,12 +183,13 @@ class Connection(HttpToolsProtocol):
         """As uvicorn's own, for a head within bounds."""
         if len(self.headers) > MAX_HEADERS:
             self._fault = HeadTooLargeError()
-        elif not (self._admitted or self.url.partition(b"?")[0].endswith(_PROBES)):
+        elif not (self.admitted or self.url.partition(b"?")[0].endswith(_PROBES)):
             self._fault = CrowdedError()
         if self._fault is not None:
             raise self._fault  # ends parsing: then `send_400_response` is called
         self._moved = True
         self._phase, self._since, self._body_bytes = _BODY, self.loop.time(), 0
+        self._unset_keepalive_if_required()  # of one before it in the same piece
         self._turned_away = self._refusal()
         if self._turned_away is None:
             HttpToolsProtocol.on_headers_complete(self)
@@ -203,10 +205,13 @@ class Connection(HttpToolsProtocol):
         """As uvicorn's own."""
         self._moved = True
         self._phase = _ANSWERING
-        if self._turned_away is None:
-            HttpToolsProtocol.on_message_complete(self)
-        else:
+        if self._turned_away is not None:
             self._turn_away(self._turned_away)
+            return
+        HttpToolsProtocol.on_message_complete(self)
+        if self.cycle.response_complete:  # answered before its body had come
+            self._rest()
+            self._end_when_idle()
 
     def on_response_complete(self) -> None:
         """As uvicorn's own."""
@@ -220,6 +225,13 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's signature
         """Answer what cannot be parsed, or was found to break a bound on the way."""
         self._refuse(self._fault or MalformedHttpError())
+
+    def _end_when_idle(self) -> None:
+        """As uvicorn's own after an answer of the app."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
 
     def _rest(self) -> None:
         self._phase, self._since = _IDLE, self.loop.time()
@@ -248,16 +260,15 @@ class Connection(HttpToolsProtocol):
         request_id = request_id_of(self.headers)
         headers, body = refused(refusal, request_id)
         headers.append((b"x-request-id", request_id.encode()))
-        self.transport.write(self._head(HTTPStatus.SERVICE_UNAVAILABLE, headers) + body)
+        method = self.parser.get_method().decode("ascii")
+        head = self._head(HTTPStatus.SERVICE_UNAVAILABLE, headers)
+        self.transport.write(head if method == "HEAD" else head + body)
         self.server_state.total_requests += 1
         if self._door is not None and self._caller is not None:
             path = self.url.partition(b"?")[0].decode("latin-1")
-            method = self.parser.get_method().decode("ascii")
             self._door.count(method, path, self.loop.time() - self._since, self._caller.key)
         self._rest()
-        self.timeout_keep_alive_task = self.loop.call_later(
-            self.timeout_keep_alive, self.timeout_keep_alive_handler
-        )
+        self._end_when_idle()
 
     def _head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         headers = [*self.server_state.default_headers, *with_security(headers)]

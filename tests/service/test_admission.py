@@ -118,6 +118,17 @@ def test_bodies_of_refused_requests_do_not_reach_the_next_one(standing: Standing
     assert re.findall(rb"HTTP/1.1 (\d+)", answered) == [b"503", b"200"]
 
 
+def test_a_refused_head_has_no_body(standing: Standing) -> None:
+    """Else the next answer on the connection could not be told from it."""
+    fields = b" HTTP/1.1\r\nhost: localhost\r\nx-deadline-ms: 500\r\n"
+    with socket.create_connection(("127.0.0.1", standing.server.port), timeout=20) as connection:
+        for _ in range(2):  # by the app, then by the connection
+            connection.sendall(b"HEAD /items/1001/similar" + fields + b"\r\n")
+            assert connection.recv(4096).endswith(b"\r\n\r\n")
+        connection.sendall(b"GET /health/live" + fields + b"connection: close\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+
+
 def test_a_refusal_needs_no_body(standing: Standing) -> None:
     """It comes while the caller has sent nothing but the headers."""
     head = "POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n"

@@ -163,6 +163,16 @@ def test_a_body_that_drips_is_not_waited_for(hasty: Running) -> None:
         problem(drip(caller, b"1;name=value\r\n \r\n"), 408, "request-timeout")
 
 
+def test_a_body_that_comes_after_its_answer_does_not_keep_the_connection(serve: Serve) -> None:
+    """Refused by its headers alone, it is idle once the body is there."""
+    server = serve(keep_alive_s=1)
+    with connect(server) as caller:
+        caller.sendall(b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n")
+        assert caller.recv(65536).startswith(b"HTTP/1.1 401 ")
+        caller.sendall(b"{}")
+        assert rest(caller) == b""
+
+
 def test_an_answer_that_nobody_reads_is_not_kept(hasty: Running) -> None:
     body = json.dumps({"requests": [{"history": ["1001"], "k": 200, "seed": seed} for seed in range(256)]})
     with socket.socket() as caller:
@@ -220,6 +230,8 @@ def test_probes_are_answered_where_every_connection_is_busy(
         for caller in callers:
             caller.sendall(request)
         until(lambda: server.metric("dimerec_queue_length") == 15)
+        problem(asked(server, request), 503, "crowded")
+        stack.enter_context(connect(server))  # beyond the bound, too: who takes its place is no better off
         problem(asked(server, request), 503, "crowded")
         for path in (b"/health/live", b"/health/ready?from=probe"):
             answer = asked(server, LIVE.replace(b"/health/live", path) + b"connection: close\r\n\r\n")
