@@ -50,13 +50,16 @@ class RedisAppends:
             again = await self._append("EVAL", APPEND.text, [marked[index] for index in unknown])
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
-        total = AppendResult()
-        for (append, key), (counts, value) in zip(marked, replies, strict=True):
-            for reply in (counts, value):
-                if isinstance(reply, Exception):
-                    raise reply
+        total, failures = AppendResult(), []
+        for (append, key), pair in zip(marked, replies, strict=True):
+            if wrong := [reply for reply in pair if isinstance(reply, Exception)]:
+                failures += wrong
+                continue  # the others' events are stored, and what is older than a forgetting must go
+            counts, value = pair
             forgotten_ms = await self._marks.forgotten_ms(append.user_id, key, value)
             total += await self._settled(append, counts, forgotten_ms)
+        if failures:
+            raise failures[0]
         return total
 
     async def _settled(

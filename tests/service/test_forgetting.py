@@ -9,10 +9,11 @@ import httpx
 import pytest
 import redis
 
+from service.history.errors import HistoryUnavailableError
 from service.history.importing import import_histories
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
-from service.history.redis_keys import SECRET, mark_key
+from service.history.redis_keys import SECRET, history_key, mark_key
 from tests.service.processes import process
 
 USER = "somebody-4711/ü"
@@ -104,3 +105,16 @@ async def test_stores_and_their_successors_know_the_same_marks(redis_url: str, r
     assert await fourth.append("u", [Event("a", 1)]) == AppendResult(outdated=1)
     for store in (first, second, third, fourth):
         await store.close()
+
+
+async def test_another_users_failure_lets_nothing_older_come_back(redis_url: str, raw: redis.Redis) -> None:
+    """In one call with a user whose key holds something else."""
+    store = RedisHistory.from_url(redis_url, max_events=10, ttl_s=1000, timeout_s=10)
+    now = int(time.time() * 1000)
+    await store.append(USER, [Event("left-behind-item", now - 5)])
+    await store.forget(USER)
+    raw.lpush(history_key("a"), "no history")
+    with pytest.raises(HistoryUnavailableError):
+        await store.append_many([("a", Event("1", now)), (USER, Event("left-behind-item", now - 5))])
+    assert await store.read(USER, 10) == []
+    await store.close()
