@@ -169,7 +169,7 @@ class Explainer:
             found = self._index.search(np.concatenate(sought), self._nearest)
             ends = np.cumsum([len(vectors) for vectors in sought])
             blocks = (found.of(slice(end - len(own), end)) for end, own in zip(ends, sought, strict=True))
-        all_hits = [next(blocks) if hits is None else hits for hits in known]
+        all_hits = [(next(blocks) if hits is None else hits).first(self._nearest) for hits in known]
         return Hits(*map(np.concatenate, zip(*all_hits, strict=True)))
 
     def _top_categories(self, hits: Hits, counts: Rows) -> Iterator[tuple[str, ...]]:

@@ -121,7 +121,7 @@ class Supervisor:
         async with self._swapping:
             swap = await self._lead(operation)
             self._version = swap.current
-            await asyncio.gather(*(self._follow(index) for index in list(self._serving)))
+            await asyncio.gather(*(self._follow(*one) for one in list(self._serving.items())))
             return swap
 
     async def _lead(self, operation: str) -> Swap:
@@ -131,8 +131,7 @@ class Supervisor:
                 return Swap(**await worker.swap(operation))
         raise NotReadyError("no worker answers: the log says why")
 
-    async def _follow(self, index: int) -> None:
-        worker = self._serving[index]
+    async def _follow(self, index: int, worker: SupervisedWorker) -> None:
         if worker.version == self._version:
             return
         try:
