@@ -45,7 +45,7 @@ from model.dimerec import DimeRec
 _MAX_MANIFEST_BYTES = 1 << 20
 """A manifest has some 3 kB; a longer file is none, and is not read into memory."""
 _MAX_CURRENT_BYTES = 256
-"""A version has 33 characters."""
+"""A version and a newline are 33."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,8 +17,8 @@ MEASURED_HITS = 100
 MEASURED_BATCH = 64
 """Queries that are searched at once: between the ten of one request and the hundreds of a full batch."""
 MAX_MEASURED = 1_024
-"""Queries that recall is measured on: at 1,000,000 items their exact search takes seconds, and 64 of them
-searched again for each effort that is tried take a second.
+"""Queries that recall is measured on, all of them again for each effort that is tried: at 1,000,000 items
+their exact search takes seconds.
 """
 
 

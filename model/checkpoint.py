@@ -59,11 +59,15 @@ def read_checkpoint(path: Path, device: torch.device | str = "cpu", descriptor: 
 
     table = tensors.get(_TABLE)
     if table is not None and table.shape != (config.items + 1, config.dim):
-        raise CheckpointError(f"{path} does not fit its own config: its table is {tuple(table.shape)}")
+        raise CheckpointError(
+            f"{path} does not fit its own config: its table is {tuple(table.shape)}; train or publish it anew"
+        )
     model = DimeRec(config, table)
     try:
         model.load_state_dict(tensors, assign=True)  # a copy would bring all of the table into memory
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{path} does not fit its own config: {reason}") from error
+        raise CheckpointError(
+            f"{path} does not fit its own config: {reason}; train or publish it anew"
+        ) from error
     return model.to(device).eval()

@@ -8,7 +8,6 @@ from service.settings import Settings
 
 BACKLOG = 2048
 """Connections that wait to be accepted: uvicorn's own number."""
-"""Connections that wait to be accepted: uvicorn's default."""
 
 
 def ports(settings: Settings) -> list[int]:

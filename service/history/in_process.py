@@ -156,7 +156,6 @@ class InProcessHistory:
         outdated = sum(_identity(event) in new for event in merged[:excess])
         if merged[excess:]:
             self._keep(user_id, merged[excess:])
-            self._histories.move_to_end(user_id)
         while len(self._histories) > self._max_users or self._bytes > self._max_bytes:
             self._keep(next(iter(self._histories)), [])
             self.on_eviction()

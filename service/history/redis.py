@@ -124,10 +124,10 @@ class RedisHistory:
         check_limit(limit)
         for user_id in user_ids:
             check_user(user_id)
-        keys = [(history_key(user_id),) for user_id in user_ids]
+        keys = [history_key(user_id) for user_id in user_ids]
 
         async def call() -> list[list[Event] | HistoryUnavailableError]:
-            replies = await self._pipeline("GET", keys)
+            replies = await self._values(keys)
             return [self._of_one(reply, limit) for reply in replies]
 
         return await self._calls.make(call)
@@ -217,12 +217,12 @@ class RedisHistory:
             return AppendResult()
         return await self._calls.make(lambda: self._appends.make(appends))
 
-    async def _pipeline(self, command: str, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
-        if not calls:
+    async def _values(self, keys: Sequence[str]) -> list[Any]:
+        if not keys:
             return []
         pipeline = self._client.pipeline(transaction=False)
-        for call in calls:
-            pipeline.execute_command(command, *call)
+        for key in keys:
+            pipeline.execute_command("GET", key)
         replies: list[Any] = await pipeline.execute(raise_on_error=False)
         return replies
 
