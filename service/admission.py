@@ -6,7 +6,6 @@ to nothing on what it turns away. All that is known here is the queue, who calls
 allows in `X-Deadline-Ms` (else the default).
 """
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,13 +15,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.batcher import MicroBatcher
 from service.errors import FieldFault, InvalidRequestError, OverloadedError, RequestRefusedError
+from service.log_writer import Recurring
 from service.problems import KINDS, MEDIA_TYPE
 from service.settings import MAX_DEADLINE_MS
 from service.telemetry import Metrics
 
 HEADER = "X-Deadline-Ms"
-LOG_EVERY_S = 1.0
-"""Chosen: a line a second tells an operator of an overload, thousands would add to it."""
 
 _HEADER = HEADER.lower().encode()
 _KIND = KINDS[OverloadedError]
@@ -91,8 +89,7 @@ class Door:
         self._ends = tuple(routes)
         self._default_deadline_ms = default_deadline_ms
         self._metrics = metrics
-        self._refused = 0
-        self._logged = 0.0
+        self._refusals = Recurring()
 
     def leads_to(self, path: str) -> bool:
         """True for the path of a route that computes."""
@@ -122,11 +119,9 @@ class Door:
     def _account(self, refusal: OverloadedError) -> None:
         """Count the refusal; all of a second share one line of the log, instead of one each."""
         self._metrics.refuse(refusal)
-        self._refused += 1
-        now = time.monotonic()
-        if now - self._logged >= LOG_EVERY_S:
-            log.warning("requests refused", count=self._refused, waiting=self._batcher.queue_length)
-            self._refused, self._logged = 0, now
+        count = self._refusals.count()
+        if count is not None:
+            log.warning("requests refused", count=count, waiting=self._batcher.queue_length)
 
 
 class Admission:

@@ -53,6 +53,7 @@ _ROUTERS = (
     *(module.router for module in (recommend, events, users, items, operations, console)),
     operations.admin,
 )
+_ROUTES = [route for router in _ROUTERS for route in router.routes]
 
 
 class _App(FastAPI):
@@ -124,7 +125,7 @@ def _middleware(service: Service) -> list[Middleware]:
         Guard,
         keyring=service.keyring,
         rates=service.rates,
-        roles=RouteRoles(route for router in _ROUTERS for route in router.routes),
+        roles=RouteRoles(_ROUTES),
         settings=settings,
         metrics=service.metrics,
     )
@@ -138,7 +139,7 @@ def _middleware(service: Service) -> list[Middleware]:
         guard,
         Middleware(Admission, door=service.door),
         Middleware(RequestBody, limit=settings.max_body_bytes),
-        Middleware(ShortWay, routes=[route for router in _ROUTERS for route in router.routes]),
+        Middleware(ShortWay, routes=_ROUTES),
     ]
 
 
@@ -162,7 +163,7 @@ def _check_prefix(prefix: str | None) -> None:
     """Refuse a prefix that a path of the service's own begins with: which is meant could not be told."""
     if prefix is not None:
         first = prefix.split("/")[1]
-        if first in {route.path.split("/")[1] for router in _ROUTERS for route in router.routes}:
+        if first in {route.path.split("/")[1] for route in _ROUTES}:
             raise StartupError(
                 f"settings: DIMEREC_ROOT_PATH begins with the service's own /{first}: use another"
             )

@@ -3,6 +3,7 @@
 import asyncio
 import zlib
 
+from starlette._utils import get_route_path
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -55,8 +56,7 @@ class RequestBody:
         await self._app(scope, replay, send)
 
     def _limit_of(self, scope: Scope) -> int:
-        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
-        return self._limit if path in READ else min(self._limit, MAX_UNREAD_BYTES)
+        return self._limit if get_route_path(scope) in READ else min(self._limit, MAX_UNREAD_BYTES)
 
 
 class Gunzip:

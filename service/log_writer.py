@@ -124,6 +124,27 @@ class WriterHandler(logging.Handler):
         self._writer.write(self.format(record))
 
 
+class Recurring:
+    """Something that may happen by the thousand, and is told of once a second at most.
+
+    It counts in a tenth of a microsecond; `OnceASecond` is for what may cost a line of the log each time.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._untold = 0
+        self._told_at = -math.inf
+
+    def count(self) -> int | None:
+        """Count it once more; number of times since it was last told of, None where that was just now."""
+        self._untold += 1
+        now = self._clock()
+        if now - self._told_at < 1:
+            return None
+        untold, self._untold, self._told_at = self._untold, 0, now
+        return untold
+
+
 class OnceASecond:
     """Lets one line a second of each kind of fault through; the next one's `left_out` counts those between.
 
@@ -133,7 +154,7 @@ class OnceASecond:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kinds: dict[tuple[object, ...], tuple[float, int]] = {}
+        self._kinds: dict[tuple[object, ...], Recurring] = {}
 
     def __call__(
         self, _logger: Any, level: str, event: structlog.typing.EventDict
@@ -158,15 +179,12 @@ class OnceASecond:
 
     def _left_out(self, *kind: object) -> int | None:
         """Number of lines since the last one that was let through, None where this one is not."""
-        now = self._clock()
-        last, left_out = self._kinds.get(kind, (-1.0, 0))
-        if last >= 0 and now - last < 1:
-            self._kinds[kind] = last, left_out + 1
-            return None
-        if len(self._kinds) >= _MAX_KINDS:
-            self._kinds.clear()
-        self._kinds[kind] = now, 0
-        return left_out
+        if kind not in self._kinds:
+            if len(self._kinds) >= _MAX_KINDS:
+                self._kinds.clear()
+            self._kinds[kind] = Recurring(self._clock)
+        lines = self._kinds[kind].count()
+        return None if lines is None else lines - 1
 
 
 def _kind_of(exc_info: object) -> object:

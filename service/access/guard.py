@@ -1,7 +1,6 @@
 """The one guard in front of all routes: pure ASGI, some microseconds a request."""
 
 import asyncio
-import time
 from typing import NamedTuple
 
 import structlog
@@ -155,13 +154,11 @@ class _WrongKeys:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._delayed = 0
-        self._unlogged = 0
-        self._logged_at = -1.0
 
     async def delay(self, scope: Scope) -> None:
         """Wait before the answer, where not too many do already."""
         self._metrics.wrong_keys.inc()
-        self._log(scope["client"][0] if scope.get("client") else "")
+        log.warning("wrong key", address=scope["client"][0] if scope.get("client") else "")
         if self._delayed >= MAX_DELAYED:
             return
         self._delayed += 1
@@ -169,11 +166,3 @@ class _WrongKeys:
             await asyncio.sleep(DELAY_S)
         finally:
             self._delayed -= 1
-
-    def _log(self, address: str) -> None:
-        """One line a second at most: wrong keys come by the thousand when they come from a program."""
-        self._unlogged += 1
-        now = time.monotonic()
-        if now - self._logged_at >= 1:
-            log.warning("wrong key", address=address, since_last_line=self._unlogged)
-            self._logged_at, self._unlogged = now, 0

@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
+from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -79,8 +80,9 @@ class ShortWay:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        route = self._routes.get((scope.get("method", ""), path))
+        route = None
+        if scope["type"] == "http":
+            route = self._routes.get((scope["method"], get_route_path(scope)))
         if route is None:
             await self._app(scope, receive, send)
             return

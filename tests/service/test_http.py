@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import socket
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.app import create_app
-from service.bodies import MAX_GZIP_MEMBERS, Gunzip
+from service.bodies import MAX_GZIP_MEMBERS, MAX_UNREAD_BYTES, Gunzip
 from service.errors import StartupError
 from tests.service.conftest import Serve
 from tests.service.prefix import PREFIX, served_under_prefix
@@ -215,6 +216,24 @@ def test_everything_works_under_a_prefix(serve: Serve, proxy: str) -> None:
         for file in files:
             assert not file.startswith("/")
             assert client.get(file).status_code == 200, file
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path"), [("/r", "/recommend"), ("/e", "/events"), ("/recommen", "/recommend")]
+)
+def test_a_prefix_that_own_paths_begin_with_is_no_part_of_them(serve: Serve, prefix: str, path: str) -> None:
+    server = serve(root_path=prefix)
+    now = int(time.time() * 1000)
+    bodies: dict[str, dict[str, Any]] = {
+        "/recommend": {"history": ["1001"] * 1000, "k": 2},
+        "/events": {
+            "events": [{"user_id": "u", "item_id": "1001", "timestamp": now + n} for n in range(100)]
+        },
+    }
+    assert len(json.dumps(bodies[path])) > MAX_UNREAD_BYTES
+    for asked in (path, prefix + path):  # of a proxy that strips the prefix, of one that keeps it
+        answered = server.client.post(asked, json=bodies[path])
+        assert answered.status_code == 200, (asked, answered.text)
 
 
 def test_the_prefix_alone_leads_to_the_console_whatever_host_is_named(serve: Serve) -> None:
