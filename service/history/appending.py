@@ -9,7 +9,7 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
 from service.history.encoding import encode
-from service.history.forgetting import RedisMarks
+from service.history.forgetting import Reading, RedisMarks
 from service.history.protocol import AppendResult, Event, check_events, check_user
 from service.history.redis_keys import history_key
 from service.history.scripts import APPEND, DROP_OLDER
@@ -50,13 +50,16 @@ class RedisAppends:
             again = await self._append("EVAL", APPEND.text, [marked[index] for index in unknown])
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
-        total, failures = AppendResult(), []
-        for (append, key), pair in zip(marked, replies, strict=True):
-            if wrong := [reply for reply in pair if isinstance(reply, Exception)]:
-                failures += wrong
-                continue  # the others' events are stored, and what is older than a forgetting must go
-            counts, value = pair
-            forgotten_ms = await self._marks.forgotten_ms(append.user_id, key, value)
+        failures = [reply for pair in replies for reply in pair if isinstance(reply, Exception)]
+        # The events of others are stored even then, and what is older than a forgetting must go.
+        stored = [
+            (append, counts, Reading(append.user_id, key, value))
+            for (append, key), (counts, value) in zip(marked, replies, strict=True)
+            if not isinstance(counts, Exception) and not isinstance(value, Exception)
+        ]
+        moments = await self._marks.forgotten_ms([read for _, _, read in stored])
+        total = AppendResult()
+        for (append, counts, _), forgotten_ms in zip(stored, moments, strict=True):
             total += await self._settled(append, counts, forgotten_ms)
         if failures:
             raise failures[0]

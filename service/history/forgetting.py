@@ -10,7 +10,8 @@ import hashlib
 import hmac
 import secrets
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from service.history.errors import HistoryUnavailableError
 from service.history.redis_keys import SECRET, mark_key
@@ -25,6 +26,14 @@ _TRIES = 3
 def hashed(secret: bytes, user_id: str) -> str:
     """A name for the user that tells nothing of the id without the secret."""
     return hmac.new(secret, user_id.encode(), hashlib.sha256).hexdigest()
+
+
+class Reading(NamedTuple):
+    """The value of the key that `RedisMarks.reading` named for a user."""
+
+    user_id: str
+    key: str
+    value: Any
 
 
 class RedisMarks:
@@ -52,16 +61,25 @@ class RedisMarks:
         raise HistoryUnavailableError("Redis loses what it is given: it comes back empty again and again")
 
     def reading(self, user_id: str) -> str:
-        """The key to read for `forgotten_ms`: a user's mark, or the secret while that is not known."""
+        """The key to read for a `Reading`: a user's mark, or the secret while that is not known."""
         secret = self._known()
         return SECRET if secret is None else mark_key(hashed(secret, user_id))
 
-    async def forgotten_ms(self, user_id: str, key: str, value: Any) -> int | None:
-        """The moment that a user was forgotten, by the value of the key that `reading` named."""
-        if key == SECRET and value is not None:
-            secret = self._learn(value)
-            value = await self._client.get(mark_key(hashed(secret, user_id)))
-        return None if value is None else int(value)
+    async def forgotten_ms(self, readings: Sequence[Reading]) -> list[int | None]:
+        """The moments that users were forgotten, by what was read; None for who was not.
+
+        Those who were asked for while the secret was not known are asked for again, all in one round trip.
+        """
+        late = [index for index, read in enumerate(readings) if read.key == SECRET and read.value is not None]
+        values = [None if read.key == SECRET else read.value for read in readings]
+        if late:
+            pipeline = self._client.pipeline(transaction=False)
+            for index in late:
+                secret = self._learn(readings[index].value)
+                pipeline.execute_command("GET", mark_key(hashed(secret, readings[index].user_id)))
+            for index, value in zip(late, await pipeline.execute(), strict=True):
+                values[index] = value
+        return [None if value is None else int(value) for value in values]
 
     def _known(self) -> bytes | None:
         return self._secret if time.monotonic() - self._read_at < _TRUSTED_S else None

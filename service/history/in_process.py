@@ -107,7 +107,8 @@ class InProcessHistory:
         check_event_id(event_id)
         history = self._histories.get(user_id, [])
         remaining = [event for event in history if event.event_id != event_id]
-        self._keep(user_id, remaining)
+        if len(remaining) < len(history):
+            self._keep(user_id, remaining)
         return len(history) - len(remaining)
 
     async def forget(self, user_id: str) -> int:

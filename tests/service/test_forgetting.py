@@ -15,6 +15,7 @@ from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from service.history.redis_keys import SECRET, history_key, mark_key
 from tests.service.processes import process
+from tests.service.round_trips import counted
 
 USER = "somebody-4711/ü"
 ENCODED = "somebody-4711%2F%C3%BC"
@@ -118,3 +119,19 @@ async def test_another_users_failure_lets_nothing_older_come_back(redis_url: str
         await store.append_many([("a", Event("1", now)), (USER, Event("left-behind-item", now - 5))])
     assert await store.read(USER, 10) == []
     await store.close()
+
+
+async def test_a_store_that_does_not_know_the_secret_yet_reads_all_marks_together(redis_url: str) -> None:
+    first = RedisHistory.from_url(redis_url, timeout_s=30)
+    events = [(f"user {n}", Event("a", 1)) for n in range(50)]
+    await first.append_many(events)
+    for user_id, _ in events[:3]:
+        await first.forget(user_id)
+    async with counted(redis_url) as proxy:
+        second = RedisHistory.from_url(proxy.url, timeout_s=30)
+        await second.ping()
+        proxy.turns = 0
+        assert await second.append_many(events[2:]) == AppendResult(repeated=47, outdated=1)
+        assert proxy.turns == 3, "the appends, the marks of all, and the one event to take back"
+        await second.close()
+    await first.close()

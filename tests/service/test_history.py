@@ -360,6 +360,14 @@ async def test_in_the_process_the_user_added_to_longest_ago_makes_room() -> None
     assert await store.read("v", 9) == []
 
 
+async def test_in_the_process_taking_back_what_is_not_there_is_no_use_of_a_user() -> None:
+    store = InProcessHistory(max_users=2)
+    store.load([("u", Event("a", 1, "e")), ("v", Event("a", 1))])
+    assert await store.remove("u", "never sent") == 0
+    await store.append("w", [Event("a", 1)])
+    assert await store.users(9) == ["w", "v"]
+
+
 async def test_in_the_process_memory_is_bounded_and_the_least_recently_used_go_first() -> None:
     store = InProcessHistory(max_bytes=1_000_000)
     evicted: list[None] = []

@@ -5,7 +5,6 @@ import re
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,6 +15,7 @@ from service.history.errors import HistoryUnavailableError, HistoryUnreadableErr
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
+from tests.service.round_trips import CountingProxy, counted
 
 PATIENCE_S = 30.0
 SHORT_S = 0.5
@@ -167,44 +167,13 @@ def looks_like_text(digest: bytes) -> bool:
     return all(0 < byte < 128 for byte in digest)
 
 
-class Proxy:
-    """Between store and server, counts how often the client spoke after the server did: the round trips."""
-
-    def __init__(self, port: int) -> None:
-        self.turns = 0
-        self._server_spoke = True
-        self._port = port
-
-    async def connect(self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        await asyncio.gather(
-            self._carry(client_reader, writer, self._asked),
-            self._carry(reader, client_writer, self._answered),
-        )
-
-    async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[], None]
-    ) -> None:
-        while data := await reader.read(2**20):
-            note()
-            writer.write(data)
-        writer.close()
-
-    def _asked(self) -> None:
-        self.turns += self._server_spoke
-        self._server_spoke = False
-
-    def _answered(self) -> None:
-        self._server_spoke = True
-
-
 async def test_every_call_is_one_round_trip(redis_url: str) -> None:
-    address = urlsplit(redis_url)
-    assert address.port is not None
-    proxy = Proxy(address.port)
-    server = await asyncio.start_server(proxy.connect, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    store = RedisHistory.from_url(address._replace(netloc=f"127.0.0.1:{port}").geturl(), timeout_s=PATIENCE_S)
+    async with counted(redis_url) as proxy:
+        await _calls_are_one_round_trip_each(proxy)
+
+
+async def _calls_are_one_round_trip_each(proxy: CountingProxy) -> None:
+    store = RedisHistory.from_url(proxy.url, timeout_s=PATIENCE_S)
     calls: list[Callable[[], Awaitable[object]]] = [
         lambda: store.append("u", [Event(str(n), n) for n in range(100)]),
         lambda: store.append_many([(f"user {n % 20}", Event(str(n), n)) for n in range(100)]),
@@ -224,8 +193,6 @@ async def test_every_call_is_one_round_trip(redis_url: str) -> None:
     await store.forget("u")
     assert proxy.turns == 2, "the mark first, so that no append comes between"
     await store.close()
-    server.close()
-    await server.wait_closed()
 
 
 async def test_more_calls_than_connections_wait_their_turn(redis_server: RedisServer) -> None:
