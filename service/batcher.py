@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
@@ -33,7 +33,7 @@ Compute = Callable[[list[Item]], Sequence[Answer | Exception]]
 
 DEFAULT_STANDING_S = 0.4
 WORKER_NICENESS = 5
-"""A thread of niceness 0 then gets three quarters of a core that both want."""
+"""Above that of the event loop's thread, which then gets three quarters of a core that both want."""
 
 MAX_BATCH_S = 0.25
 """Predicted time of a batch beyond which it takes no further item: others get their turn."""
@@ -45,8 +45,12 @@ def _yield_to_the_loop() -> None:
     A refusal, or an answer that is ready, takes microseconds, and would otherwise wait behind milliseconds of
     computation.
     """
-    if sys.platform == "linux":  # elsewhere a thread has no priority of its own
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), WORKER_NICENESS)
+    if sys.platform != "linux":
+        return  # there a thread has no priority of its own
+    thread = threading.get_native_id()
+    niceness = os.getpriority(os.PRIO_PROCESS, thread) + WORKER_NICENESS  # less would need a privilege
+    with suppress(PermissionError):  # of a sandbox: requests are answered without it, too
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)
 
 
 CAUTION = 1.3

@@ -1,9 +1,11 @@
 """The micro-batcher with real threads: what forms a batch, what is refused, and what survives."""
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
@@ -333,3 +335,43 @@ async def test_a_batch_of_dear_items_is_short_so_that_others_get_their_turn() ->
     assert max(completed.batch_size for completed in done) < 40
     assert sorted(compute.computed) == sorted([1, *range(40)])
     await batcher.close()
+
+
+def answered_by_a_process_of_niceness(niceness: int) -> int:
+    """The niceness of the worker's thread where the event loop's thread has another than 0."""
+
+    def own(items: list[int]) -> list[int]:
+        return [os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) for _ in items]
+
+    async def ask() -> int:
+        batcher = MicroBatcher[int, int](own, max_batch=1, max_queue=1)
+        try:
+            return (await batcher.submit(1, 20)).answer
+        finally:
+            await batcher.close()
+
+    def nice() -> int:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+        return asyncio.run(ask())
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(nice).result()
+
+
+@pytest.mark.parametrize(("niceness", "of_the_worker"), [(10, 15), (17, 19)])
+def test_the_worker_is_nicer_than_the_loop_however_nice_that_is(niceness: int, of_the_worker: int) -> None:
+    assert answered_by_a_process_of_niceness(niceness) == of_the_worker
+
+
+def test_where_priorities_may_not_be_changed_the_worker_answers_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_priority = os.setpriority
+
+    def forbidden(which: int, who: int, priority: int) -> None:
+        if threading.current_thread().name.startswith("engine"):
+            raise PermissionError(13, "Permission denied")
+        set_priority(which, who, priority)
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+    assert answered_by_a_process_of_niceness(3) == 3
