@@ -45,6 +45,7 @@ COMMANDS = {
     "bundles": Subcommand("cli.bundles", PUBLISH, "List, verify and prune published bundles."),
     "recommend": Subcommand("cli.recommend", PUBLISH, "Recommend for one user or a whole file, offline."),
     "serve": Subcommand("cli.serve", SERVE, "Serve recommendations over HTTP."),
+    "doctor": Subcommand("cli.doctor", SERVE, "Examine settings, bundle, Redis and machine."),
     "keys": Subcommand("cli.keys", SERVE, "Make, list and revoke API keys."),
     "import-history": Subcommand("cli.import_history", SERVE, "Load an event log into Redis."),
 }

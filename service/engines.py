@@ -13,8 +13,7 @@ from engine.engine import Engine
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
 from service.fleet import ServingWorker, Swap
 from service.garbage import settle_again
-from service.rehearsal import rehearse
-from service.requests import MAX_STEPS
+from service.rehearsal import rehearsed
 from service.telemetry import Metrics
 
 log = structlog.get_logger("dimerec.bundles")
@@ -94,11 +93,7 @@ class Engines:
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:
-        bundle = read.read_bundle(self._root, version, self._device)
-        engine = Engine(bundle, max_steps=MAX_STEPS)
-        rows = sorted({1, (len(bundle.catalogue) + 1) // 2, len(bundle.catalogue)})
-        rehearse(engine, tuple(map(bundle.catalogue.item_id, rows)))  # warms up as well
-        return engine
+        return rehearsed(read.read_bundle(self._root, version, self._device))
 
     def _make_current(self, version: str) -> None:
         try:

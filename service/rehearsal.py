@@ -7,14 +7,27 @@ catalogue may lack what every answer needs.
 from pydantic import ValidationError
 
 from bundle.errors import BundleIncompatibleError
+from bundle.read import Bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
 from files.errors import DimeRecError
 from service.answers import Answer, Timings, encode
+from service.requests import MAX_STEPS
 from service.responses import RecommendResponse
 
 _K = 10
 """Items of an answer: the default of a request."""
+
+
+def rehearsed(bundle: Bundle) -> Engine:
+    """An engine of the bundle that has answered by its first, middle and last item: so it is warm, too.
+
+    Raises BundleIncompatibleError where it cannot answer.
+    """
+    engine = Engine(bundle, max_steps=MAX_STEPS)
+    rows = sorted({1, (len(bundle.catalogue) + 1) // 2, len(bundle.catalogue)})
+    rehearse(engine, tuple(map(bundle.catalogue.item_id, rows)))
+    return engine
 
 
 def rehearse(engine: Engine, item_ids: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@
 | `dimerec:forgotten:1:{<hash>}` | ms since the epoch      | `ttl_s` from the forgetting    |
 | `dimerec:forgotten:secret`     | key of those hashes     | stays                          |
 | `dimerec:rate:1:…`             | service/access/rates.py | the window of the rate         |
+| `dimerec:doctor:1:{<random>}`  | 1                       | 10 s at most                   |
 
 The user id is percent-encoded, so that nothing a caller sends can leave the hash tag `{…}`, which places the
 key in a cluster. The 1 is the version of the value's form.
@@ -33,6 +34,11 @@ def import_key(job: str) -> str:
 def mark_key(hashed_id: str) -> str:
     """The key of the mark of a user who was forgotten."""
     return f"dimerec:forgotten:1:{{{hashed_id}}}"
+
+
+def probe_key(name: str) -> str:
+    """The key by which `dimerec doctor` tries to write."""
+    return f"dimerec:doctor:1:{{{name}}}"
 
 
 def user_of(key: bytes) -> str | None:

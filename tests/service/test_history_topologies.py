@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import redis
 
+from service.doctor.redis import examine_redis
 from service.history.errors import HistoryUnavailableError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
+from service.settings import Settings
 from tests.redis_server import RedisServer
 
 PATIENCE_S = 60.0
@@ -117,3 +119,26 @@ async def test_a_topology_that_cannot_be_reached_is_unavailable(url: str) -> Non
     with pytest.raises(HistoryUnavailableError):
         await store.read("u", 9)
     await store.close()
+
+
+async def test_the_doctor_examines_every_node_of_a_cluster(nodes: list[RedisServer]) -> None:
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+    with redis.Redis.from_url(nodes[1].url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+    async with opened(url, USERS):
+        found = await asyncio.to_thread(examine_redis, Settings(_env_file=None, redis_url=url))
+    evictions = {one.part: one.verdict for one in found if "maxmemory-policy" in one.fact}
+    assert evictions == {
+        f"redis 127.0.0.1:{node.port}": "wrong" if node is nodes[1] else "note" for node in nodes
+    }
+    assert [one.verdict for one in found if "writes and scripts" in one.fact] == ["fine"]
+
+
+async def test_the_doctor_examines_the_master_that_a_sentinel_names(sentinel: RedisServer) -> None:
+    url = f"redis+sentinel://127.0.0.1:{sentinel.port}/dimerec/0"
+    async with opened(url, ["u"]):
+        found = await asyncio.to_thread(examine_redis, Settings(_env_file=None, redis_url=url))
+    assert [one.verdict for one in found if one.fact.startswith("version")] == ["fine"]
+    lost = url.replace("/dimerec/", "/other/")
+    (told,) = await asyncio.to_thread(examine_redis, Settings(_env_file=None, redis_url=lost))
+    assert told.verdict == "wrong"
