@@ -8,14 +8,12 @@ from typing import Annotated
 import typer
 
 from benchmarks.documents.chaos_table import ChaosRow, read_rows, write_rows
-from tests.chaos.faults import FAULTS, Fault
+from tests.chaos.fault import Fault
+from tests.chaos.faults import FAULTS
 from tests.chaos.measure import measured
-from tests.chaos.stage import Stage, staged
+from tests.chaos.stage import HALF, Stage, staged
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "chaos.json"
-PART = 0.5
-"""Of saturation: the load."""
-WARM_S = 8.0
 HEADING = "fault      workers  asked     ok degrad. refused 5xx unansw. p99 ms  after recov.  lost  verdict"
 
 
@@ -56,14 +54,12 @@ def chosen(only: str) -> list[Fault]:
     return [fault for fault in FAULTS if not names or fault.name in names]
 
 
-def run(stage: Stage, faults: Sequence[Fault], part: float = PART) -> Iterator[ChaosRow]:
-    """Warm the service up, then measure the faults in turn."""
+def run(stage: Stage, faults: Sequence[Fault], part: float = HALF) -> Iterator[ChaosRow]:
+    """Warm the service up, and measure the faults in turn."""
     stage.saturate()
-    rate = part * stage.saturated
-    stage.run(stage.load(rate, "warm"), WARM_S)
     memory = stage.memory()
     for fault in faults:
-        yield measured(stage, fault, rate, memory)
+        yield measured(stage, fault, part, memory)
 
 
 def keep(out: Path, row: ChaosRow) -> None:

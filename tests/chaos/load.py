@@ -1,27 +1,34 @@
-"""Load at a steady rate that does not wait for answers, and what became of every request.
+"""Load that does not wait for answers, and what became of every request; a process of its own.
 
-Requests start at the moments of a Poisson process, latency counts from the intended start. One in ten is an
+Requests start at the moments of a Poisson process, latency counts from the intended start; or, to find out
+what the service can do at most, so many connections ask again with each answer. One request in ten is an
 event; which of them were acknowledged is kept, so that it can be asked afterwards whether they are there.
+Each recommendation is held against the catalogue of the version that it names.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
 import httptools
 import msgspec
 
+from tests.chaos.child import obey
+
 MAX_CONNECTIONS = 1024
 EVENT_EVERY = 10
 EVENT_USERS = 40
+"""At a time; others come once these have `EVENTS_EACH`, since the service keeps so many of a user."""
+EVENTS_EACH = 400
 _DRAIN_S = 3.0
 
 Kind = Literal["recommend", "events"]
-Check = Callable[[Mapping[str, Any]], bool]
 Outcome = Literal["ok", "degraded", "refused", "error", "broken", "unconnected", "unanswered", "wrong"]
 
 
@@ -34,6 +41,43 @@ class Answer:
     seconds: float
     outcome: Outcome
     status: int = 0
+
+
+@dataclass
+class Report:
+    """All requests of one load, and (user, timestamp) of the acknowledged events with the moments of that."""
+
+    answers: list[Answer] = field(default_factory=list)
+    acknowledged: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Keep it in a file."""
+        acknowledged = [(user, timestamp, at) for (user, timestamp), at in self.acknowledged.items()]
+        path.write_bytes(msgspec.msgpack.encode((self.answers, acknowledged)))
+
+    @classmethod
+    def read(cls, path: Path) -> "Report":
+        """As it was written."""
+        kept = tuple[list[Answer], list[tuple[str, int, float]]]
+        answers, acknowledged = msgspec.msgpack.decode(path.read_bytes(), type=kept)
+        return cls(answers, {(user, timestamp): at for user, timestamp, at in acknowledged})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A load: `rate` requests a second or, where it is 0, `connections` that ask again with each answer.
+
+    `bodies` of recommendations, sent in turn; `catalogues`: item → categories of each version; events are of
+    users called after `name`.
+    """
+
+    port: int
+    name: str
+    rate: float
+    bodies: list[str]
+    items: list[str]
+    catalogues: dict[str, dict[str, list[str]]]
+    connections: int = MAX_CONNECTIONS
 
 
 class _Request:
@@ -73,49 +117,36 @@ class _Connection(asyncio.Protocol):
 
 
 class Load:
-    """Load on a port of the loopback; `run` it in an event loop until `stop`.
+    """A plan that is carried out: `run` it in an event loop until `stop`."""
 
-    `is_right` judges an answer of 200 to a recommendation. `acknowledged` are (user, timestamp) of events
-    that were answered 200, with the moment of the answer.
-    """
-
-    def __init__(
-        self,
-        port: int,
-        rate: float,
-        bodies: Sequence[bytes],
-        items: Sequence[str],
-        name: str,
-        is_right: Check,
-    ) -> None:
-        self.port, self.rate, self.is_right = port, rate, is_right
-        self.answers: list[Answer] = []
-        self.acknowledged: dict[tuple[str, int], float] = {}
-        self._name = name
-        self._items = items
-        self._asking = [_post("/recommend", body) for body in bodies]
-        self._random = Random(name)
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.rate = plan.rate
+        """Requests started a second; may change on the way."""
+        self.report = Report()
+        self._catalogues = {
+            version: {item: set(names) for item, names in items.items()}
+            for version, items in plan.catalogues.items()
+        }
+        self._asking = [_post("/recommend", body.encode()) for body in plan.bodies]
+        self._random = Random(plan.name)
         self._count = 0
         self._first_ms = int(time.time() * 1000)
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
         self._opening: set[asyncio.Task[None]] = set()
-        self._waiting: list[_Request] = []
-        self._stopped = False
+        self._waiting: deque[_Request] = deque()
+        self._stopped = asyncio.Event()
 
     def stop(self) -> None:
         """Start no further request."""
-        self._stopped = True
+        self._stopped.set()
 
     async def run(self) -> None:
         """Ask until stopped, then wait a little for what is still open."""
-        due = time.monotonic()
-        while not self._stopped:
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self._start(self._next(due))
-            due += self._random.expovariate(self.rate)
+        await (self._open_loop() if self.rate else self._closed_loop())
         until = time.monotonic() + _DRAIN_S
-        while len(self.answers) < self._count and time.monotonic() < until:
+        while len(self.report.answers) < self._count and time.monotonic() < until:
             await asyncio.sleep(0.05)
         for connection in list(self._open):
             if connection.request is not None:
@@ -125,19 +156,32 @@ class Load:
         for request in self._waiting:
             self._note(request, "unanswered")
 
+    async def _open_loop(self) -> None:
+        due = time.monotonic()
+        while not self._stopped.is_set():
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._start(self._next(due))
+            due += self._random.expovariate(self.rate)
+
+    async def _closed_loop(self) -> None:
+        for _ in range(self.plan.connections):
+            self._start(self._next(time.monotonic()))
+        await self._stopped.wait()
+
     def _next(self, at: float) -> _Request:
         self._count += 1
         if self._count % EVENT_EVERY:
             return _Request("recommend", at, self._asking[self._count % len(self._asking)])
-        user = f"{self._name}-{self._count // EVENT_EVERY % EVENT_USERS}"
+        number = self._count // EVENT_EVERY
+        user = f"{self.plan.name}-{number % EVENT_USERS}-{number // (EVENT_USERS * EVENTS_EACH)}"
         timestamp = self._first_ms + self._count
-        body = {"user_id": user, "item_id": self._random.choice(self._items), "timestamp": timestamp}
+        body = {"user_id": user, "item_id": self._random.choice(self.plan.items), "timestamp": timestamp}
         return _Request("events", at, _post("/events", json.dumps(body).encode()), (user, timestamp))
 
     def _start(self, request: _Request) -> None:
         if self._idle:
             self._idle.pop().send(request)
-        elif len(self._open) + len(self._opening) < MAX_CONNECTIONS:
+        elif len(self._open) + len(self._opening) < self.plan.connections:
             task = asyncio.ensure_future(self._connect(request))
             self._opening.add(task)
             task.add_done_callback(self._opening.discard)
@@ -147,7 +191,9 @@ class Load:
     async def _connect(self, request: _Request) -> None:
         loop = asyncio.get_running_loop()
         try:
-            _, connection = await loop.create_connection(lambda: _Connection(self), "127.0.0.1", self.port)
+            _, connection = await loop.create_connection(
+                lambda: _Connection(self), "127.0.0.1", self.plan.port
+            )
         except OSError:
             self._note(request, "unconnected")
             return
@@ -162,10 +208,12 @@ class Load:
         self._note(request, self._outcome(request, connection, status), status)
         if not stays:
             connection.transport.close()
-        elif self._waiting:
-            connection.send(self._waiting.pop(0))
-        else:
-            self._idle.append(connection)
+            return
+        self._idle.append(connection)
+        if self._waiting:
+            self._start(self._waiting.popleft())
+        elif not self.rate and not self._stopped.is_set():
+            self._start(self._next(time.monotonic()))
 
     def lost(self, connection: _Connection) -> None:
         """The other side closed a connection."""
@@ -182,18 +230,49 @@ class Load:
         if status != 200:
             return "error"
         if request.event is not None:
-            self.acknowledged[request.event] = time.monotonic()
+            self.report.acknowledged[request.event] = time.monotonic()
             return "ok"
         answer = msgspec.json.decode(connection.body)
-        if not self.is_right(answer):
+        if not self._is_right(answer):
             return "wrong"
         return "degraded" if answer["degraded"] else "ok"
 
     def _note(self, request: _Request, outcome: Outcome, status: int = 0) -> None:
         seconds = time.monotonic() - request.at
-        self.answers.append(Answer(request.kind, request.at, seconds, outcome, status))
+        self.report.answers.append(Answer(request.kind, request.at, seconds, outcome, status))
+
+    def _is_right(self, answer: Mapping[str, Any]) -> bool:
+        """True where the items and their categories are of the version that the answer names."""
+        catalogue = self._catalogues.get(answer["model_version"], {})
+        return len(answer["items"]) == 10 and all(
+            catalogue.get(item["item_id"]) == set(item["categories"]) for item in answer["items"]
+        )
 
 
 def _post(path: str, body: bytes) -> bytes:
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+class _Loader:
+    """The process: one load after another."""
+
+    async def start(self, plan: str) -> None:
+        """Begin with the plan of a file."""
+        self._load = Load(msgspec.json.decode(Path(plan).read_bytes(), type=Plan))
+        self._running = asyncio.create_task(self._load.run())
+
+    async def rate(self, rate: float) -> None:
+        """Ask so many times a second from now on."""
+        self._load.rate = rate
+
+    async def finish(self, report: str) -> None:
+        """Stop, and write the report to a file."""
+        self._load.stop()
+        await self._running
+        self._load.report.write(Path(report))
+
+
+if __name__ == "__main__":
+    loader = _Loader()
+    obey({"start": loader.start, "rate": loader.rate, "finish": loader.finish})

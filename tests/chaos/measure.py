@@ -1,13 +1,12 @@
 """One fault under load, and the verdict on it."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
 
 from benchmarks.documents.chaos_table import HELD, ChaosRow
-from tests.chaos.faults import Fault
+from tests.chaos.fault import Fault
 from tests.chaos.load import Answer
 from tests.chaos.stage import DEADLINE_MS, HISTORY_TIMEOUT_S, Stage
 
@@ -19,8 +18,6 @@ SETTLED_S = 2.0
 """From clearing: when all is to be as before."""
 MAX_OPENED_S = 1.0
 MAX_RSS_RATIO = 1.1
-MIN_GOODPUT = 0.8
-"""Of saturation, in overload."""
 _SAMPLE_S = 0.5
 _QUICK = 20
 """Recommendations in a row that did not wait for Redis: the circuit is open."""
@@ -36,11 +33,10 @@ class Times:
     cleared: float
 
 
-def measured(stage: Stage, fault: Fault, rate: float, warm_memory: int) -> ChaosRow:
+def measured(stage: Stage, fault: Fault, part: float, warm_memory: int) -> ChaosRow:
     """Inject the fault under load, clear it, and say what became of every request."""
     stage.forget_notes()
-    load = stage.load(rate, f"{fault.name}-{int(time.time())}")
-    running = asyncio.run_coroutine_threadsafe(load.run(), stage.loop)
+    rate = stage.begin_load(f"{fault.name}-{int(time.time())}", part)
     with MemoryWatch(stage) as memory:
         time.sleep(CALM_S)
         injected = time.monotonic()
@@ -49,18 +45,17 @@ def measured(stage: Stage, fault: Fault, rate: float, warm_memory: int) -> Chaos
         fault.clear(stage)
         times = Times(injected, time.monotonic())
         time.sleep(AFTER_S)
-    stage.loop.call_soon_threadsafe(load.stop)
-    running.result(60)
-    lost = [load.acknowledged[event] for event in stage.lost(load)]
+    report = stage.end_load()
+    lost = [report.acknowledged[event] for event in stage.lost(report)]
     if fault.forgets:
         late = sum(moment > times.cleared for moment in lost)
         stage.remarks.append(f"{len(lost) - late} events went with Redis's memory")
         stage.findings += [f"{late} events lost afterwards"] if late else []
     if fault.breaks:
-        stage.remarks.append(f"{sum(answer.outcome == 'broken' for answer in load.answers)} broken")
-    if stage.goodput is not None:
-        _judge_goodput(stage, stage.goodput, load.answers, times)
-    row = row_of(fault, stage.workers, rate, load.answers, times, len(lost), memory.most / warm_memory)
+        stage.remarks.append(f"{sum(answer.outcome == 'broken' for answer in report.answers)} broken")
+    if fault.min_goodput is not None:
+        _judge_goodput(stage, fault.min_goodput, report.answers, times)
+    row = row_of(fault, stage.workers, rate, report.answers, times, len(lost), memory.most / warm_memory)
     found = [*([] if row.verdict == HELD else [row.verdict]), *stage.findings]
     remarks = [*stage.remarks, *filter(None, [row.remark])]
     return row.model_copy(update={"verdict": "; ".join(found) or HELD, "remark": "; ".join(remarks)})
@@ -104,18 +99,19 @@ def row_of(
     return row.model_copy(update={"verdict": "; ".join(faults) or HELD})
 
 
-def _judge_goodput(stage: Stage, of_others: float, answers: Sequence[Answer], times: Times) -> None:
-    ours = [
+def _judge_goodput(stage: Stage, least: float, answers: Sequence[Answer], times: Times) -> None:
+    in_time = [
         one
         for one in answers
-        if times.injected <= one.at < times.cleared
+        if one.kind == "recommend"
+        and times.injected <= one.at < times.cleared
         and one.outcome in ("ok", "degraded")
         and one.seconds <= DEADLINE_MS / 1000
     ]
-    part = (len(ours) / (times.cleared - times.injected) + of_others) / stage.saturated
+    part = len(in_time) / (times.cleared - times.injected) / stage.saturated
     stage.remarks.append(f"goodput {100 * part:.0f} % of saturation")
-    if part < MIN_GOODPUT:
-        stage.findings.append(f"goodput below {100 * MIN_GOODPUT:.0f} % of saturation")
+    if part < least:
+        stage.findings.append(f"goodput below {100 * least:.0f} % of saturation")
 
 
 def _faults(row: ChaosRow, fault: Fault) -> list[str]:

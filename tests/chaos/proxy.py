@@ -1,9 +1,14 @@
-"""A TCP proxy between the service and Redis that can be slow, silent, or break connections."""
+"""A TCP proxy between the service and Redis that can be slow, silent, or break connections.
+
+A process of its own; `Child.do` of the stage reaches it.
+"""
 
 import asyncio
 import socket
 import struct
 from contextlib import suppress
+
+from tests.chaos.child import obey
 
 _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
@@ -12,19 +17,19 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER of 0 s: closing sends RST
 class Proxy:
     """Passes bytes on, as its fields say; they may change at any time. Runs in one event loop."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self) -> None:
         self.delay_s = 0.0
         """Added to every answer of the server."""
         self.cuts = False
         """Of every answer half comes, then the connection is closed."""
-        self._upstream_port = upstream_port
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._clients: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self) -> int:
+    async def start(self, upstream_port: int) -> int:
         """Listen on a free port of the loopback, and return it."""
+        self._upstream_port = upstream_port
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
@@ -36,6 +41,14 @@ class Proxy:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def delay(self, seconds: float) -> None:
+        """Add so much to every answer of the server."""
+        self.delay_s = seconds
+
+    async def cut(self, cuts: bool) -> None:
+        """Let half of every answer come, and close the connection; or no longer."""
+        self.cuts = cuts
 
     async def stall(self) -> None:
         """Pass nothing on, in either direction, until `flow`."""
@@ -90,3 +103,9 @@ class Proxy:
             await writer.drain()
             if self.cuts:
                 return
+
+
+if __name__ == "__main__":
+    proxy = Proxy()
+    calls = (proxy.start, proxy.delay, proxy.cut, proxy.stall, proxy.flow, proxy.reset)
+    obey({call.__name__: call for call in calls})

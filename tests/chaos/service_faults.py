@@ -2,29 +2,29 @@
 
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 
-from benchmarks.serving.bodies import stored_bodies, write_bodies
-from benchmarks.serving.open_loop import open_loop
 from bundle.write import set_current
-from tests.chaos.stage import DEADLINE_MS, USERS, Stage
+from tests.chaos import crowds
+from tests.chaos.fault import BOTH, Fault
+from tests.chaos.stage import HALF, Stage
 from tests.service.processes import until
 
-OVERLOAD = 3.0
-OVERLOAD_S = 20.0
+RELOADS, RELOAD_EVERY_S = 60, 2.0
 
 
 def reload_often(stage: Stage) -> None:
     """Every two seconds the other bundle, of another catalogue and dimension."""
-    for turn in range(10):
+    for turn in range(RELOADS):
         began = time.monotonic()
         set_current(stage.root, stage.versions[(turn + 1) % 2])
         answer = stage.admin("reload")
         if answer.status_code != 200:
             stage.findings.append(f"reload {turn}: {answer.status_code}")
-        time.sleep(max(0.0, 2.0 - (time.monotonic() - began)))
+        time.sleep(max(0.0, RELOAD_EVERY_S - (time.monotonic() - began)))
 
 
 def roll_back(stage: Stage) -> None:
@@ -103,15 +103,33 @@ def terminate(stage: Stage) -> None:
     until(stage.ready)
 
 
-def overload(stage: Stage) -> None:
-    """Three times what it can do, half of which the stage's own load asks for already."""
-    bodies = stored_bodies([f"u{user}" for user in range(USERS)], 10, seed=1)
-    answered = open_loop(
-        stage.port,
-        write_bodies(stage.directory / "overload", bodies),
-        rate=stage.saturated * OVERLOAD - stage.saturated / 2,
-        seconds=OVERLOAD_S,
-        deadline_ms=DEADLINE_MS,
-        core=None,
+def overload(times: float, stage: Stage) -> None:
+    """So many times what it can do at most."""
+    stage.change_load(times)
+
+
+def _overload(times: int, min_goodput: float) -> Fault:
+    return Fault(
+        f"overload-{times}",
+        partial(overload, times),
+        partial(overload, HALF),
+        seconds=60,
+        workers=BOTH,
+        min_goodput=min_goodput,
     )
-    stage.goodput = answered.in_time / answered.seconds
+
+
+SERVICE_FAULTS = (
+    Fault("reload-often", reload_often, Stage.first_bundle, seconds=RELOADS * RELOAD_EVERY_S, workers=BOTH),
+    Fault("rollback", roll_back, Stage.first_bundle, workers=BOTH),
+    Fault("bundle-damaged", damage_bundles, Stage.first_bundle),
+    Fault("worker-killed", kill_worker, seconds=15, workers=(2,), breaks=True),
+    Fault("workers-killed", kill_workers, seconds=25, workers=(2,), breaks=True),
+    Fault("sigterm", terminate, workers=BOTH, breaks=True),
+    _overload(2, 0.9),
+    _overload(3, 0.8),
+    Fault("idle-1000", partial(crowds.idle, 1000), crowds.leave, workers=BOTH),
+    Fault("header-drip-300", partial(crowds.drip_headers, 300), crowds.leave),
+    Fault("body-drip-150", partial(crowds.drip_body, 150), crowds.leave),
+    Fault("leavers-600", partial(crowds.ask_and_leave, 600)),
+)

@@ -1,6 +1,5 @@
 """A long run at a steady rate: memory, descriptors and threads must not grow (`make soak`)."""
 
-import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -69,22 +68,20 @@ def main(
 def soak(stage: Stage, seconds: float) -> Soak:
     """Load for so long, with samples on the way."""
     stage.saturate()
-    load = stage.load(PART * stage.saturated, "soak")
-    running = asyncio.run_coroutine_threadsafe(load.run(), stage.loop)
+    rate = stage.begin_load("soak", PART)
     began = time.monotonic()
     samples = []
     while (passed := time.monotonic() - began) < seconds:
         samples.append(_sample(stage, passed))
         time.sleep(min(_EVERY_S, seconds / 60))
-    stage.loop.call_soon_threadsafe(load.stop)
-    running.result(60)
-    names = [answer.outcome for answer in load.answers]
-    lost = len(stage.lost(load))
+    report = stage.end_load()
+    names = [answer.outcome for answer in report.answers]
+    lost = len(stage.lost(report))
     outcomes = {str(name): names.count(name) for name in sorted(set(names))}
     found = [*judged(samples), *([f"{lost} events lost"] if lost else [])]
     return Soak(
         minutes=seconds / 60,
-        rate=round(load.rate, 1),
+        rate=round(rate, 1),
         outcomes=outcomes,
         events_lost=lost,
         samples=samples,

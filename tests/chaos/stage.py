@@ -1,6 +1,7 @@
 """The stage: a real service, a real Redis, the proxy between them, and two bundles."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -14,15 +15,15 @@ from random import Random
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 import psutil
 import redis
 import uvloop
 
-from benchmarks.serving.bodies import stored_bodies, write_bodies
-from benchmarks.serving.open_loop import closed_loop
+from benchmarks.serving.bodies import stored_bodies
 from bundle.write import set_current
-from tests.chaos.load import Load
-from tests.chaos.proxy import Proxy
+from tests.chaos.child import Child
+from tests.chaos.load import EVENT_EVERY, Plan, Report
 from tests.factories import make_catalogue, publish_tiny_bundle
 from tests.redis_server import RedisServer, free_port
 from tests.service.processes import command, environment, until
@@ -33,6 +34,12 @@ EVENTS_EACH = 30
 HISTORY_TIMEOUT_S = 0.25
 DEADLINE_MS = 1000
 """The service's defaults, both."""
+HALF = 0.5
+"""Of what the service can do at most: the load beside a fault."""
+_CALLERS = 32
+"""Connections that ask without a pause, to find out what that is: as many as a batch has room for."""
+_WARM_S, _SATURATED_S = 5.0, 8.0
+"""Chosen: until caches are filled and code has run; some thousand answers."""
 _SIZES = ((2000, 64), (1500, 32))
 """Items and dim of the bundles: the second has another catalogue and another dimension."""
 
@@ -50,18 +57,16 @@ class Stage:
         """What a fault saw that must not be, in words."""
         self.remarks: list[str] = []
         """What it saw besides."""
-        self.goodput: float | None = None
-        """Answers in time a second to what a fault asked besides the load."""
         self.saturated = 0.0
-        """Answers a second at most, once `saturate` found out."""
+        """Recommendations a second at most, once `saturate` found out, with an event to nine of them."""
         self.crowd: list[asyncio.Task[None]] = []
         """Clients that a fault brought."""
         self.port = free_port()
         self.redis = RedisServer(durable=True)
-        self.proxy = Proxy(self.redis.port)
-        self.catalogues: dict[str, dict[str, set[str]]] = {}
+        self.catalogues: dict[str, dict[str, list[str]]] = {}
         self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._children: list[Child] = []
         self._service: subprocess.Popen[bytes] | None = None
 
     @property
@@ -77,13 +82,14 @@ class Stage:
 
     def forget_notes(self) -> None:
         """Forget what the fault before has seen."""
-        self.findings, self.remarks, self.goodput = [], [], None
+        self.findings, self.remarks = [], []
 
     def start(self) -> None:
         """Bring everything up, with histories of `USERS` users."""
         self._thread.start()
         self.redis.start()
-        self._redis_port = self.wait(self.proxy.start())
+        self.proxy, self._loader = map(self._child, ("proxy", "load"))
+        self._redis_port = self.proxy.do("start", upstream_port=self.redis.port)
         self.versions = [self.publish(items, dim) for items, dim in reversed(_SIZES)][::-1]
         self.serve()
         self.seed()
@@ -94,7 +100,9 @@ class Stage:
             self.root, items=items, dim=dim, seed=dim, hidden=256, max_length=50, timesteps=16
         )
         catalogue = make_catalogue(items, dim)
-        self.catalogues[version] = dict(zip(catalogue.item_ids, map(set, catalogue.categories), strict=True))
+        self.catalogues[version] = {
+            item: list(names) for item, names in zip(catalogue.item_ids, catalogue.categories, strict=True)
+        }
         return version
 
     def serve(self) -> None:
@@ -131,7 +139,8 @@ class Stage:
         if self._service is not None and self._service.poll() is None:
             self.redis.resume()
             self.end()
-        self.wait(self.proxy.close())
+        for child in self._children:
+            child.close()
         self.redis.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
@@ -160,32 +169,38 @@ class Stage:
             sent.raise_for_status()
         return sent.status_code == 200
 
-    def saturate(self, seconds: float = 5.0) -> None:
-        """Find out how many recommendations a second 32 connections get that ask without a pause."""
-        bodies = write_bodies(self.directory / "bodies", self._bodies())
-        answered = closed_loop(self.port, bodies, connections=32, seconds=seconds, core=None)
-        self.saturated = answered.good / seconds
+    def saturate(self) -> None:
+        """Find out how many recommendations a second it answers at most, once it is warm."""
+        for seconds in (_WARM_S, _SATURATED_S):
+            self._begin(Plan(name="saturating", rate=0.0, connections=_CALLERS, **self._asking()))
+            time.sleep(seconds)
+            answers = self.end_load().answers
+        good = [one for one in answers if one.kind == "recommend" and one.outcome == "ok"]
+        self.saturated = len(good) / seconds
 
-    def load(self, rate: float, name: str) -> Load:
-        """Load on the service; not started yet."""
-        bodies = [httpx.Request("POST", self.url, json=body).content for body in self._bodies()]
-        items = list(self.catalogues[self.versions[0]])
-        return Load(self.port, rate, bodies, items, name, self._is_right)
+    def begin_load(self, name: str, part: float = HALF) -> float:
+        """Begin to ask for so much of what the service can do at most; returns requests a second."""
+        rate = self._rate_of(part)
+        self._begin(Plan(name=name, rate=rate, **self._asking()))
+        return rate
 
-    def run(self, load: Load, seconds: float) -> None:
-        """Let the load run for so long, and nothing else happen."""
-        running = asyncio.run_coroutine_threadsafe(load.run(), self.loop)
-        time.sleep(seconds)
-        self.loop.call_soon_threadsafe(load.stop)
-        running.result(60)
+    def change_load(self, part: float) -> None:
+        """From now on ask for so much of what it can do at most."""
+        self._loader.do("rate", rate=self._rate_of(part))
 
-    def lost(self, load: Load) -> list[tuple[str, int]]:
+    def end_load(self) -> Report:
+        """Stop asking, and return what became of all requests."""
+        path = self.directory / "report"
+        self._loader.do("finish", report=str(path))
+        return Report.read(path)
+
+    def lost(self, report: Report) -> list[tuple[str, int]]:
         """Acknowledged events that are not in the users' histories."""
         kept: set[tuple[str, int]] = set()
         with httpx.Client(base_url=self.url, timeout=30) as client:
-            for user in sorted({user for user, _ in load.acknowledged}):
+            for user in sorted({user for user, _ in report.acknowledged}):
                 until(partial(_kept, client, user, kept))
-        return sorted(load.acknowledged.keys() - kept)
+        return sorted(report.acknowledged.keys() - kept)
 
     def admin(self, action: str) -> httpx.Response:
         """What `POST /admin/…` answers."""
@@ -216,15 +231,27 @@ class Stage:
                 total += process.memory_info().rss
         return total
 
-    def _is_right(self, answer: Mapping[str, Any]) -> bool:
-        """True where the items and their categories are of the version that the answer names."""
-        catalogue = self.catalogues.get(answer["model_version"], {})
-        return len(answer["items"]) == 10 and all(
-            catalogue.get(item["item_id"]) == set(item["categories"]) for item in answer["items"]
-        )
+    def _child(self, module: str) -> Child:
+        child = Child(f"tests.chaos.{module}", self.loop)
+        self._children.append(child)
+        return child
 
-    def _bodies(self) -> list[dict[str, Any]]:
-        return stored_bodies([f"u{user}" for user in range(USERS)], 10)
+    def _begin(self, plan: Plan) -> None:
+        path = self.directory / "plan.json"
+        path.write_bytes(msgspec.json.encode(plan))
+        self._loader.do("start", plan=str(path))
+
+    def _rate_of(self, part: float) -> float:
+        return part * self.saturated * EVENT_EVERY / (EVENT_EVERY - 1)
+
+    def _asking(self) -> dict[str, Any]:
+        bodies = stored_bodies([f"u{user}" for user in range(USERS)], 10)
+        return {
+            "port": self.port,
+            "bodies": [json.dumps(body, separators=(",", ":")) for body in bodies],
+            "items": list(self.catalogues[self.versions[0]]),
+            "catalogues": self.catalogues,
+        }
 
 
 def _kept(client: httpx.Client, user: str, kept: set[tuple[str, int]]) -> bool:

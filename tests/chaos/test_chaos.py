@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 
 from benchmarks.documents.chaos_table import HELD, ChaosRow, chaos_table, read_rows
 from tests.chaos.__main__ import chosen, keep, program, run
-from tests.chaos.faults import FAULTS, Fault, nothing
+from tests.chaos.fault import Fault, nothing
+from tests.chaos.faults import FAULTS
 from tests.chaos.load import Answer
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
@@ -34,8 +35,8 @@ async def echoing() -> tuple[asyncio.Server, int]:
 
 async def test_the_proxy_passes_on_delays_stalls_cuts_and_resets() -> None:
     server, port = await echoing()
-    proxy = Proxy(port)
-    through = await proxy.start()
+    proxy = Proxy()
+    through = await proxy.start(port)
     reader, writer = await asyncio.open_connection("127.0.0.1", through)
 
     async def asked(words: bytes) -> bytes:
