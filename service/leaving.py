@@ -41,11 +41,13 @@ class _Watch:
         self._start = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._watch)
 
     def end(self) -> None:
-        """Watch no longer."""
+        """Watch no longer, and hold nothing: what holds itself waits for a full collection of garbage."""
         self._start.cancel()
+        del self._start
         self._working = None
         if self._watcher is not None:
             self._watcher.cancel()
+            self._watcher = None
 
     def _watch(self) -> None:
         self._watcher = asyncio.get_running_loop().create_task(self._wait())
