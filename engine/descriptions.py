@@ -10,18 +10,27 @@ MAX_KEPT = 65_536
 
 
 class Descriptions:
-    """The descriptions of a catalogue's rows. Safe to share between threads."""
+    """The descriptions of a catalogue's rows. Safe to share between threads.
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    `base`: those of the catalogue that a layered one is made of, which are kept.
+    """
+
+    def __init__(self, catalogue: Catalogue, base: "Descriptions | None" = None) -> None:
         self._catalogue = catalogue
+        self._base = base
+        self._rows = 0 if base is None else len(base._catalogue)
         self.of = lru_cache(MAX_KEPT)(self._of)
         """A row as an item of an answer."""
         self.watched = lru_cache(MAX_KEPT)(self._watched)
         """A row as an item of a history."""
 
     def _of(self, row: int) -> DescribedItem:
+        if self._base is not None and row <= self._rows:
+            return self._base.of(row)
         catalogue = self._catalogue
         return DescribedItem(catalogue.item_id(row), catalogue.title(row), catalogue.category(row))
 
     def _watched(self, row: int) -> WatchedItem:
+        if self._base is not None and row <= self._rows:
+            return self._base.watched(row)
         return WatchedItem(self._catalogue.item_id(row), self._catalogue.title(row))

@@ -4,7 +4,7 @@ Rows never leave this package: requests and answers speak the caller's ids.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from bundle.read import Bundle
+from engine.changes import Change, ChangedCatalogue
 from engine.contract import (
     AnsweredInterest,
     DescribedItem,
@@ -24,6 +25,7 @@ from engine.contract import (
 )
 from engine.descriptions import Descriptions
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
+from engine.recipes import Derived, Recipe
 from engine.snapshot import Snapshot, take_snapshot
 from index.catalogue import Catalogue
 from index.query import Query, Retrieval
@@ -73,12 +75,27 @@ class Engine:
         self._snapshot = take_snapshot(
             bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature, max_whole_items
         )
+        self._changed = ChangedCatalogue(bundle, self._snapshot)
         self.searches_by = "whole" if self._snapshot.retriever.scores_whole else bundle.index.kind
         """Kind of the index that is searched; `whole`: all items are scored."""
 
     def __len__(self) -> int:
-        """Items of the catalogue."""
-        return len(self._snapshot.catalogue)
+        """Items of the catalogue that may be answered."""
+        return self._snapshot.retriever.eligibility.of(None).count
+
+    def change(self, changes: Mapping[str, Change]) -> Mapping[str, str]:
+        """Answer from now on with these changes of the catalogue, by item id; one thread at a time.
+
+        A batch that was begun ends with the catalogue that it began with. Returns the items of this and
+        earlier changes that cannot be served for want of a vector, each with the reason.
+        """
+        if changes:
+            self._snapshot = self._changed.apply(changes)
+        return self._changed.stale
+
+    def derive(self, item_id: str, recipe: Recipe) -> Derived:
+        """The vector that follows from a recipe here; raises RecipeError."""
+        return self._changed.derivation.derive(item_id, recipe)
 
     def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
         """Answer every request, in order."""
@@ -86,7 +103,7 @@ class Engine:
         resolved = [self._resolved(request, snapshot.catalogue) for request in requests]
         personal = [one for one in resolved if len(one.history)]
         started = time.perf_counter()
-        interests = self._interests(personal)
+        interests = self._interests(personal, snapshot)
         modelled = time.perf_counter()
         found = snapshot.retriever.retrieve(list(map(self._query, personal, interests)))
         merged = [merge_duplicates(vectors, draws) for vectors, _, draws in interests]
@@ -105,9 +122,12 @@ class Engine:
         ]
 
     def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
-        """The `k` items whose vectors are nearest to the item's, by cosine; None for an unknown item."""
+        """The `k` items whose vectors are nearest to the item's, by cosine.
+
+        None for an item that is unknown or removed.
+        """
         snapshot = self._snapshot
-        row = snapshot.catalogue.row(item_id)
+        row = snapshot.catalogue.served_row(item_id)
         if row is None:
             return None
         return [
@@ -117,9 +137,10 @@ class Engine:
         ]
 
     def describe(self, item_id: str) -> DescribedItem | None:
-        """The catalogue's description of an item; None for an unknown one."""
-        row = self._snapshot.catalogue.row(item_id)
-        return None if row is None else self._snapshot.descriptions.of(row)
+        """The catalogue's description of an item; None for one that is unknown or removed."""
+        snapshot = self._snapshot
+        row = snapshot.catalogue.served_row(item_id)
+        return None if row is None else snapshot.descriptions.of(row)
 
     def unknown(self, item_ids: Iterable[str]) -> list[str]:
         """Those that the catalogue does not have, each once, in their order."""
@@ -157,13 +178,14 @@ class Engine:
         digest = blake2b("\0".join((self.version, *identity)).encode(), digest_size=8).digest()
         return int.from_bytes(digest) >> 1
 
-    def _interests(self, requests: Sequence[_Resolved]) -> list[_Found]:
+    def _interests(self, requests: Sequence[_Resolved], snapshot: Snapshot) -> list[_Found]:
         if not requests:
             return []
         histories = [request.history.tolist() for request in requests]
         batch = collate(histories, self._model.config.max_length, self._device)
         settings, seeds = [one.settings for one in requests], [one.seed for one in requests]
-        found = self._finder.find(batch, settings, seeds)
+        added = None if snapshot.added is None else torch.from_numpy(snapshot.added).to(self._device)
+        found = self._finder.find(batch, settings, seeds, added)
         return [
             _Found(vectors, weights.numpy(), kinds.count("draw"))
             for vectors, (_, weights, kinds) in zip(self._together(found), found, strict=True)
@@ -204,7 +226,10 @@ class Engine:
         hits = [found[index].nearest for index in wanted]
         explained = snapshot.explainer.explain(
             [interests[index].vectors[own] for index, own in zip(wanted, leaders, strict=True)],
-            [requests[index].history[-self._model.config.max_length :] for index in wanted],
+            [
+                snapshot.catalogue.of_alive(requests[index].history[-self._model.config.max_length :])
+                for index in wanted
+            ],
             [known and known.of(own) for known, own in zip(hits, leaders, strict=True)],
         )
         by_index = dict(zip(wanted, explained, strict=True))

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
-from index.vector_table import VectorTable
+from index.vector_table import ItemVectors
 from index.whole import best_columns
 from model.interests import InterestKind
 
@@ -107,7 +107,7 @@ class Explainer:
     def __init__(
         self,
         index: VectorIndex,
-        table: VectorTable,
+        table: ItemVectors,
         catalogue: Catalogue,
         temperature: float,
         *,
@@ -121,8 +121,7 @@ class Explainer:
         self._nearest = min(nearest, len(index))
         self._common_part = common_part
         self._names = catalogue.category_names
-        _, codes = catalogue.category_codes(np.arange(1, len(catalogue) + 1))
-        self._shares = np.bincount(codes, minlength=len(self._names)) / max(len(catalogue), 1)
+        self._shares = catalogue.category_shares
 
     def explain(
         self,

@@ -1,8 +1,10 @@
 """Recommendations for somebody of whom nothing is known: the most watched items that fit the request."""
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
 from index.eligibility import EligibleRows
@@ -19,12 +21,27 @@ class PopularItem(NamedTuple):
 
 
 class Popularity:
-    """Items by how often they were watched; equally popular ones by row."""
+    """Items by how often they were watched; equally popular ones by row. Ranked at the first need.
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    `base`: the ranking of the catalogue that a layered one is made of, which is kept.
+    """
+
+    def __init__(self, catalogue: Catalogue, base: "Popularity | None" = None) -> None:
         self._catalogue = catalogue
-        self._shares = catalogue.popularity.astype(np.float64) / max(1, int(catalogue.popularity.sum()))
-        self._ranked: Rows = np.argsort(-catalogue.popularity, kind="stable").astype(np.int64) + 1
+        self._base = base
+
+    @cached_property
+    def _shares(self) -> NDArray[np.float64]:
+        return self._catalogue.popularity.astype(np.float64) / max(1, self._catalogue.events)
+
+    @cached_property
+    def _ranked(self) -> Rows:
+        counts = self._catalogue.popularity
+        if self._base is None:
+            return np.argsort(-counts, kind="stable").astype(np.int64) + 1
+        known = self._base._ranked
+        added = np.argsort(-counts[len(known) :], kind="stable").astype(np.int64) + len(known) + 1
+        return np.insert(known, np.searchsorted(-counts[known - 1], -counts[added - 1], side="right"), added)
 
     def best(self, k: int, excluded: Rows, eligible: EligibleRows, diversity: float) -> list[PopularItem]:
         """The `k` most popular of the `eligible` items, without `excluded` rows.

@@ -6,9 +6,11 @@ from engine.descriptions import Descriptions
 from engine.explain import Explainer
 from engine.popularity import Popularity
 from index.catalogue import Catalogue
+from index.layered import LayeredIndex
+from index.overlay import LayeredCatalogue, LayeredEligibility, LayeredTable
 from index.retrieval import Retriever
-from index.vector_index import VectorIndex
-from index.vector_table import VectorTable
+from index.vector_index import VectorIndex, Vectors
+from index.vector_table import ItemVectors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,17 +25,20 @@ class Snapshot:
     explainer: Explainer
     popularity: Popularity
     descriptions: Descriptions
-    generation: int
-    """Counts the snapshots of one engine."""
+    index: VectorIndex
+    table: ItemVectors
+    temperature: float
+    max_whole_items: int | None
+    added: Vectors | None = None
+    """Vectors (rows, dim) of the items that are not the bundle's, which the model has no row for."""
 
 
 def take_snapshot(
     catalogue: Catalogue,
     index: VectorIndex,
-    table: VectorTable,
+    table: ItemVectors,
     temperature: float,
     max_whole_items: int | None = None,
-    generation: int = 0,
 ) -> Snapshot:
     """A snapshot of these.
 
@@ -46,5 +51,27 @@ def take_snapshot(
         explainer=Explainer(index, table, catalogue, temperature),
         popularity=Popularity(catalogue),
         descriptions=Descriptions(catalogue),
-        generation=generation,
+        index=index,
+        table=table,
+        temperature=temperature,
+        max_whole_items=max_whole_items,
+    )
+
+
+def layered_snapshot(base: Snapshot, catalogue: LayeredCatalogue, added: Vectors) -> Snapshot:
+    """The snapshot of a `base` with a catalogue of more rows, whose vectors are `added` (rows, dim)."""
+    index = LayeredIndex(base.index, added, catalogue.alive)
+    table = LayeredTable(base.table, added)
+    eligibility = LayeredEligibility(base.retriever.eligibility, catalogue)
+    return Snapshot(
+        catalogue=catalogue,
+        retriever=Retriever(index, table, catalogue, base.max_whole_items, eligibility),
+        explainer=Explainer(index, table, catalogue, base.temperature),
+        popularity=Popularity(catalogue, base.popularity),
+        descriptions=Descriptions(catalogue, base.descriptions),
+        index=index,
+        table=table,
+        temperature=base.temperature,
+        max_whole_items=base.max_whole_items,
+        added=added,
     )

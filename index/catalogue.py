@@ -1,7 +1,7 @@
 """The catalogue: the caller's item ids and the rows they have here, with titles, categories, popularity."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ class Catalogue:
         self._use(make_columns(item_ids, titles, categories, popularity))
 
     def __len__(self) -> int:
-        return len(self.popularity)
+        return len(self._popularity)
 
     @property
     def item_ids(self) -> tuple[str, ...]:
@@ -66,8 +66,38 @@ class Catalogue:
         """Every item's categories."""
         return tuple(map(tuple, self._columns["categories"].to_pylist()))
 
+    @property
+    def popularity(self) -> NDArray[np.int64]:
+        """Events of every item that were counted in the training log (items,)."""
+        return self._popularity
+
+    @property
+    def events(self) -> int:
+        """Events in the training log."""
+        return int(self._popularity.sum())
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """The rows that may be answered, by row (items + 2,): False for padding and for −1, "no hit"."""
+        mask = np.zeros(len(self) + 2, dtype=np.bool_)
+        mask[1:-1] = True
+        return mask
+
+    @property
+    def dead_rows(self) -> Rows:
+        """The rows that may not be answered, ascending: none in a catalogue without an overlay."""
+        return _NO_ROWS
+
+    def of_alive(self, rows: Rows) -> Rows:
+        """Those of `rows` that may be answered, in their order."""
+        return rows
+
     def row(self, item_id: str) -> int | None:
         """The row of `item_id`, None when it is not in the catalogue."""
+        return self._kept_rows(item_id)
+
+    def served_row(self, item_id: str) -> int | None:
+        """The row of `item_id`, None where it may not be answered."""
         return self._kept_rows(item_id)
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
@@ -99,6 +129,15 @@ class Catalogue:
     def unknown_categories(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that no item has, each once, in their order."""
         return [name for name in dict.fromkeys(names) if name not in self._code_of]
+
+    @property
+    def category_shares(self) -> NDArray[np.float64]:
+        """Part of the items that has each of `category_names`."""
+        return self._category_counts / max(len(self), 1)
+
+    @cached_property
+    def _category_counts(self) -> NDArray[np.int64]:
+        return np.bincount(self._codes, minlength=len(self._names))
 
     def rows_of(self, category: str) -> Rows:
         """The rows, ascending, that have this category, in one pass over all; an unknown one has none."""
@@ -139,7 +178,7 @@ class Catalogue:
 
     def _use(self, columns: pa.RecordBatch) -> None:
         self._columns = columns
-        self.popularity: NDArray[np.int64] = columns["popularity"].to_numpy()
+        self._popularity: NDArray[np.int64] = columns["popularity"].to_numpy()
         self._hashes: NDArray[np.uint64] = columns["id_hash"].to_numpy()
         self._hash_rows: NDArray[np.int32] = columns["hash_row"].to_numpy()
         categories = columns["categories"]

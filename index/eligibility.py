@@ -1,6 +1,6 @@
 """The items that may be answered with: a mask for each set of categories, kept for the next request."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -21,15 +21,22 @@ class EligibleRows:
     """Rows that may be answered.
 
     `mask` (items + 2,): by row; the first entry stands for padding and the last for −1, an index's "no
-    hit", and both are False, so that hits may be looked up as they come.
+    hit", and both are False, so that hits may be looked up as they come. `alive`: rows that may be answered
+    where nothing is asked for; None: all.
     """
 
     mask: NDArray[np.bool_]
     count: int
+    alive: int | None = None
 
     @property
     def everything(self) -> bool:
-        """True where no item is left out."""
+        """True where no item that is alive is left out."""
+        return self.count == (len(self.mask) - 2 if self.alive is None else self.alive)
+
+    @property
+    def all_rows(self) -> bool:
+        """True where no row is left out, dead ones neither."""
         return self.count == len(self.mask) - 2
 
     @property
@@ -47,6 +54,16 @@ class EligibleRows:
         """One bit an item, row 1's first: what FAISS reads, whose positions count from 0."""
         return np.packbits(self.mask[1:-1], bitorder="little")
 
+    def first(self, count: int) -> "EligibleRows":
+        """Those of rows 1 … `count`, as an index of only these rows reads them."""
+        if count not in self._first:
+            mask = np.append(self.mask[: count + 1], False)
+            self._first[count] = EligibleRows(mask, int(np.count_nonzero(mask)))
+        return self._first[count]
+
+    _first: dict[int, "EligibleRows"] = field(default_factory=dict, init=False, repr=False)
+    """Kept: many searches ask for the same."""
+
 
 class Eligibility:
     """The eligible rows of a catalogue, by the categories that a request asks for.
@@ -57,9 +74,9 @@ class Eligibility:
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
-        mask = self._none()
-        mask[1:-1] = True
-        self._everything = EligibleRows(mask, len(catalogue))
+        alive = catalogue.alive
+        count = int(np.count_nonzero(alive))
+        self._everything = EligibleRows(alive, count, count)
         self._kept = lru_cache(MAX_KEPT)(self._of)
 
     def of(self, categories: frozenset[str] | None) -> EligibleRows:
@@ -70,7 +87,7 @@ class Eligibility:
         mask = self._none()
         for name in categories:
             mask[self._catalogue.rows_of(name)] = True
-        return EligibleRows(mask, int(np.count_nonzero(mask)))
+        return EligibleRows(mask, int(np.count_nonzero(mask)), self._everything.count)
 
     def _none(self) -> NDArray[np.bool_]:
         return np.zeros(len(self._catalogue) + 2, dtype=np.bool_)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from index.vector_index import Eligible, Hits, Rows, Vectors, checked_hits, checked_unit_vectors
-from index.vector_table import VectorTable
+from index.vector_table import ItemVectors
 
 CHUNK = 65_536
 """Items scored at a time: a bound on memory, 256 KiB a query."""
@@ -14,7 +14,7 @@ class ExactIndex:
 
     kind = "exact"
 
-    def __init__(self, table: VectorTable) -> None:
+    def __init__(self, table: ItemVectors) -> None:
         self._table = table
         self.dim = table.dim
 
@@ -27,8 +27,9 @@ class ExactIndex:
         queries = checked_unit_vectors(queries, "queries", self.dim)
         best = np.full((len(queries), k), -np.inf, dtype=np.float32)
         rows = np.full((len(queries), k), -1, dtype=np.int64)
-        for start in range(0, len(self), CHUNK):
-            cosines = queries @ self._table.all[start : start + CHUNK].T
+        start = 0
+        for block in self._table.blocks(CHUNK):
+            cosines = queries @ block.T
             if eligible is not None:
                 cosines[:, ~eligible.mask[start + 1 : start + 1 + cosines.shape[1]]] = -np.inf
             for line, values in enumerate(cosines):
@@ -38,6 +39,7 @@ class ExactIndex:
                 order = np.argsort(-together, kind="stable")[:k]
                 rows[line] = np.concatenate([rows[line], start + 1 + positions])[order]
                 best[line] = together[order]
+            start += len(block)
         return Hits(best, rows)
 
 

@@ -23,7 +23,7 @@ from files.atomic import replacing
 from index import tuning
 from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError
 from index.tuning import IndexKind
-from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors
+from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors, kept
 from index.vector_table import VectorTable
 
 _KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFPQFastScan": "ivf"}
@@ -141,7 +141,7 @@ class FaissIndex:
             if eligible is None:
                 return _hits(*self._searcher.search(queries, k))
             found = _hits(*self._searcher.search(queries, self._deeper(k, eligible)))
-        return _kept(found, k, eligible)
+        return kept(found, k, eligible)
 
     def on_gpu(self, device: int = 0) -> "FaissIndex":
         """Exact search of the same vectors on a GPU, for `flat` and `ivf`; at most 2,048 hits a query there.
@@ -239,14 +239,3 @@ def _joined(structure: Any, kind: IndexKind, vectors: Any) -> Any:
 def _hits(cosines: Vectors, positions: Any) -> Hits:
     cosines[positions < 0] = -np.inf
     return Hits(cosines, np.where(positions < 0, -1, positions + 1))
-
-
-def _kept(hits: Hits, k: int, eligible: Eligible) -> Hits:
-    """The first `k` eligible hits of each line."""
-    usable = eligible.mask[hits.rows]
-    order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
-    usable = np.take_along_axis(usable, order, 1)
-    return Hits(
-        np.where(usable, np.take_along_axis(hits.cosines, order, 1), np.float32(-np.inf)),
-        np.where(usable, np.take_along_axis(hits.rows, order, 1), -1),
-    )

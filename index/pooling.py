@@ -16,7 +16,7 @@ from index.eligibility import EligibleRows
 from index.exact import ExactIndex
 from index.query import Query
 from index.vector_index import Hits, Rows, VectorIndex
-from index.vector_table import VectorTable
+from index.vector_table import ItemVectors
 
 SOFTMAX_HITS = 128
 """Nearest eligible items that an interest's softmax is over; the index is never asked for fewer.
@@ -49,7 +49,7 @@ class Pool(NamedTuple):
 class Pooling:
     """Searches an index for candidates."""
 
-    def __init__(self, index: VectorIndex, table: VectorTable) -> None:
+    def __init__(self, index: VectorIndex, table: ItemVectors) -> None:
         self._index = index
         self._exact = ExactIndex(table)
 
@@ -76,8 +76,9 @@ class Pooling:
         ask, eligible = searches[0].ask, searches[0].eligible
         exact = ask > tuning.MAX_HITS
         index: VectorIndex = self._exact if exact else self._index
+        unbounded = eligible.all_rows if exact else eligible.everything  # an index knows its dead rows
         interests = [search.query.interests for search in searches]
-        hits = index.search(np.concatenate(interests), ask, None if eligible.everything else eligible)
+        hits = index.search(np.concatenate(interests), ask, None if unbounded else eligible)
         ends = np.cumsum([len(block) for block in interests])[:-1]
         for search, *own in zip(searches, *(np.split(part, ends) for part in hits), strict=True):
             search.take(Hits(*own), exact=exact)

@@ -26,7 +26,7 @@ from index.errors import QueryError
 from index.pooling import Pooling
 from index.query import Candidate, Query, Retrieval, checked_interests
 from index.vector_index import Hits, VectorIndex, Vectors
-from index.vector_table import VectorTable
+from index.vector_table import ItemVectors
 from index.whole import Scored, answer, answer_together, nearest_hits
 
 MAX_SCORES_IN_MEMORY = 2**21
@@ -41,15 +41,16 @@ class Retriever:
     """Retrieval over a catalogue: an index that searches it, and the table of vectors that scores its items.
 
     `max_whole_items`: up to so many eligible items are all scored, without the index; None: as measured
-    (`index.tuning`).
+    (`index.tuning`). `eligibility`: the catalogue's, where there is one already.
     """
 
     def __init__(
         self,
         index: VectorIndex,
-        table: VectorTable,
+        table: ItemVectors,
         catalogue: Catalogue,
         max_whole_items: int | None = None,
+        eligibility: Eligibility | None = None,
     ) -> None:
         if not len(index) == len(table) == len(catalogue):
             raise QueryError(
@@ -58,7 +59,7 @@ class Retriever:
         self._max_whole_items = tuning.MAX_WHOLE_ITEMS if max_whole_items is None else max_whole_items
         self._table = table
         self._catalogue = catalogue
-        self.eligibility = Eligibility(catalogue)
+        self.eligibility = Eligibility(catalogue) if eligibility is None else eligibility
         self._pooling = Pooling(index, table)
 
     @property
@@ -91,7 +92,8 @@ class Retriever:
         answers: dict[int, Retrieval] = {}
         for block in _blocks([len(query.interests) for query in queries], most):
             starts = list(accumulate((len(query.interests) for query in queries[block]), initial=0))
-            cosines = interests[done : done + starts[-1]] @ self._table.all.T
+            cosines = self._table.cosines(interests[done : done + starts[-1]])
+            cosines[:, self._catalogue.dead_rows - 1] = -np.inf
             done += starts[-1]
             found = self._of_block(queries[block], eligible[block], cosines, starts)
             answers.update(enumerate(found, start=block.start))

@@ -53,13 +53,17 @@ class Eligible(Protocol):
         """Part of the catalogue that is eligible, 0 … 1."""
         ...
 
+    def first(self, count: int) -> "Eligible":
+        """Those of rows 1 … `count`, as an index of only these rows reads them."""
+        ...
+
 
 class VectorIndex(Protocol):
     """Nearest neighbours by inner product over unit vectors, each known by its row (1 … n; 0 is padding).
 
     It may be in another process: what candidates are scored with is the local
-    `index.vector_table.VectorTable`. Two implementations: `index.exact.ExactIndex`, the NumPy
-    reference, and `index.faiss_index.FaissIndex`.
+    `index.vector_table.ItemVectors`. Two implementations: `index.exact.ExactIndex`, the NumPy
+    reference, and `index.faiss_index.FaissIndex`; `index.layered.LayeredIndex` adds rows to one of them.
     """
 
     @property
@@ -106,3 +110,14 @@ def checked_hits(k: int) -> int:
     if k < 1:
         raise VectorError(f"k must be at least 1, not {k}")
     return k
+
+
+def kept(hits: Hits, k: int, eligible: Eligible) -> Hits:
+    """The first `k` hits of each line that are eligible."""
+    usable = eligible.mask[hits.rows]
+    order = np.argsort(~usable, axis=1, kind="stable")[:, :k]
+    usable = np.take_along_axis(usable, order, 1)
+    return Hits(
+        np.where(usable, np.take_along_axis(hits.cosines, order, 1), np.float32(-np.inf)),
+        np.where(usable, np.take_along_axis(hits.rows, order, 1), -1),
+    )

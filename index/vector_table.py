@@ -1,14 +1,41 @@
 """The vectors of the catalogue's items, in this process: what candidates are scored with."""
 
+from collections.abc import Iterator
 from mmap import mmap
 from pathlib import Path
 from tokenize import TokenError
+from typing import Protocol
 
 import numpy as np
 
 from files.atomic import replacing
 from index.errors import IndexFileError, VectorError
 from index.vector_index import Rows, Vectors
+
+
+class ItemVectors(Protocol):
+    """Unit vectors by row: `VectorTable`, or one with more rows after it (`index.overlay.LayeredTable`)."""
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        ...
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
+        ...
+
+    def cosines(self, queries: Vectors) -> Vectors:
+        """The cosines (q, rows) of unit `queries` (q, dim) with all rows."""
+        ...
+
+    def blocks(self, size: int) -> Iterator[Vectors]:
+        """All vectors in the order of their rows, at most `size` at a time."""
+        ...
 
 
 class VectorTable:
@@ -35,6 +62,16 @@ class VectorTable:
         if len(rows) and not 1 <= rows.min() <= rows.max() <= len(self):
             raise VectorError(f"rows must lie in 1 … {len(self)}")
         return self.all.take(np.asarray(rows) - 1, axis=0)
+
+    def cosines(self, queries: Vectors) -> Vectors:
+        """The cosines (q, items) of unit `queries` (q, dim) with all rows."""
+        products: Vectors = queries @ self.all.T
+        return products
+
+    def blocks(self, size: int) -> Iterator[Vectors]:
+        """All vectors in the order of their rows, at most `size` at a time."""
+        for start in range(0, len(self), size):
+            yield self.all[start : start + size]
 
     def write(self, path: Path) -> None:
         """Write the vectors as NumPy does, atomically."""

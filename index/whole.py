@@ -39,9 +39,10 @@ def answer(query: Query, scored: Scored, catalogue: Catalogue) -> Retrieval:
     """The answer to one query from the items that were scored for it."""
     if not scored.cosines.size:
         return Retrieval.of_nothing(len(query.interests))
-    merged, chosen = _best(query, scored)
+    merged, chosen = _best(query, scored, catalogue)
     if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < MIN_SCORE:
-        merged, chosen = _best(query, scored._replace(cosines=scored.cosines.astype(np.float64)))
+        exact = scored._replace(cosines=scored.cosines.astype(np.float64))
+        merged, chosen = _best(query, exact, catalogue)
     rows = chosen + 1 if scored.rows is None else scored.rows[chosen]
     return _retrieval(query, rows, merged.scores[chosen], merged.shares[:, chosen], catalogue)
 
@@ -59,6 +60,8 @@ def answer_together(
         return [Retrieval.of_nothing(len(query.interests)) for query in queries]
     parts, factors, scores = _scored_together(queries, cosines)
     times = _counted(queries, rows, scores)
+    if rows is None:
+        scores[:, catalogue.dead_rows - 1] = -np.inf
     excluded = _cells([query.excluded for query in queries], rows)
     scores[excluded] = -np.inf
     count = min(candidates_per_interest(first.k) if first.diversity else first.k, scores.shape[1])
@@ -83,7 +86,8 @@ def answer_together(
 def nearest_hits(cosines: Vectors, count: int) -> Hits:
     """The `count` nearest of all items by `cosines` (interests, items), equal ones by ascending row."""
     columns = best_columns(cosines, min(count, cosines.shape[1]))
-    return Hits(np.take_along_axis(cosines, columns, axis=1), columns + 1)
+    found = np.take_along_axis(cosines, columns, axis=1)
+    return Hits(found, np.where(found > -np.inf, columns + 1, -1))
 
 
 def best_columns(values: Vectors, k: int) -> Rows:
@@ -155,13 +159,15 @@ def _winners(cosines: Vectors) -> Vectors:
     return won
 
 
-def _best(query: Query, scored: Scored) -> tuple[Merged, Rows]:
+def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, Rows]:
     """All scores, and the positions of those to answer with or to diversify, best first."""
     merged = merge_interests(scored.cosines, query.merge, query.temperature, query.weights, scored.nearest)
     if query.repeat_weight != 1:
         seen = positions_of(query.seen, scored.rows)
         merged.scores[seen] *= np.float32(query.repeat_weight)
         merged.shares[:, seen] *= np.float32(query.repeat_weight)
+    if scored.rows is None:
+        merged.scores[catalogue.dead_rows - 1] = -np.inf
     merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf
     chosen = best_positions(merged.scores, candidates_per_interest(query.k) if query.diversity else query.k)
     return merged, chosen[merged.scores[chosen] > -np.inf]

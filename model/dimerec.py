@@ -47,9 +47,21 @@ class DimeRec(nn.Module):
         self.process = build_process(config)
         self.denoiser = build_denoiser(config)
 
-    def guide(self, history: HistoryBatch) -> Tensor:
-        """GEM: unit guidance vectors `(batch, interests, dim)`."""
-        return unit(self.guidance(self.items(history.items), history.mask))
+    def guide(self, history: HistoryBatch, added: Tensor | None = None) -> Tensor:
+        """GEM: unit guidance vectors `(batch, interests, dim)`.
+
+        `added` `(rows, dim)`: unit vectors of items that the model has not learned, whose rows in `history`
+        come after those of the item table.
+        """
+        vectors = self.items(history.items) if added is None else self._with_added(history.items, added)
+        return unit(self.guidance(vectors, history.mask))
+
+    def _with_added(self, rows: Tensor, added: Tensor) -> Tensor:
+        """The vectors `(…, dim)` of rows `(…)` of the item table and after it."""
+        new = rows > self.config.items
+        vectors: Tensor = self.items(rows.masked_fill(new, 0))
+        vectors[new] = added[rows[new] - self.config.items - 1].to(vectors.dtype)
+        return vectors
 
     def generate(
         self,

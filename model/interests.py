@@ -56,13 +56,18 @@ class InterestFinder:
 
     @torch.inference_mode()
     def find(
-        self, history: HistoryBatch, settings: Sequence[InterestSettings], seeds: Sequence[int]
+        self,
+        history: HistoryBatch,
+        settings: Sequence[InterestSettings],
+        seeds: Sequence[int],
+        added: Tensor | None = None,
     ) -> list[Interests]:
         """The interests of each history, which follow from its own settings and seed and from nothing else.
 
+        `added`: vectors of items that histories may hold beside the model's, as `DimeRec.guide` takes them.
         Histories that ask for as many steps are denoised together.
         """
-        guidance = self._model.guide(history)
+        guidance = self._model.guide(history, added)
         by_steps: defaultdict[int, list[int]] = defaultdict(list)
         for index, setting in enumerate(settings):
             if setting.mode != "guidance":

@@ -1,0 +1,66 @@
+"""Changes of the catalogue, made to one engine's snapshot: of a base that stays and what was added to it."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from bundle.read import Bundle
+from engine.recipes import Derivation, Recipe, RecipeError
+from engine.snapshot import Snapshot, layered_snapshot
+from index.catalogue import Item
+from index.overlay import Overlay
+
+MIN_DEAD_ROWS = 1_000
+"""Added rows that are dead, from which the overlay is made anew once they are more than the others. Chosen:
+they take 1 MB at most, and are searched in vain.
+"""
+
+
+class Change(NamedTuple):
+    """The newest of an item. `recipe`: None where it never had one; `served`: it may be answered."""
+
+    recipe: Recipe | None
+    served: bool
+
+
+class ChangedCatalogue:
+    """The changes that were made to the catalogue of one bundle. One thread at a time."""
+
+    def __init__(self, bundle: Bundle, base: Snapshot) -> None:
+        self._base = base
+        self._table = bundle.table
+        self.derivation = Derivation(bundle.version, bundle.catalogue, bundle.table)
+        self._changes: dict[str, Change] = {}
+        self._overlay = Overlay(bundle.catalogue, bundle.table.dim)
+        self._stale: dict[str, str] = {}
+
+    @property
+    def stale(self) -> Mapping[str, str]:
+        """Items that should be served and cannot: id → reason."""
+        return self._stale
+
+    def apply(self, changes: Mapping[str, Change]) -> Snapshot:
+        """The snapshot with these changes, each of which replaces any earlier one of its item."""
+        self._changes.update(changes)
+        if self._overlay.dead > max(MIN_DEAD_ROWS, len(self._overlay) // 2):
+            self._overlay = Overlay(self._base.catalogue, self._table.dim)
+            changes = self._changes
+        self._make(changes.items())
+        return layered_snapshot(self._base, *self._overlay.view())
+
+    def _make(self, changes: Iterable[tuple[str, Change]]) -> None:
+        for item_id, (recipe, served) in changes:
+            self._stale.pop(item_id, None)
+            if not served and (recipe is None or self._overlay.knows(item_id)):
+                self._overlay.remove(item_id)  # its row stays, for the histories that hold it
+            elif recipe is not None:
+                self._put(item_id, recipe, served=served)
+
+    def _put(self, item_id: str, recipe: Recipe, *, served: bool) -> None:
+        try:
+            vector = self.derivation.derive_anyhow(item_id, recipe).vector
+        except RecipeError as error:
+            self._overlay.remove(item_id)
+            if served:
+                self._stale[item_id] = str(error)
+            return
+        self._overlay.put(Item(item_id, recipe.title, recipe.categories), vector, alive=served)

@@ -1,0 +1,146 @@
+"""Recipes of items, and the vectors that follow from them in one bundle.
+
+Each bundle is a vector space of its own, so that a changed item is kept as a recipe and derived anew for
+every bundle. The vector is a function of recipe and bundle alone: means are of vectors that the bundle has
+learned, whatever else was changed or removed.
+"""
+
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+import numpy as np
+from msgspec import Struct
+
+from files.errors import DimeRecError
+from index.catalogue import Catalogue
+from index.vector_index import Rows, Vectors
+from index.vector_table import ItemVectors
+
+DerivedFrom = Literal["learned", "like", "vector", "categories"]
+
+MIN_LEARNED_EVENTS = 1
+"""Events in the training log from which an item's vector counts as learned. Chosen: with none it lies where
+chance put it.
+"""
+MIN_NORM = 1e-6
+"""Length of a mean of unit vectors below which it has no direction; float32 has 7 digits."""
+
+
+class Like(Struct, frozen=True, tag="like"):
+    """The mean of the vectors of other items."""
+
+    item_ids: tuple[str, ...]
+
+
+class Given(Struct, frozen=True, tag="vector"):
+    """A vector of the space of one model."""
+
+    values: tuple[float, ...]
+    model_version: str
+
+
+class Recipe(Struct, frozen=True):
+    """An item as its newest change says.
+
+    `origin`: the vector's, where one was given; without it, it is the learned one, else the mean of
+    `of_categories`, those that the item had when nothing else was known.
+    """
+
+    title: str | None
+    categories: tuple[str, ...]
+    origin: Like | Given | None
+    of_categories: tuple[str, ...]
+
+
+class RecipeError(DimeRecError):
+    """No vector follows from a recipe; `field` is the part of it that is at fault."""
+
+    def __init__(self, field: str, fault: str) -> None:
+        self.field = field
+        self.fault = fault
+        super().__init__(f"{field}: {fault}")
+
+
+class VectorSpaceError(RecipeError):
+    """The vector that was given is of another model than the one in service."""
+
+
+class Derived(NamedTuple):
+    """A unit vector (dim,), and its origin."""
+
+    vector: Vectors
+    derived_from: DerivedFrom
+
+
+class Derivation:
+    """Derives vectors in the space of one bundle. Safe to share between threads."""
+
+    def __init__(self, version: str, catalogue: Catalogue, table: ItemVectors) -> None:
+        self._version = version
+        self._catalogue = catalogue
+        self._table = table
+        self._of_category = lru_cache(None)(self._mean_of_category)
+
+    def derive(self, item_id: str, recipe: Recipe) -> Derived:
+        """The vector of an item; raises RecipeError, or VectorSpaceError, which is one."""
+        match recipe.origin:
+            case Like():
+                return Derived(self._mean_of(recipe.origin), "like")
+            case Given():
+                return Derived(self._given(recipe.origin), "vector")
+        return self._without_origin(item_id, recipe)
+
+    def derive_anyhow(self, item_id: str, recipe: Recipe) -> Derived:
+        """As `derive`; where this bundle can make nothing of the origin, as if there were none."""
+        try:
+            return self.derive(item_id, recipe)
+        except RecipeError:
+            if recipe.origin is None:
+                raise
+            return self._without_origin(item_id, recipe)
+
+    def _without_origin(self, item_id: str, recipe: Recipe) -> Derived:
+        row = self._catalogue.row(item_id)
+        if row is not None:
+            return Derived(self._table.vectors(np.array([row]))[0], "learned")
+        means = [mean for name in recipe.of_categories if (mean := self._of_category(name)) is not None]
+        if not means:
+            fault = "none of them has an item that the model in service was trained on; give `from`"
+            raise RecipeError("categories", fault)
+        return Derived(_unit(np.mean(means, axis=0), "categories"), "categories")
+
+    def _mean_of(self, origin: Like) -> Vectors:
+        rows = self._learned(self._catalogue.rows(origin.item_ids))
+        if not len(rows):
+            raise RecipeError("from.like", "the model in service was trained on none of these items")
+        return _unit(self._table.vectors(rows).mean(axis=0), "from.like")
+
+    def _given(self, origin: Given) -> Vectors:
+        if origin.model_version != self._version:
+            raise VectorSpaceError(
+                "from.model_version",
+                f"vectors of {origin.model_version} lie in another space than those of {self._version}",
+            )
+        if len(origin.values) != self._table.dim:
+            fault = f"must have {self._table.dim} numbers, not {len(origin.values)}"
+            raise RecipeError("from.vector", fault)
+        values = np.array(origin.values, dtype=np.float64)
+        greatest = float(np.abs(values).max())
+        if not 0 < greatest < np.inf:  # NaN is neither
+            raise RecipeError("from.vector", "has no direction: give finite numbers, not all of them 0")
+        return _unit(values / greatest, "from.vector")
+
+    def _mean_of_category(self, name: str) -> Vectors | None:
+        rows = self._learned(self._catalogue.rows_of(name))
+        return self._table.vectors(rows).mean(axis=0) if len(rows) else None
+
+    def _learned(self, rows: Rows) -> Rows:
+        learned: Rows = rows[self._catalogue.popularity[rows - 1] >= MIN_LEARNED_EVENTS]
+        return learned
+
+
+def _unit(vector: Vectors, field: str) -> Vectors:
+    norm = float(np.linalg.norm(vector))
+    if norm < MIN_NORM:
+        raise RecipeError(field, "has no direction: the vectors that it is the mean of cancel out")
+    return (vector / norm).astype(np.float32)

@@ -1,0 +1,95 @@
+"""An index of a catalogue and of the rows that came after it, with those left out that are dead.
+
+The base is mapped and never changed. The rows after it are few: they are searched by one matrix product,
+and only what is nearer than the last hit of the base enters its line.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index import tuning
+from index.eligibility import EligibleRows
+from index.vector_index import (
+    Eligible,
+    Hits,
+    VectorIndex,
+    Vectors,
+    checked_hits,
+    checked_unit_vectors,
+    kept,
+)
+from index.whole import best_columns
+
+SPARE_HITS = 8
+"""Hits that are asked for beside the expected number of dead ones among the nearest. Chosen: a line that has
+more of them is searched again, so that this number decides nothing but how often.
+"""
+
+
+class LayeredIndex:
+    """The rows 1 … n of `base` and, from n + 1 on, those of `added` (rows, dim).
+
+    `alive`: by row, as `index.eligibility.EligibleRows.mask`; dead rows are never found.
+    """
+
+    def __init__(self, base: VectorIndex, added: Vectors, alive: NDArray[np.bool_]) -> None:
+        self.kind = base.kind
+        self.dim = base.dim
+        self._base = base
+        self._added = added
+        self._alive = EligibleRows(alive, int(np.count_nonzero(alive)))
+        self._alive_base = self._alive.first(len(base))
+
+    def __len__(self) -> int:
+        return len(self._base) + len(self._added)
+
+    def search(self, queries: Vectors, k: int, eligible: Eligible | None = None) -> Hits:
+        """The `k` nearest of each query that are alive, among `eligible` rows only where given."""
+        checked_hits(k)
+        queries = checked_unit_vectors(queries, "queries", self.dim)
+        if eligible is None:
+            found, mask = self._of_base(queries, k), self._alive.mask
+        else:
+            found, mask = self._base.search(queries, k, eligible.first(len(self._base))), eligible.mask
+        if not len(self._added):
+            return found
+        cosines = queries @ self._added.T
+        cosines[:, ~mask[len(self._base) + 1 : -1]] = -np.inf
+        return self._joined(found, cosines, k)
+
+    def _of_base(self, queries: Vectors, k: int) -> Hits:
+        """The nearest rows of the base that are alive.
+
+        To ask for some more and strike the dead ones takes less time than to look each row up in a mask,
+        which is left for the lines that have too few then.
+        """
+        alive = self._alive_base
+        if alive.all_rows:
+            return self._base.search(queries, k)
+        more = math.ceil(2 * k * (1 - alive.share)) + SPARE_HITS
+        if k + more > tuning.MAX_HITS:
+            return self._base.search(queries, k, alive)
+        found = kept(self._base.search(queries, k + more), k, alive)
+        wanted = min(k, alive.count)
+        short = np.flatnonzero(found.rows[:, wanted - 1] < 0)
+        if wanted and len(short):
+            found.cosines[short], found.rows[short] = self._base.search(queries[short], k, alive)
+        return found
+
+    def _joined(self, found: Hits, cosines: Vectors, k: int) -> Hits:
+        """The hits of the base with those of the added rows that are nearer; of equal ones the base's."""
+        lines = np.flatnonzero((cosines > found.cosines[:, -1:]).any(axis=1))
+        if not len(lines):
+            return found
+        columns = best_columns(cosines[lines], min(k, cosines.shape[1]))
+        nearer = np.take_along_axis(cosines[lines], columns, axis=1)
+        rows = np.where(nearer > -np.inf, columns + len(self._base) + 1, -1)
+        together = np.concatenate([found.cosines[lines], nearer], axis=1)
+        order = best_columns(together, k)
+        found.cosines[lines] = np.take_along_axis(together, order, axis=1)
+        found.rows[lines] = np.take_along_axis(
+            np.concatenate([found.rows[lines], rows], axis=1), order, axis=1
+        )
+        return found

@@ -1,0 +1,305 @@
+"""Rows after those of a catalogue: items that are new or changed since its bundle, and rows that are dead.
+
+A changed item is a dead row of the catalogue and a row after it. Rows are only ever added, so that a view,
+once made, stays as it is while the next one is made.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalogue import Catalogue, Item
+from index.eligibility import Eligibility, EligibleRows
+from index.errors import VectorError
+from index.vector_index import Rows, Vectors
+from index.vector_table import ItemVectors
+
+
+class LayeredCatalogue(Catalogue):
+    """The items of a `base` and those of the rows after it. Immutable; made by `Overlay.view`.
+
+    An id has the row that was added last for it. A dead row is still described: histories hold it.
+    """
+
+    def __init__(
+        self,
+        base: Catalogue,
+        items: Sequence[Item],
+        row_of: dict[str, int],
+        alive: NDArray[np.bool_],
+        code_of: dict[str, int],
+        offsets: Rows,
+        codes: Rows,
+        popularity: NDArray[np.int64],
+    ) -> None:
+        self.base = base
+        self._items = items
+        self._row_of = row_of
+        self._alive = alive
+        self._code_of = code_of
+        self._offsets_added = offsets
+        self._codes_added = codes
+        self.popularity_added = popularity
+        """Events of the added rows, counted in the training log: those of the row that each replaces."""
+        self._dead = np.flatnonzero(~alive[1:-1]) + 1
+
+    def __len__(self) -> int:
+        return len(self.base) + len(self.popularity_added)
+
+    @property
+    def item_ids(self) -> tuple[str, ...]:
+        """Every row's id."""
+        return tuple(self.item_id(row) for row in range(1, len(self) + 1))
+
+    @property
+    def titles(self) -> tuple[str | None, ...]:
+        """Every row's title."""
+        return tuple(self.title(row) for row in range(1, len(self) + 1))
+
+    @property
+    def categories(self) -> tuple[tuple[str, ...], ...]:
+        """Every row's categories."""
+        return tuple(self.category(row) for row in range(1, len(self) + 1))
+
+    @property
+    def popularity(self) -> NDArray[np.int64]:
+        """Events of every row; those of a replaced row count for both."""
+        return np.concatenate([self.base.popularity, self.popularity_added])
+
+    @property
+    def events(self) -> int:
+        """Events in the training log, each counted once."""
+        return self.base.events
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """The rows that may be answered, by row (rows + 2,)."""
+        return self._alive
+
+    @property
+    def dead_rows(self) -> Rows:
+        """The rows that may not be answered, ascending."""
+        return self._dead
+
+    def of_alive(self, rows: Rows) -> Rows:
+        """Those of `rows` that may be answered, in their order."""
+        living: Rows = rows[self._alive[rows]]
+        return living
+
+    def row(self, item_id: str) -> int | None:
+        """The row of `item_id`, dead or not; None when it is in neither part."""
+        row = self._row_of.get(item_id)
+        return self.base.row(item_id) if row is None else row
+
+    def served_row(self, item_id: str) -> int | None:
+        """The row of `item_id`, None where it is dead or there is none."""
+        row = self.row(item_id)
+        return row if row is not None and self._alive[row] else None
+
+    def rows(self, item_ids: Iterable[str]) -> Rows:
+        """The rows of those `item_ids` that there are, in their order."""
+        found = map(self.row, item_ids)
+        return np.array([row for row in found if row is not None], dtype=np.int64)
+
+    def item(self, row: int) -> Item:
+        """The description of `row`."""
+        return self.base.item(row) if row <= len(self.base) else self._items[row - len(self.base) - 1]
+
+    def item_id(self, row: int) -> str:
+        """The caller's id of `row`."""
+        return self.item(row).item_id
+
+    def title(self, row: int) -> str | None:
+        """The title of `row`, None where unknown."""
+        return self.item(row).title
+
+    def category(self, row: int) -> tuple[str, ...]:
+        """The categories of `row`."""
+        return self.item(row).categories
+
+    @property
+    def category_names(self) -> list[str]:
+        """Every category, those of the base first, in order of first appearance."""
+        return list(self._code_of)
+
+    @property
+    def category_shares(self) -> NDArray[np.float64]:
+        """Part of the rows that are alive that has each of `category_names`."""
+        names = len(self._code_of)
+        counts = np.zeros(names, dtype=np.int64)
+        base = self.base.category_shares * len(self.base)
+        counts[: len(base)] = np.rint(base)
+        for rows, sign in ((np.arange(len(self.base) + 1, len(self) + 1), 1), (self._dead, -1)):
+            counts += sign * np.bincount(self.category_codes(rows)[1], minlength=names)
+        return counts / max(len(self) - len(self._dead), 1)
+
+    def rows_of(self, category: str) -> Rows:
+        """The rows, ascending, that have this category, dead ones among them."""
+        return np.concatenate([self.base.rows_of(category), self.added_rows_of(category)])
+
+    def added_rows_of(self, category: str) -> Rows:
+        """The added rows, ascending, that have this category."""
+        code = self._code_of.get(category, -1)
+        positions = np.flatnonzero(self._codes_added == code)
+        rows: Rows = np.searchsorted(self._offsets_added, positions, side="right") + len(self.base)
+        return rows
+
+    def category_codes(self, rows: Rows) -> tuple[Rows, Rows]:
+        """The categories of `rows` as pairs: a position in `rows`, and one in `category_names`."""
+        added = rows > len(self.base)
+        if not added.any():
+            return self.base.category_codes(rows)
+        of_base, of_added = np.flatnonzero(~added), np.flatnonzero(added)
+        owners, codes = self.base.category_codes(rows[of_base])
+        lines = rows[of_added] - len(self.base) - 1
+        starts, ends = self._offsets_added[lines], self._offsets_added[lines + 1]
+        parts = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
+        owners = np.concatenate([of_base[owners], np.repeat(of_added, ends - starts)])
+        codes = np.concatenate([codes, self._codes_added[np.concatenate(parts)]])
+        order = np.argsort(owners, kind="stable")
+        return owners[order], codes[order]
+
+
+class LayeredTable:
+    """The vectors of a `base`, and after them `added` (rows, dim)."""
+
+    def __init__(self, base: ItemVectors, added: Vectors) -> None:
+        self.base = base
+        self.added = added
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.base.dim
+
+    def __len__(self) -> int:
+        return len(self.base) + len(self.added)
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
+        added = rows > len(self.base)
+        if not added.any():
+            return self.base.vectors(rows)
+        if rows.max() > len(self):
+            raise VectorError(f"rows must lie in 1 … {len(self)}")
+        found = np.empty((len(rows), self.dim), dtype=np.float32)
+        found[~added] = self.base.vectors(rows[~added])
+        found[added] = self.added[rows[added] - len(self.base) - 1]
+        return found
+
+    def cosines(self, queries: Vectors) -> Vectors:
+        """The cosines (q, rows) of unit `queries` (q, dim) with all rows."""
+        products = np.empty((len(queries), len(self)), dtype=np.float32)
+        products[:, : len(self.base)] = self.base.cosines(queries)
+        np.matmul(queries, self.added.T, out=products[:, len(self.base) :])
+        return products
+
+    def blocks(self, size: int) -> Iterator[Vectors]:
+        """All vectors in the order of their rows, at most `size` at a time."""
+        yield from self.base.blocks(size)
+        for start in range(0, len(self.added), size):
+            yield self.added[start : start + size]
+
+
+class LayeredEligibility(Eligibility):
+    """The eligible rows of a layered catalogue; those of its base's sets of categories are kept there."""
+
+    def __init__(self, base: Eligibility, catalogue: LayeredCatalogue) -> None:
+        super().__init__(catalogue)
+        self._base = base
+        self._layered = catalogue
+
+    def _of(self, categories: frozenset[str]) -> EligibleRows:
+        mask = self._none()
+        first = self._base.of(categories).mask[:-1]
+        mask[: len(first)] = first
+        for name in categories:
+            mask[self._layered.added_rows_of(name)] = True
+        mask &= self._layered.alive
+        return EligibleRows(mask, int(np.count_nonzero(mask)), self._everything.count)
+
+
+class Overlay:
+    """The rows added to a catalogue so far. One writer; its views may be read meanwhile."""
+
+    def __init__(self, base: Catalogue, dim: int) -> None:
+        self._base = base
+        self._items: list[Item] = []
+        self._row_of: dict[str, int] = {}
+        self._alive = _Growing(np.empty(0, dtype=np.bool_))
+        self._alive.extend(np.append(False, np.ones(len(base), dtype=np.bool_)))
+        self._vectors = _Growing(np.empty((0, dim), dtype=np.float32))
+        self._popularity = _Growing(np.empty(0, dtype=np.int64))
+        self._code_of = {name: code for code, name in enumerate(base.category_names)}
+        self._codes = _Growing(np.empty(0, dtype=np.int64))
+        self._offsets = _Growing(np.zeros(1, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def dead(self) -> int:
+        """Added rows that are dead: the room that a new overlay of the same items would save."""
+        return int(np.count_nonzero(~self._alive.filled[len(self._base) + 1 :]))
+
+    def put(self, item: Item, vector: Vectors, *, alive: bool = True) -> None:
+        """Add a row for `item`, with a unit `vector` (dim,); the row that it had is dead from now on."""
+        self.remove(item.item_id)
+        replaced = self._base.row(item.item_id)
+        popularity = 0 if replaced is None else int(self._base.popularity[replaced - 1])
+        names = dict.fromkeys(item.categories)
+        codes = [self._code_of.setdefault(name, len(self._code_of)) for name in names]
+        self._items.append(item)
+        self._row_of[item.item_id] = len(self._base) + len(self._items)
+        self._alive.extend(np.array([alive]))
+        self._vectors.extend(vector[None])
+        self._popularity.extend(np.array([popularity]))
+        self._codes.extend(np.array(codes, dtype=np.int64))
+        self._offsets.extend(self._offsets.filled[-1:] + len(codes))
+
+    def remove(self, item_id: str) -> None:
+        """Let the row of an item be dead; an unknown one has none."""
+        row = self._row_of.get(item_id, self._base.row(item_id))
+        if row is not None:
+            self._alive.filled[row] = False
+
+    def knows(self, item_id: str) -> bool:
+        """True where the item has a row, of the base or added, dead or not."""
+        return item_id in self._row_of or self._base.row(item_id) is not None
+
+    def view(self) -> tuple[LayeredCatalogue, Vectors]:
+        """The catalogue as it is now, and the vectors (rows, dim) that were added to it."""
+        catalogue = LayeredCatalogue(
+            self._base,
+            self._items,
+            dict(self._row_of),
+            np.append(self._alive.filled, False),
+            dict(self._code_of),
+            self._offsets.filled,
+            self._codes.filled,
+            self._popularity.filled,
+        )
+        return catalogue, self._vectors.filled
+
+
+class _Growing:
+    """An array that grows at its end; what is filled is never moved under a reader."""
+
+    def __init__(self, start: NDArray[Any]) -> None:
+        self._data = start
+        self._count = len(start)
+
+    @property
+    def filled(self) -> NDArray[Any]:
+        return self._data[: self._count]
+
+    def extend(self, values: NDArray[Any]) -> None:
+        needed = self._count + len(values)
+        if needed > len(self._data):
+            grown = np.empty((max(64, 2 * needed), *self._data.shape[1:]), dtype=self._data.dtype)
+            grown[: self._count] = self.filled
+            self._data = grown
+        self._data[self._count : needed] = values
+        self._count = needed
