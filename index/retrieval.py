@@ -93,7 +93,8 @@ class Retriever:
         for block in _blocks([len(query.interests) for query in queries], most):
             starts = list(accumulate((len(query.interests) for query in queries[block]), initial=0))
             cosines = self._table.cosines(interests[done : done + starts[-1]])
-            cosines[:, self._catalogue.dead_rows - 1] = -np.inf
+            if len(self._catalogue.dead_rows):
+                cosines[:, self._catalogue.dead_rows - 1] = -np.inf
             done += starts[-1]
             found = self._of_block(queries[block], eligible[block], cosines, starts)
             answers.update(enumerate(found, start=block.start))

@@ -60,7 +60,7 @@ def answer_together(
         return [Retrieval.of_nothing(len(query.interests)) for query in queries]
     parts, factors, scores = _scored_together(queries, cosines)
     times = _counted(queries, rows, scores)
-    if rows is None:
+    if rows is None and len(catalogue.dead_rows):
         scores[:, catalogue.dead_rows - 1] = -np.inf
     excluded = _cells([query.excluded for query in queries], rows)
     scores[excluded] = -np.inf
@@ -87,7 +87,10 @@ def nearest_hits(cosines: Vectors, count: int) -> Hits:
     """The `count` nearest of all items by `cosines` (interests, items), equal ones by ascending row."""
     columns = best_columns(cosines, min(count, cosines.shape[1]))
     found = np.take_along_axis(cosines, columns, axis=1)
-    return Hits(found, np.where(found > -np.inf, columns + 1, -1))
+    rows = columns + 1
+    if np.isneginf(found[:, -1]).any():
+        rows[np.isneginf(found)] = -1
+    return Hits(found, rows)
 
 
 def best_columns(values: Vectors, k: int) -> Rows:
