@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from files.errors import DimeRecError
 from index.catalogue import Catalogue
@@ -139,7 +140,7 @@ class Derivation:
         return learned
 
 
-def _unit(vector: Vectors, field: str) -> Vectors:
+def _unit(vector: NDArray[np.floating], field: str) -> Vectors:
     norm = float(np.linalg.norm(vector))
     if norm < MIN_NORM:
         raise RecipeError(field, "has no direction: the vectors that it is the mean of cancel out")

@@ -1,6 +1,7 @@
 """A layered index and catalogue against plain loops over the items that are alive."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
 
 ITEMS, DIM, ADDED = 400, 8, 60
 VECTORS = make_unit_vectors(ITEMS + ADDED, DIM, seed=4)
-PATIENT = {"suppress_health_check": [HealthCheck.too_slow]}
+PATIENT: dict[str, Any] = {"suppress_health_check": [HealthCheck.too_slow]}
 
 
 @cache
