@@ -1,10 +1,12 @@
 """The common part of the commands' progress bars."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
 class Bars:
@@ -25,3 +27,13 @@ class Bars:
         trace: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+
+@contextmanager
+def measuring(names: Iterable[str], total: int) -> Iterator[Callable[[str, int], object]]:
+    """A bar for each of `names`, of `total` steps; the caller gets what advances one by some steps."""
+    columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        tasks = {name: progress.add_task(name, total=total) for name in names}
+        yield lambda name, steps: progress.advance(tasks[name], steps)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import typer
 from rich.console import Console
@@ -24,6 +24,7 @@ from training.benchmark.registry import REGISTRY, find, plan
 from training.benchmark.rows import Row
 from training.benchmark.store import RESULTS_FILE, TABLES_FILE, Store
 from training.benchmark.summary import Line, by_quality, lines, served
+from training.data.splits import SplitName
 from training.errors import ConfigError
 
 SHOWN = {
@@ -64,7 +65,7 @@ def command(
         float | None, typer.Option(help="Stop each training after the first epoch that ends later.")
     ] = None,
     split: Annotated[
-        Literal["leave-one-out", "time", "window"],
+        SplitName,
         typer.Option(help="What is held out; window reads the log's column of that name."),
     ] = "leave-one-out",
     against: Annotated[

@@ -6,22 +6,22 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bundle.manifest import MAX_DRAWS
+from cli.bars import measuring
+from cli.horizons import lengths, measure_horizons, show_horizons
 from cli.output import Json, print_json, print_table
 from index.tuning import IndexKind
 from model.interests import InterestMode
 from training.data.dataset import Dataset, read_dataset
-from training.data.splits import SPLITS, Split
+from training.data.splits import SPLITS, Split, SplitName
 from training.errors import ConfigError
+from training.evaluation.bootstrap import Compared
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
 from training.evaluation.ranking import DEFAULT_KS
 from training.evaluation.report import (
     COMPARED_KS,
-    Compared,
     Contestant,
     Part,
     Report,
@@ -31,7 +31,7 @@ from training.evaluation.report import (
     write_report,
 )
 from training.evaluation.served import Served, engine_for, evaluate_served
-from training.evaluation.trained import SplitName, asked_otherwise, check_fit, repeat_weight_of, trained_model
+from training.evaluation.trained import asked_otherwise, check_fit, repeat_weight_of, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
 
@@ -108,6 +108,14 @@ def command(
             " this kind, else one with untuned effort."
         ),
     ] = None,
+    horizon: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="N|rest",
+            help="Also judge by what people went on to: the next N events from the part's first, or the rest"
+            " of the part. May be repeated; for --split last-events or window.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
     out: Annotated[
@@ -130,8 +138,11 @@ def command(
 
     - `dimerec evaluate --bundles bundles --data data --served --index hnsw`
 
+    - `dimerec evaluate --run runs/sessions --data data --horizon 5 --horizon rest`
+
     - `dimerec evaluate --data data --split time` (the baselines alone)
     """
+    ahead = lengths(horizon or [])
     dataset = read_dataset(data)
     trained = trained_model(run, bundles, version, device)
     held_out = SPLITS[split or (trained and trained.split) or "leave-one-out"](dataset)
@@ -162,7 +173,8 @@ def command(
                 trained.bundle.catalogue.item_ids,
             )
     report = measure(contestants, dataset, held_out, part, seed)
-    report = report.model_copy(update={"draws": found, "served": answered})
+    horizons = measure_horizons(contestants, dataset, held_out, part, ahead, seed)
+    report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"
     if out is not None:
@@ -182,18 +194,14 @@ def measure(
     contestants: dict[str, Contestant], dataset: Dataset, split: Split, part: Part, seed: int
 ) -> Report:
     """Compare recommenders behind a progress bar."""
-    columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        total = len(getattr(split, part))
-        tasks = {name: progress.add_task(name, total=total) for name in contestants}
+    with measuring(contestants, len(getattr(split, part))) as advance:
         return compare(
             contestants,
             dataset,
             split,
             part,
             generator=np.random.default_rng(seed),
-            on_progress=lambda name, targets: progress.advance(tasks[name], targets),
+            on_progress=advance,
         )
 
 
@@ -216,6 +224,7 @@ def show_report(report: Report) -> None:
     if report.served is not None:
         _show_served(report.served, removed["DimeRec"])
     show_comparisons(report.comparisons)
+    show_horizons(report.horizons)
 
 
 def _show_served(served: Served, ranked: dict[str, float]) -> None:

@@ -12,6 +12,7 @@ from bundle.manifest import ServingDefaults
 from files.errors import first_fault
 from model.config import Architecture, ModelConfig
 from model.dimerec import DimeRec
+from training.data.splits import SplitName
 from training.errors import ConfigError
 from training.learner import DimeRecLearner, Learner
 from training.log_recipe import FOLLOWING, POOLED, LogSize, Recipe, recipe_for, suited
@@ -22,7 +23,7 @@ class Optimisation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    split: Literal["leave-one-out", "time", "window"] = Field("leave-one-out", description="what is held out")
+    split: SplitName = Field("leave-one-out", description="what is held out")
     monitor: Literal["ndcg@5", "ndcg@10", "ndcg@20", "hr@10", "hr@20"] = Field(
         "ndcg@10", description="validation metric (seen items removed) that picks the best epoch"
     )

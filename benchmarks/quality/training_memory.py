@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
+import numpy as np
 import polars as pl
 import typer
 
@@ -22,7 +23,7 @@ from training.benchmark.machine import hardware, source_revision
 from training.config import read_config
 from training.data.dataset import read_dataset
 from training.data.prepare import prepare
-from training.data.splits import SPLITS, Targets
+from training.data.splits import SPLITS
 from training.evaluation.ranking import evaluate
 from training.run import EpochRecord
 from training.trainer import Trainer
@@ -87,8 +88,7 @@ def one(data: Path, steps: int) -> None:
         trainer.run(_Steps(steps))
     except _StepsDoneError:
         validation = split.validation
-        histories = validation.histories.batch(0, RANKINGS)
-        some = Targets(histories, validation.items[:RANKINGS], validation.users[:RANKINGS])
+        some = validation.sample(RANKINGS, np.random.default_rng(0))
         evaluate(trainer.learner.scorer(), some, dataset.catalogue, exclude_seen=True)
     else:
         raise typer.BadParameter(f"an epoch has less than {steps} steps", param_hint="--steps")

@@ -13,8 +13,9 @@ from training.baselines.item_knn import ItemKNN
 from training.baselines.popularity import Popularity
 from training.config import TrainingConfig
 from training.data.dataset import Dataset, write_dataset
-from training.data.splits import by_time, leave_one_out
+from training.data.splits import by_time, leave_last_out, leave_one_out
 from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.horizon import horizon, measure
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import fit_repeat_weight
 from training.evaluation.scorer import Scorer
@@ -190,3 +191,35 @@ def test_what_users_get_stands_beside_the_full_ranking(
         assert served["metrics"] == pytest.approx({name: ranked[name] for name in served["metrics"]})
     done = dimerec(*asked[:-1], "--steps", 1)
     assert "--served asks as the bundle says; leave out --steps" in done.err
+
+
+def test_recommenders_are_judged_by_what_people_went_on_to(dimerec: Run, tmp_path: Path) -> None:
+    dataset = random_dataset(np.random.default_rng(0), np.full(30, 25), 600)
+    write_dataset(dataset, tmp_path / "data")
+    asked = ("evaluate", "--data", tmp_path / "data", "--split", "last-events")
+    done = dimerec(*asked, "--horizon", 5, "--horizon", "rest", "--out", tmp_path / "report.json")
+    assert done.code == 0
+    assert "the next 5 events of 30 users" in done.out
+    assert "all that was held out of 30 users" in done.out
+    five, rest = json.loads((tmp_path / "report.json").read_text())["horizons"]
+    split = leave_last_out(dataset)
+    scorer = Popularity(split.train, 600)
+    for found, events in ((five, 5), (rest, None)):
+        ahead = horizon(dataset, split.test, events)
+        expected = measure(scorer, ahead, dataset.catalogue, split.train)["recall@50"].mean()
+        assert found["recommenders"]["Popularity"]["recall@50"] == pytest.approx(expected)
+    assert rest["relevant"] > five["relevant"]
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "five", "10001", "٥", ""])
+def test_a_horizon_that_is_none_is_refused(dimerec: Run, data: Path, given: str) -> None:
+    done = dimerec("evaluate", "--data", data, f"--horizon={given}")
+    assert (done.code, done.out) == (1, "")
+    assert "--horizon" in done.err
+    assert "1 to 10000, or rest" in done.err
+
+
+def test_a_horizon_beyond_what_is_held_out_is_refused(dimerec: Run, data: Path) -> None:
+    done = dimerec("evaluate", "--data", data, "--horizon", "5")
+    assert done.code == 1
+    assert "--split last-events or window" in done.err

@@ -38,8 +38,8 @@ def random_dataset(generator: np.random.Generator, lengths: npt.NDArray[np.int64
 
 
 @st.composite
-def datasets(draw: st.DrawFn, min_users: int = 1) -> Dataset:
+def datasets(draw: st.DrawFn, min_users: int = 1, max_events: int = 9) -> Dataset:
     """Small random data sets."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32)))
-    lengths = draw(st.lists(st.integers(1, 9), min_size=min_users, max_size=min_users + 20))
+    lengths = draw(st.lists(st.integers(1, max_events), min_size=min_users, max_size=min_users + 20))
     return random_dataset(generator, np.array(lengths), items=draw(st.integers(1, 15)))

@@ -7,9 +7,8 @@ import numpy as np
 from training.benchmark.store import Store, ranks_name
 from training.benchmark.summary import Line
 from training.errors import BenchmarkError
-from training.evaluation.bootstrap import Difference, paired_bootstrap
+from training.evaluation.bootstrap import Compared, Difference, paired_bootstrap
 from training.evaluation.ranking import Evaluation
-from training.evaluation.report import Compared
 
 COMPARED = (("hr", 10), ("ndcg", 10))
 

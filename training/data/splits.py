@@ -4,7 +4,9 @@ A split never copies histories: a target's history is a stretch of the data set'
 starts and ends.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,11 @@ from training.errors import DataError
 
 Positions = npt.NDArray[np.int64]
 """Places in the flat log."""
+
+SplitName = Literal["leave-one-out", "last-events", "time", "window"]
+
+TEST_EVENTS, VALIDATION_EVENTS = 10, 5
+"""Chosen: of a user's last events, the sessions that retrieval is judged by (`leave_last_out`)."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,8 @@ class Targets:
     """`(rows,)` the item row that followed each history."""
     users: Positions
     """`(rows,)` index of the user in the data set; a user may have several targets."""
+    ends: Positions
+    """`(rows,)` where the user's held-out events, the target and those after it, end in the flat log."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -77,7 +86,7 @@ class Targets:
             return self
         rows = np.sort(random.choice(len(self), count, replace=False))
         histories = Histories(self.histories.items, self.histories.starts[rows], self.histories.ends[rows])
-        return Targets(histories, self.items[rows], self.users[rows])
+        return Targets(histories, self.items[rows], self.users[rows], self.ends[rows])
 
 
 @dataclass(frozen=True)
@@ -100,8 +109,27 @@ def leave_one_out(dataset: Dataset) -> Split:
     return Split(
         name="leave-one-out",
         train=_prefixes(dataset, np.where(held_out, ends - 2, ends)),
-        validation=_targets_at(dataset, ends[held_out] - 2),
-        test=_targets_at(dataset, ends[held_out] - 1),
+        validation=_targets_at(dataset, ends[held_out] - 2, ends[held_out] - 1),
+        test=_targets_at(dataset, ends[held_out] - 1, ends[held_out]),
+    )
+
+
+def leave_last_out(dataset: Dataset) -> Split:
+    """Each user's last ten events are test, the five before them validation; the first of each is its target.
+
+    For what people go on to, `training.evaluation.horizon`. A user without an event before these only trains.
+    """
+    starts, ends = dataset.offsets[:-1], dataset.offsets[1:]
+    held_out = ends - starts > TEST_EVENTS + VALIDATION_EVENTS
+    tested = ends[held_out] - TEST_EVENTS
+    validated = tested - VALIDATION_EVENTS
+    trained = ends.copy()
+    trained[held_out] = validated
+    return Split(
+        name="last-events",
+        train=_prefixes(dataset, trained),
+        validation=_targets_at(dataset, validated, tested),
+        test=_targets_at(dataset, tested, ends[held_out]),
     )
 
 
@@ -119,12 +147,17 @@ def by_time(dataset: Dataset) -> Split:
     by_end = np.argsort(dataset.timestamps[ends - 1], kind="stable")
     part = np.empty(users, np.int8)
     part[by_end] = np.searchsorted([users * 8 // 10, users * 9 // 10], np.arange(users), side="right")
-    part_of_event = np.repeat(part, ends - starts)
+    part_of_event, end_of_event = np.repeat(part, ends - starts), np.repeat(ends, ends - starts)
+
+    def events_of(number: int) -> Targets:
+        positions = np.flatnonzero(part_of_event == number)
+        return _targets_at(dataset, positions, end_of_event[positions])
+
     return Split(
         name="time",
         train=_prefixes(dataset, np.where(part == 0, ends, starts)),
-        validation=_targets_at(dataset, np.flatnonzero(part_of_event == 1)),
-        test=_targets_at(dataset, np.flatnonzero(part_of_event == 2)),
+        validation=events_of(1),
+        test=events_of(2),
     )
 
 
@@ -140,19 +173,25 @@ def by_window(dataset: Dataset) -> Split:
         raise DataError(f"the windows of a user's events must follow each other as {', '.join(WINDOWS)}")
     trained = np.bincount(users[dataset.windows == 0], minlength=len(dataset))
 
-    def first_in(window: int) -> Positions:
+    def first_in(window: int) -> Targets:
         positions = np.flatnonzero(dataset.windows == window)
-        return positions[np.unique(users[positions], return_index=True)[1]]
+        _, first, events = np.unique(users[positions], return_index=True, return_counts=True)
+        return _targets_at(dataset, positions[first], positions[first] + events)
 
     return Split(
         name="window",
         train=_prefixes(dataset, dataset.offsets[:-1] + trained),
-        validation=_targets_at(dataset, first_in(1)),
-        test=_targets_at(dataset, first_in(2)),
+        validation=first_in(1),
+        test=first_in(2),
     )
 
 
-SPLITS = {"leave-one-out": leave_one_out, "time": by_time, "window": by_window}
+SPLITS: dict[str, Callable[[Dataset], Split]] = {
+    "leave-one-out": leave_one_out,
+    "last-events": leave_last_out,
+    "time": by_time,
+    "window": by_window,
+}
 """The splits by name, as the command line and a training configuration name them."""
 
 
@@ -166,10 +205,10 @@ def _prefixes(dataset: Dataset, ends: Positions) -> Sequences:
     return Sequences(dataset.items[kept], offsets)
 
 
-def _targets_at(dataset: Dataset, positions: Positions) -> Targets:
+def _targets_at(dataset: Dataset, positions: Positions, ends: Positions) -> Targets:
     """The events at `positions` as targets, but for those that have no event of their user before them."""
     users = np.searchsorted(dataset.offsets, positions, side="right") - 1
     preceded = positions > dataset.offsets[users]
     positions, users = positions[preceded], users[preceded]
     histories = Histories(dataset.items, dataset.offsets[users], positions)
-    return Targets(histories, dataset.items[positions], users)
+    return Targets(histories, dataset.items[positions], users, ends[preceded])

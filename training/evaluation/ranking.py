@@ -84,7 +84,7 @@ def _rank(
 ) -> None:
     if not len(targets):
         raise DataError("the split holds no event out to predict; prepare data with longer histories")
-    size = batch_size or min(_MAX_BATCH, max(1, _MAX_SCORES_IN_MEMORY // scorer.items))
+    size = batch_size or block_of(scorer.items)
     for first in range(0, len(targets), size):
         histories = targets.histories.batch(first, size)
         scores = scorer.score(histories)
@@ -92,6 +92,11 @@ def _rank(
             tally.add(scores, histories, targets.items[first : first + size])
         if on_progress is not None:
             on_progress(len(histories))
+
+
+def block_of(items: int) -> int:
+    """Users that are scored at once in a catalogue of so many items."""
+    return min(_MAX_BATCH, max(1, _MAX_SCORES_IN_MEMORY // items))
 
 
 class _Tally:

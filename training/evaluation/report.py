@@ -14,8 +14,9 @@ from training.baselines.item_knn import NEIGHBOURS, ItemKNN
 from training.baselines.popularity import Popularity
 from training.data.dataset import Dataset
 from training.data.splits import Split
-from training.evaluation.bootstrap import paired_bootstrap
+from training.evaluation.bootstrap import Compared, paired_bootstrap
 from training.evaluation.draws import Draws
+from training.evaluation.horizon import HorizonReport
 from training.evaluation.ranking import METRICS, Evaluation, evaluate_both
 from training.evaluation.scorer import Scorer
 from training.evaluation.served import Served
@@ -39,24 +40,6 @@ class Measured(_Entry):
     seen_kept: dict[str, float]
 
 
-class Compared(_Entry):
-    """First − second on one metric, seen items removed unless said, with a 95 % interval over users."""
-
-    first: str
-    second: str
-    metric: str
-    mean: float
-    low: float
-    high: float
-
-    @property
-    def verdict(self) -> str:
-        """In words."""
-        if self.low <= 0 <= self.high:
-            return "no difference that these users show"
-        return f"{self.first if self.mean > 0 else self.second} is better"
-
-
 class Report(_Entry):
     """Findings of `dimerec evaluate`; written as JSON."""
 
@@ -71,6 +54,8 @@ class Report(_Entry):
     """Of the DimeRec model, where there is one that draws."""
     served: Served | None = None
     """Of a bundle, where that was asked for."""
+    horizons: list[HorizonReport] = []
+    """The same recommenders by what people went on to, where that was asked for."""
 
 
 class Contestant(NamedTuple):

@@ -1,7 +1,7 @@
 """A trained model to be measured: of a run or of a bundle, and asked as it says or otherwise."""
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -11,13 +11,11 @@ from files.errors import first_fault
 from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from training.data.dataset import Dataset
-from training.data.splits import Split
+from training.data.splits import Split, SplitName
 from training.errors import ConfigError
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.run import BEST_FILE, read_run_config
 from training.trainer import choose_device
-
-SplitName = Literal["leave-one-out", "time", "window"]
 
 
 class Trained(NamedTuple):

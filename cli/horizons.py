@@ -1,0 +1,80 @@
+"""`dimerec evaluate --horizon`: recommenders judged by all that people went on to."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+import numpy as np
+import typer
+
+from cli.bars import measuring
+from cli.output import print_table
+from training.data.dataset import Dataset
+from training.data.splits import Split
+from training.errors import ConfigError
+from training.evaluation.horizon import HorizonReport, horizon, measure, report
+from training.evaluation.report import Contestant, Part
+
+REST = "rest"
+"""The horizon that is all of the part that is held out."""
+MAX_EVENTS = 10_000
+"""Chosen: longer than anybody's session; a typing error is told at once."""
+
+
+def lengths(given: Iterable[str]) -> list[int | None]:
+    """The horizons in events, None for the rest of the part. Raises ConfigError."""
+    return [None if text == REST else _events(text) for text in dict.fromkeys(given)]
+
+
+def _events(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_EVENTS):
+        raise ConfigError(f"--horizon {text}: give a number of events from 1 to {MAX_EVENTS}, or {REST}")
+    return int(text[:9])
+
+
+def measure_horizons(
+    contestants: Mapping[str, Contestant],
+    dataset: Dataset,
+    split: Split,
+    part: Part,
+    asked: Iterable[int | None],
+    seed: int,
+) -> list[HorizonReport]:
+    """Each horizon, behind a progress bar."""
+    found = []
+    for events in asked:
+        ahead = horizon(dataset, getattr(split, part), events)
+        with measuring(contestants, len(ahead)) as advance:
+            measured = {
+                name: measure(
+                    one.scorer,
+                    ahead,
+                    dataset.catalogue,
+                    split.train,
+                    on_progress=partial(advance, name),
+                )
+                for name, one in contestants.items()
+            }
+        found.append(report(ahead, measured, generator=np.random.default_rng(seed)))
+    return found
+
+
+def show_horizons(reports: Iterable[HorizonReport]) -> None:
+    """Print a table a horizon: a row a metric, a column a recommender."""
+    for found in reports:
+        future = "all that was held out" if found.events is None else f"the next {found.events} events"
+        names = list(found.recommenders)
+        metrics = list(found.recommenders[names[0]])
+        print_table(
+            ["", *names],
+            [
+                [metric.replace("_", " "), *(f"{found.recommenders[name][metric]:.4f}" for name in names)]
+                for metric in metrics
+            ],
+            title=f"{future} of {found.users:,} users, {found.relevant:.1f} new items each, seen removed",
+            right_from=1,
+        )
+        for one in found.comparisons:
+            typer.echo(
+                f"{one.metric:<18} {one.first} − {one.second}: {one.mean:+.4f}"
+                f" [{one.low:+.4f}, {one.high:+.4f}] {one.verdict}"
+            )
