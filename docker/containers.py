@@ -240,7 +240,8 @@ def _begun(stack: Stack, body: bytes) -> socket.socket:
     connection = socket.create_connection(("127.0.0.1", stack.port), timeout=30)
     head = (
         "POST /recommend HTTP/1.1\r\nhost: proof\r\ncontent-type: application/json\r\n"
-        f"x-api-key: {stack.key()}\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n\r\n"
+        f"x-api-key: {stack.key()}\r\ncontent-length: {len(body)}\r\nexpect: 100-continue\r\n"
+        "x-deadline-ms: 60000\r\n\r\n"  # the engine may take long to stop a container
     )
     connection.sendall(head.encode())
     _expect(connection.recv(1000).startswith(b"HTTP/1.1 100 "), "the service does not read a request's body")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version as installed_version
 from typing import Any, Literal
 
@@ -23,7 +24,7 @@ from service.admission import Admission, Door
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
-from service.dependencies import Service
+from service.dependencies import Service, Task
 from service.engines import Engines
 from service.errors import StartupError
 from service.fleet import Fleet
@@ -39,6 +40,7 @@ from service.routes import console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
 from service.settings import HistorySettings, Settings
 from service.telemetry import Metrics
+from service.vitals import keep_redis_memory, watch_parts, watch_redis
 from service.watching import watch_current
 
 _DESCRIPTION = """
@@ -83,10 +85,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        background = [asyncio.create_task(service.metrics.keep_sampled())]
-        if settings.watch_s is not None:
-            watching = watch_current(settings.bundles, settings.watch_s, service.fleet)
-            background.append(asyncio.create_task(watching))
+        background = [asyncio.create_task(task()) for task in service.tasks]
         yield
         for task in background:
             task.cancel()
@@ -180,7 +179,8 @@ def _assemble(
     STDERR.on_drop = metrics.log_lines_dropped.inc
     address = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     rates = Rates(address, settings.history_timeout_s, metrics)
-    opened = history if history is not None else _open_history(settings)
+    tasks: list[Task] = [metrics.keep_sampled]
+    opened = history if history is not None else _open_history(settings, metrics, tasks)
     store = ObservedHistory(opened, metrics)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
@@ -194,12 +194,15 @@ def _assemble(
         standing_s=settings.standing_queue_ms / 1000,
         on_batch=metrics.batch_size.observe,
     )
-    metrics.watch_queue(lambda: batcher.queue_length)
+    watch_parts(metrics, engines, batcher)
     recommender = Recommender(engines, store, batcher, metrics, settings)
+    all_engines = fleet(engines)
+    if settings.watch_s is not None:
+        tasks.append(partial(watch_current, settings.bundles, settings.watch_s, all_engines))
     return Service(
         settings,
         engines,
-        fleet(engines),
+        all_engines,
         store,
         kind,
         batcher,
@@ -208,6 +211,7 @@ def _assemble(
         keyring,
         rates,
         _door(batcher, settings, metrics),
+        tasks,
     )
 
 
@@ -220,18 +224,21 @@ def _door(batcher: MicroBatcher[Job, JobAnswer], settings: Settings, metrics: Me
     return Door(batcher, routes, settings.default_deadline_ms, metrics)
 
 
-def _open_history(settings: HistorySettings) -> HistoryStore:
+def _open_history(settings: HistorySettings, metrics: Metrics, tasks: list[Task]) -> HistoryStore:
+    """The store that the settings name; to `tasks` is added what goes on beside its calls."""
     if settings.redis_url is None:
         return InProcessHistory(
             max_events=settings.history_max_events,
             max_users=settings.history_max_users,
             max_bytes=settings.history_max_bytes,
         )
-    return GuardedHistory(
-        RedisHistory.from_url(
-            settings.redis_url.get_secret_value(),
-            max_events=settings.history_max_events,
-            ttl_s=settings.history_ttl_s,
-            timeout_s=settings.history_timeout_s,
-        )
+    redis = RedisHistory.from_url(
+        settings.redis_url.get_secret_value(),
+        max_events=settings.history_max_events,
+        ttl_s=settings.history_ttl_s,
+        timeout_s=settings.history_timeout_s,
     )
+    guarded = GuardedHistory(redis)
+    watch_redis(metrics, redis, guarded)
+    tasks.append(partial(keep_redis_memory, metrics, redis))
+    return guarded

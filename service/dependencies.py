@@ -1,7 +1,8 @@
 """Dependencies of the routes: the parts of the running service, and a check of what is sent."""
 
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Request
 
@@ -14,6 +15,8 @@ from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
 from service.settings import Settings
 from service.telemetry import Metrics
+
+Task = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class Service:
     keyring: Keyring
     rates: Rates
     door: Door
+    tasks: Sequence[Task]
+    """Those that go on beside requests, each until it is cancelled."""
 
     @property
     def lists_users(self) -> bool:

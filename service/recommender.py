@@ -143,7 +143,8 @@ class Recommender:
         self._metrics.observe_stage("queue", answer.timings_ms.queue)
         self._metrics.observe_stage("model", answer.timings_ms.model)
         self._metrics.observe_stage("search", answer.timings_ms.search)
-        self._metrics.count_answer(answer.source, answer.degraded)
+        categories = {category for item in answer.items for category in item.categories}
+        self._metrics.count_answer(answer.source, answer.degraded, len(categories))
 
 
 def _check(request: RecommendRequest, engine: Engine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
@@ -51,6 +52,17 @@ def connect(url: str, timeout_s: float, max_connections: int) -> Redis | RedisCl
     if address.hosts:
         [(server["host"], server["port"])] = address.hosts
     return Redis(db=address.database, **server, **data_server)
+
+
+Info = Mapping[str, Any]
+
+
+async def infos(client: Any) -> Sequence[tuple[str, Info]]:
+    """Address and INFO of each server that takes writes: of a cluster all its primaries; others are `""`."""
+    if not isinstance(client, RedisCluster):
+        return [("", await client.info())]
+    nodes = client.get_primaries()
+    return [(f"{node.host}:{node.port}", await client.info(target_nodes=node)) for node in nodes]
 
 
 def _sentinel(address: RedisAddress, transport: dict[str, Any], data_server: dict[str, Any]) -> Redis:

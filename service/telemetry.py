@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from http import HTTPStatus
 from typing import Any, Literal
 
 import msgspec
@@ -20,6 +21,10 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 """Upper ends of the buckets of a time: Prometheus' usual ones, from a millisecond on."""
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 """Upper ends of the buckets of a batch's size: the doublings."""
+_VARIETY = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+"""Upper ends of the buckets of an answer's distinct categories. A choice: fine where most answers lie."""
+_REFUSALS = frozenset({503, 504})
+"""Statuses from 500 on by which a request is turned away and may come back."""
 
 Stage = Literal["history", "queue", "model", "search"]
 
@@ -44,7 +49,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._shared = _DIRECTORY in os.environ
-        self._sampled: list[tuple[Gauge, Callable[[], int]]] = []
+        self._sampled: list[tuple[Gauge, Callable[[], float]]] = []
         self._version: str | None = None
         self.registry = CollectorRegistry(auto_describe=True)
         self._children: dict[tuple[object, ...], Any] = {}
@@ -58,6 +63,18 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.errors = Counter(
+            "dimerec_errors",
+            "Requests that failed by a fault of our own, those inside of batches too; refusals do not count",
+            ["route"],
+            registry=self.registry,
+        )
+        self.batch_requests = Counter(
+            "dimerec_batch_requests",
+            "Requests inside of batches, by the status that each would have had alone",
+            ["status"],
+            registry=self.registry,
+        )
         self.stages = Histogram(
             "dimerec_stage_seconds",
             "Time of a recommendation spent in each stage",
@@ -68,12 +85,7 @@ class Metrics:
         self.batch_size = Histogram(
             "dimerec_batch_size", "Requests computed together", buckets=_SIZES, registry=self.registry
         )
-        self.queue_length = Gauge(
-            "dimerec_queue_length",
-            "Requests waiting for a batch",
-            registry=self.registry,
-            multiprocess_mode="livesum",
-        )
+        self.queue_length = self._gauge("dimerec_queue_length", "Requests waiting for a batch", "livesum")
         self.answers = Counter(
             "dimerec_answers", "Recommendations by source", ["source"], registry=self.registry
         )
@@ -82,6 +94,12 @@ class Metrics:
         )
         self.refused = Counter(
             "dimerec_refused", "Requests refused before computation", ["reason"], registry=self.registry
+        )
+        self.answer_categories = Histogram(
+            "dimerec_answer_categories",
+            "Distinct categories of the items of a recommendation",
+            buckets=_VARIETY,
+            registry=self.registry,
         )
         self.key_requests = Counter(
             "dimerec_key_requests",
@@ -110,6 +128,29 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.history_circuit_open = self._gauge(
+            "dimerec_history_circuit_open",
+            "Processes that do not ask the history store for this, since it failed lately",
+            "livesum",
+            ["operation"],
+        )
+        self.history_connections = self._gauge(
+            "dimerec_history_connections_in_use", "Connections to Redis that a call is using", "livesum"
+        )
+        self.history_connections_max = self._gauge(
+            "dimerec_history_connections_max", "Bound on connections to Redis in use at once", "livesum"
+        )
+        self.redis_memory = self._gauge(
+            "dimerec_redis_memory_bytes", "Memory that Redis uses", "livemostrecent"
+        )
+        self.redis_memory_limit = self._gauge(
+            "dimerec_redis_memory_limit_bytes", "Memory that Redis may use; 0: no limit", "livemostrecent"
+        )
+        self.redis_evicted = self._gauge(
+            "dimerec_redis_evicted_keys",
+            "Keys that Redis has dropped for want of memory since its start",
+            "livemostrecent",
+        )
         self.connections_ended = Counter(
             "dimerec_connections_ended",
             "Connections ended because they broke a bound",
@@ -119,12 +160,16 @@ class Metrics:
         self.log_lines_dropped = Counter(
             "dimerec_log_lines_dropped", "Log lines that nobody read", registry=self.registry
         )
-        self.bundle = Gauge(
-            "dimerec_bundle_info",
-            "Processes that serve a bundle, by its version",
-            ["version"],
-            registry=self.registry,
-            multiprocess_mode="livesum",
+        self.bundle = self._gauge(
+            "dimerec_bundle_info", "Processes that serve a bundle, by its version", "livesum", ["version"]
+        )
+        self.bundle_created = self._gauge(
+            "dimerec_bundle_created_timestamp_seconds",
+            "Time at which the bundle in service was made, seconds since the epoch",
+            "livemostrecent",
+        )
+        self.catalogue_items = self._gauge(
+            "dimerec_catalogue_items", "Items of the catalogue in service", "livemostrecent"
         )
         self.swaps = Counter(
             "dimerec_bundle_swaps",
@@ -133,12 +178,18 @@ class Metrics:
             registry=self.registry,
         )
 
-    def watch_queue(self, length: Callable[[], int]) -> None:
-        """Read the queue's length from `length` whenever the metrics are asked for, or every second."""
+    def _gauge(
+        self, name: str, about: str, mode: Literal["livesum", "livemostrecent"], labels: Sequence[str] = ()
+    ) -> Gauge:
+        """A gauge; `mode`: what it is for several processes."""
+        return Gauge(name, about, labels, registry=self.registry, multiprocess_mode=mode)
+
+    def watch(self, gauge: Gauge, value: Callable[[], float]) -> None:
+        """Read a gauge from `value` whenever the metrics are asked for, or every second."""
         if self._shared:
-            self._sampled.append((self.queue_length, length))
+            self._sampled.append((gauge, value))
         else:
-            self.queue_length.set_function(length)
+            gauge.set_function(value)
 
     def refuse(self, refusal: RequestRefusedError) -> None:
         """Count a request that was turned away."""
@@ -149,13 +200,25 @@ class Metrics:
         self._child(self.requests, method, route, status).inc()
         self._child(self.latency, method, route).observe(seconds)
         self._child(self.key_requests, key, status).inc()
+        self._count_error(route, status)
+
+    def count_batch(self, route: str, statuses: Iterable[int]) -> None:
+        """Count the requests inside of a batch that was answered."""
+        for status in statuses:
+            self._child(self.batch_requests, status).inc()
+            self._count_error(route, status)
+
+    def _count_error(self, route: str, status: int) -> None:
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _REFUSALS:
+            self._child(self.errors, route).inc()
 
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""
         self._child(self.stages, stage).observe(milliseconds / 1000)
 
-    def count_answer(self, source: str, fault: str | None) -> None:
-        """Count a recommendation, and the fault that weakened it."""
+    def count_answer(self, source: str, fault: str | None, categories: int) -> None:
+        """Count a recommendation, the fault that weakened it, and the distinct `categories` of its items."""
+        self.answer_categories.observe(categories)
         self._child(self.answers, source).inc()
         if fault is not None:
             self._child(self.degraded, fault).inc()

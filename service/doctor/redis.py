@@ -4,11 +4,10 @@ import asyncio
 import secrets
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisError
 
 from service.doctor.finding import Finding, fine, note, wrong
@@ -16,7 +15,7 @@ from service.history.errors import HistoryUnavailableError
 from service.history.redis import DEFAULT_MAX_CONNECTIONS
 from service.history.redis_calls import RedisCalls
 from service.history.redis_keys import probe_key
-from service.redis_client import connect
+from service.redis_client import Info, connect, infos
 from service.settings import Settings, variable
 
 _PART = "redis"
@@ -35,8 +34,6 @@ _POLICIES = {
     "noeviction": "refuses every new event when Redis is full; right where Redis holds the only copy",
 }
 """Policies besides volatile-ttl that an operator may have chosen on purpose, and their effect."""
-
-Info = Mapping[str, Any]
 
 
 def examine_redis(settings: Settings) -> list[Finding]:
@@ -99,18 +96,16 @@ async def _written(client: Any) -> None:
     await client.eval(script, 1, probe_key(secrets.token_hex(8)))
 
 
-async def _servers(client: Redis | RedisCluster) -> Sequence[tuple[str, Info, str | None]]:
+async def _servers(client: Any) -> Sequence[tuple[str, Info, str | None]]:
     """Name, INFO and the setting `save` of each server that takes writes; None where that is kept secret."""
-    if not isinstance(client, RedisCluster):
-        return [(_PART, await client.info(), await _saves(client))]
-    found = []
-    for node in client.get_primaries():
-        info = await client.info(target_nodes=node)
-        found.append((f"{_PART} {node.host}:{node.port}", info, await _saves(client, target_nodes=node)))
-    return found
+    return [
+        (f"{_PART} {address}".strip(), info, await _saves(client, address))
+        for address, info in await infos(client)
+    ]
 
 
-async def _saves(client: Any, **target: Any) -> str | None:
+async def _saves(client: Any, address: str) -> str | None:
+    target = {"target_nodes": client.get_node(node_name=address)} if address else {}
     try:
         return str((await client.config_get("save", **target)).get("save", ""))
     except RedisError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
@@ -26,7 +26,7 @@ from service.history.protocol import (
 from service.history.redis_calls import LINGER_S, RedisCalls, is_of_another_type, refusal
 from service.history.redis_keys import HISTORIES, IMPORT_TTL_S, history_key, import_key, user_of
 from service.history.scripts import REMOVE
-from service.redis_client import connect
+from service.redis_client import connect, infos
 
 DEFAULT_TTL_S = 90 * 24 * 3600
 """Chosen: a user who comes back within a season finds the history."""
@@ -39,6 +39,14 @@ DEFAULT_BUSY_S = 2.0
 
 _SCAN_KEYS = 1_000
 """A step of SCAN; Redis answers others between two of them."""
+
+
+class RedisMemory(NamedTuple):
+    """Memory of a Redis; `limit_bytes` 0: it has none. `evicted_keys` were dropped since its start."""
+
+    used_bytes: int
+    limit_bytes: int
+    evicted_keys: int
 
 
 class RedisHistory:
@@ -68,6 +76,7 @@ class RedisHistory:
         self._marks = RedisMarks(client, int(ttl_s * 1000))
         self._appends = RedisAppends(client, max_events, int(ttl_s * 1000), self._marks)
         self._calls = RedisCalls(timeout_s, busy_s, max_connections)
+        self.max_connections = max_connections
 
     @classmethod
     def from_url(
@@ -97,6 +106,20 @@ class RedisHistory:
     def busy(self) -> bool:
         """True where all connections are in use."""
         return self._calls.busy
+
+    @property
+    def connections_in_use(self) -> int:
+        """Connections that calls are using."""
+        return self._calls.in_use
+
+    async def memory(self) -> RedisMemory:
+        """The memory of Redis, of all primaries of a cluster together."""
+        servers = await self._calls.make(lambda: infos(self._client))
+        return RedisMemory(
+            used_bytes=sum(int(info["used_memory"]) for _, info in servers),
+            limit_bytes=sum(int(info.get("maxmemory", 0)) for _, info in servers),
+            evicted_keys=sum(int(info.get("evicted_keys", 0)) for _, info in servers),
+        )
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""

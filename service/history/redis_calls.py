@@ -45,6 +45,11 @@ class RedisCalls:
         self._working: set[asyncio.Future[Any]] = set()
 
     @property
+    def in_use(self) -> int:
+        """Connections that calls are using, those included that nobody waits for any more."""
+        return len(self._working)
+
+    @property
     def busy(self) -> bool:
         """True where all connections are in use."""
         return self._connections.locked()

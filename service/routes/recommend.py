@@ -40,6 +40,8 @@ async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Resp
     """Answer many requests, in their order; one that fails gets a problem there and spoils no other."""
     service, info = service_of(request), info_of(request)
     answers = await unless_caller_leaves(request, _answer_each(body.requests, service, info))
+    statuses = [one.status if isinstance(one, Problem) else HTTPStatus.OK.value for one in answers]
+    service.metrics.count_batch(request.scope["route"].path_format, statuses)
     content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
     return Response(content, media_type="application/json")
 

@@ -1,4 +1,4 @@
-"""The alert rules of docs/operations.md, as Prometheus itself reads and applies them.
+"""The alert rules of docker/monitoring, as Prometheus itself reads and applies them.
 
 `promtool` comes with Debian's package prometheus.
 """
@@ -13,9 +13,7 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-(RULES,) = re.findall(
-    r"```yaml\n(groups:.*?)```", (REPOSITORY / "docs" / "operations.md").read_text(), re.DOTALL
-)
+RULES = (REPOSITORY / "docker" / "monitoring" / "alerts.yml").read_text()
 ALERTS = [rule["alert"] for group in yaml.safe_load(RULES)["groups"] for rule in group["rules"]]
 
 GROWS, STAYS = "0+60x120", "1000+0x120"
@@ -25,7 +23,7 @@ TROUBLE = {
     "DimerecDown": {'up{job="dimerec"}': "0x120"},
     "DimerecErrors": {
         'dimerec_requests_total{status="200"}': GROWS,
-        'dimerec_requests_total{status="500"}': "0+1x120",
+        'dimerec_errors_total{route="/recommend"}': "0+1x120",
     },
     "DimerecSlow": {
         'dimerec_request_seconds_bucket{route="/recommend",le="0.1"}': "0+50x120",
@@ -33,6 +31,14 @@ TROUBLE = {
         'dimerec_request_seconds_bucket{route="/recommend",le="+Inf"}': GROWS,
     },
     "DimerecDegraded": {"dimerec_degraded_total": "0+1x120", "dimerec_answers_total": GROWS},
+    "DimerecCircuitOpen": {'dimerec_history_circuit_open{operation="read"}': "1x120"},
+    "DimerecRedisEvicts": {"dimerec_redis_evicted_keys": "0+1x120"},
+    "DimerecRedisFull": {
+        "dimerec_redis_memory_bytes": "95x120",
+        "dimerec_redis_memory_limit_bytes": "100x120",
+    },
+    "DimerecBundleOld": {"dimerec_bundle_created_timestamp_seconds": f"{-15 * 86_400}x120"},
+    "DimerecWorkersEnd": {"dimerec_worker_ends_total": "0+1x120"},
     "DimerecLosesEvents": {'dimerec_history_errors_total{operation="append"}': "0+1x120"},
     "DimerecOverloaded": {'dimerec_refused_total{reason="deadline"}': "0+1x120"},
     "DimerecKnowsNobody": {
@@ -50,7 +56,14 @@ TROUBLE = {
 WELL = {
     'up{job="dimerec"}': "1x120",
     'dimerec_requests_total{status="200"}': GROWS,
-    'dimerec_requests_total{status="500"}': STAYS,
+    'dimerec_requests_total{status="503"}': "0+30x120",
+    'dimerec_errors_total{route="/recommend"}': STAYS,
+    'dimerec_history_circuit_open{operation="read"}': "0x120",
+    "dimerec_redis_evicted_keys": STAYS,
+    "dimerec_redis_memory_bytes": "85x120",
+    "dimerec_redis_memory_limit_bytes": "100x120",
+    "dimerec_bundle_created_timestamp_seconds": f"{-13 * 86_400}x120",
+    "dimerec_worker_ends_total": STAYS,
     'dimerec_request_seconds_bucket{route="/recommend",le="0.1"}': GROWS,
     'dimerec_request_seconds_bucket{route="/recommend",le="+Inf"}': GROWS,
     "dimerec_degraded_total": STAYS,
@@ -73,10 +86,10 @@ def promtool() -> str:
     return found
 
 
-def fired(promtool: str, directory: Path, series: dict[str, str]) -> set[str]:
-    """The alerts that these series raise within two hours, by a test that expects none to be raised."""
+def fired(promtool: str, directory: Path, series: dict[str, str], at: str = "110m") -> set[str]:
+    """The alerts that these series raise at this time, by a test that expects none to be raised."""
     (directory / "rules.yml").write_text(RULES)
-    expected = [{"eval_time": "110m", "alertname": alert, "exp_alerts": []} for alert in ALERTS]
+    expected = [{"eval_time": at, "alertname": alert, "exp_alerts": []} for alert in ALERTS]
     test: dict[str, Any] = {
         "rule_files": ["rules.yml"],
         "evaluation_interval": "1m",
@@ -98,16 +111,42 @@ def fired(promtool: str, directory: Path, series: dict[str, str]) -> set[str]:
     return raised
 
 
+WELL_AGAIN = {
+    'up{job="dimerec"}': "1",
+    'dimerec_history_circuit_open{operation="read"}': "0",
+    "dimerec_redis_memory_bytes": "50",
+    "dimerec_redis_memory_limit_bytes": "100",
+    "dimerec_bundle_created_timestamp_seconds": "0",
+    'dimerec_bundle_info{version="1",instance="a"}': "0",
+    'dimerec_bundle_info{version="2",instance="b"}': "1",
+}
+"""Gauges when their trouble has ended."""
+
+NO_LIMIT = {"dimerec_redis_memory_bytes": "95x120", "dimerec_redis_memory_limit_bytes": "0x120"}
+"""A Redis without a limit of its memory is not full."""
+
+
 def test_every_alert_has_a_trouble_here() -> None:
     assert sorted(ALERTS) == sorted(TROUBLE)
 
 
 def test_no_alert_is_raised_by_a_service_that_is_well(promtool: str, tmp_path: Path) -> None:
     assert fired(promtool, tmp_path, WELL) == set()
+    assert fired(promtool, tmp_path, NO_LIMIT) == set()
 
 
 @pytest.mark.parametrize("alert", TROUBLE)
-def test_each_alert_is_raised_by_its_trouble_and_by_no_other(
+def test_each_alert_is_raised_by_its_trouble_and_by_no_other_and_cleared_by_its_end(
     promtool: str, tmp_path: Path, alert: str
 ) -> None:
-    assert fired(promtool, tmp_path, TROUBLE[alert]) == {alert}
+    series = {name: until_minute_70(name, values) for name, values in TROUBLE[alert].items()}
+    assert fired(promtool, tmp_path, series, at="69m") == {alert}
+    assert fired(promtool, tmp_path, series) == set()
+
+
+def until_minute_70(name: str, values: str) -> str:
+    """These values up to then; after it a counter stands still, and a gauge is as it is when all is well."""
+    start, _, growth = values.removesuffix("x120").partition("+")
+    if growth:
+        return f"{start}+{growth}x70 {int(start) + 70 * int(growth)}x50"
+    return f"{start}x70 {WELL_AGAIN[name]}x50"

@@ -23,9 +23,14 @@ SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
 OURS = [name for name, service in SERVICES.items() if service["image"] == "${IMAGE:-dimerec-serve}"]
 
 
+def mounts(name: str) -> dict[str, str]:
+    """Where each volume, or file of the repository, is mounted in a service."""
+    return dict(volume.split(":")[:2] for volume in SERVICES[name].get("volumes", []))
+
+
 def volumes(name: str) -> dict[str, str]:
     """Where each named volume is mounted in a service."""
-    return dict(volume.split(":")[:2] for volume in SERVICES[name].get("volumes", []))
+    return {source: path for source, path in mounts(name).items() if not source.startswith("./")}
 
 
 def test_it_follows_the_compose_specification() -> None:
@@ -35,9 +40,16 @@ def test_it_follows_the_compose_specification() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_plain_up_starts_all_there_is() -> None:
-    assert [name for name, service in SERVICES.items() if "profiles" in service] == []
-    assert set(SERVICES) == {"service", "redis", "train", "keys", "redis-password"}
+MONITORING = {"prometheus", "grafana", "monitoring-keys"}
+"""Services of the profile of that name."""
+
+
+def test_plain_up_starts_all_but_what_watches() -> None:
+    profiles = {name: service["profiles"] for name, service in SERVICES.items() if "profiles" in service}
+    assert profiles == {name: ["monitoring"] for name in MONITORING}
+    assert set(SERVICES) - MONITORING == {"service", "redis", "train", "keys", "redis-password"}
+    for name in set(SERVICES) - MONITORING:
+        assert not set(SERVICES[name].get("depends_on", ())) & MONITORING
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -65,9 +77,13 @@ def test_what_is_named_is_declared(name: str) -> None:
     assert set(SERVICES[name].get("depends_on", {})) <= set(SERVICES)
 
 
-def test_only_the_service_is_published_and_only_to_this_machine() -> None:
+def test_only_the_service_and_what_watches_are_published_and_only_to_this_machine() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"service": ["127.0.0.1:${PORT:-8000}:8000"]}
+    assert published == {
+        "service": ["127.0.0.1:${PORT:-8000}:8000"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
+    }
 
 
 def test_redis_reaches_nobody_outside() -> None:
@@ -90,7 +106,7 @@ def test_what_serves_comes_back_by_itself_and_may_finish(name: str) -> None:
     assert name != "service" or grace_s > Settings.model_fields["shutdown_grace_s"].default
 
 
-@pytest.mark.parametrize("name", ["train", "keys", "redis-password"])
+@pytest.mark.parametrize("name", ["train", "keys", "redis-password", "monitoring-keys"])
 def test_what_runs_once_is_not_restarted_and_has_no_probe(name: str) -> None:
     assert SERVICES[name]["restart"] == "no"
     assert SERVICES[name]["healthcheck"] == {"disable": True}
@@ -131,7 +147,10 @@ def run_here(name: str, keys: Path, *arguments: str, **programs: str) -> str:
         path.write_text(f"#!/bin/sh\n{script}\n")
         path.chmod(0o755)
     words = [*SERVICES[name]["entrypoint"], *(arguments or SERVICES[name]["command"])]
-    here = [word.replace("$$", "$").replace("/data/keys", str(keys)) for word in words]
+    here = [
+        word.replace("$$", "$").replace("/data/keys", str(keys)).replace("/data/monitoring", str(keys))
+        for word in words
+    ]
     python = Path(sys.executable).parent
     environment = {
         "PATH": f"{keys.parent / 'bin'}:{python}:/usr/bin:/bin",
@@ -171,6 +190,40 @@ def test_redis_has_a_password_that_the_first_start_made_and_the_service_gives(ke
     for name in ("service", "train"):
         told = run_here(name, keys, "a b", "c", dimerec='echo "$DIMEREC_REDIS_URL" "$#" "$1"')
         assert told == f"redis://:{password}@redis:6379/0 2 a b\n"
+
+
+def test_prometheus_has_a_key_that_reads_metrics_alone_and_grafana_a_password(keys: Path) -> None:
+    run_here("keys", keys)
+    for _ in range(2):
+        run_here("monitoring-keys", keys)
+    known = {key.name: key for key in read_keys(keys / "keys.json")}
+    made = keys / "prometheus.key"
+    assert known["prometheus"].sha256 == digest(made.read_text().strip())
+    assert known["prometheus"].roles == {Role.METRICS}
+    assert made.stat().st_mode & 0o777 == 0o644  # its reader is another user than its writer
+    password = (keys / "grafana-password").read_text()
+    assert len(password) == 48
+    run_here("monitoring-keys", keys)
+    assert (keys / "grafana-password").read_text() == password
+    for name in ("prometheus", "grafana"):
+        assert volumes(name)["monitoring"] == "/data/monitoring"
+        assert "keys" not in volumes(name)
+
+
+def test_what_watches_reads_files_that_are_there() -> None:
+    for name in ("prometheus", "grafana"):
+        for source in mounts(name):
+            assert not source.startswith("./") or (REPOSITORY / source).is_file(), source
+    scraped = yaml.safe_load((REPOSITORY / "docker/monitoring/prometheus.yml").read_text())
+    (job,) = scraped["scrape_configs"]
+    assert job["authorization"]["credentials_file"] == "/data/monitoring/prometheus.key"
+    assert job["static_configs"] == [{"targets": ["service:8000"]}]
+    grafana = REPOSITORY / "docker/monitoring/grafana"
+    (source,) = yaml.safe_load((grafana / "datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((grafana / "dashboards.yml").read_text())["providers"]
+    mounted = mounts("grafana")["./docker/monitoring/grafana/dashboard.json"]
+    assert Path(mounted).parent == Path(provider["options"]["path"])
 
 
 def redis_arguments() -> list[str]:

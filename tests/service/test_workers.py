@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -134,6 +135,12 @@ def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
             assert 'route="/recommend",status="200"} 7.0' in text
             assert f'dimerec_bundle_info{{version="{first}"}} 2.0' in text
             assert "dimerec_queue_length 0.0" in text
+            assert "dimerec_catalogue_items 200.0" in text
+            assert "dimerec_history_connections_max 128.0" in text
+            assert 'dimerec_history_circuit_open{operation="read"} 0.0' in text
+            created = re.search(r"^dimerec_bundle_created_timestamp_seconds (\S+)$", text, re.MULTILINE)
+            assert created is not None
+            assert 0 <= time.time() - float(created[1]) < 600
             assert "pid=" not in text
 
         event = {"user_id": "u", "item_id": "1001", "timestamp": 1_700_000_000_000}
