@@ -35,13 +35,10 @@ class DimeRec(nn.Module):
     `table`: the item table's weights, where they are known, as `model.embeddings.ItemTable` takes them.
     """
 
-    cosines: Tensor
-
     def __init__(self, config: ModelConfig, table: Tensor | None = None) -> None:
         super().__init__()
         self.config = config
-        cosines = mean_cosines(config.timesteps, config.first_cosine)
-        self.register_buffer("cosines", cosines.float(), persistent=False)
+        self.cosines: list[float] = mean_cosines(config.timesteps, config.first_cosine).float().tolist()
         self.items = ItemTable(config.items, config.dim, table)
         self.guidance = build_guidance(config)
         self.process = build_process(config)

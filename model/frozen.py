@@ -19,10 +19,10 @@ class FrozenPosterior:
     """`PosteriorDenoiser` with the numbers of each noise level at hand."""
 
     def __init__(self, denoiser: PosteriorDenoiser) -> None:
-        self._weights = denoiser.weights.weight.detach()
-        self._affinity: list[float] = denoiser.affinity.weight.flatten().tolist()
-        self._scale: list[float] = denoiser.log_scale.weight.exp().flatten().tolist()
-        self._trust: list[float] = denoiser.trust.weight.flatten().tolist()
+        self.weights = denoiser.weights.weight.detach()
+        self.affinity: list[float] = denoiser.affinity.weight.flatten().tolist()
+        self.scale: list[float] = denoiser.log_scale.weight.exp().flatten().tolist()
+        self.trust: list[float] = denoiser.trust.weight.flatten().tolist()
 
     def given(self, guidance: Tensor, of: Tensor) -> Step:
         """The denoiser for rows `of` `(rows,)` of `guidance` `(batch, interests, dim)`."""
@@ -30,8 +30,8 @@ class FrozenPosterior:
 
         def step(x_t: Tensor, t: int) -> Tensor:
             nearness = (own @ x_t[:, :, None]).squeeze(-1)
-            weights = nearness.mul_(self._affinity[t]).add_(self._weights[t]).softmax(-1)
-            return _mixed(weights, own).add_(x_t, alpha=self._trust[t]).mul_(self._scale[t])
+            weights = nearness.mul_(self.affinity[t]).add_(self.weights[t]).softmax(-1)
+            return _mixed(weights, own).add_(x_t, alpha=self.trust[t]).mul_(self.scale[t])
 
         return step
 
@@ -47,25 +47,25 @@ class FrozenPerceptron:
         with torch.inference_mode():
             levels = torch.arange(timesteps + 1, device=of_level.device)
             features = timestep_features(levels, dim).to(of_level.dtype)
-            self._level = functional.linear(denoiser.timestep(features), of_level, denoiser.enter.bias)
-        self._of_state = (of_state * scale).contiguous()
-        self._of_guidance = (of_guidance * scale).contiguous()
-        self._layers: list[ResidualLayer] = list(denoiser.layers)  # type: ignore[arg-type]
+            self.level = functional.linear(denoiser.timestep(features), of_level, denoiser.enter.bias)
+        self.of_state = (of_state * scale).contiguous()
+        self.of_guidance = (of_guidance * scale).contiguous()
+        self.layers: list[ResidualLayer] = list(denoiser.layers)  # type: ignore[arg-type]
         ends = (denoiser.leave, denoiser.weights)
-        self._end = torch.cat([end.weight.detach() for end in ends])
-        self._end_bias = torch.cat([end.bias.detach() for end in ends])
-        self._dim = dim
+        self.end = torch.cat([end.weight.detach() for end in ends])
+        self.end_bias = torch.cat([end.bias.detach() for end in ends])
+        self.dim = dim
 
     def given(self, guidance: Tensor, of: Tensor) -> Step:
         """The denoiser for rows `of` `(rows,)` of `guidance` `(batch, interests, dim)`."""
         own = guidance[of]
-        context = linear(guidance.flatten(1), self._of_guidance)[of]
+        context = linear(guidance.flatten(1), self.of_guidance)[of]
 
         def step(x_t: Tensor, t: int) -> Tensor:
-            hidden = linear(x_t, self._of_state, self._level[t]).add_(context)
-            for layer in self._layers:
+            hidden = linear(x_t, self.of_state, self.level[t]).add_(context)
+            for layer in self.layers:
                 hidden = layer(hidden)
-            correction, weights = linear(hidden, self._end, self._end_bias).tensor_split([self._dim], dim=1)
+            correction, weights = linear(hidden, self.end, self.end_bias).tensor_split([self.dim], dim=1)
             return _mixed(weights.softmax(-1), own).add_(correction)
 
         return step

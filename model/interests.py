@@ -10,15 +10,12 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from model.batch import HistoryBatch
 from model.dimerec import DimeRec
-from model.frozen import freeze
-from model.linear import rounded_up
+from model.network import Network, network_of
 from model.sampler import starting_noises
 
 InterestMode = Literal["draws", "guidance", "both"]
@@ -48,11 +45,14 @@ class Interests(NamedTuple):
 
 
 class InterestFinder:
-    """A model, in evaluation mode and with the weights that it has now, ready to be asked."""
+    """A model, in evaluation mode and with the weights that it has now, ready to be asked.
 
-    def __init__(self, model: DimeRec) -> None:
-        self._model = model
-        self._denoiser = freeze(model.denoiser, model.config.timesteps)
+    `network`: what computes; None: what is quickest here.
+    """
+
+    def __init__(self, model: DimeRec, network: Network | None = None) -> None:
+        self._dim = model.config.dim
+        self._network = network_of(model) if network is None else network
 
     @torch.inference_mode()
     def find(
@@ -67,7 +67,7 @@ class InterestFinder:
         `added`: vectors of items that histories may hold beside the model's, as `DimeRec.guide` takes them.
         Histories that ask for as many steps are denoised together.
         """
-        guidance = self._model.guide(history, added)
+        guidance = self._network.guide(history, added)
         by_steps: defaultdict[int, list[int]] = defaultdict(list)
         for index, setting in enumerate(settings):
             if setting.mode != "guidance":
@@ -75,21 +75,13 @@ class InterestFinder:
         drawn: dict[int, Tensor] = {}
         for steps, indices in by_steps.items():
             draws = [settings[index].draws for index in indices]
-            noise = _noise(draws, [seeds[index] for index in indices], self._model.config.dim)
-            vectors = self._draw(guidance, np.repeat(indices, draws), noise, steps)
+            noise = _noise(draws, [seeds[index] for index in indices], self._dim)
+            vectors = self._network.draw(guidance, np.repeat(indices, draws), noise, steps)
             drawn.update(zip(indices, vectors.split_with_sizes(draws), strict=True))
         return [
             _weighted(own, drawn.get(index), setting)
             for index, (own, setting) in enumerate(zip(guidance.unbind(), settings, strict=True))
         ]
-
-    def _draw(self, guidance: Tensor, of: npt.NDArray[np.int64], noise: Tensor, steps: int) -> Tensor:
-        """One draw `(rows, dim)` for each line of `noise`, from the `guidance` that `of` names."""
-        rows = len(of)
-        filled = rounded_up(rows) - rows
-        owners = torch.from_numpy(np.pad(of, (0, filled))).to(guidance.device)
-        start = functional.pad(noise, (0, 0, 0, filled)).to(guidance.device)
-        return self._model.reverse(self._denoiser.given(guidance, owners), start, steps)[:rows]
 
 
 @lru_cache(256)

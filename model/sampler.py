@@ -50,35 +50,35 @@ def starting_noises(seeds: Sequence[int], draws: int, dim: int) -> Tensor:
     return torch.stack([frame, -frame], dim=2).flatten(1, 2)[:, :draws]
 
 
-def reverse_step(x_t: Tensor, m: Tensor, cosine: float, next_cosine: float) -> Tensor:
-    """One step from level t to s < t, before it is put back on the sphere.
+def step_factors(cosine: float, next_cosine: float) -> tuple[float, float]:
+    """The amounts of m and of x_t in a step from level t to s < t, before it is put back on the sphere.
 
     ε̂ = (x_t − c_t m) / √(1 − c_t²), then c_s m + √(1 − c_s²) ε̂. With m the posterior mean and not
     its projection, a step commits to x_0 only as far as the denoiser is sure of it.
     """
     kept = math.sqrt((1 - next_cosine**2) / (1 - cosine**2))
-    return torch.add((next_cosine - kept * cosine) * m, x_t, alpha=kept)
+    return next_cosine - kept * cosine, kept
 
 
 def trajectory(
     denoise: Step,
     start: Tensor,
-    cosines: Tensor,
+    cosines: Sequence[float],
     steps: int,
     *,
     spherical: bool = True,
 ) -> Iterator[tuple[int, Tensor]]:
     """Yield (t, x_t) from (T, start) down to (0, x_0); `steps` calls of `denoise`.
 
-    `cosines` is c_0 … c_T `(T + 1,)`, `start` `(rows, dim)` lies on the sphere, 1 ≤ `steps` ≤ T.
+    `cosines` is c_0 … c_T, `start` `(rows, dim)` lies on the sphere, 1 ≤ `steps` ≤ T.
     `spherical=False` leaves the states off the sphere (plain DDPM).
     """
     levels = [*sampling_timesteps(len(cosines) - 1, steps), 0]
-    values = cosines.tolist()
     x = start
     yield levels[0], x
     for t, s in pairwise(levels):
-        x = reverse_step(x, denoise(x, t), values[t], values[s])
+        added, kept = step_factors(cosines[t], cosines[s])
+        x = torch.add(added * denoise(x, t), x, alpha=kept)
         if spherical:
             x = unit(x)
         yield s, x
@@ -87,7 +87,7 @@ def trajectory(
 def generate(
     denoise: Step,
     start: Tensor,
-    cosines: Tensor,
+    cosines: Sequence[float],
     steps: int,
     *,
     spherical: bool = True,

@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 PURE: dict[str, set[str]] = {
     "files": set(),
-    "model": {"torch", "safetensors", "pydantic", "numpy"},
+    "model": {"torch", "safetensors", "pydantic", "numpy", "onnx", "onnxruntime"},
     "index": {"numpy", "faiss", "pyarrow"},
 }
 MAX_MODULE_LINES = 340

@@ -82,7 +82,7 @@ class DimeRecLearner:
             return
         config = self.network.config
         directions = item_directions(train, config.items, config.dim)
-        self.network.items.start_from(torch.from_numpy(directions).to(self.network.cosines.device))
+        self.network.items.start_from(torch.from_numpy(directions).to(self.network.items.table.weight.device))
 
     def loss(self, batch: PrefixBatch, generator: Generator) -> Losses:
         """L_gem, L_later, L_recon, L_ssm and their weighted sum."""

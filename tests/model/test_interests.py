@@ -1,5 +1,6 @@
 """The one way a model is asked: each history for itself, weights that sum to 1."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from model.batch import collate
 from model.dimerec import DimeRec
 from model.interests import InterestFinder, InterestMode, InterestSettings, history_seeds, interest_weights
+from model.network import Network, TorchNetwork, network_of
 from model.sampler import starting_noise
 from model.sphere import unit
 from tests.effort import examples
@@ -78,15 +80,18 @@ def asked_of_a_model(draw: st.DrawFn) -> tuple[list[list[int]], list[InterestSet
     ],
     ids=str,
 )
+@pytest.mark.parametrize("computed_by", [network_of, TorchNetwork])
 @settings(max_examples=examples(25), deadline=None)
 @given(asked=asked_of_a_model())
 def test_interests_are_those_of_the_model_asked_plainly(
-    config: dict[str, Any], asked: tuple[list[list[int]], list[InterestSettings], list[int]]
+    config: dict[str, Any],
+    computed_by: Callable[[DimeRec], Network],
+    asked: tuple[list[list[int]], list[InterestSettings], list[int]],
 ) -> None:
     """One history and one draw at a time, by the methods that training uses, with gradients."""
     histories, wanted, seeds = asked
     model = stirred_model(**config)
-    together = InterestFinder(model).find(collate(histories, 20), wanted, seeds)
+    together = InterestFinder(model, computed_by(model)).find(collate(histories, 20), wanted, seeds)
     for found, history, setting, seed in zip(together, histories, wanted, seeds, strict=True):
         batch = collate([history], 20)
         guidance = unit(model.guidance.prefixes(model.items(batch.items), batch.mask))[:, -1]
@@ -94,6 +99,24 @@ def test_interests_are_those_of_the_model_asked_plainly(
         drawn = [model.generate(guidance, start, setting.steps) for start in noise]
         parts = {"draws": drawn, "guidance": [guidance[0]], "both": [*drawn, guidance[0]]}[setting.mode]
         torch.testing.assert_close(found.vectors, torch.cat(parts).detach(), atol=1e-5, rtol=0)
+
+
+def test_onnx_runtime_computes_what_there_are_graphs_for_and_torch_the_rest() -> None:
+    for guidance in ("contextual", "recency_attentive", "self_attentive", "sasrec"):
+        assert network_of(make_model(60, guidance=guidance)).computes_by == "onnxruntime"
+    for guidance in ("dynamic_routing", "mlp", "recent"):
+        assert network_of(make_model(60, guidance=guidance)).computes_by == "torch"
+    assert network_of(make_model(60).to(torch.bfloat16)).computes_by == "torch"
+
+
+@pytest.mark.parametrize("guidance", ["contextual", "recency_attentive"])
+def test_vectors_of_added_items_are_read_whatever_computes(guidance: str) -> None:
+    model = stirred_model(guidance=guidance, denoiser="mlp")
+    added = unit(torch.randn(3, model.config.dim, generator=torch.Generator().manual_seed(3)))
+    history = collate([[1, 61, 2], [63], [5, 6, 7, 62]], 20)
+    with torch.inference_mode():
+        found = network_of(model).guide(history, added)
+        torch.testing.assert_close(found, model.guide(history, added), atol=1e-5, rtol=0)
 
 
 @cache

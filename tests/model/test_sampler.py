@@ -24,7 +24,7 @@ COSINES = mean_cosines(TIMESTEPS, 0.7)
 def test_an_oracle_is_reached_from_any_start_in_any_number_of_steps(steps: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x0, start = uniform(4, 16, generator).double(), uniform(4, 16, generator).double()
-    end = generate(lambda x, t: x0, start, COSINES, steps)
+    end = generate(lambda x, t: x0, start, COSINES.tolist(), steps)
     assert torch.allclose(end, unit(x0), atol=1e-9)
 
 
@@ -33,7 +33,7 @@ def test_an_oracle_s_intermediate_states_are_the_formula_s(steps: int) -> None:
     # Plain arithmetic, row by row: ε̂ = (x − c_t x0)/√(1−c_t²); x ← (c_s x0 + √(1−c_s²) ε̂) / ‖·‖.
     generator = torch.Generator().manual_seed(7)
     x0, start = unit(uniform(3, 8, generator).double()), unit(uniform(3, 8, generator).double())
-    states = dict(trajectory(lambda x, t: x0, start, COSINES, steps))
+    states = dict(trajectory(lambda x, t: x0, start, COSINES.tolist(), steps))
     levels = [*sampling_timesteps(TIMESTEPS, steps), 0]
     assert list(states) == levels
     for row in range(3):
@@ -50,7 +50,7 @@ def test_an_oracle_s_intermediate_states_are_the_formula_s(steps: int) -> None:
 def test_an_oracle_from_a_right_angle_has_the_schedule_s_cosine_at_every_level() -> None:
     x0 = torch.tensor([[1.0, 0, 0, 0]], dtype=torch.float64)
     start = torch.tensor([[0.0, 1, 0, 0]], dtype=torch.float64)
-    for t, x in trajectory(lambda x, t: x0, start, COSINES, 10):
+    for t, x in trajectory(lambda x, t: x0, start, COSINES.tolist(), 10):
         assert (x @ x0.T).item() == pytest.approx(COSINES[t].item(), abs=1e-9)
 
 
@@ -74,7 +74,7 @@ def test_draws_from_an_exact_posterior_follow_it(steps: int) -> None:
     cosines = mean_cosines(TIMESTEPS, 0.95)
     denoise = exact_posterior(items, prior, cosines)
     start = uniform(3000, 64, generator).double()
-    draws = generate(denoise, start, cosines, steps)  # type: ignore[arg-type]
+    draws = generate(denoise, start, cosines.tolist(), steps)  # type: ignore[arg-type]
     counts = (draws @ items.T).argmax(1).bincount(minlength=5)
     assert stats.chisquare(counts.numpy(), (prior * 3000).numpy()).pvalue > 0.01
     assert (draws @ items.T).amax(1).min().item() > 0.9

@@ -49,7 +49,7 @@ class DiffusionBaseline(Baseline):
         dim = self.table.embedding_dim
         noise = [starting_noise(seed, 1, dim) for seed in history_seeds(history, self.seed)]
         start = torch.cat(noise).to(history.items.device)
-        cosines, steps = self.process.cosines, steps or self.validation_steps
+        cosines, steps = self.process.cosines.tolist(), steps or self.validation_steps
         return generate(by_level(self.denoiser(history)), start, cosines, steps, spherical=False)[:, None]
 
     def scorer(self, steps: int | None = None) -> InnerProductScorer:

@@ -1,0 +1,83 @@
+"""The network that answers requests, computed by ONNX Runtime on a CPU where that is installed, or by torch.
+
+On a few rows at a time torch's operators are mostly calls: a request by itself takes ONNX Runtime a quarter
+of the time (docs/performance.md). Both are tested against `DimeRec`, asked plainly.
+"""
+
+from importlib.util import find_spec
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.batch import HistoryBatch
+from model.dimerec import DimeRec
+from model.frozen import freeze
+from model.linear import rounded_up
+
+MAX_COMPILED_BYTES = 2**30
+"""Weights beside the item table up to which a graph is made: a serialised one ends at 2 GiB."""
+
+
+class Network(Protocol):
+    """A model with the weights that it had when this was made."""
+
+    @property
+    def computes_by(self) -> str:
+        """The library that computes: onnxruntime or torch."""
+        ...
+
+    def guide(self, history: HistoryBatch, added: Tensor | None = None) -> Tensor:
+        """As `DimeRec.guide`."""
+        ...
+
+    def draw(self, guidance: Tensor, owners: NDArray[np.int64], start: Tensor, steps: int) -> Tensor:
+        """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
+        ...
+
+
+class TorchNetwork:
+    """The model's own modules, and its denoiser frozen."""
+
+    computes_by = "torch"
+
+    def __init__(self, model: DimeRec) -> None:
+        self._model = model
+        self._denoiser = freeze(model.denoiser, model.config.timesteps)
+
+    def guide(self, history: HistoryBatch, added: Tensor | None = None) -> Tensor:
+        """As `DimeRec.guide`."""
+        return self._model.guide(history, added)
+
+    def draw(self, guidance: Tensor, owners: NDArray[np.int64], start: Tensor, steps: int) -> Tensor:
+        """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
+        rows = len(owners)
+        filled = rounded_up(rows) - rows
+        of = torch.from_numpy(np.pad(owners, (0, filled))).to(guidance.device)
+        padded = functional.pad(start, (0, 0, 0, filled)).to(guidance.device)
+        return self._model.reverse(self._denoiser.given(guidance, of), padded, steps)[:rows]
+
+
+def network_of(model: DimeRec) -> Network:
+    """The network of a model in evaluation mode."""
+    compiled = _compiled(model) if _can_be_compiled(model) else None
+    return TorchNetwork(model) if compiled is None else compiled
+
+
+def _compiled(model: DimeRec) -> Network | None:
+    from model.compiled.network import CompiledNetwork  # takes a quarter of a second where it is needed
+
+    return CompiledNetwork.of(model)
+
+
+def _can_be_compiled(model: DimeRec) -> bool:
+    weights = [*model.guidance.parameters(), *model.denoiser.parameters(), model.items.table.weight]
+    return (
+        find_spec("onnxruntime") is not None
+        and find_spec("onnx") is not None
+        and all(part.device.type == "cpu" and part.dtype == torch.float32 for part in weights)
+        and sum(part.nbytes for part in weights[:-1]) <= MAX_COMPILED_BYTES
+    )
