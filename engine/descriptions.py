@@ -1,9 +1,8 @@
 """Items as answers describe them, kept for the next answer."""
 
-from functools import lru_cache
-
 from engine.contract import DescribedItem, WatchedItem
 from index.catalogue import Catalogue
+from index.remembering import remembering
 
 MAX_KEPT = 65_536
 """Items kept, those answered with most recently: a few hundred bytes each."""
@@ -19,9 +18,9 @@ class Descriptions:
         self._catalogue = catalogue
         self._base = base
         self._rows = 0 if base is None else len(base._catalogue)
-        self.of = lru_cache(MAX_KEPT)(self._of)
+        self.of = remembering(self._of, MAX_KEPT)
         """A row as an item of an answer."""
-        self.watched = lru_cache(MAX_KEPT)(self._watched)
+        self.watched = remembering(self._watched, MAX_KEPT)
         """A row as an item of a history."""
 
     def _of(self, row: int) -> DescribedItem:

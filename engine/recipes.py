@@ -5,7 +5,6 @@ every bundle. The vector is a function of recipe and bundle alone: means are of 
 learned, whatever else was changed or removed.
 """
 
-from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from files.errors import DimeRecError
 from index.catalogue import Catalogue
+from index.remembering import remembering
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
 
@@ -80,7 +80,7 @@ class Derivation:
         self._version = version
         self._catalogue = catalogue
         self._table = table
-        self._of_category = lru_cache(None)(self._mean_of_category)
+        self._of_category = remembering(self._mean_of_category, None)
 
     def derive(self, item_id: str, recipe: Recipe) -> Derived:
         """The vector of an item; raises RecipeError, or VectorSpaceError, which is one."""

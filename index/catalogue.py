@@ -1,7 +1,7 @@
 """The catalogue: the caller's item ids and the rows they have here, with titles, categories, popularity."""
 
 from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from index.errors import CatalogueError
 from index.item_columns import id_hash, make_columns, parse_columns, write_columns
+from index.remembering import remembering
 from index.vector_index import Rows
 
 MAX_KEPT = 2**15
@@ -186,8 +187,8 @@ class Catalogue:
         self._codes: NDArray[np.int32] = categories.values.indices.to_numpy()
         self._code_of = {name: code for code, name in enumerate(categories.values.dictionary.to_pylist())}
         self._names = tuple(self._code_of)
-        self._kept_rows = lru_cache(MAX_KEPT)(self._find)
-        self._kept_items = lru_cache(MAX_KEPT)(self._describe)
+        self._kept_rows = remembering(self._find, MAX_KEPT)
+        self._kept_items = remembering(self._describe, MAX_KEPT)
 
     def _find(self, item_id: str) -> int | None:
         hashed = np.uint64(id_hash(item_id))

@@ -1,12 +1,13 @@
 """The items that may be answered with: a mask for each set of categories, kept for the next request."""
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
+from index.remembering import remembering
 from index.vector_index import Rows
 
 MAX_KEPT = 16
@@ -77,7 +78,7 @@ class Eligibility:
         alive = catalogue.alive
         count = int(np.count_nonzero(alive))
         self._everything = EligibleRows(alive, count, count)
-        self._kept = lru_cache(MAX_KEPT)(self._of)
+        self._kept = remembering(self._of, MAX_KEPT)
 
     def of(self, categories: frozenset[str] | None) -> EligibleRows:
         """The rows that have any of `categories`, all for None; unknown categories have none."""

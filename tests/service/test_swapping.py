@@ -4,9 +4,10 @@ import gc
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -102,15 +103,41 @@ def test_traffic_notices_nothing_of_swaps_but_the_version(serve: Serve, root: Pa
     assert answers == {(200, first, 198), (200, second, 148)}
 
 
-def test_an_engine_that_went_out_of_service_is_freed(serve: Serve, root: Path) -> None:
+def test_an_engine_that_went_out_of_service_is_freed_at_once(serve: Serve, root: Path) -> None:
     server = serve(bundles=root)
-    server.answer(history=["1001"])
-    retired = weakref.ref(server.service.engines.engine)
+    server.answer(history=["1001"], categories=["category-1"], explain=True)
+    engine = server.service.engines.engine
+    retired: list[weakref.ref[Any]] = [weakref.ref(engine), weakref.ref(engine._snapshot.catalogue)]
+    del engine
     publish_tiny_bundle(root, seed=2)
-    admin(server, "reload")
-    server.answer(history=["1001"])
-    gc.collect()
-    assert retired() is None
+    gc.disable()
+    try:
+        admin(server, "reload")
+        server.answer(history=["1001"])
+        until(lambda: [one() for one in retired] == [None, None])
+    finally:
+        gc.enable()
+
+
+def test_a_swap_looks_at_nothing_that_lives_as_long_as_the_process(serve: Serve, root: Path) -> None:
+    server = serve(bundles=root)
+    publish_tiny_bundle(root, seed=2)
+    kept_apart = []
+
+    def note(phase: str, info: Mapping[str, int]) -> None:
+        if phase == "start" and info["generation"] == 2:
+            kept_apart.append(gc.get_freeze_count())
+
+    gc.freeze()
+    frozen = gc.get_freeze_count()
+    gc.callbacks.append(note)
+    try:
+        assert admin(server, "reload").json()["changed"]
+    finally:
+        gc.callbacks.remove(note)
+        gc.unfreeze()
+    assert kept_apart
+    assert min(kept_apart) > frozen / 2
 
 
 def damage_file(root: Path, version: str) -> None:
