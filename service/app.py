@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from fastapi import FastAPI
+from pydantic import SecretStr
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -39,6 +40,9 @@ from service.recommender import Recommender
 from service.routes import console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
 from service.settings import HistorySettings, Settings
+from service.spool.delivery import Delivery
+from service.spool.spool import Spool
+from service.spool.writes import SpooledWrites
 from service.telemetry import Metrics
 from service.vitals import keep_redis_memory, watch_parts, watch_redis
 from service.watching import watch_current
@@ -50,6 +54,9 @@ diffusion on the unit sphere, and an index finds the items nearest to them.
 Every failure is an `application/problem+json` document (RFC 9457) that names the fields at fault. Every
 answer carries `X-Request-ID`, the caller's own if one was sent.
 """
+
+DELIVERY_TIMEOUT_S = 5.0
+"""Longest wait of a delivery for Redis. Chosen: nobody waits for it, and a slow Redis takes it, too."""
 
 _ROUTERS = (
     *(module.router for module in (recommend, events, users, items, operations, console)),
@@ -90,6 +97,8 @@ def create_app(
         for task in background:
             task.cancel()
         await service.batcher.close()
+        if service.delivery is not None:
+            await service.delivery.close()
         await service.history.close()
         await service.rates.close()
 
@@ -182,6 +191,7 @@ def _assemble(
     tasks: list[Task] = [metrics.keep_sampled]
     opened = history if history is not None else _open_history(settings, metrics, tasks)
     store = ObservedHistory(opened, metrics)
+    spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
     engines = Engines(settings.bundles, settings.device, metrics, version)
@@ -199,11 +209,15 @@ def _assemble(
     all_engines = fleet(engines)
     if settings.watch_s is not None:
         tasks.append(partial(watch_current, settings.bundles, settings.watch_s, all_engines))
+    delivery = None if spool is None else _open_delivery(settings, spool, history)
+    if delivery is not None:
+        tasks.append(delivery.run)
     return Service(
         settings,
         engines,
         all_engines,
         store,
+        store if spool is None else SpooledWrites(store, spool),
         kind,
         batcher,
         recommender,
@@ -212,6 +226,7 @@ def _assemble(
         rates,
         _door(batcher, settings, metrics),
         tasks,
+        delivery,
     )
 
 
@@ -232,13 +247,24 @@ def _open_history(settings: HistorySettings, metrics: Metrics, tasks: list[Task]
             max_users=settings.history_max_users,
             max_bytes=settings.history_max_bytes,
         )
-    redis = RedisHistory.from_url(
-        settings.redis_url.get_secret_value(),
-        max_events=settings.history_max_events,
-        ttl_s=settings.history_ttl_s,
-        timeout_s=settings.history_timeout_s,
-    )
+    redis = _open_redis(settings.redis_url, settings, settings.history_timeout_s)
     guarded = GuardedHistory(redis)
     watch_redis(metrics, redis, guarded)
     tasks.append(partial(keep_redis_memory, metrics, redis))
     return guarded
+
+
+def _open_delivery(settings: HistorySettings, spool: Spool, history: HistoryStore | None) -> Delivery | None:
+    """Delivery to a store of its own: one that hangs there occupies no connection that requests need."""
+    if history is not None or settings.redis_url is None:
+        return None if history is None else Delivery(spool, history)
+    return Delivery(spool, _open_redis(settings.redis_url, settings, DELIVERY_TIMEOUT_S))
+
+
+def _open_redis(address: SecretStr, settings: HistorySettings, timeout_s: float) -> RedisHistory:
+    return RedisHistory.from_url(
+        address.get_secret_value(),
+        max_events=settings.history_max_events,
+        ttl_s=settings.history_ttl_s,
+        timeout_s=timeout_s,
+    )

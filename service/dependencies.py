@@ -14,6 +14,8 @@ from service.fleet import Fleet
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
 from service.settings import Settings
+from service.spool.delivery import Delivery
+from service.spool.writes import HistoryWrites
 from service.telemetry import Metrics
 
 Task = Callable[[], Coroutine[Any, Any, None]]
@@ -27,6 +29,7 @@ class Service:
     engines: Engines
     fleet: Fleet
     history: HistoryStore
+    writes: HistoryWrites
     history_kind: Literal["redis", "in-process"]
     batcher: Batcher
     recommender: Recommender
@@ -36,6 +39,7 @@ class Service:
     door: Door
     tasks: Sequence[Task]
     """Those that go on beside requests, each until it is cancelled."""
+    delivery: Delivery | None
 
     @property
     def lists_users(self) -> bool:

@@ -114,6 +114,15 @@ class EventsResponse(_Response):
     unknown_items: list[str] = Field(description="kept, but not in the catalogue in service", examples=[[]])
 
 
+class SpooledResponse(_Response):
+    """Changes of histories that were taken in durably, and are visible once the store is back."""
+
+    spooled: int = Field(
+        description="events, or one for an event taken back or a user forgotten", examples=[1]
+    )
+    visible: Literal[False] = Field(description="no answer knows of them yet")
+
+
 class HistoryEvent(_Response):
     """One event of a history."""
 

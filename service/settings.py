@@ -136,6 +136,16 @@ class HistorySettings(BaseModel):
         description="memory of the in-process store; the least recently used users go first, bytes",
     )
 
+    spool: Path | None = Field(
+        None, description="directory where events wait while Redis is away; unset: they are answered 503"
+    )
+    spool_max_bytes: int = Field(
+        268_435_456,
+        ge=1_048_576,
+        le=1 << 40,
+        description="most that waits there, bytes; then events are answered 503",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _refuse_wrong_address(cls, url: SecretStr | None) -> SecretStr | None:
@@ -184,6 +194,12 @@ class Settings(
         extra="ignore",
         hide_input_in_errors=True,
     )
+
+    @model_validator(mode="after")
+    def _refuse_a_spool_for_nothing(self) -> Self:
+        if self.spool is not None and self.redis_url is None:
+            raise ValueError(f"{variable('spool')} is of no use without {variable('redis_url')}: unset it")
+        return self
 
     @model_validator(mode="after")
     def _refuse_workers_with_histories_of_their_own(self) -> "Settings":

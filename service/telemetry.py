@@ -27,6 +27,8 @@ _REFUSALS = frozenset({503, 504})
 """Statuses from 500 on by which a request is turned away and may come back."""
 
 Stage = Literal["history", "queue", "model", "search"]
+Mode = Literal["livesum", "livemostrecent", "livemax"]
+"""The way in which the gauges of several processes become one."""
 
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
@@ -151,6 +153,18 @@ class Metrics:
             "Keys that Redis has dropped for want of memory since its start",
             "livemostrecent",
         )
+        self.spool_pending = self._gauge(
+            "dimerec_spool_pending", "Changes of histories in the spool, which wait for the store", "livemax"
+        )
+        self.spool_oldest_seconds = self._gauge(
+            "dimerec_spool_oldest_seconds", "Age of the oldest change in the spool", "livemax"
+        )
+        self.spool_records = Counter(
+            "dimerec_spool_records",
+            "Changes of histories taken into the spool, delivered from it, or refused by it",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.connections_ended = Counter(
             "dimerec_connections_ended",
             "Connections ended because they broke a bound",
@@ -179,7 +193,11 @@ class Metrics:
         )
 
     def _gauge(
-        self, name: str, about: str, mode: Literal["livesum", "livemostrecent"], labels: Sequence[str] = ()
+        self,
+        name: str,
+        about: str,
+        mode: Literal["livesum", "livemostrecent", "livemax"],
+        labels: Sequence[str] = (),
     ) -> Gauge:
         """A gauge; `mode`: what it is for several processes."""
         return Gauge(name, about, labels, registry=self.registry, multiprocess_mode=mode)

@@ -3,6 +3,8 @@
 import { element } from "./parts.js";
 import { call, pathOf, post } from "./service.js";
 
+const LATER = "It counts once the history store is back.";
+
 export class Writes {
   #sent = []; // only what this page sent has a name that it knows
   #choice;
@@ -20,10 +22,11 @@ export class Writes {
     const { user } = this.#choice;
     const event = { user_id: user, item_id: item.item_id, timestamp: Date.now(), event_id: `console-${randomHex()}` };
     try {
-      const { added } = await post("events", event);
-      if (added) this.#sent.push({ ...event, title });
+      const { added, spooled } = await post("events", event);
+      if (added || spooled) this.#sent.push({ ...event, title });
       if (this.#choice.user !== user) return;
       if (added) this.#toast(`Watched ${title}`, this.undoButton(event));
+      else if (spooled) this.#toast(`Watched ${title}. ${LATER}`, this.undoButton(event));
       else this.#toast("Not kept: this viewer's history is full of later events.");
       this.#refresh();
     } catch (error) {
@@ -48,10 +51,11 @@ export class Writes {
   async #undo(event, button) {
     button.disabled = true;
     try {
-      const { removed } = await call(pathOf("users", event.user_id, "events", event.event_id), { method: "DELETE" });
+      const { removed, spooled } = await call(pathOf("users", event.user_id, "events", event.event_id), { method: "DELETE" });
       this.#sent = this.#sent.filter((sent) => sent !== event);
       if (this.#choice.user !== event.user_id) return;
-      this.#toast(removed ? `Took back ${event.title}` : `${event.title} was no longer in the history`);
+      if (spooled) this.#toast(`Taken back: ${event.title}. ${LATER}`);
+      else this.#toast(removed ? `Took back ${event.title}` : `${event.title} was no longer in the history`);
       this.#refresh();
     } catch (error) {
       button.disabled = false;

@@ -3,6 +3,7 @@
 HistoryError
 ├── HistoryUnavailableError      the store is slow or gone; ask again later
 │   ├── HistoryBusyError         all our own connections are in use; says nothing about the store
+│   ├── SpoolRefusedError        the store is slow or gone, and the spool full or without its disk
 │   └── HistoryUnreadableError   the store answers, but this user's history isn't one that we wrote
 ├── HistoryInputError            an id or a timestamp that no store can keep
 └── HistoryUrlError              the address of the store can't be used
@@ -21,6 +22,10 @@ class HistoryUnavailableError(HistoryError):
 
 class HistoryBusyError(HistoryUnavailableError):
     """All connections of this process were in use for too long; the store itself was not asked."""
+
+
+class SpoolRefusedError(HistoryUnavailableError):
+    """The store is slow or gone, and the spool is full, or its disk fails."""
 
 
 class HistoryUnreadableError(HistoryUnavailableError):

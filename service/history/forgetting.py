@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from service.history.errors import HistoryUnavailableError
 from service.history.redis_keys import SECRET, mark_key
+from service.history.scripts import MARK
 
 _TRUSTED_S = 60.0
 """A secret that was read is taken to be there for so long: Redis may come back empty, and get another."""
@@ -45,14 +46,14 @@ class RedisMarks:
         self._secret = b""
         self._read_at = -_TRUSTED_S
 
-    async def put(self, user_id: str, now_ms: int) -> None:
-        """Note that a user is forgotten now, under the secret that is there at this moment."""
+    async def put(self, user_id: str, at_ms: int) -> None:
+        """Note that a user was forgotten then, or later, under the secret that is there at this moment."""
         for _ in range(_TRIES):
             if (secret := self._known()) is None:
                 await self._client.set(SECRET, secrets.token_hex(32), nx=True)
                 secret = self._learn(await self._client.get(SECRET))
             pipeline = self._client.pipeline(transaction=False)
-            pipeline.execute_command("SET", mark_key(hashed(secret, user_id)), now_ms, "PX", self._ttl_ms)
+            pipeline.execute_command("EVAL", MARK, 1, mark_key(hashed(secret, user_id)), at_ms, self._ttl_ms)
             pipeline.execute_command("GET", SECRET)
             _, current = await pipeline.execute()
             if current == secret:

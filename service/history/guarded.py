@@ -78,9 +78,9 @@ class GuardedHistory:
         """As the store's, or HistoryUnavailableError at once."""
         return await self._call("remove", lambda: self._store.remove(user_id, event_id))
 
-    async def forget(self, user_id: str) -> int:
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
         """As the store's, or HistoryUnavailableError at once."""
-        return await self._call("forget", lambda: self._store.forget(user_id))
+        return await self._call("forget", lambda: self._store.forget(user_id, at_ms))
 
     async def users(self, limit: int) -> list[str]:
         """As the store's, or HistoryUnavailableError at once; whatever comes of it does not count."""

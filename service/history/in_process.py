@@ -111,11 +111,12 @@ class InProcessHistory:
             self._keep(user_id, remaining)
         return len(history) - len(remaining)
 
-    async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user, and keep older events away; the number of events deleted."""
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
+        """Delete all that is kept of a user, and keep events away that are not after `at_ms`, or now."""
         check_user(user_id)
         mark = hashed(self._secret, user_id)
-        self._forgotten[mark] = self._clock()
+        now = self._clock() if at_ms is None else at_ms
+        self._forgotten[mark] = max(now, self._forgotten.get(mark, now))
         self._forgotten.move_to_end(mark)
         if len(self._forgotten) > self._max_users:
             self._forgotten.popitem(last=False)

@@ -55,9 +55,9 @@ class ObservedHistory:
         """As the store's."""
         return await self._observed("remove", self._store.remove(user_id, event_id))
 
-    async def forget(self, user_id: str) -> int:
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
         """As the store's."""
-        return await self._observed("forget", self._store.forget(user_id))
+        return await self._observed("forget", self._store.forget(user_id, at_ms))
 
     async def users(self, limit: int) -> list[str]:
         """As the store's."""

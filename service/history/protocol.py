@@ -88,8 +88,11 @@ class HistoryStore(Protocol):
         """Take back the event that was added under this `event_id`; the number of events removed, 0 or 1."""
         ...
 
-    async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user, and keep older events away; the number of events deleted."""
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
+        """Delete all that is kept of a user, and keep events away that are not after `at_ms`, by default now.
+
+        The number of events deleted.
+        """
         ...
 
     async def users(self, limit: int) -> list[str]:

@@ -166,16 +166,17 @@ class RedisHistory:
 
         return await self._calls.make(call)
 
-    async def forget(self, user_id: str) -> int:
-        """Delete all that is kept of a user, and keep older events away; the number of events deleted.
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
+        """Delete all that is kept of a user, and keep events away that are not after `at_ms`, or now.
 
-        What cannot be read, of whatever type, goes as well, and counts as no event.
+        The number of events deleted. What cannot be read, of whatever type, goes as well, and counts as none.
         """
         check_user(user_id)
+        moment = self._clock() if at_ms is None else at_ms
         key = history_key(user_id)
 
         async def call() -> int:
-            await self._marks.put(user_id, self._clock())
+            await self._marks.put(user_id, moment)
             try:
                 history = await self._client.getdel(key)
             except ResponseError as error:

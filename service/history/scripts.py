@@ -26,3 +26,5 @@ class Script:
 APPEND = Script("append.lua")
 REMOVE = Script("remove.lua")
 DROP_OLDER = Script("drop_older.lua")
+MARK = files("service.history").joinpath("mark.lua").read_text()
+"""Short, and run seldom: it is sent each time."""

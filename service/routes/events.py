@@ -10,11 +10,15 @@ from service.problems import documented
 from service.requests import EventsRequest, WatchEvents
 from service.responses import EventsResponse
 from service.routes.json_route import JsonRoute
+from service.routes.spooled import SPOOLED, spooled
+from service.spool.writes import Spooled
 
 router = APIRouter(tags=["history"], route_class=JsonRoute)
 
 
-@router.post("/events", response_model=EventsResponse, responses=documented(400, 413, 415, 422, 503))
+@router.post(
+    "/events", response_model=EventsResponse, responses=SPOOLED | documented(400, 413, 415, 422, 503)
+)
 async def add_events(request: Request, body: EventsRequest) -> Response:
     """Add one event, or many as `{"events": [...]}`. Sending the same again changes nothing.
 
@@ -32,13 +36,15 @@ async def add_events(request: Request, body: EventsRequest) -> Response:
     ]
     if faults:
         raise InvalidRequestError(faults)
-    result = await service.history.append_many(
+    outcome = await service.writes.append_many(
         [(event.user_id, Event(event.item_id, event.timestamp, event.event_id)) for event in events]
     )
+    if isinstance(outcome, Spooled):
+        return spooled(outcome)
     answer = EventsResponse(
-        added=result.added,
-        repeated=result.repeated,
-        outdated=result.outdated,
+        added=outcome.added,
+        repeated=outcome.repeated,
+        outdated=outcome.outdated,
         unknown_items=service.engines.engine.unknown(event.item_id for event in events),
     )
     return Response(answer.model_dump_json(), media_type="application/json")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Path, Query, Response
 
 from service.dependencies import TheService
 from service.errors import UsersNotListedError
@@ -10,6 +10,8 @@ from service.problems import documented
 from service.requests import Text
 from service.responses import ForgetResponse, HistoryEvent, HistoryResponse, UndoResponse, UsersResponse
 from service.routes.encoded_path import EncodedPathRoute
+from service.routes.spooled import SPOOLED, spooled
+from service.spool.writes import Spooled
 
 router = APIRouter(tags=["history"], route_class=EncodedPathRoute)
 
@@ -54,17 +56,30 @@ async def read_history(
     return HistoryResponse(user_id=user_id, events=described)
 
 
-@router.delete("/users/{user_id}/history", responses=documented(400, 404, 422, 503))
-async def forget_history(user_id: UserId, service: TheService) -> ForgetResponse:
+@router.delete(
+    "/users/{user_id}/history",
+    response_model=ForgetResponse,
+    responses=SPOOLED | documented(400, 404, 422, 503),
+)
+async def forget_history(user_id: UserId, service: TheService) -> ForgetResponse | Response:
     """Delete all that is kept of a user; fine to repeat."""
-    return ForgetResponse(user_id=user_id, removed=await service.history.forget(user_id))
+    outcome = await service.writes.forget(user_id)
+    if isinstance(outcome, Spooled):
+        return spooled(outcome)
+    return ForgetResponse(user_id=user_id, removed=outcome)
 
 
-@router.delete("/users/{user_id}/events/{event_id}", responses=documented(400, 404, 422, 503))
-async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoResponse:
+@router.delete(
+    "/users/{user_id}/events/{event_id}",
+    response_model=UndoResponse,
+    responses=SPOOLED | documented(400, 404, 422, 503),
+)
+async def undo_event(user_id: UserId, event_id: EventId, service: TheService) -> UndoResponse | Response:
     """Take back one event that was sent with an `event_id`; fine to repeat.
 
     Events without an `event_id` cannot be named, and so not be taken back one by one.
     """
-    removed = await service.history.remove(user_id, event_id)
-    return UndoResponse(user_id=user_id, event_id=event_id, removed=removed)
+    outcome = await service.writes.remove(user_id, event_id)
+    if isinstance(outcome, Spooled):
+        return spooled(outcome)
+    return UndoResponse(user_id=user_id, event_id=event_id, removed=1 if outcome else 0)

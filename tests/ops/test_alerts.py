@@ -39,7 +39,9 @@ TROUBLE = {
     },
     "DimerecBundleOld": {"dimerec_bundle_created_timestamp_seconds": f"{-15 * 86_400}x120"},
     "DimerecWorkersEnd": {"dimerec_worker_ends_total": "0+1x120"},
-    "DimerecLosesEvents": {'dimerec_history_errors_total{operation="append"}': "0+1x120"},
+    "DimerecLosesEvents": {'dimerec_requests_total{route="/events",status="503"}': "0+1x120"},
+    "DimerecSpoolWaits": {"dimerec_spool_oldest_seconds": "400x120"},
+    "DimerecSpoolRefuses": {'dimerec_spool_records_total{outcome="refused"}': "0+1x120"},
     "DimerecOverloaded": {'dimerec_refused_total{reason="deadline"}': "0+1x120"},
     "DimerecKnowsNobody": {
         'dimerec_answers_total{source="popularity"}': GROWS,
@@ -69,7 +71,9 @@ WELL = {
     "dimerec_degraded_total": STAYS,
     'dimerec_answers_total{source="personal"}': GROWS,
     'dimerec_answers_total{source="popularity"}': "0+1x120",
-    'dimerec_history_errors_total{operation="append"}': STAYS,
+    'dimerec_requests_total{route="/events",status="503"}': STAYS,
+    "dimerec_spool_oldest_seconds": "100x120",
+    'dimerec_spool_records_total{outcome="refused"}': STAYS,
     'dimerec_refused_total{reason="deadline"}': STAYS,
     'dimerec_bundle_swaps_total{outcome="failed"}': STAYS,
     'dimerec_bundle_info{version="1",instance="a"}': "1x120",
@@ -112,6 +116,7 @@ def fired(promtool: str, directory: Path, series: dict[str, str], at: str = "110
 
 
 WELL_AGAIN = {
+    "dimerec_spool_oldest_seconds": "0",
     'up{job="dimerec"}': "1",
     'dimerec_history_circuit_open{operation="read"}': "0",
     "dimerec_redis_memory_bytes": "50",

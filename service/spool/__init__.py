@@ -1,0 +1,1 @@
+"""Changes of histories that wait on this machine's disk while the store is away."""

@@ -1,0 +1,132 @@
+"""Delivery: one process at a time brings the spool's records to the store, the oldest first."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+import structlog
+
+from service.history.errors import HistoryInputError, HistoryUnavailableError, HistoryUnreadableError
+from service.history.protocol import Event, HistoryStore
+from service.spool.file import Kept, SpoolFileError
+from service.spool.spool import Spool
+
+EVERY_S = 1.0
+"""Chosen: as soon as that, what was taken in is visible once the store is back."""
+STEP = 500
+"""Records a round trip: some 50 KB."""
+
+log = structlog.get_logger("dimerec.spool")
+
+
+class Delivery:
+    """Brings records to a store and removes them from the spool afterwards.
+
+    A process that ends in between leaves them to be delivered again, which changes nothing: an event that is
+    known is a repeat, and until then nobody else writes to these users' histories.
+    """
+
+    def __init__(self, spool: Spool, store: HistoryStore) -> None:
+        self._spool = spool
+        self._store = store
+        self._stuck: frozenset[str] = frozenset()
+
+    async def run(self) -> None:
+        """Deliver again and again; never returns."""
+        while True:
+            try:
+                await self.deliver()
+            except (HistoryUnavailableError, SpoolFileError, OSError) as error:
+                log.info("spool waits", reason=str(error))
+            await asyncio.sleep(EVERY_S)
+
+    async def close(self) -> None:
+        """Close the spool and the store; what waits is delivered after the next start."""
+        await self._spool.close()
+        await self._store.close()
+
+    async def deliver(self) -> None:
+        """Deliver all that waits, unless another process does.
+
+        Raises HistoryUnavailableError where the store does not take it, SpoolFileError and OSError.
+        """
+        if not await self._spool.observe():
+            return
+        with _first(self._spool.directory / "delivery.lock") as first:
+            if not first:
+                return
+            stuck: set[str] = set()
+            reached = 0
+            try:
+                while records := await self._spool.after(reached, STEP):
+                    reached = records[-1].seq
+                    for _, run in groupby(records, _run):
+                        await self._settled([one for one in run if one.record.user_id not in stuck], stuck)
+            finally:
+                await self._spool.clean()
+                await self._spool.observe()
+            self._tell(frozenset(stuck))
+
+    async def _settled(self, run: Sequence[Kept], stuck: set[str]) -> None:
+        """Deliver records that may go together; users whose key holds something else become stuck."""
+        if not run:
+            return
+        try:
+            await self._give(run)
+            done = list(run)
+        except (HistoryUnreadableError, HistoryInputError):
+            done = []
+            for user_id in {one.record.user_id for one in run}:
+                of_user = [one for one in run if one.record.user_id == user_id]
+                try:
+                    await self._give(of_user)
+                    done += of_user
+                except (HistoryUnreadableError, HistoryInputError):
+                    stuck.add(user_id)
+        await self._spool.settle([one.seq for one in done])
+
+    async def _give(self, run: Sequence[Kept]) -> None:
+        first = run[0].record
+        match first.kind:
+            case "append":
+                await self._store.append_many(
+                    [
+                        (record.user_id, Event(record.item_id or "", record.timestamp or 0, record.event_id))
+                        for _, record in run
+                    ]
+                )
+            case "remove":
+                await self._store.remove(first.user_id, first.event_id or "")
+            case "forget":
+                await self._store.forget(first.user_id, first.timestamp)
+
+    def _tell(self, stuck: frozenset[str]) -> None:
+        if len(stuck) > len(self._stuck):
+            log.warning("spool keeps records of users whose history is unreadable", users=len(stuck))
+        self._stuck = stuck
+
+
+def _run(kept: Kept) -> tuple[str, int]:
+    """Equal for neighbours that may go together: events may, other changes go one by one."""
+    return (kept.record.kind, 0 if kept.record.kind == "append" else kept.seq)
+
+
+@contextmanager
+def _first(path: Path) -> Iterator[bool]:
+    """True where no other process is in such a block; the system ends it with the process."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,236 @@
+"""The spool by itself: any sequence of changes, outages and restarts ends as if the store had been there."""
+
+import asyncio
+import sqlite3
+import stat
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from service.errors import StartupError
+from service.history.errors import HistoryInputError, HistoryUnavailableError, SpoolRefusedError
+from service.history.in_process import InProcessHistory
+from service.history.protocol import AppendResult, Event
+from service.spool.delivery import Delivery
+from service.spool.file import NAME, Record, SpoolFile, SpoolFileError
+from service.spool.spool import Spool
+from service.spool.writes import Spooled, SpooledWrites
+from service.telemetry import Metrics
+from tests.effort import examples
+from tests.service.history_model import PlainHistory
+
+MIB = 1 << 20
+FORGOTTEN_AT = 6
+
+
+class Shaky(InProcessHistory):
+    """A store that can be away, and one whose answers do not come back though it did what it was asked."""
+
+    mode: Literal["there", "away", "silent"] = "there"
+
+    def _check(self, moment: Literal["before", "after"]) -> None:
+        if self.mode == ("away" if moment == "before" else "silent"):
+            raise HistoryUnavailableError("it is away")
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        self._check("before")
+        answer = await super().append_many(events)
+        self._check("after")
+        return answer
+
+    async def remove(self, user_id: str, event_id: str) -> int:
+        self._check("before")
+        answer = await super().remove(user_id, event_id)
+        self._check("after")
+        return answer
+
+    async def forget(self, user_id: str, at_ms: int | None = None) -> int:
+        self._check("before")
+        answer = await super().forget(user_id, at_ms)
+        self._check("after")
+        return answer
+
+
+USERS = st.sampled_from(["u", "v", "w"])
+EVENT_IDS = [f"id {n}" for n in range(5)]
+EVENTS = st.builds(
+    Event,
+    item_id=st.sampled_from(["a", "b", "é"]),
+    timestamp=st.integers(-3, 12),
+    event_id=st.none() | st.sampled_from(EVENT_IDS),
+)
+
+
+class SpoolMachine(RuleBasedStateMachine):
+    """Two processes with one spool; whatever they accept is in the histories once all is delivered."""
+
+    max_events = 6
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.directory = TemporaryDirectory(prefix="dimerec-spool-")
+        self.store = Shaky(max_events=self.max_events, clock=lambda: FORGOTTEN_AT)
+        self.spools = [self.opened(), self.opened()]
+        self.models = {user: PlainHistory(self.max_events) for user in ("u", "v", "w")}
+
+    def opened(self) -> Spool:
+        return Spool(Path(self.directory.name), MIB, Metrics(), clock=lambda: 0)
+
+    def run(self, call: Coroutine[Any, Any, Any]) -> Any:
+        return self.runner.run(call)
+
+    def writes(self, process: int) -> SpooledWrites:
+        return SpooledWrites(self.store, self.spools[process], clock=lambda: FORGOTTEN_AT)
+
+    def teardown(self) -> None:
+        self.store.mode = "there"
+        self.deliver(0)
+        for user, model in self.models.items():
+            assert self.run(self.store.read(user, 99)) == model.read(99)
+        for spool in self.spools:
+            assert self.run(spool.observe()) == 0
+            self.run(spool.close())
+        self.runner.close()
+        self.directory.cleanup()
+
+    @rule(mode=st.sampled_from(["there", "away", "silent"]))
+    def change(self, mode: Literal["there", "away", "silent"]) -> None:
+        self.store.mode = mode
+
+    @rule(process=st.integers(0, 1), events=st.lists(st.tuples(USERS, EVENTS), min_size=1, max_size=6))
+    def append(self, process: int, events: list[tuple[str, Event]]) -> None:
+        answer = self.run(self.writes(process).append_many(events))
+        assert self.store.mode == "there" or answer == Spooled(len(events))
+        for user, model in self.models.items():
+            model.append([event for of_user, event in events if of_user == user])
+
+    @rule(process=st.integers(0, 1), user=USERS, event_id=st.sampled_from(EVENT_IDS))
+    def remove(self, process: int, user: str, event_id: str) -> None:
+        answer = self.run(self.writes(process).remove(user, event_id))
+        removed = self.models[user].remove(event_id)
+        assert answer in (Spooled(1), removed)
+
+    @rule(process=st.integers(0, 1), user=USERS)
+    def forget(self, process: int, user: str) -> None:
+        self.run(self.writes(process).forget(user))
+        self.models[user] = PlainHistory(self.max_events, FORGOTTEN_AT)
+
+    @rule(process=st.integers(0, 1))
+    def deliver(self, process: int) -> None:
+        delivery = Delivery(self.spools[process], self.store)
+        try:
+            self.run(delivery.deliver())
+        except HistoryUnavailableError:
+            assert self.store.mode != "there"
+        else:
+            assert self.store.mode == "there" or not self.run(self.spools[process].observe())
+
+    @rule(process=st.integers(0, 1))
+    def restart(self, process: int) -> None:
+        self.run(self.spools[process].close())
+        self.spools[process] = self.opened()
+
+
+@pytest.mark.hypothesis
+def test_whatever_happens_the_store_ends_as_if_it_had_been_there() -> None:
+    run_state_machine_as_test(
+        SpoolMachine, settings=settings(max_examples=examples(40), stateful_step_count=25, deadline=None)
+    )
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[Spool]:
+    spool = Spool(tmp_path / "spool", MIB, Metrics())
+    yield spool
+    await spool.close()
+
+
+def append(user_id: str, number: int) -> Record:
+    return Record("append", user_id, "item", number)
+
+
+async def test_records_of_many_callers_are_kept_in_the_order_of_each(spool: Spool) -> None:
+    async def caller(name: str) -> None:
+        for number in range(20):
+            await spool.take([append(name, number)])
+
+    names = [f"user {n}" for n in range(10)]
+    await asyncio.gather(*map(caller, names))
+    kept = [one.record for one in await spool.after(0, 1000)]
+    assert len(kept) == 200
+    for name in names:
+        assert [one.timestamp for one in kept if one.user_id == name] == list(range(20))
+
+
+async def test_a_number_is_never_used_again(spool: Spool) -> None:
+    """Or a record could count as delivered because one before it was."""
+    await spool.take([append("u", 1)])
+    (first,) = await spool.after(0, 9)
+    await spool.take([Record("forget", "u", timestamp=5)])
+    (second,) = await spool.after(0, 9)
+    assert second.seq > first.seq
+    await spool.settle([first.seq])
+    assert await spool.after(0, 9) == [second]
+    assert await spool.observe() == 1
+
+
+async def test_a_user_holds_others_up_only_in_their_own_affairs(spool: Spool) -> None:
+    assert not await spool.holds(["u"])
+    await spool.take([append("u", 1)])
+    assert await spool.holds(["v", "u"])
+    assert not await spool.holds(["v", "w"])
+
+
+async def test_what_cannot_be_kept_never_reaches_the_spool(spool: Spool) -> None:
+    store = Shaky()
+    store.mode = "away"
+    writes = SpooledWrites(store, spool)
+    with pytest.raises(HistoryInputError, match="item_id"):
+        await writes.append_many([("u", Event("a\0", 1))])
+    with pytest.raises(HistoryInputError, match="user_id"):
+        await writes.forget("")
+    with pytest.raises(HistoryInputError, match="event_id"):
+        await writes.remove("u", "")
+    assert await spool.observe() == 0
+
+
+async def test_of_calls_that_share_a_commit_only_those_that_do_not_fit_are_refused(spool: Spool) -> None:
+    long = [Record("append", "long", "x" * 100, number) for number in range(20_000)]
+    calls = [spool.take(long), *(spool.take([append(f"user {n}", n)]) for n in range(20))]
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert isinstance(outcomes[0], SpoolRefusedError)
+    assert outcomes[1:] == [None] * 20
+    assert await spool.observe() == 20
+
+
+def test_only_the_owner_reads_it(tmp_path: Path) -> None:
+    file = SpoolFile(tmp_path / "spool", MIB)
+    assert file.take([[append("u", 1)]], 0) == [None]
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "spool").iterdir()}
+    assert modes == dict.fromkeys([NAME, f"{NAME}-wal", f"{NAME}-shm"], 0o600)
+    assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
+    file.close()
+
+
+def test_a_spool_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartupError, match=r"^DIMEREC_SPOOL: [^\n]+file cannot be used: [^\n]+$"):
+        Spool(tmp_path / "file", MIB, Metrics())
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / NAME).write_bytes(b"this is no database at all" * 500)
+    with pytest.raises(StartupError, match="not a database"):
+        Spool(damaged, MIB, Metrics())
+    SpoolFile(tmp_path / "newer", MIB).close()
+    with sqlite3.connect(tmp_path / "newer" / NAME) as sql:
+        sql.execute("PRAGMA user_version = 9")
+    sql.close()
+    with pytest.raises(SpoolFileError, match="another version"):
+        SpoolFile(tmp_path / "newer", MIB)
