@@ -266,5 +266,6 @@ def _open_redis(address: SecretStr, settings: HistorySettings, timeout_s: float)
         address.get_secret_value(),
         max_events=settings.history_max_events,
         ttl_s=settings.history_ttl_s,
+        new_ttl_s=settings.history_new_ttl_s,
         timeout_s=timeout_s,
     )

@@ -119,6 +119,12 @@ class HistorySettings(BaseModel):
         le=10 * 366 * 86_400,
         description="Redis forgets a user this long after their last event, s",
     )
+    history_new_ttl_s: int = Field(
+        8 * 86_400,
+        ge=60,
+        le=10 * 366 * 86_400,
+        description="Redis forgets a new user so soon, until an event comes on a later day, s",
+    )
     history_timeout_s: float = Field(
         0.25,
         gt=0,

@@ -12,7 +12,7 @@ from service.settings import DOTENV, Settings, variable
 
 _PART = "configuration"
 _ONLY_IN_PROCESS = ("history_max_users", "history_max_bytes")
-_ONLY_IN_REDIS = ("history_ttl_s", "history_timeout_s")
+_ONLY_IN_REDIS = ("history_ttl_s", "history_new_ttl_s", "history_timeout_s")
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
 

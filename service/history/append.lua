@@ -1,17 +1,25 @@
 -- Adds events to one user's history and trims it, in one step. columns.lua comes first.
 --
 -- KEYS[1]  the user's history      ARGV[1]  events to keep
--- ARGV[2]  life of the key in ms   ARGV[3]  the events, oldest first, no identity twice
+-- ARGV[2]  life of the key in ms   ARGV[3]  the events, oldest first, no identity twice; their day is today
+-- ARGV[4]  life of a new user's key in ms
+--
+-- A user is new from the first event until one comes on a later day; where today is 0, nobody is.
 --
 -- A full history is long: it's cut and joined once, and never copied for less.
 --
 -- Returns {events added, events older than a full history}.
 
-local kept, unreadable = read(redis.call('GET', KEYS[1]) or '\0\0\0\0')
+local given = columns(ARGV[3])
+local stored = redis.call('GET', KEYS[1]) or struct.pack('>I4I4', 0, given.day)
+local kept, unreadable = read(stored)
 if not kept then
     return unreadable
 end
-local given = columns(ARGV[3])
+
+local function life(day)
+    return day == 0 and ARGV[2] or ARGV[4]
+end
 
 local new = {}
 for event = 0, given.count - 1 do
@@ -21,7 +29,7 @@ for event = 0, given.count - 1 do
     end
 end
 if #new == 0 then
-    redis.call('PEXPIRE', KEYS[1], ARGV[2])
+    redis.call('PEXPIRE', KEYS[1], life(kept.day))
     return {0, 0}
 end
 
@@ -60,7 +68,8 @@ for _, event in ipairs(new) do
 end
 take_kept(kept.count)
 
-local count = struct.pack('>I4', kept.count + #new - excess)
-local merged = count .. table.concat(timestamps) .. table.concat(identities) .. table.concat(items)
-redis.call('SET', KEYS[1], merged, 'PX', ARGV[2])
+local day = (given.day == 0 or given.day > kept.day) and 0 or kept.day
+local head = struct.pack('>I4I4', kept.count + #new - excess, day)
+local merged = head .. table.concat(timestamps) .. table.concat(identities) .. table.concat(items)
+redis.call('SET', KEYS[1], merged, 'PX', life(day))
 return {#new - outdated, outdated}

@@ -23,22 +23,25 @@ class Append(NamedTuple):
     encoded: bytes
 
 
-def prepared(users: Mapping[str, Sequence[Event]]) -> list[Append]:
-    """The appends for these users; raises HistoryInputError."""
+def prepared(users: Mapping[str, Sequence[Event]], today: int) -> list[Append]:
+    """The appends for these users on a day since the epoch, 0: none is new. Raises HistoryInputError."""
     appends = []
     for user_id, events in users.items():
         check_user(user_id)
         check_events(events)
-        appends.append(Append(user_id, events, encode(events)))
+        appends.append(Append(user_id, events, encode(events, today)))
     return appends
 
 
 class RedisAppends:
-    """Appends of up to `max_events` a user to histories that live `ttl_ms`; errors are the client's."""
+    """Appends of up to `max_events` a user to histories that live `ttl_ms`, those of new users `new_ttl_ms`.
 
-    def __init__(self, client: Any, max_events: int, ttl_ms: int, marks: RedisMarks) -> None:
+    Errors are the client's.
+    """
+
+    def __init__(self, client: Any, max_events: int, ttl_ms: int, new_ttl_ms: int, marks: RedisMarks) -> None:
         self._client = client
-        self._limits = (max_events, ttl_ms)
+        self._max_events, self._ttl_ms, self._new_ttl_ms = max_events, ttl_ms, new_ttl_ms
         self._marks = marks
 
     async def make(self, appends: Sequence[Append]) -> AppendResult:
@@ -87,9 +90,8 @@ class RedisAppends:
         """
         scripts = self._client.pipeline(transaction=False)
         for append, _ in marked:
-            scripts.execute_command(
-                command, script, 1, history_key(append.user_id), *self._limits, append.encoded
-            )
+            key, lives = history_key(append.user_id), (self._ttl_ms, append.encoded, self._new_ttl_ms)
+            scripts.execute_command(command, script, 1, key, self._max_events, *lives)
         apart = isinstance(self._client, RedisCluster)
         readings = self._client.pipeline(transaction=False) if apart else scripts
         for _, mark in marked:

@@ -1,13 +1,16 @@
 -- A history as columns, and how to find one's way in it: read before append.lua, remove.lua and drop_older.lua.
 --
 -- A history is a string of columns (service/history/encoding.py writes the same):
---   count (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
+--   count (4 bytes) | day (4 bytes) | count timestamps (8 bytes each) | count identities (8 bytes each) | count items, each ended by NUL
 -- so that an event is found by one search of the identities and a place in time by bisection of the timestamps.
 
 -- Where the columns of a history are.
 local function columns(history)
-    local count = struct.unpack('>I4', history)
-    return {bytes = history, count = count, timestamps = 5, identities = 5 + 8 * count, items = 5 + 16 * count}
+    local count, day = struct.unpack('>I4I4', history)
+    return {
+        bytes = history, count = count, day = day,
+        timestamps = 9, identities = 9 + 8 * count, items = 9 + 16 * count,
+    }
 end
 
 -- Where the item stands that comes `count` items after the one at `from`; nil: there are fewer.
@@ -24,7 +27,7 @@ end
 
 -- The columns of what is kept under a key, or nil and an error if it's something else than a history.
 local function read(stored)
-    if #stored >= 4 and #stored >= 4 + 16 * struct.unpack('>I4', stored) then
+    if #stored >= 8 and #stored >= 8 + 16 * struct.unpack('>I4', stored) then
         local history = columns(stored)
         if skip(history, history.items, history.count) == #stored + 1 then
             return history

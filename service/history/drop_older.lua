@@ -22,7 +22,7 @@ if older == kept.count then
 end
 
 redis.call('SET', KEYS[1], table.concat({
-    struct.pack('>I4', kept.count - older),
+    struct.pack('>I4I4', kept.count - older, kept.day),
     stored:sub(kept.timestamps + 8 * older, kept.identities - 1),
     stored:sub(kept.identities + 8 * older, kept.items - 1),
     stored:sub(skip(kept, kept.items, older)),

@@ -37,6 +37,9 @@ DEFAULT_MAX_CONNECTIONS = 64
 DEFAULT_BUSY_S = 2.0
 """Longest wait for one of our connections; a recommendation waits as long as its deadline allows."""
 
+DAY_MS = 86_400_000
+"""By the server's clock, UTC."""
+
 _SCAN_KEYS = 1_000
 """A step of SCAN; Redis answers others between two of them."""
 
@@ -52,9 +55,10 @@ class RedisMemory(NamedTuple):
 class RedisHistory:
     """A HistoryStore in Redis.
 
-    `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A call to Redis
-    that takes longer than `timeout_s` seconds raises HistoryUnavailableError; one that waits `busy_s` before
-    that, for one of `max_connections`, raises HistoryBusyError.
+    `max_events` are kept a user; a history that gets no event for `ttl_s` seconds disappears. A user is new
+    until an event comes on a later day by `clock`, and lives `new_ttl_s` till then (None: nobody is new). A
+    call to Redis that takes longer than `timeout_s` seconds raises HistoryUnavailableError; one that waits
+    `busy_s` before that, for one of `max_connections`, raises HistoryBusyError.
 
     Nobody waits longer than that, but what was begun goes on (`service.history.redis_calls`).
     """
@@ -65,6 +69,7 @@ class RedisHistory:
         *,
         max_events: int = DEFAULT_MAX_EVENTS,
         ttl_s: float = DEFAULT_TTL_S,
+        new_ttl_s: float | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         busy_s: float = DEFAULT_BUSY_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
@@ -74,7 +79,9 @@ class RedisHistory:
         self._clock = clock
         self._max_events = max_events
         self._marks = RedisMarks(client, int(ttl_s * 1000))
-        self._appends = RedisAppends(client, max_events, int(ttl_s * 1000), self._marks)
+        self._tells_new_users = new_ttl_s is not None
+        lives = (int(ttl_s * 1000), int(min(ttl_s, new_ttl_s or ttl_s) * 1000))
+        self._appends = RedisAppends(client, max_events, *lives, self._marks)
         self._calls = RedisCalls(timeout_s, busy_s, max_connections)
         self.max_connections = max_connections
 
@@ -85,6 +92,7 @@ class RedisHistory:
         *,
         max_events: int = DEFAULT_MAX_EVENTS,
         ttl_s: float = DEFAULT_TTL_S,
+        new_ttl_s: float | None = None,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         clock: Callable[[], int] = now_ms,
@@ -97,6 +105,7 @@ class RedisHistory:
             connect(url, timeout_s + LINGER_S, max_connections),
             max_events=max_events,
             ttl_s=ttl_s,
+            new_ttl_s=new_ttl_s,
             timeout_s=timeout_s,
             max_connections=max_connections,
             clock=clock,
@@ -236,7 +245,7 @@ class RedisHistory:
             await self._calls.edge(self._client.aclose)
 
     async def _append(self, users: Mapping[str, Sequence[Event]]) -> AppendResult:
-        appends = prepared(users)
+        appends = prepared(users, self._clock() // DAY_MS if self._tells_new_users else 0)
         if not appends:
             return AppendResult()
         return await self._calls.make(lambda: self._appends.make(appends))

@@ -2,20 +2,21 @@
 
 | key                            | value                   | lifetime                       |
 |--------------------------------|-------------------------|--------------------------------|
-| `dimerec:history:1:{<user>}`   | events, see encoding.py | `ttl_s` from the latest append |
+| `dimerec:history:2:{<user>}`   | events, see encoding.py | `ttl_s` from the latest append |
 | `dimerec:import:1:{<job>}`     | users imported          | a week from the latest step    |
 | `dimerec:forgotten:1:{<hash>}` | ms since the epoch      | `ttl_s` from the forgetting    |
 | `dimerec:forgotten:secret`     | key of those hashes     | stays                          |
 | `dimerec:rate:1:…`             | service/access/rates.py | the window of the rate         |
 | `dimerec:doctor:1:{<random>}`  | 1                       | 10 s at most                   |
 
-The user id is percent-encoded, so that nothing a caller sends can leave the hash tag `{…}`, which places the
-key in a cluster. The 1 is the version of the value's form.
+A history of a new user lives `new_ttl_s` instead. The user id is percent-encoded, so that nothing a caller
+sends can leave the hash tag `{…}`, which places the key in a cluster. The number is the version of the
+value's form.
 """
 
 from urllib.parse import quote, unquote
 
-HISTORIES = "dimerec:history:1:"
+HISTORIES = "dimerec:history:2:"
 SECRET = "dimerec:forgotten:secret"  # noqa: S105 - its name, not the secret
 IMPORT_TTL_S = 7 * 24 * 3600
 """In which a broken import may go on; what it began is then forgotten."""

@@ -24,7 +24,7 @@ end
 local timestamp, identity = kept.timestamps + 8 * event, kept.identities + 8 * event
 local item = skip(kept, kept.items, event)
 redis.call('SET', KEYS[1], table.concat({
-    struct.pack('>I4', kept.count - 1),
+    struct.pack('>I4I4', kept.count - 1, kept.day),
     stored:sub(kept.timestamps, timestamp - 1),
     stored:sub(timestamp + 8, identity - 1),
     stored:sub(identity + 8, item - 1),

@@ -89,8 +89,8 @@ def test_a_user_under_whose_key_something_else_is_kept_can_be_forgotten(
     server: Running, redis_url: str
 ) -> None:
     with redis.Redis.from_url(redis_url) as raw:
-        raw.delete("dimerec:history:1:{known}")
-        raw.rpush("dimerec:history:1:{known}", "1001")
+        raw.delete("dimerec:history:2:{known}")
+        raw.rpush("dimerec:history:2:{known}", "1001")
     answer: Any = server.answer(user_id="known")
     assert (answer["source"], answer["degraded"]) == ("popularity", "history_unavailable")
     problem = server.client.get("/users/known/history")

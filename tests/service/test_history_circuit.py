@@ -251,7 +251,7 @@ async def test_what_says_nothing_about_the_store_does_not_count(
         RedisHistory.from_url(redis_server.url, timeout_s=30.0), failures=FAILURES, clock=clock
     )
     with redis.Redis.from_url(redis_server.url) as raw:
-        raw.set("dimerec:history:1:{v}", "not a history")
+        raw.set("dimerec:history:2:{v}", "not a history")
     for _ in range(FAILURES + 1):
         with pytest.raises(HistoryUnreadableError):
             await breaker.read("v", 9)

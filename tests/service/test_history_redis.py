@@ -19,7 +19,7 @@ from tests.service.round_trips import CountingProxy, counted
 
 PATIENCE_S = 30.0
 SHORT_S = 0.5
-USER_KEY = "dimerec:history:1:{u}"
+USER_KEY = "dimerec:history:2:{u}"
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ async def test_every_user_is_one_key_with_a_hash_tag(store: RedisHistory, raw: r
     await store.append_many([("u", Event("a", 1)), ("x}{*\n/é", Event("a", 1)), ("u", Event("b", 2, "id"))])
     assert sorted(raw.keys("dimerec:history:*")) == [
         USER_KEY.encode(),
-        b"dimerec:history:1:{x%7D%7B%2A%0A%2F%C3%A9}",
+        b"dimerec:history:2:{x%7D%7B%2A%0A%2F%C3%A9}",
     ]
 
 
@@ -100,7 +100,7 @@ async def test_a_history_is_kept_compactly(store: RedisHistory, raw: redis.Redis
         await store.append(
             "u", [Event(f"{n:06}", 1_700_000_000_000 + n, f"a long event id {n}") for n in range(kept)]
         )
-        assert raw.strlen(USER_KEY) == 4 + kept * (8 + 8 + len("000000") + 1)
+        assert raw.strlen(USER_KEY) == 8 + kept * (8 + 8 + len("000000") + 1)
         used = raw.memory_usage(USER_KEY)
         assert used is not None
         assert used < 200 + 27 * kept
@@ -109,7 +109,7 @@ async def test_a_history_is_kept_compactly(store: RedisHistory, raw: redis.Redis
 async def test_memory_stays_bounded_however_much_is_appended(store: RedisHistory, raw: redis.Redis) -> None:
     for start in range(0, 5_000, 500):
         await store.append("u", [Event(f"{n:06}", n) for n in range(start, start + 500)])
-    assert raw.strlen(USER_KEY) == 4 + 1_000 * 23
+    assert raw.strlen(USER_KEY) == 8 + 1_000 * 23
     assert await store.read("u", 5_000) == [Event(f"{n:06}", n) for n in range(4_000, 5_000)]
 
 
@@ -120,7 +120,7 @@ async def test_a_lower_bound_takes_effect_at_once(
     smaller = RedisHistory.from_url(redis_url, max_events=3, timeout_s=PATIENCE_S)
     assert await smaller.read("u", 50) == [Event("7", 7), Event("8", 8), Event("9", 9)]
     assert await smaller.append("u", [Event("10", 10)]) == AppendResult(added=1)
-    assert raw.strlen(USER_KEY) == 4 + 17 * 3 + len("8" + "9" + "10")
+    assert raw.strlen(USER_KEY) == 8 + 17 * 3 + len("8" + "9" + "10")
     assert await smaller.forget("u") == 3
     await smaller.close()
 
@@ -147,7 +147,7 @@ async def test_bytes_that_look_like_an_identity_are_no_repeat(
         identities, item = b"\1" * 16, digest.decode()
     else:
         identities, item = b"\1" * 4 + digest + b"\2" * 4, "a"
-    raw.set(USER_KEY, struct.pack(">Iqq", 2, 1, 2) + identities + f"{item}\0a\0".encode())
+    raw.set(USER_KEY, struct.pack(">IIqq", 2, 0, 1, 2) + identities + f"{item}\0a\0".encode())
     assert await store.append("u", [late]) == AppendResult(added=1)
     assert await store.append("u", [late]) == AppendResult(repeated=1)
     assert await store.read("u", 9) == [Event(item, 1), Event("a", 2), late]
@@ -296,14 +296,14 @@ async def test_a_redis_that_is_full_is_unavailable(redis_server: RedisServer) ->
 
 def columns(count: int, items: bytes, events: int | None = None) -> bytes:
     """A value of so many events, said to be `count`."""
-    return count.to_bytes(4) + b"\0" * 16 * (count if events is None else events) + items
+    return count.to_bytes(4) + b"\0" * 4 + b"\0" * 16 * (count if events is None else events) + items
 
 
 FOREIGN = {
     "empty": b"",
     "text": b"abc",
     "a number": b"5",
-    "too short": b"\0\0\0\2" + b"x" * 19 + b"\0",
+    "too short": b"\0\0\0\2\0\0\0\0" + b"x" * 19 + b"\0",
     "too many": b"\xff" * 40,
     "not ended": columns(1, b"not ended"),
     "an item too many": columns(1, b"a\0b\0"),
@@ -342,7 +342,7 @@ async def test_a_key_of_another_type_is_unreadable_until_it_is_forgotten(
 async def test_keys_that_we_do_not_write_are_no_users(store: RedisHistory, raw: redis.Redis) -> None:
     await store.append("a/ü", [Event("a", 1)])
     for key in (b"{\xff}", b"{}", b"no braces", b"{%FF}", b"{%2f}", b"{a b}", b"{u", b""):
-        raw.set(b"dimerec:history:1:" + key, b"x")
+        raw.set(b"dimerec:history:2:" + key, b"x")
     assert await store.users(99) == ["a/ü"]
 
 
