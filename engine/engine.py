@@ -97,6 +97,10 @@ class Engine:
         """The vector that follows from a recipe here; raises RecipeError."""
         return self._changed.derivation.derive(item_id, recipe)
 
+    def derive_anyhow(self, item_id: str, recipe: Recipe) -> Derived:
+        """The vector by which an item is served; raises RecipeError where it has none and is not served."""
+        return self._changed.derivation.derive_anyhow(item_id, recipe)
+
     def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
         """Answer every request, in order."""
         snapshot = self._snapshot

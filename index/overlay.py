@@ -154,10 +154,11 @@ class LayeredCatalogue(Catalogue):
         of_base, of_added = np.flatnonzero(~added), np.flatnonzero(added)
         owners, codes = self.base.category_codes(rows[of_base])
         lines = rows[of_added] - len(self.base) - 1
-        starts, ends = self._offsets_added[lines], self._offsets_added[lines + 1]
-        parts = [np.arange(start, end) for start, end in zip(starts, ends, strict=True)]
-        owners = np.concatenate([of_base[owners], np.repeat(of_added, ends - starts)])
-        codes = np.concatenate([codes, self._codes_added[np.concatenate(parts)]])
+        starts = self._offsets_added[lines]
+        counts = self._offsets_added[lines + 1] - starts
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        owners = np.concatenate([of_base[owners], np.repeat(of_added, counts)])
+        codes = np.concatenate([codes, self._codes_added[np.repeat(starts, counts) + within]])
         order = np.argsort(owners, kind="stable")
         return owners[order], codes[order]
 

@@ -25,6 +25,9 @@ from service.admission import Admission, Door
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
+from service.catalogue.changes import CatalogueChanges
+from service.catalogue.live import LiveCatalogue
+from service.catalogue.sqlite import SqliteLog
 from service.dependencies import Service, Task
 from service.engines import Engines
 from service.errors import StartupError
@@ -37,6 +40,7 @@ from service.history.redis import RedisHistory
 from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
+from service.routes import catalogue as catalogue_routes
 from service.routes import console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
 from service.settings import HistorySettings, Settings
@@ -61,6 +65,8 @@ DELIVERY_TIMEOUT_S = 5.0
 _ROUTERS = (
     *(module.router for module in (recommend, events, users, items, operations, console)),
     operations.admin,
+    catalogue_routes.json_router,
+    catalogue_routes.router,
 )
 _ROUTES = [route for router in _ROUTERS for route in router.routes]
 
@@ -84,7 +90,7 @@ def create_app(
 
     `history` replaces the store that the settings name; `fleet` makes, of the engines here, those of all
     processes that answer. Raises BundleError when no bundle can be loaded, HistoryUrlError for a bad address,
-    and KeysError for a file of keys that is none.
+    KeysError for a file of keys that is none, and StartupError for a log of changes that cannot be read.
     """
     if settings.compute_threads is not None:
         torch.set_num_threads(settings.compute_threads)
@@ -97,6 +103,7 @@ def create_app(
         for task in background:
             task.cancel()
         await service.batcher.close()
+        await service.changes.close()
         if service.delivery is not None:
             await service.delivery.close()
         await service.history.close()
@@ -161,7 +168,7 @@ def _pages(origins: Sequence[str]) -> Middleware:
     return Middleware(
         CORSMiddleware,
         allow_origins=origins,
-        allow_methods=("GET", "POST", "DELETE"),
+        allow_methods=("GET", "POST", "PUT", "DELETE"),
         allow_headers=("authorization", "content-type", "x-api-key", "x-deadline-ms", "x-request-id"),
         expose_headers=("retry-after", "x-request-id"),
     )
@@ -194,7 +201,11 @@ def _assemble(
     spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
-    engines = Engines(settings.bundles, settings.device, metrics, version)
+    kept = SqliteLog(settings.bundles)
+    catalogue = LiveCatalogue(kept.read())
+    engines = Engines(settings.bundles, settings.device, metrics, catalogue, version)
+    changes = CatalogueChanges(catalogue, kept if settings.redis_url is None else None, engines)
+    tasks.append(changes.keep_time)
     in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, JobAnswer](
@@ -221,6 +232,8 @@ def _assemble(
         kind,
         batcher,
         recommender,
+        catalogue,
+        changes,
         metrics,
         keyring,
         rates,

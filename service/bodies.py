@@ -12,8 +12,8 @@ from service.problems import response_to
 
 MAX_UNREAD_BYTES = 4 * 1024
 """Of routes that read no body."""
-READ = frozenset({"/recommend", "/recommend/batch", "/events"})
-"""Paths of the routes that read one."""
+READ = frozenset({"/recommend", "/recommend/batch", "/events", "/items"})
+"""Paths of the routes that read one, beside those of single items."""
 MAX_GZIP_MEMBERS = 1_000
 """Parts of one gzip body; each costs a little, however small it is."""
 
@@ -56,7 +56,9 @@ class RequestBody:
         await self._app(scope, replay, send)
 
     def _limit_of(self, scope: Scope) -> int:
-        return self._limit if get_route_path(scope) in READ else min(self._limit, MAX_UNREAD_BYTES)
+        path = get_route_path(scope)
+        reads = path in READ or path.startswith("/items/")
+        return self._limit if reads else min(self._limit, MAX_UNREAD_BYTES)
 
 
 class Gunzip:

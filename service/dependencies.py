@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from service.access.keyring import Keyring
 from service.access.rates import Rates
 from service.admission import Door, deadline_ms
+from service.catalogue.changes import CatalogueChanges
+from service.catalogue.live import LiveCatalogue
 from service.engines import Engines
 from service.fleet import Fleet
 from service.history.protocol import HistoryStore
@@ -33,6 +35,8 @@ class Service:
     history_kind: Literal["redis", "in-process"]
     batcher: Batcher
     recommender: Recommender
+    catalogue: LiveCatalogue
+    changes: CatalogueChanges
     metrics: Metrics
     keyring: Keyring
     rates: Rates

@@ -10,6 +10,7 @@ from bundle import read
 from bundle.errors import BundleError
 from bundle.write import set_current
 from engine.engine import Engine
+from service.catalogue.live import LiveCatalogue
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
 from service.fleet import ServingWorker, Swap
 from service.garbage import settle_again
@@ -23,15 +24,25 @@ class Engines:
     """Holds this process's engine in service. Whoever took `engine` before a swap may finish with it.
 
     Raises BundleError at once when `version`, by default the one that CURRENT names under `root`, cannot be
-    loaded; a later swap that fails leaves the engine in service as it was. A `Fleet` of one process.
+    loaded; a later swap that fails leaves the engine in service as it was. Every engine serves with the
+    changes of `catalogue`. A `Fleet` of one process.
     """
 
-    def __init__(self, root: Path, device: str, metrics: Metrics, version: str | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        device: str,
+        metrics: Metrics,
+        catalogue: LiveCatalogue,
+        version: str | None = None,
+    ) -> None:
         self._root = root
         self._device = device
         self._metrics = metrics
+        self._catalogue = catalogue
         self._swapping = asyncio.Lock()
         self.engine = self._load(version)
+        catalogue.serve(self.engine)
         metrics.serve_bundle(self.engine.version)
 
     @property
@@ -85,6 +96,7 @@ class Engines:
         engine = await asyncio.to_thread(self._load, version)
         if operation == "rollback":
             await asyncio.to_thread(self._make_current, engine.version)
+        self._catalogue.serve(engine)
         self.engine = engine
         self._metrics.serve_bundle(engine.version)
         self._count(operation, "done")
@@ -93,7 +105,9 @@ class Engines:
         return Swap(previous, engine.version)
 
     def _load(self, version: str | None) -> Engine:
-        return rehearsed(read.read_bundle(self._root, version, self._device))
+        engine = rehearsed(read.read_bundle(self._root, version, self._device))
+        self._catalogue.bring(engine)
+        return engine
 
     def _make_current(self, version: str) -> None:
         try:

@@ -5,6 +5,9 @@ ServiceError
 ├── InvalidRequestError         the request cannot be answered as asked; names the fields
 │   └── MalformedPathError          an id in the path is no UTF-8
 ├── UnknownItemError            the catalogue has no such item
+├── VectorSpaceDiffersError     a vector is of another model than the one in service
+├── CatalogueFullError          as many items were changed as the service keeps beside a bundle
+├── CatalogueUnavailableError   changes of the catalogue cannot be kept here, or not now
 ├── RequestRefusedError         the service protects itself or the caller's deadline
 │   ├── OverloadedError             the queue is full or too long; come back after `retry_after_s`
 │   ├── DeadlineExceededError       the caller's deadline passed while the request waited
@@ -76,6 +79,23 @@ class MalformedPathError(InvalidRequestError):
 
 class UnknownItemError(ServiceError):
     """The catalogue in service has no item of that id."""
+
+
+class VectorSpaceDiffersError(ServiceError):
+    """A vector that was sent is of another model than the one in service."""
+
+
+class CatalogueFullError(ServiceError):
+    """As many items are new or changed as the service keeps beside a bundle."""
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(
+            f"{bound} items are new or changed since the bundle: train and publish one with them"
+        )
+
+
+class CatalogueUnavailableError(ServiceError):
+    """Changes of the catalogue cannot be kept here, or not now; nothing was changed."""
 
 
 class RequestRefusedError(ServiceError):

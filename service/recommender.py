@@ -98,6 +98,8 @@ class Recommender:
             raise UnknownItemError("the catalogue in service has no item of this id")
         left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
         completed = await self._computed(Job(engine, SimilarRequest(item_id, k)), left_s, info)
+        if completed.answer is None:  # it was removed while the call waited
+            raise UnknownItemError("the catalogue in service has no item of this id")
         return engine, cast("list[ScoredItem]", completed.answer)
 
     def _deadline_ms(self, request: RecommendRequest, info: RequestInfo) -> int:

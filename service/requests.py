@@ -100,7 +100,9 @@ Timestamp = Annotated[
 """Judged by `files.clock` once the moment is known."""
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
+    """A request, or a part of one."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     @model_validator(mode="before")
@@ -114,7 +116,7 @@ class _Request(BaseModel):
         return {name: body[name] for name in (*unknown, *(name for name in fields if name in body))}
 
 
-class RecommendRequest(_Request):
+class RecommendRequest(RequestModel):
     """Who is asking and what for: give `user_id`, `history`, or both."""
 
     model_config = ConfigDict(
@@ -208,7 +210,7 @@ class RecommendRequest(_Request):
         )
 
 
-class RecommendBatchRequest(_Request):
+class RecommendBatchRequest(RequestModel):
     """Many requests, answered in order."""
 
     requests: list[Annotated[Any, WithJsonSchema({"$ref": "#/components/schemas/RecommendRequest"})]] = Field(
@@ -219,7 +221,7 @@ class RecommendBatchRequest(_Request):
     )
 
 
-class WatchEvent(_Request):
+class WatchEvent(RequestModel):
     """One item that a user watched."""
 
     user_id: WrittenId = Field(examples=["196"])
@@ -232,7 +234,7 @@ class WatchEvent(_Request):
     )
 
 
-class WatchEvents(_Request):
+class WatchEvents(RequestModel):
     """Many events; all are refused if one is bad."""
 
     events: Annotated[list[WatchEvent], FailFast()] = Field(

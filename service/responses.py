@@ -13,18 +13,20 @@ from model.interests import InterestKind, InterestMode
 from service.history.reading import HistoryFault
 
 
-class _Response(BaseModel):
+class ResponseModel(BaseModel):
+    """A response, or a part of one."""
+
     model_config = ConfigDict(frozen=True)
 
 
-class WatchedItem(_Response):
+class WatchedItem(ResponseModel):
     """One item of the user's history."""
 
     item_id: str = Field(examples=["50"])
     title: str | None = Field(examples=["Star Wars (1977)"])
 
 
-class RecommendedItem(_Response):
+class RecommendedItem(ResponseModel):
     """One recommended item."""
 
     item_id: str = Field(examples=["204"])
@@ -40,7 +42,7 @@ class RecommendedItem(_Response):
     title: str | None = Field(examples=["Back to the Future (1985)"])
 
 
-class Interest(_Response):
+class Interest(ResponseModel):
     """One interest that the model found in the user; near-duplicates of one kind count as one."""
 
     kind: InterestKind = Field(description="drawn by the diffusion, or a guidance vector", examples=["draw"])
@@ -53,7 +55,7 @@ class Interest(_Response):
     )
 
 
-class Timings(_Response):
+class Timings(ResponseModel):
     """Time of the parts of a request, ms. `model` and `search` are those of the whole batch."""
 
     queue: float = Field(examples=[0.2])
@@ -62,7 +64,7 @@ class Timings(_Response):
     total: float = Field(examples=[4.8])
 
 
-class RecommendResponse(_Response):
+class RecommendResponse(ResponseModel):
     """The recommended items, best first, and why."""
 
     items: list[RecommendedItem] = Field(description="best first")
@@ -79,14 +81,14 @@ class RecommendResponse(_Response):
     timings_ms: Timings
 
 
-class FieldProblem(_Response):
+class FieldProblem(ResponseModel):
     """The fault of one field."""
 
     field: str = Field(examples=["k"])
     message: str = Field(examples=["Input should be less than or equal to 500"])
 
 
-class Problem(_Response):
+class Problem(ResponseModel):
     """Why a call failed (RFC 9457)."""
 
     type: str = Field(
@@ -99,13 +101,13 @@ class Problem(_Response):
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
 
 
-class RecommendBatchResponse(_Response):
+class RecommendBatchResponse(ResponseModel):
     """One answer or problem for each request, in order."""
 
     answers: list[RecommendResponse | Problem] = Field(description="in the order of the requests")
 
 
-class EventsResponse(_Response):
+class EventsResponse(ResponseModel):
     """Numbers of the events, by what became of them."""
 
     added: int = Field(description="kept in a history", examples=[1])
@@ -114,7 +116,7 @@ class EventsResponse(_Response):
     unknown_items: list[str] = Field(description="kept, but not in the catalogue in service", examples=[[]])
 
 
-class SpooledResponse(_Response):
+class SpooledResponse(ResponseModel):
     """Changes of histories that were taken in durably, and are visible once the store is back."""
 
     spooled: int = Field(
@@ -123,7 +125,7 @@ class SpooledResponse(_Response):
     visible: Literal[False] = Field(description="no answer knows of them yet")
 
 
-class HistoryEvent(_Response):
+class HistoryEvent(ResponseModel):
     """One event of a history."""
 
     item_id: str = Field(examples=["50"])
@@ -131,23 +133,24 @@ class HistoryEvent(_Response):
     title: str | None = Field(examples=["Star Wars (1977)"])
     categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
     known: bool = Field(description="true where the catalogue in service has the item")
+    removed: bool = Field(description="true where it was removed from the catalogue", examples=[False])
 
 
-class HistoryResponse(_Response):
+class HistoryResponse(ResponseModel):
     """The newest events of a user, oldest first."""
 
     user_id: str = Field(examples=["196"])
     events: list[HistoryEvent] = Field(description="oldest first")
 
 
-class ForgetResponse(_Response):
+class ForgetResponse(ResponseModel):
     """The user who was forgotten."""
 
     user_id: str = Field(examples=["196"])
     removed: int = Field(description="events deleted", examples=[39])
 
 
-class UndoResponse(_Response):
+class UndoResponse(ResponseModel):
     """The event that was taken back."""
 
     user_id: str = Field(examples=["196"])
@@ -158,13 +161,13 @@ class UndoResponse(_Response):
     )
 
 
-class UsersResponse(_Response):
+class UsersResponse(ResponseModel):
     """Some users who have a history, for a picker."""
 
     users: list[str] = Field(examples=[["196", "186"]])
 
 
-class SimilarItem(_Response):
+class SimilarItem(ResponseModel):
     """One neighbour."""
 
     item_id: str = Field(examples=["181"])
@@ -173,7 +176,7 @@ class SimilarItem(_Response):
     title: str | None = Field(examples=["Return of the Jedi (1983)"])
 
 
-class SimilarResponse(_Response):
+class SimilarResponse(ResponseModel):
     """Neighbours of an item, nearest first."""
 
     item_id: str = Field(examples=["50"])
@@ -182,13 +185,13 @@ class SimilarResponse(_Response):
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
 
 
-class HealthResponse(_Response):
+class HealthResponse(ResponseModel):
     """A probe's answer."""
 
     status: Literal["live", "ready"] = Field(examples=["ready"])
 
 
-class Defaults(_Response):
+class Defaults(ResponseModel):
     """Values of the fields that a request leaves out."""
 
     draws: int = Field(examples=[8])
@@ -197,14 +200,14 @@ class Defaults(_Response):
     diversity: float = Field(examples=[0.0])
 
 
-class WorkerResponse(_Response):
+class WorkerResponse(ResponseModel):
     """A process that answers, and the bundle that it serves."""
 
     pid: int = Field(description="process id on the service's machine", examples=[4711])
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
 
 
-class IndexResponse(_Response):
+class IndexResponse(ResponseModel):
     """The bundle's index, as it was measured when it was published."""
 
     kind: IndexKind = Field(examples=["ivf"])
@@ -218,7 +221,7 @@ class IndexResponse(_Response):
     )
 
 
-class VersionResponse(_Response):
+class VersionResponse(ResponseModel):
     """The service and the bundle that are running."""
 
     service: str = Field(description="version of the service", examples=["0.1.0"])
@@ -242,7 +245,7 @@ class VersionResponse(_Response):
     workers: list[WorkerResponse] = Field(description="every process that answers at this address")
 
 
-class SwapResponse(_Response):
+class SwapResponse(ResponseModel):
     """The bundle that was in service and the one that is now."""
 
     previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])

@@ -4,7 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 
+from engine.contract import ScoredItem
+from engine.engine import Engine
+from service.catalogue.last_look import neighbours_without_gone, settled
+from service.catalogue.live import LiveCatalogue
 from service.dependencies import TheRequestInfo, TheService
+from service.errors import UnknownItemError
 from service.problems import documented
 from service.requests import MAX_ITEMS, Text
 from service.responses import SimilarItem, SimilarResponse
@@ -21,7 +26,15 @@ async def similar_items(
     k: Annotated[int, Query(ge=1, le=MAX_ITEMS, description="how many neighbours")] = 10,
 ) -> SimilarResponse:
     """The items whose vectors are nearest, best first, without the item itself."""
-    engine, found = await service.recommender.similar(item_id, k, info)
+    catalogue = service.catalogue
+    engine, found = await settled(
+        catalogue,
+        k,
+        lambda wanted: service.recommender.similar(item_id, wanted, info),
+        lambda made: _without_gone(made, k, catalogue),
+    )
+    if catalogue.is_gone(item_id):
+        raise UnknownItemError("the catalogue in service has no item of this id")
     item = engine.describe(item_id)
     return SimilarResponse(
         item_id=item_id,
@@ -37,3 +50,10 @@ async def similar_items(
         ],
         model_version=engine.version,
     )
+
+
+def _without_gone(
+    made: tuple[Engine, list[ScoredItem]], k: int, catalogue: LiveCatalogue
+) -> tuple[tuple[Engine, list[ScoredItem]], int]:
+    kept, struck = neighbours_without_gone(made[1], k, catalogue)
+    return (made[0], kept), struck

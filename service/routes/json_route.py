@@ -74,7 +74,7 @@ class ShortWay:
         self._routes = {
             (method, route.path): route
             for route in routes
-            if isinstance(route, JsonRoute)
+            if isinstance(route, JsonRoute) and not route.param_convertors
             for method in route.methods or ()
         }
 

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeGuard
 
 import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
 from service.answers import Answer, encode, encode_batch
+from service.catalogue.last_look import SPARE_ITEMS, answer_without_gone, settled
 from service.dependencies import Service, info_of, service_of
 from service.errors import InvalidRequestError
 from service.leaving import unless_caller_leaves
@@ -28,8 +29,17 @@ router = APIRouter(tags=["recommend"], route_class=JsonRoute)
 )
 async def recommend(request: Request, body: RecommendRequest) -> Response:
     """Recommend items to a user, by stored history, by a history given here, or by popularity."""
-    recommender = service_of(request).recommender
-    answer = await unless_caller_leaves(request, recommender.recommend(body, info_of(request)))
+    service, info = service_of(request), info_of(request)
+    catalogue, recommender = service.catalogue, service.recommender
+    answer = await unless_caller_leaves(
+        request,
+        settled(
+            catalogue,
+            body.k,
+            lambda k: recommender.recommend(_of_k(body, k), info),
+            lambda made: answer_without_gone(made, body.k, catalogue),
+        ),
+    )
     return Response(encode(answer), media_type="application/json")
 
 
@@ -39,17 +49,46 @@ async def recommend(request: Request, body: RecommendRequest) -> Response:
 async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Response:
     """Answer many requests, in their order; one that fails gets a problem there and spoils no other."""
     service, info = service_of(request), info_of(request)
-    answers = await unless_caller_leaves(request, _answer_each(body.requests, service, info))
+    requests = list(map(_validated, body.requests))
+    generation = service.catalogue.generation
+    answers = await unless_caller_leaves(request, _answer_each(requests, service, info))
+    content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
+    if service.catalogue.generation != generation:
+        more = [_of_k(one, one.k + SPARE_ITEMS) if _is_valid(one) else one for one in requests]
+        made = await unless_caller_leaves(request, _answer_each(more, service, info))
+        answers = _without_gone(made, requests, service)
+        content = encode_batch(answers)  # the last look is no thread's
     statuses = [one.status if isinstance(one, Problem) else HTTPStatus.OK.value for one in answers]
     service.metrics.count_batch(request.scope["route"].path_format, statuses)
-    content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
     return Response(content, media_type="application/json")
 
 
-async def _answer_each(
-    requests: Sequence[Any], service: Service, info: RequestInfo
+def _of_k(request: RecommendRequest, k: int) -> RecommendRequest:
+    return request if request.k == k else request.model_copy(update={"k": k})
+
+
+def _is_valid(request: object) -> TypeGuard[RecommendRequest]:
+    return isinstance(request, RecommendRequest)
+
+
+def _without_gone(
+    answers: Sequence[Answer | Problem],
+    requests: Sequence[RecommendRequest | InvalidRequestError],
+    service: Service,
 ) -> list[Answer | Problem]:
-    results: list[RecommendRequest | Answer | BaseException] = list(map(_validated, requests))
+    """The answers cut to what was asked for, without items that were removed meanwhile."""
+    return [
+        answer_without_gone(answer, request.k, service.catalogue)[0]
+        if isinstance(answer, Answer) and _is_valid(request)
+        else answer
+        for answer, request in zip(answers, requests, strict=True)
+    ]
+
+
+async def _answer_each(
+    requests: Sequence[RecommendRequest | InvalidRequestError], service: Service, info: RequestInfo
+) -> list[Answer | Problem]:
+    results: list[RecommendRequest | Answer | BaseException] = list(requests)
     valid = [(index, one) for index, one in enumerate(results) if isinstance(one, RecommendRequest)]
     if valid:
         answers = await service.recommender.recommend_each([request for _, request in valid], info)

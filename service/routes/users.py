@@ -51,6 +51,7 @@ async def read_history(
                 title=None if item is None else item.title,
                 categories=[] if item is None else list(item.categories),
                 known=item is not None,
+                removed=service.catalogue.is_gone(event.item_id),
             )
         )
     return HistoryResponse(user_id=user_id, events=described)

@@ -72,6 +72,7 @@ def test_an_event_shows_in_the_history_and_leaves_the_next_answer(keeper: Runnin
             "title": CATALOGUE.title(row),
             "categories": list(CATALOGUE.category(row)),
             "known": True,
+            "removed": False,
         }
     ]
     after: Any = keeper.answer(user_id=user, k=500)

@@ -1,0 +1,243 @@
+"""Changing the catalogue: what is asked for is checked, stored, and then in every answer."""
+
+import asyncio
+import contextlib
+import heapq
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import structlog
+
+from engine.engine import Engine
+from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
+from service.catalogue.live import LiveCatalogue
+from service.catalogue.protocol import CatalogueLog, Entry, Origin, Write
+from service.catalogue.requests import ItemRequest
+from service.catalogue.responses import ItemSource, ItemStateResponse, ListedSource
+from service.engines import Engines
+from service.errors import (
+    CatalogueFullError,
+    CatalogueUnavailableError,
+    FieldFault,
+    InvalidRequestError,
+    ServiceError,
+    VectorSpaceDiffersError,
+)
+
+log = structlog.get_logger("dimerec.catalogue")
+
+MAX_LIVE_ITEMS = 20_000
+"""Items that are new or changed beside a bundle. Chosen: they are searched one by one, by every request."""
+MAX_WRITES = 256
+"""Changes that are stored and made together. Chosen: nothing is answered while they are made, for some ms."""
+TIME_LEFT_S = 1.0
+"""Longest wait before the clock is looked at again: a clock that is set forward is noticed."""
+
+
+class Changed(NamedTuple):
+    """An item that was put, and the origin of its vector."""
+
+    entry: Entry
+    derived_from: DerivedFrom
+
+
+class CatalogueChanges:
+    """Changes what is live, by way of a log; None where changes cannot be kept.
+
+    Writes that come while others are being stored are stored together after them.
+    """
+
+    def __init__(
+        self,
+        live: LiveCatalogue,
+        kept: CatalogueLog | None,
+        engines: Engines,
+        max_items: int = MAX_LIVE_ITEMS,
+    ) -> None:
+        self._live = live
+        self._log = kept
+        self._engines = engines
+        self._max_items = max_items
+        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
+        self._storing: set[asyncio.Task[None]] = set()
+
+    async def put(self, item_id: str, request: ItemRequest) -> Changed:
+        """Let an item be as it is described from now on.
+
+        Raises InvalidRequestError, VectorSpaceDiffersError, CatalogueFullError and CatalogueUnavailableError.
+        """
+        (changed,) = await self.put_each([(item_id, request)])
+        if isinstance(changed, ServiceError):
+            raise changed
+        return changed
+
+    async def put_each(self, items: Sequence[tuple[str, ItemRequest]]) -> list[Changed | ServiceError]:
+        """Put many items in their order, each by itself or with what `put` would raise for it alone."""
+        engine = self._engines.engine
+        results: list[Changed | ServiceError] = []
+        for start in range(0, len(items), MAX_WRITES):
+            some = items[start : start + MAX_WRITES]
+            judged = await asyncio.to_thread(self._judge, some, engine)
+            results += await self._put_judged(judged)
+        return results
+
+    async def remove(self, item_id: str) -> Entry:
+        """Let an item be in no answer from now on, whether it is known or not."""
+        (entry,) = await self._store([Write(item_id)])
+        return entry
+
+    def state(self, item_id: str) -> ItemStateResponse | None:
+        """An item as the catalogue has it; None for an unknown one."""
+        entry = self._live.entry(item_id)
+        if entry is not None:
+            return self._state(entry)
+        described = self._engines.engine.describe(item_id)
+        if described is None:
+            return None
+        return ItemStateResponse(
+            item_id=item_id,
+            source="base",
+            reason="as it is in the bundle in service",
+            sequence=None,
+            title=described.title,
+            categories=list(described.categories),
+            derived_from="learned",
+            available_from=None,
+            available_until=None,
+        )
+
+    def listed(self, source: ListedSource, limit: int, after: str | None) -> list[ItemStateResponse]:
+        """The first `limit` changed items of a source whose ids come after `after`."""
+        entries = (
+            entry
+            for entry in self._live.entries()
+            if (after is None or entry.item_id > after) and self._source(entry) == source
+        )
+        return list(map(self._state, heapq.nsmallest(limit, entries, key=lambda entry: entry.item_id)))
+
+    async def keep_time(self) -> None:
+        """Let items come and go as time passes; never returns."""
+        while True:
+            next_ms = self._live.next_ms
+            left_s = TIME_LEFT_S if next_ms is None else (next_ms - self._live.now_ms()) / 1000
+            await asyncio.sleep(min(max(left_s, 0.001), TIME_LEFT_S))
+            if self._live.pass_time() and self._log is not None:
+                try:
+                    await self._log.pass_time(self._live.passed_ms)
+                except CatalogueUnavailableError as error:
+                    log.warning("the time of the catalogue was not kept", reason=str(error))
+
+    async def close(self) -> None:
+        """Finish what is being stored, and close the log."""
+        await asyncio.gather(*self._storing, return_exceptions=True)
+        if self._log is not None:
+            await self._log.close()
+
+    def _judge(
+        self, items: Sequence[tuple[str, ItemRequest]], engine: Engine
+    ) -> list[tuple[Write, DerivedFrom] | ServiceError]:
+        """The write for each item, and its vector's origin; or why there is none. In a thread."""
+        return [_refused_or(self._judged, item_id, request, engine) for item_id, request in items]
+
+    def _judged(self, item_id: str, request: ItemRequest, engine: Engine) -> tuple[Write, DerivedFrom]:
+        description, given = request.description, request.given
+        origin = Origin(given, description.categories)
+        entry = self._live.entry(item_id)
+        kept = entry.origin if entry is not None and not entry.removed and given is None else None
+        count = (kept or origin).given, (kept or origin).of_categories
+        derived = engine.derive(item_id, Recipe(description.title, description.categories, *count))
+        return Write(item_id, description, origin, keep_origin=given is None), derived.derived_from
+
+    async def _put_judged(
+        self, judged: Sequence[tuple[Write, DerivedFrom] | ServiceError]
+    ) -> list[Changed | ServiceError]:
+        free = self._max_items - self._live.live_items
+        results: list[Changed | ServiceError] = []
+        accepted: list[tuple[int, Write, DerivedFrom]] = []
+        for index, one in enumerate(judged):
+            results.append(one if isinstance(one, ServiceError) else CatalogueFullError(self._max_items))
+            if not isinstance(one, ServiceError):
+                free -= not self._live.is_live(one[0].item_id)
+                if free >= 0:
+                    accepted.append((index, *one))
+        if accepted:
+            entries = await self._store([write for _, write, _ in accepted])
+            for (index, _, derived_from), entry in zip(accepted, entries, strict=True):
+                results[index] = Changed(entry, derived_from)
+        return results
+
+    async def _store(self, writes: Sequence[Write]) -> list[Entry]:
+        """Store changes and make them; they are made even where the caller leaves in between."""
+        stored: asyncio.Future[list[Entry]] = asyncio.get_running_loop().create_future()
+        self._waiting.append((writes, stored))
+        task = asyncio.create_task(self._store_waiting())
+        self._storing.add(task)
+        task.add_done_callback(self._storing.discard)
+        return await asyncio.shield(stored)
+
+    async def _store_waiting(self) -> None:
+        async with self._turn:
+            together: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
+            while self._waiting and sum(len(writes) for writes, _ in together) < MAX_WRITES:
+                together.append(self._waiting.pop(0))
+            if not together:
+                return
+            try:
+                entries = await self._written([write for writes, _ in together for write in writes])
+            except CatalogueUnavailableError as error:
+                for _, stored in together:
+                    stored.set_exception(error)
+                return
+            self._live.take(entries)
+            for writes, stored in together:
+                stored.set_result(entries[: len(writes)])
+                entries = entries[len(writes) :]
+
+    async def _written(self, writes: Sequence[Write]) -> list[Entry]:
+        if self._log is None:
+            raise CatalogueUnavailableError(
+                "this service keeps histories in Redis, and changes only without: it cannot be changed here"
+            )
+        return await self._log.write(writes)
+
+    def _source(self, entry: Entry) -> ItemSource:
+        if entry.removed or not self._live.is_live(entry.item_id):
+            return "removed"
+        return "stale" if entry.item_id in self._live.stale else "overlay"
+
+    def _state(self, entry: Entry) -> ItemStateResponse:
+        description, recipe = entry.description, entry.recipe
+        derived_from: DerivedFrom | None = None
+        if recipe is not None:
+            with contextlib.suppress(RecipeError):
+                derived_from = self._engines.engine.derive_anyhow(entry.item_id, recipe).derived_from
+        return ItemStateResponse(
+            item_id=entry.item_id,
+            source=self._source(entry),
+            reason=self._reason(entry),
+            sequence=entry.sequence,
+            title=None if description is None else description.title,
+            categories=[] if description is None else list(description.categories),
+            derived_from=derived_from,
+            available_from=None if description is None else description.available_from,
+            available_until=None if description is None else description.available_until,
+        )
+
+    def _reason(self, entry: Entry) -> str:
+        if entry.removed:
+            return f"removed by change {entry.sequence}"
+        if not self._live.is_live(entry.item_id):
+            return "its available_until has passed"
+        if self._live.is_gone(entry.item_id):
+            return "its available_from is to come"
+        return self._live.stale.get(entry.item_id, f"new or changed by change {entry.sequence}")
+
+
+def _refused_or(judge, item_id: str, request: ItemRequest, engine: Engine):  # type: ignore[no-untyped-def]
+    try:
+        return judge(item_id, request, engine)
+    except VectorSpaceError as error:
+        return VectorSpaceDiffersError(f"{error}; send a vector of the model in service, or `like`")
+    except RecipeError as error:
+        return InvalidRequestError([FieldFault(error.field, error.fault)])

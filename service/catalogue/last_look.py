@@ -1,0 +1,84 @@
+"""The last look at an answer before it leaves: an item that was removed while it was made is in none.
+
+A look and the sending that follows it are one step of the event loop, as are a removal and its answer. So
+whoever was told of a removal gets no answer with the item after it.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from engine.contract import RecommendedItem, ScoredItem
+from service.answers import Answer
+from service.catalogue.live import LiveCatalogue
+from service.errors import RequestRefusedError
+
+SPARE_ITEMS = 16
+"""Items that are asked for beside the `k` where an answer is made again. Chosen: as many removals between two
+looks would take thousands a second.
+"""
+MAX_REPEATS = 3
+"""Chosen: an answer that lost more than its spare items so often is short rather than late."""
+
+List = TypeVar("List")
+
+
+async def settled(
+    catalogue: LiveCatalogue,
+    k: int,
+    make: Callable[[int], Awaitable[List]],
+    without_gone: Callable[[List], tuple[List, int]],
+) -> List:
+    """The list of `k` that `make` makes, without what was removed meanwhile; made again where it is short.
+
+    `make`: of so many; `without_gone`: the list without them, cut to `k`, and the number of those struck.
+    """
+    generation = catalogue.generation
+    found = await make(k)
+    if catalogue.generation == generation:
+        return found
+    kept, struck = without_gone(found)
+    for _ in range(MAX_REPEATS):
+        if not struck:
+            break
+        try:
+            found = await make(k + SPARE_ITEMS)
+        except RequestRefusedError:
+            break  # there is no time for another one
+        kept, struck = without_gone(found)
+        if struck <= SPARE_ITEMS:
+            return kept
+    return without_gone(found)[0]
+
+
+def answer_without_gone(answer: Answer, k: int, catalogue: LiveCatalogue) -> tuple[Answer, int]:
+    """At most `k` items of an answer, none of them gone; and the number of those struck.
+
+    Nor is any that is gone said to be why.
+    """
+    living = [item for item in answer.items if not catalogue.is_gone(item.item_id)]
+    struck = len(answer.items) - len(living)
+    items = [_explained_by_living(item, catalogue) for item in living[:k]]
+    counts = Counter(item.interest for item in items)
+    interests = [
+        msgspec.structs.replace(interest, item_count=counts[index])
+        for index, interest in enumerate(answer.interests)
+    ]
+    return msgspec.structs.replace(answer, items=items, interests=interests), struck
+
+
+def neighbours_without_gone(
+    neighbours: list[ScoredItem], k: int, catalogue: LiveCatalogue
+) -> tuple[list[ScoredItem], int]:
+    """The same of neighbours of an item."""
+    living = [item for item in neighbours if not catalogue.is_gone(item.item_id)]
+    return living[:k], len(neighbours) - len(living)
+
+
+def _explained_by_living(item: RecommendedItem, catalogue: LiveCatalogue) -> RecommendedItem:
+    if not item.because or not any(catalogue.is_gone(one.item_id) for one in item.because):
+        return item
+    because = tuple(one for one in item.because if not catalogue.is_gone(one.item_id))
+    return msgspec.structs.replace(item, because=because)

@@ -1,0 +1,161 @@
+"""The changes of the catalogue that count now, in the engine that answers and for answers on their way."""
+
+import bisect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from operator import itemgetter
+from weakref import WeakKeyDictionary
+
+from engine.changes import Change
+from engine.engine import Engine
+from files.clock import now_ms
+from service.catalogue.protocol import Contents, Entry
+
+
+class LiveCatalogue:
+    """Every item's newest entry, and the engine that serves by them.
+
+    It is changed on the event loop alone: between two awaits the engine, `generation` and `is_gone` say the
+    same. An engine that is being loaded is brought up to date in its own thread, and once more when it is
+    put into service. `clock`: ms since the epoch.
+    """
+
+    def __init__(self, contents: Contents, clock: Callable[[], int] = now_ms) -> None:
+        self._clock = clock
+        self._passed_ms = contents.passed_ms
+        self._entries: dict[str, Entry] = {}
+        self._changed_at: dict[str, int] = {}
+        self._generation = 0
+        self._brought: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
+        self._engine: Engine | None = None
+        self._gone: set[str] = set()
+        self._live: set[str] = set()
+        self._moments: list[tuple[int, str]] = []
+        self._stale_of: WeakKeyDictionary[Engine, Mapping[str, str]] = WeakKeyDictionary()
+        self.sequence = 0
+        """The highest sequence that counts here."""
+        self.take(contents.entries)
+
+    @property
+    def generation(self) -> int:
+        """Counts the changes, those by time included: an answer of an earlier one is looked at again."""
+        self.pass_time()
+        return self._generation
+
+    def now_ms(self) -> int:
+        """The clock."""
+        return self._clock()
+
+    @property
+    def passed_ms(self) -> int:
+        """The highest moment that was seen."""
+        return self._passed_ms
+
+    @property
+    def next_ms(self) -> int | None:
+        """The next moment at which an item comes or goes."""
+        return self._moments[0][0] if self._moments else None
+
+    @property
+    def stale(self) -> Mapping[str, str]:
+        """Items that the bundle in service has no vector for: id → reason."""
+        return {} if self._engine is None else self._stale_of[self._engine]
+
+    @property
+    def live_items(self) -> int:
+        """Items that are described and not gone for good."""
+        return len(self._live)
+
+    def is_live(self, item_id: str) -> bool:
+        """True for one of these."""
+        return item_id in self._live
+
+    def entry(self, item_id: str) -> Entry | None:
+        """The newest entry of an item, None where nothing was changed."""
+        return self._entries.get(item_id)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries."""
+        return iter(list(self._entries.values()))
+
+    def is_gone(self, item_id: str) -> bool:
+        """True where an item is removed, no longer available, or not yet."""
+        return item_id in self._gone
+
+    def take(self, entries: Iterable[Entry]) -> None:
+        """Let entries count from now on, each unless a newer one of its item does."""
+        changed = []
+        for entry in entries:
+            known = self._entries.get(entry.item_id)
+            if known is None or known.sequence < entry.sequence:
+                self._set(entry)
+                changed.append(entry.item_id)
+        self._tell_service(changed)
+
+    def pass_time(self) -> bool:
+        """Let items come and go whose moment has come; True where any did.
+
+        A clock that was set back changes nothing.
+        """
+        if not self._moments or self._clock() < self._moments[0][0]:
+            return False
+        self._passed_ms = max(self._passed_ms, self._clock())
+        come = bisect.bisect_right(self._moments, self._passed_ms, key=itemgetter(0))
+        changed = [item_id for _, item_id in self._moments[:come]]
+        del self._moments[:come]
+        for item_id in changed:
+            self._mark(self._entries[item_id])
+        self._tell_service(changed)
+        return True
+
+    def bring(self, engine: Engine) -> None:
+        """Make all changes to an engine that it has not seen, before it is in service; from any thread."""
+        brought, generation = self._brought.get(engine, -1), self._generation
+        changed = [item_id for item_id, at in list(self._changed_at.items()) if at > brought]
+        self._stale_of[engine] = engine.change({item_id: self._change(item_id) for item_id in changed})
+        self._brought[engine] = generation
+
+    def serve(self, engine: Engine) -> None:
+        """Bring an engine that is to answer from now on up to date, on the event loop."""
+        self.bring(engine)
+        self._engine = engine
+
+    def _set(self, entry: Entry) -> None:
+        self._entries[entry.item_id] = entry
+        self.sequence = max(self.sequence, entry.sequence)
+        self._passed_ms = max(self._passed_ms, self._clock())
+        description = entry.description
+        if description is not None and not entry.removed:
+            for moment in (description.available_from, description.available_until):
+                if moment is not None and moment > self._passed_ms:
+                    bisect.insort(self._moments, (moment, entry.item_id))
+        self._mark(entry)
+
+    def _mark(self, entry: Entry) -> None:
+        """Count an entry as changed, and note whether it is gone."""
+        self._generation += 1
+        self._changed_at[entry.item_id] = self._generation
+        (self._gone.discard if self._is_served(entry) else self._gone.add)(entry.item_id)
+        (self._live.add if self._is_live(entry) else self._live.discard)(entry.item_id)
+
+    def _tell_service(self, item_ids: list[str]) -> None:
+        if self._engine is not None and item_ids:
+            changes = {item_id: self._change(item_id) for item_id in item_ids}
+            self._stale_of[self._engine] = self._engine.change(changes)
+            self._brought[self._engine] = self._generation
+
+    def _change(self, item_id: str) -> Change:
+        entry = self._entries[item_id]
+        return Change(entry.recipe, self._is_served(entry))
+
+    def _is_served(self, entry: Entry) -> bool:
+        description = entry.description
+        if entry.removed or description is None:
+            return False
+        begun = description.available_from is None or description.available_from <= self._passed_ms
+        return begun and self._is_live(entry)
+
+    def _is_live(self, entry: Entry) -> bool:
+        description = entry.description
+        if entry.removed or description is None:
+            return False
+        return description.available_until is None or self._passed_ms < description.available_until

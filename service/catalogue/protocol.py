@@ -1,0 +1,120 @@
+"""The protocol of a catalogue log: for each changed item its newest entry.
+
+The rules that every log keeps:
+
+- Writes have one order; each gets a sequence that is higher than those of all before, and the last one of an
+  item is its entry.
+- A removal is kept, also that of an item that was never seen, and with it the recipe that the item had: for
+  users who watched it, its vector goes on counting.
+- A write that leaves the vector's origin open keeps the one that the entry has, unless the item was removed.
+- What was answered is stored: it is there after a crash.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from engine.recipes import Given, Like, Recipe
+
+
+class Description(msgspec.Struct, frozen=True):
+    """An item as its newest write says; times in ms since the epoch, `available_until` is the first moment
+    at which it is gone.
+    """
+
+    title: str | None
+    categories: tuple[str, ...]
+    available_from: int | None = None
+    available_until: int | None = None
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """The vector's origin, as `engine.recipes.Recipe` has it."""
+
+    given: Like | Given | None
+    of_categories: tuple[str, ...]
+
+
+class Write(NamedTuple):
+    """A change of one item; without a description it is removed.
+
+    `keep_origin`: `origin` is only for an item that has none.
+    """
+
+    item_id: str
+    description: Description | None = None
+    origin: Origin | None = None
+    keep_origin: bool = False
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """The newest that is known of an item."""
+
+    item_id: str
+    sequence: int
+    removed: bool
+    description: Description | None = None
+    """None where it was never described."""
+    origin: Origin | None = None
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The recipe of its vector, None where it never had one."""
+        if self.description is None or self.origin is None:
+            return None
+        return Recipe(
+            self.description.title,
+            self.description.categories,
+            self.origin.given,
+            self.origin.of_categories,
+        )
+
+
+class Contents(NamedTuple):
+    """All entries of a log, and the highest moment that it was told of, ms since the epoch."""
+
+    entries: list[Entry]
+    passed_ms: int = 0
+
+
+class CatalogueLog(Protocol):
+    """Keeps the newest entry of every changed item. Methods raise CatalogueUnavailableError."""
+
+    async def write(self, writes: Sequence[Write]) -> list[Entry]:
+        """Store changes in their order, all or none; returns the entry that each became."""
+        ...
+
+    async def pass_time(self, moment_ms: int) -> None:
+        """Note that a moment has passed, so that a clock set back later revives nothing."""
+        ...
+
+    async def close(self) -> None:
+        """Release files and connections; the log cannot be used afterwards."""
+        ...
+
+
+_encode = msgspec.json.encode
+_description = msgspec.json.Decoder(Description)
+_origin = msgspec.json.Decoder(Origin)
+
+
+def encoded(part: Description | Origin | None) -> bytes | None:
+    """A part of an entry as it is stored."""
+    return None if part is None else _encode(part)
+
+
+def decoded(
+    item_id: str, sequence: int, removed: bool, description: bytes | None, origin: bytes | None
+) -> Entry:
+    """The entry of stored parts; one that cannot be read counts as removed, so that nothing returns by it."""
+    try:
+        return Entry(
+            item_id,
+            sequence,
+            removed,
+            None if description is None else _description.decode(description),
+            None if origin is None else _origin.decode(origin),
+        )
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Entry(item_id, sequence, removed=True)

@@ -1,0 +1,69 @@
+"""Responses about changes of the catalogue."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from engine.recipes import DerivedFrom
+from service.responses import Problem, ResponseModel
+
+Effective = Literal["everywhere"]
+ItemSource = Literal["base", "overlay", "stale", "removed"]
+ListedSource = Literal["overlay", "stale", "removed"]
+
+
+class ItemPutResponse(ResponseModel):
+    """An item as it is from now on."""
+
+    item_id: str = Field(examples=["v-1"])
+    sequence: int = Field(description="order of all changes, the newest has the highest", examples=[17])
+    derived_from: DerivedFrom = Field(description="what its vector follows from", examples=["like"])
+    nearest: list[str] = Field(
+        description="the three items nearest to it; empty while it is not available",
+        examples=[["50", "181", "172"]],
+    )
+    effective: Effective = Field(description="where the next answer knows of it", examples=["everywhere"])
+
+
+class ItemRemovedResponse(ResponseModel):
+    """An item that is in no answer from now on."""
+
+    item_id: str = Field(examples=["v-1"])
+    sequence: int = Field(description="order of all changes, the newest has the highest", examples=[18])
+    effective: Effective = Field(description="where no answer has it", examples=["everywhere"])
+
+
+class ItemsResponse(ResponseModel):
+    """The outcome of each item, in the order of the request."""
+
+    items: list[ItemPutResponse | Problem] = Field(description="`nearest` is left empty")
+
+
+class ItemStateResponse(ResponseModel):
+    """An item as the catalogue has it."""
+
+    item_id: str = Field(examples=["v-1"])
+    source: ItemSource = Field(
+        description="the bundle in service; a change since; stale: the bundle has no vector for it; removed",
+        examples=["overlay"],
+    )
+    reason: str = Field(
+        description="why it is so", examples=["changed since the bundle that is in service, by 17"]
+    )
+    sequence: int | None = Field(description="of its newest change; null: none", examples=[17])
+    title: str | None = Field(examples=["A new video"])
+    categories: list[str] = Field(examples=[["Comedy"]])
+    derived_from: DerivedFrom | None = Field(
+        description="what its vector follows from; null: it has none", examples=["like"]
+    )
+    available_from: int | None = Field(description="ms since the epoch; null: always")
+    available_until: int | None = Field(description="ms since the epoch; null: for good")
+
+
+class ItemListResponse(ResponseModel):
+    """Some changed items, by id."""
+
+    items: list[ItemStateResponse] = Field(description="by id")
+    after: str | None = Field(
+        description="ask with this for the next ones; null: there are no more", examples=["v-1"]
+    )

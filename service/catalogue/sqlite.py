@@ -1,0 +1,189 @@
+"""The catalogue log in a file beside the bundles, for a service of one process.
+
+SQLite brings every write to disk before it is answered (WAL, synchronous=FULL). The process that writes first
+holds a lock until it ends; another one reads the file when it starts, and can write nothing.
+"""
+
+import asyncio
+import fcntl
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import IO
+
+from service.catalogue.protocol import Contents, Entry, Write, decoded, encoded
+from service.errors import CatalogueUnavailableError, StartupError
+
+FILE = "catalogue.sqlite"
+LOCK_FILE = ".catalogue.lock"
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    item_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, removed INTEGER NOT NULL,
+    description BLOB, origin BLOB
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT OR IGNORE INTO facts VALUES ('format', 1), ('sequence', 0), ('passed_ms', 0);
+"""
+_NEXT = "UPDATE facts SET value = value + 1 WHERE name = 'sequence' RETURNING value"
+_PUT = """
+INSERT INTO entries VALUES (:item_id, :sequence, 0, :description, :origin)
+ON CONFLICT DO UPDATE SET sequence = :sequence, removed = 0, description = :description,
+    origin = CASE WHEN :keep AND NOT removed THEN coalesce(origin, :origin) ELSE :origin END
+RETURNING *
+"""
+_REMOVE = """
+INSERT INTO entries VALUES (:item_id, :sequence, 1, NULL, NULL)
+ON CONFLICT DO UPDATE SET sequence = :sequence, removed = 1
+RETURNING *
+"""
+
+
+class SqliteLog:
+    """The log in the directory `root`, which holds the bundles; nothing is there before the first change.
+
+    `read` raises StartupError where there is a file that cannot be read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / FILE
+        self._lock_path = root / LOCK_FILE
+        self._lock_file: IO[bytes] | None = None
+        self._connection: sqlite3.Connection | None = None
+        self._turn = Lock()
+        if self._path.exists():
+            self._try_to_open()
+
+    def read(self) -> Contents:
+        """All entries, in the order of their sequences. Raises StartupError."""
+        if not self._path.exists():
+            return Contents([])
+        try:
+            connection = self._connection or sqlite3.connect(
+                f"{self._path.absolute().as_uri()}?mode=ro", uri=True
+            )
+            found = connection.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
+            [(passed_ms,)] = connection.execute("SELECT value FROM facts WHERE name = 'passed_ms'")
+        except (sqlite3.Error, ValueError) as error:
+            raise StartupError(
+                f"{self._path} cannot be read ({error}): restore it, or remove it and with it all changes"
+                " of the catalogue, removals included"
+            ) from error
+        if connection is not self._connection:
+            connection.close()
+        return Contents([_entry(row) for row in found], passed_ms)
+
+    async def write(self, writes: Sequence[Write]) -> list[Entry]:
+        """As `CatalogueLog.write`."""
+        return await asyncio.to_thread(self._write, writes)
+
+    async def pass_time(self, moment_ms: int) -> None:
+        """As `CatalogueLog.pass_time`."""
+        await asyncio.to_thread(self._pass_time, moment_ms)
+
+    async def close(self) -> None:
+        """As `CatalogueLog.close`."""
+        with self._turn:
+            if self._connection is not None:
+                self._connection.close()
+            if self._lock_file is not None:
+                self._lock_file.close()
+            self._connection = self._lock_file = None
+
+    def _write(self, writes: Sequence[Write]) -> list[Entry]:
+        with self._turn, _Transaction(self._opened()) as connection:
+            return [_written(connection, one) for one in writes]
+
+    def _pass_time(self, moment_ms: int) -> None:
+        with self._turn, _Transaction(self._opened()) as connection:
+            connection.execute(
+                "UPDATE facts SET value = max(value, ?) WHERE name = 'passed_ms'", (moment_ms,)
+            )
+
+    def _try_to_open(self) -> None:
+        try:
+            self._opened()
+        except CatalogueUnavailableError:
+            return  # another process writes, or nobody may: what is there can be read
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._lock()
+            try:
+                self._connection = _connected(self._path)
+            except sqlite3.Error as error:
+                raise _unavailable(error) from error
+        return self._connection
+
+    def _lock(self) -> None:
+        if self._lock_file is not None:
+            return
+        try:
+            file = self._lock_path.open("wb")
+        except OSError as error:
+            raise CatalogueUnavailableError(
+                f"the directory of bundles cannot be written ({error.strerror}): changes are kept there"
+            ) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise CatalogueUnavailableError(
+                "another process keeps the changes of this directory of bundles: ask that one"
+            ) from error
+        self._lock_file = file
+
+
+class _Transaction:
+    """All of it is on disk at its end, or none of it is kept."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
+        return self._connection
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        try:
+            self._connection.execute("COMMIT" if kind is None else "ROLLBACK")
+        except sqlite3.Error as failure:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise _unavailable(failure) from failure
+        if isinstance(error, sqlite3.Error):
+            raise _unavailable(error) from error
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.executescript(_SCHEMA)
+    return connection
+
+
+def _written(connection: sqlite3.Connection, write: Write) -> Entry:
+    [(sequence,)] = connection.execute(_NEXT).fetchall()
+    values = {
+        "item_id": write.item_id,
+        "sequence": sequence,
+        "description": encoded(write.description),
+        "origin": encoded(write.origin),
+        "keep": write.keep_origin,
+    }
+    [row] = connection.execute(_REMOVE if write.description is None else _PUT, values).fetchall()
+    return _entry(row)
+
+
+def _entry(row: tuple[str, int, int, bytes | None, bytes | None]) -> Entry:
+    item_id, sequence, removed, description, origin = row
+    return decoded(item_id, sequence, bool(removed), description, origin)
+
+
+def _unavailable(error: sqlite3.Error) -> CatalogueUnavailableError:
+    return CatalogueUnavailableError(f"the log of changes cannot be written ({error}): nothing was changed")

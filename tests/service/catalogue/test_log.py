@@ -1,0 +1,204 @@
+"""One suite over every catalogue log: its rules, and that it keeps them across restarts."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.recipes import Given, Like
+from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
+from service.catalogue.sqlite import FILE, SqliteLog
+from service.errors import CatalogueUnavailableError, StartupError
+from tests.effort import examples
+
+Reopened = Callable[[], Awaitable[tuple[CatalogueLog, Contents]]]
+
+
+def described(title: str = "A", *categories: str, **times: int) -> Description:
+    return Description(title, categories, **times)
+
+
+def like(*item_ids: str) -> Origin:
+    return Origin(Like(item_ids), ())
+
+
+def of_categories(*names: str) -> Origin:
+    return Origin(None, names)
+
+
+@pytest.fixture
+async def reopened(tmp_path: Path) -> AsyncIterator[Reopened]:
+    """Open the log again as a process does that starts, the one before having ended without a word."""
+    logs: list[SqliteLog] = []
+
+    async def open_again() -> tuple[CatalogueLog, Contents]:
+        if logs:
+            await logs.pop().close()
+        logs.append(SqliteLog(tmp_path))
+        return logs[0], logs[0].read()
+
+    yield open_again
+    for log in logs:
+        await log.close()
+
+
+async def test_an_empty_log_has_nothing(reopened: Reopened) -> None:
+    _, contents = await reopened()
+    assert contents == Contents([], 0)
+
+
+async def test_each_write_gets_a_higher_sequence_and_the_last_one_counts(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    first, second = await log.write(
+        [Write("a", described("First"), like("1")), Write("a", described("Second"), of_categories("x"))]
+    )
+    (third,) = await log.write([Write("b")])
+    assert first.sequence < second.sequence < third.sequence
+    _, contents = await reopened()
+    assert contents.entries == [
+        Entry("a", second.sequence, False, described("Second"), of_categories("x")),
+        Entry("b", third.sequence, True),
+    ]
+    log, _ = await reopened()
+    (fourth,) = await log.write([Write("c")])
+    assert fourth.sequence > third.sequence
+
+
+async def test_a_removal_keeps_the_recipe_and_a_put_revives(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    await log.write([Write("a", described("First", "x"), like("1"))])
+    (removed,) = await log.write([Write("a")])
+    assert (removed.removed, removed.description, removed.origin) == (
+        True,
+        described("First", "x"),
+        like("1"),
+    )
+    assert removed.recipe is not None
+    (revived,) = await log.write([Write("a", described("Again"), of_categories("y"), keep_origin=True)])
+    assert (revived.removed, revived.origin) == (False, of_categories("y"))
+
+
+async def test_an_origin_is_kept_where_a_write_leaves_it_open(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    given = Origin(Given((0.1, 1 / 3), "version"), ())
+    await log.write([Write("a", described(), given)])
+    (kept,) = await log.write([Write("a", described("New"), of_categories("x"), keep_origin=True)])
+    assert (kept.origin, kept.description) == (given, described("New"))
+    (new,) = await log.write([Write("b", described(), of_categories("x"), keep_origin=True)])
+    assert new.origin == of_categories("x")
+    (again,) = await log.write([Write("b", described(), of_categories("y"), keep_origin=True)])
+    assert again.origin == of_categories("x")
+    (replaced,) = await log.write([Write("b", described(), like("1"))])
+    assert replaced.origin == like("1")
+
+
+async def test_the_highest_moment_is_kept(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    for moment in (1_000, 3_000, 2_000):
+        await log.pass_time(moment)
+    _, contents = await reopened()
+    assert contents.passed_ms == 3_000
+
+
+WRITES = st.lists(
+    st.builds(
+        Write,
+        st.sampled_from(["a", "b", "ü/é", "x" * 128]),
+        st.none() | st.builds(Description, st.none() | st.text(max_size=5), st.just(("c",)), st.just(5)),
+        st.sampled_from([like("1"), of_categories("c"), of_categories("d")]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(max_examples=examples(25))
+@given(st.lists(WRITES, min_size=1, max_size=4))
+async def test_it_is_a_plain_dictionary(
+    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Write]]
+) -> None:
+    root = tmp_path_factory.mktemp("log")
+    plain: dict[str, Entry] = {}
+    sequence = 0
+    for batch in batches:
+        log = SqliteLog(root)
+        assert sorted(log.read().entries, key=str) == sorted(plain.values(), key=str)
+        expected = []
+        for write in batch:
+            sequence += 1
+            known = plain.get(write.item_id)
+            if write.description is None:
+                parts = (None, None) if known is None else (known.description, known.origin)
+                entry = Entry(write.item_id, sequence, True, *parts)
+            else:
+                kept = known is not None and not known.removed and write.keep_origin
+                origin = known.origin if kept and known is not None else write.origin
+                entry = Entry(write.item_id, sequence, False, write.description, origin)
+            plain[write.item_id] = entry
+            expected.append(entry)
+        assert await log.write(batch) == expected
+        await log.close()
+
+
+async def contents_of(root: Path) -> list[str]:
+    """The ids that a process finds that starts now."""
+    log = SqliteLog(root)
+    try:
+        return [entry.item_id for entry in log.read().entries]
+    finally:
+        await log.close()
+
+
+class TestSqlite:
+    """The file."""
+
+    def test_nothing_is_written_before_the_first_change(self, tmp_path: Path) -> None:
+        SqliteLog(tmp_path).read()
+        assert list(tmp_path.iterdir()) == []
+
+    async def test_one_process_writes_and_others_read(self, tmp_path: Path) -> None:
+        first, second = SqliteLog(tmp_path), SqliteLog(tmp_path)
+        await first.write([Write("a")])
+        with pytest.raises(CatalogueUnavailableError, match="another process"):
+            await second.write([Write("b")])
+        late = SqliteLog(tmp_path)
+        assert [entry.item_id for entry in late.read().entries] == ["a"]
+        with pytest.raises(CatalogueUnavailableError, match="another process"):
+            await late.write([Write("b")])
+        await first.close()
+        await second.write([Write("b")])
+        await second.close()
+        assert await contents_of(tmp_path) == ["a", "b"]
+
+    async def test_a_directory_that_cannot_be_written_takes_no_change(self, tmp_path: Path) -> None:
+        log = SqliteLog(tmp_path / "gone")
+        assert log.read() == Contents([])
+        with pytest.raises(CatalogueUnavailableError, match="cannot be written"):
+            await log.write([Write("a")])
+
+    async def test_a_file_that_is_no_log_is_refused_with_the_remedy(self, tmp_path: Path) -> None:
+        (tmp_path / FILE).write_bytes(b"no database" * 1_000)
+        with pytest.raises(StartupError, match=r"catalogue\.sqlite cannot be read .*restore it"):
+            await contents_of(tmp_path)
+
+    async def test_an_entry_that_cannot_be_read_counts_as_removed(self, tmp_path: Path) -> None:
+        log = SqliteLog(tmp_path)
+        await log.write([Write("a", described(), like("1")), Write("b", described(), like("1"))])
+        log._opened().execute("UPDATE entries SET origin = '{' WHERE item_id = 'a'")
+        poisoned, whole = log.read().entries
+        assert poisoned == Entry("a", 1, removed=True)
+        assert not whole.removed
+        await log.close()
+
+    async def test_what_a_killed_process_answered_is_there(self, tmp_path: Path) -> None:
+        log = SqliteLog(tmp_path)
+        await log.write([Write("a")])
+        copy = tmp_path / "copy"  # as a crash leaves the files
+        copy.mkdir()
+        for path in tmp_path.glob("catalogue.sqlite*"):
+            (copy / path.name).write_bytes(path.read_bytes())
+        assert await contents_of(copy) == ["a"]
+        await log.close()
