@@ -23,6 +23,7 @@ from engine.contract import (
     ScoredItem,
     WatchedItem,
 )
+from engine.costs import Costs
 from engine.descriptions import Descriptions
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
 from engine.recipes import Derived, Recipe
@@ -76,8 +77,10 @@ class Engine:
             bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature, max_whole_items
         )
         self._changed = ChangedCatalogue(bundle, self._snapshot)
-        self.searches_by = "whole" if self._snapshot.retriever.scores_whole else bundle.index.kind
+        whole = self._snapshot.retriever.scores_whole
+        self.searches_by = "whole" if whole else bundle.index.kind
         """Kind of the index that is searched; `whole`: all items are scored."""
+        self.costs = Costs(bundle.model.config, self.defaults, len(bundle.catalogue), whole=whole)
 
     def __len__(self) -> int:
         """Items of the catalogue that may be answered."""

@@ -80,8 +80,8 @@ class MicroBatcher(Generic[Item, Answer]):
     """Collects items of concurrent callers into batches of at most `max_batch` for `compute`.
 
     At most `max_queue` items wait, in fair shares of the callers; from a wait of `standing_s` the newest go
-    first (`service.fair_queue`). Costs may be in any unit, the same for all. `on_batch` hears the size of
-    each batch that starts. To be used within one event loop; close it before the loop ends.
+    first (`service.fair_queue`). Costs are in the unit of `service.pace.BATCH_COST`. `on_batch` hears the
+    size of each batch that starts. To be used within one event loop; close it before the loop ends.
     """
 
     def __init__(
@@ -104,7 +104,8 @@ class MicroBatcher(Generic[Item, Answer]):
         self._pace = Pace()
         self._running = False
         self._started: float | None = None
-        self._batch_cost = 0.0  # of the batch that is computed now
+        self._batch_size = 0  # of the batch that is computed now, or was last
+        self._batch_cost = 0.0
         self._batch_s = 0.0  # as predicted for it
         self._ended = 0.0  # when the worker had the answers of its latest batch
         self._closing = False
@@ -139,8 +140,10 @@ class MicroBatcher(Generic[Item, Answer]):
         company = max(0.0, self._batch_cost - (rank + 1) * cost)
         return running_s + self._pace.seconds(ahead + cost + company, batches + 1) + self._pace.lag_s
 
-    def admit(self, timeout_s: float, cost: float = 1.0, caller: str = "") -> None:
+    def admit(self, timeout_s: float, cost: float | None = None, caller: str = "") -> None:
         """Refuse what could not be answered within `timeout_s`, before anything is done for it.
+
+        `cost`: None where it is not known yet; then it is taken for that of others.
 
         Raises OverloadedError with the time after which to come back, ClosingError after `close`, and
         DeadlineExceededError where no time is left.
@@ -149,7 +152,7 @@ class MicroBatcher(Generic[Item, Answer]):
             raise ClosingError
         if timeout_s <= 0:
             raise DeadlineExceededError
-        predicted_s = self.predicted_s(cost, caller)
+        predicted_s = self.predicted_s(self._usual_cost() if cost is None else cost, caller)
         if CAUTION * predicted_s > timeout_s:
             raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
 
@@ -202,6 +205,12 @@ class MicroBatcher(Generic[Item, Answer]):
         self._closing = True
         await self._idle.wait()
         self._worker.shutdown()
+
+    def _usual_cost(self) -> float:
+        """The mean of those that wait, else of those that are computed."""
+        if len(self._waiting):
+            return self._waiting.cost / len(self._waiting)
+        return self._batch_cost / max(1, self._batch_size)
 
     def _make_room(self, caller: str) -> None:
         evicted = self._waiting.newest_of_heaviest(caller)
@@ -262,7 +271,7 @@ class MicroBatcher(Generic[Item, Answer]):
             return
         self._on_batch(len(batch))
         loop = asyncio.get_running_loop()
-        self._batch_cost = sum(entry.cost for entry in batch)
+        self._batch_size, self._batch_cost = len(batch), sum(entry.cost for entry in batch)
         self._batch_s = self._pace.seconds(self._batch_cost)
         self._started = time.perf_counter()
         computation = loop.run_in_executor(self._worker, self._run, [entry.item for entry in batch])
@@ -283,7 +292,7 @@ class MicroBatcher(Generic[Item, Answer]):
     ) -> None:
         failure = computation.exception()
         if failure is None:
-            self._pace.note(time.perf_counter() - started, sum(entry.cost for entry in batch))
+            self._pace.note(time.perf_counter() - started, self._batch_cost)
         self._started = None
         if failure is not None and len(batch) > 1:
             self._suspects.extend(batch)

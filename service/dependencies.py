@@ -63,7 +63,11 @@ def info_of(request: Request) -> RequestInfo:
     """Facts about the request that are not in its body."""
     state = request.scope["state"]
     return RequestInfo(
-        state["arrived"], state["request_id"], state.get("caller", ""), deadline_ms(request.scope["headers"])
+        state["arrived"],
+        state["request_id"],
+        state.get("caller", ""),
+        deadline_ms(request.scope["headers"]),
+        state.get("key", "anonymous"),
     )
 
 

@@ -3,7 +3,8 @@
 ```
 ServiceError
 ├── InvalidRequestError         the request cannot be answered as asked; names the fields
-│   └── MalformedPathError          an id in the path is no UTF-8
+│   ├── MalformedPathError          an id in the path is no UTF-8
+│   └── TooCostlyError              it would take more computation than one request, or one batch, may
 ├── UnknownItemError            the catalogue has no such item
 ├── VectorSpaceDiffersError     a vector is of another model than the one in service
 ├── CatalogueFullError          as many items were changed as the service keeps beside a bundle
@@ -75,6 +76,10 @@ class InvalidRequestError(ServiceError):
 
 class MalformedPathError(InvalidRequestError):
     """An id in the path is no UTF-8."""
+
+
+class TooCostlyError(InvalidRequestError):
+    """The request, or the batch, would take more computation than one may."""
 
 
 class UnknownItemError(ServiceError):

@@ -8,7 +8,7 @@ MIN_BATCHES = 3
 """Fewer say nothing: the first ones of a process are slow."""
 
 BATCH_COST = 2.0
-"""Cost of a batch besides that of its items, in plain requests: one alone takes as long as three of many."""
+"""Cost of a batch besides that of its items, in the unit of `engine.costs`."""
 
 
 LAG_DECAY = 0.995

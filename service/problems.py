@@ -33,6 +33,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[type[Exception], Kind] = {
     errors.MalformedPathError: Kind(400, "malformed-path", "An id in the path is no text"),
+    errors.TooCostlyError: Kind(422, "too-costly", "The request takes too much computation"),
     errors.InvalidRequestError: Kind(422, "invalid-request", "The request is invalid"),
     errors.UnknownItemError: Kind(404, "item-unknown", "No such item"),
     errors.VectorSpaceDiffersError: Kind(409, "vector-space-differs", "The vector is of another model"),

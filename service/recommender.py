@@ -10,6 +10,7 @@ from engine.engine import Engine
 from service.answers import Answer, Timings
 from service.batch import Job, JobAnswer, SimilarRequest
 from service.batcher import Completed, MicroBatcher
+from service.budget import Budget
 from service.engines import Engines
 from service.errors import FieldFault, InvalidRequestError, RequestRefusedError, UnknownItemError
 from service.history.protocol import HistoryStore
@@ -30,6 +31,8 @@ class RequestInfo(NamedTuple):
     """Whose share of the queue it waits in."""
     deadline_ms: int | None = None
     """As its header says."""
+    key: str = "anonymous"
+    """The name of the caller's key, whom metrics charge."""
 
     def left_s(self, deadline_ms: int) -> float:
         """The time that is left until a deadline counted from the arrival."""
@@ -56,6 +59,7 @@ class Recommender:
         self._batcher = batcher
         self._metrics = metrics
         self._settings = settings
+        self._budget = Budget(settings.max_request_cost, settings.max_batch_cost)
 
     async def recommend(self, request: RecommendRequest, info: RequestInfo) -> Answer:
         """Answer one request.
@@ -64,40 +68,47 @@ class Recommender:
         A history store that fails only weakens the answer.
         """
         engine = self._engines.engine
-        _check(request, engine)
+        cost = self._cost(request, engine)
         left_s = info.left_s(self._deadline_ms(request, info))
-        self._admit(left_s, 1.0, info)
-        known = await self._known([request], left_s, 1.0, info)
-        return await self._recommended(request, engine, _of(request, known), info)
+        self._admit(left_s, cost, info)
+        known = await self._known([request], left_s, cost, info)
+        return await self._recommended(request, engine, _of(request, known), cost, info)
 
     async def recommend_each(
         self, requests: Sequence[RecommendRequest], info: RequestInfo
     ) -> list[Answer | BaseException]:
         """Answer many requests, each by its response or what `recommend` would raise for it alone.
 
-        Their histories are read in one call, for as long as the first deadline allows.
+        Their histories are read in one call, for as long as the first deadline allows. Raises TooCostlyError
+        where they cost too much together.
         """
         engine = self._engines.engine
+        costs = [self._cost_or_fault(request, engine) for request in requests]
+        known_costs = [cost for cost in costs if isinstance(cost, float)]
+        self._budget.check_batch(known_costs)
         left_s = min(info.left_s(self._deadline_ms(request, info)) for request in requests)
-        known = await self._known(requests, left_s, float(len(requests)), info)
+        known = await self._known(requests, left_s, sum(known_costs), info)
 
-        async def answer(request: RecommendRequest) -> Answer:
-            _check(request, engine)
-            self._admit(info.left_s(self._deadline_ms(request, info)), 1.0, info)
-            return await self._recommended(request, engine, _of(request, known), info)
+        async def answer(request: RecommendRequest, cost: float | InvalidRequestError) -> Answer:
+            if isinstance(cost, InvalidRequestError):
+                raise cost
+            self._admit(info.left_s(self._deadline_ms(request, info)), cost, info)
+            return await self._recommended(request, engine, _of(request, known), cost, info)
 
-        return await asyncio.gather(*map(answer, requests), return_exceptions=True)
+        return await asyncio.gather(*map(answer, requests, costs), return_exceptions=True)
 
     async def similar(self, item_id: str, k: int, info: RequestInfo) -> tuple[Engine, list[ScoredItem]]:
         """The `k` items nearest to an item, and the engine that found them.
 
-        Raises UnknownItemError and RequestRefusedError.
+        Raises UnknownItemError, TooCostlyError and RequestRefusedError.
         """
         engine = self._engines.engine
         if engine.describe(item_id) is None:
             raise UnknownItemError("the catalogue in service has no item of this id")
+        cost = self._budget.similar_cost(k, engine.costs)
         left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
-        completed = await self._computed(Job(engine, SimilarRequest(item_id, k)), left_s, info)
+        self._admit(left_s, cost, info)
+        completed = await self._computed(Job(engine, SimilarRequest(item_id, k)), left_s, cost, info)
         if completed.answer is None:  # it was removed while the call waited
             raise UnknownItemError("the catalogue in service has no item of this id")
         return engine, cast("list[ScoredItem]", completed.answer)
@@ -106,6 +117,16 @@ class Recommender:
         """The earlier one of the request's and its header's, else the default."""
         given = [ms for ms in (request.deadline_ms, info.deadline_ms) if ms is not None]
         return min(given, default=self._settings.default_deadline_ms)
+
+    def _cost(self, request: RecommendRequest, engine: Engine) -> float:
+        _check(request, engine)
+        return self._budget.cost(request.to_engine(()), engine.costs)
+
+    def _cost_or_fault(self, request: RecommendRequest, engine: Engine) -> float | InvalidRequestError:
+        try:
+            return self._cost(request, engine)
+        except InvalidRequestError as fault:
+            return fault
 
     def _admit(self, left_s: float, cost: float, info: RequestInfo) -> None:
         try:
@@ -126,20 +147,24 @@ class Recommender:
             return await self._histories.read(users, within_s)
 
     async def _recommended(
-        self, request: RecommendRequest, engine: Engine, known: Known, info: RequestInfo
+        self, request: RecommendRequest, engine: Engine, known: Known, cost: float, info: RequestInfo
     ) -> Answer:
         left_s = info.left_s(self._deadline_ms(request, info))
-        completed = await self._computed(Job(engine, request.to_engine(known.stored)), left_s, info)
+        completed = await self._computed(Job(engine, request.to_engine(known.stored)), left_s, cost, info)
         answer = _answer(cast("Completed[EngineAnswer]", completed), engine, known, info)
         self._observe(answer)
         return answer
 
-    async def _computed(self, job: Job, left_s: float, info: RequestInfo) -> Completed[JobAnswer]:
+    async def _computed(
+        self, job: Job, left_s: float, cost: float, info: RequestInfo
+    ) -> Completed[JobAnswer]:
         try:
-            return await self._batcher.submit(job, left_s, caller=info.caller)
+            completed = await self._batcher.submit(job, left_s, cost=cost, caller=info.caller)
         except RequestRefusedError as refusal:
             self._metrics.refuse(refusal)
             raise
+        self._metrics.spend(info.key, cost)
+        return completed
 
     def _observe(self, answer: Answer) -> None:
         self._metrics.observe_stage("queue", answer.timings_ms.queue)

@@ -71,6 +71,20 @@ class LimitSettings(BaseModel):
         le=MAX_DEADLINE_MS,
         description="deadline of a request that names none, in deadline_ms or X-Deadline-Ms, ms",
     )
+    max_request_cost: float = Field(
+        20,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="dearest request; more is answered 422; a plain one costs .5, in about ms of a core",
+    )
+    max_batch_cost: float = Field(
+        500,
+        gt=0,
+        le=1_000_000,
+        allow_inf_nan=False,
+        description="dearest call of /recommend/batch, the sum of its requests; more is answered 422",
+    )
     standing_queue_ms: int = Field(
         400, ge=1, le=60_000, description="wait in the queue from which the newest requests go first, ms"
     )

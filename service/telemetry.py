@@ -109,6 +109,12 @@ class Metrics:
             ["key", "status"],
             registry=self.registry,
         )
+        self.cost = Counter(
+            "dimerec_cost",
+            "Computation spent on answers, about ms of a core, by the name of the caller's key",
+            ["key"],
+            registry=self.registry,
+        )
         self.wrong_keys = Counter(
             "dimerec_wrong_keys", "Requests with a key that is not known", registry=self.registry
         )
@@ -229,6 +235,10 @@ class Metrics:
     def _count_error(self, route: str, status: int) -> None:
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR and status not in _REFUSALS:
             self._child(self.errors, route).inc()
+
+    def spend(self, key: str, cost: float) -> None:
+        """Count the cost of something that was computed for the caller with that key."""
+        self._child(self.cost, key).inc(cost)
 
     def observe_stage(self, stage: Stage, milliseconds: float) -> None:
         """Count the time that one recommendation spent in `stage`."""

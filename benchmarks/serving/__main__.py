@@ -11,7 +11,17 @@ import typer
 from benchmarks.serving import preparing
 from benchmarks.serving.checkouts import HERE, Code, checked_out
 from benchmarks.serving.closed_loop import MISSING, have_wrk
-from benchmarks.serving.parts import computing, lone, memory, overload, rate, saturation, searching, workers
+from benchmarks.serving.parts import (
+    computing,
+    costs,
+    lone,
+    memory,
+    overload,
+    rate,
+    saturation,
+    searching,
+    workers,
+)
 from benchmarks.serving.peer_sides import FASTAPI, PEERS
 from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
@@ -26,6 +36,7 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "rate": rate.measure,
     "rate-peers": rate.measure_peers,
     "overload": overload.measure,
+    "costs": costs.measure,
     "compute": computing.measure,
     "catalogues": computing.measure_sizes,
     "million": computing.measure_million,

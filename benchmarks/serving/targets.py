@@ -51,6 +51,8 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("overload", "goodput at 3 × saturation, of the peak"): at_least(0.8),
     ("overload", "p99 of a refusal at 2 × saturation"): at_most(20),
     ("overload", "p99 of a refusal at 3 × saturation"): at_most(20),
+    ("costs", "cost ÷ measured, smallest"): at_least(0.5),
+    ("costs", "cost ÷ measured, greatest"): at_most(2),
     ("compute", "4 steps ÷ 1 step, 1 draw, batch of 32"): at_most(1.6),
     ("million", "category of two fifths ÷ plain, k = 10"): at_most(1.3),
     ("million", "category of two fifths ÷ plain, k = 100"): at_most(2),

@@ -11,17 +11,24 @@ from typing import Any
 import httpx
 import pytest
 
-from service.pace import BATCHES
+from engine.contract import EngineRequest
+from service.pace import BATCH_COST, BATCHES
 from tests.service.gated import GatedEngine, until
 from tests.service.serving import Running
 
 Busy = Callable[..., Running]
 
 
+def plain_cost(server: Running) -> float:
+    """The cost of a request that asks for nothing in particular."""
+    return server.service.engines.engine.costs.of(EngineRequest(["1001"], 10))
+
+
 def set_pace(server: Running, seconds: float) -> None:
-    """Let the server believe that a request takes so long."""
+    """Let the server believe that a plain request takes so long in a large batch."""
+    cost = plain_cost(server)
     for _ in range(BATCHES):
-        server.service.batcher._pace.note(3 * seconds, 1)
+        server.service.batcher._pace.note(seconds / cost * (BATCH_COST + cost), cost)
 
 
 class Standing:
@@ -162,7 +169,7 @@ def test_what_does_not_compute_is_not_refused(standing: Standing) -> None:
 def test_the_default_deadline_decides_for_those_who_name_none(busy: Busy) -> None:
     with ThreadPoolExecutor(32) as callers:
         server = busy(default_deadline_ms=1_000)
-        set_pace(server, 0.1)
+        set_pace(server, 0.01)
         waiting = [callers.submit(server.recommend, history=["1001"]) for _ in range(4)]
         until(lambda: server.service.batcher.queue_length == 4)
         set_pace(server, 1.0)
@@ -196,9 +203,9 @@ def test_an_idle_service_answers_whatever_its_pace_was(server: Running) -> None:
 
 
 def test_a_caller_with_a_long_queue_leaves_others_their_share(standing: Standing) -> None:
-    batcher = standing.server.service.batcher
-    assert batcher.predicted_s(1.0, "127.0.0.1") > 5 * batcher.predicted_s(1.0, "10.0.0.9")
-    batcher.admit(1.0, 1.0, "10.0.0.9")
+    batcher, cost = standing.server.service.batcher, plain_cost(standing.server)
+    assert batcher.predicted_s(cost, "127.0.0.1") > 5 * batcher.predicted_s(cost, "10.0.0.9")
+    batcher.admit(1.0, cost, "10.0.0.9")
 
 
 def test_refusing_reads_no_history(standing: Standing) -> None:
