@@ -91,6 +91,15 @@ class Stack:
         finally:
             connection.close()
 
+    def status(self, method: str, path: str, key: str) -> int:
+        """The status of an answer to a caller with that key."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, headers={"x-api-key": key})
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
     def key(self) -> str:
         """The key that the first start made."""
         if self._made is None:
@@ -111,7 +120,7 @@ class Stack:
 
     def remove(self) -> None:
         """Leave nothing of it."""
-        self.compose("down", "--volumes", "--remove-orphans", "--timeout", "0")
+        self.compose("--profile", "monitoring", "down", "--volumes", "--remove-orphans", "--timeout", "0")
         if self.docker("images", "--quiet", self.name):
             self.docker("rmi", self.name)
 
@@ -150,6 +159,26 @@ def lists_users(stack: Stack) -> str:
     status, listed = stack.ask("GET", "/users?limit=1000")
     _expect(status == 200 and _USER in listed["users"], f"/users answered {status}: {str(listed)[:200]}")
     return f"{len(listed['users'])} users"
+
+
+def is_watched(stack: Stack) -> str:
+    """Prometheus, whoever it runs as there, gets a key that reads the metrics and nothing else."""
+    stack.compose("--profile", "monitoring", "run", "--rm", "-T", "monitoring-keys")
+    look = (
+        "run",
+        "--rm",
+        "--no-deps",
+        "-T",
+        "--user",
+        "65534:65534",
+        "--entrypoint",
+        "cat",
+        "monitoring-keys",
+    )
+    key = stack.compose("--profile", "monitoring", *look, "/data/monitoring/prometheus.key")
+    allowed, refused = (stack.status("GET", path, key) for path in ("/metrics", "/version"))
+    _expect((allowed, refused) == (200, 403), f"/metrics answered {allowed}, /version {refused}")
+    return "/metrics 200, /version 403"
 
 
 def is_confined(stack: Stack) -> str:
@@ -222,6 +251,7 @@ PROMISES: tuple[Callable[[Stack], str], ...] = (
     comes_up,
     answers,
     lists_users,
+    is_watched,
     is_confined,
     outlives_redis,
     finishes,
