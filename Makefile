@@ -23,7 +23,7 @@ MINUTES ?= 30
 export PYTHON TORCH_INDEX
 
 bin := .venv/bin
-everything := .venv/installed-cpu,bench,dev
+everything := .venv/installed-cpu,tracing,bench,dev
 demo := $(bin)/dimerec demo --directory .demo --port $(PORT) $(if $(REDIS),--redis $(REDIS))
 external := .quality/rectools-env
 audit := .audit

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version as installed_version
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from fastapi import FastAPI
@@ -48,8 +48,12 @@ from service.spool.delivery import Delivery
 from service.spool.spool import Spool
 from service.spool.writes import SpooledWrites
 from service.telemetry import Metrics
+from service.tracing import open_tracing
 from service.vitals import keep_redis_memory, watch_parts, watch_redis
 from service.watching import watch_current
+
+if TYPE_CHECKING:
+    from service.otel import Tracing
 
 _DESCRIPTION = """
 Recommends the videos that a user is likely to watch next: DimeRec generates the user's next interests by
@@ -90,10 +94,13 @@ def create_app(
 
     `history` replaces the store that the settings name; `fleet` makes, of the engines here, those of all
     processes that answer. Raises BundleError when no bundle can be loaded, HistoryUrlError for a bad address,
-    KeysError for a file of keys that is none, and StartupError for a log of changes that cannot be read.
+    KeysError for a file of keys that is none, and StartupError for a log of changes that cannot be read, and
+    where `OTEL_…` ask for what is not there.
     """
     if settings.compute_threads is not None:
         torch.set_num_threads(settings.compute_threads)
+    release = installed_version("dimerec-serve")
+    tracing = open_tracing(release)
     service = _assemble(settings, history, fleet, version)
 
     @asynccontextmanager
@@ -108,17 +115,21 @@ def create_app(
             await service.delivery.close()
         await service.history.close()
         await service.rates.close()
+        if tracing is not None:
+            await tracing.close()
 
     app = _App(
         title="DimeRec Serve",
         summary="Candidate retrieval for short video",
         description=_DESCRIPTION,
-        version=installed_version("dimerec-serve"),
+        version=release,
         lifespan=lifespan,
         docs_url=None,  # FastAPI's pages load scripts from elsewhere; /openapi.json has the same content
         redoc_url=None,
         redirect_slashes=False,  # they would be to the host that the caller names
-        middleware=_middleware(service),
+        middleware=_middleware(service, tracing),
+        # FastAPI's own spans hold paths, and so ids of users.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.service = service
     problems.install(app)
@@ -128,7 +139,7 @@ def create_app(
     return app
 
 
-def _middleware(service: Service) -> list[Middleware]:
+def _middleware(service: Service, tracing: "Tracing | None") -> list[Middleware]:
     """Around every route, the outermost first."""
     settings = service.settings
     prefix = [] if settings.root_path is None else [Middleware(PathPrefix, prefix=settings.root_path)]
@@ -146,6 +157,7 @@ def _middleware(service: Service) -> list[Middleware]:
     )
     return [
         Middleware(RequestContext, metrics=service.metrics),
+        *([] if tracing is None else [tracing.middleware()]),
         *names,
         *proxies,
         *pages,

@@ -67,6 +67,8 @@ class Completed(NamedTuple, Generic[Answer]):
     """Wait before its batch started."""
     batch_size: int
     """Items computed together with it, itself included."""
+    started: float
+    """Moment at which its batch started (`time.perf_counter`)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -305,5 +307,5 @@ class MicroBatcher(Generic[Item, Answer]):
                     entry.future.set_exception(answer)
                 else:
                     queue_ms = 1000 * (started - entry.since)
-                    entry.future.set_result(Completed(answer, queue_ms, len(batch)))
+                    entry.future.set_result(Completed(answer, queue_ms, len(batch), started))
         self._start_next()

@@ -68,6 +68,7 @@ def info_of(request: Request) -> RequestInfo:
         state.get("caller", ""),
         deadline_ms(request.scope["headers"]),
         state.get("key", "anonymous"),
+        state.get("trace"),
     )
 
 

@@ -65,7 +65,7 @@ class RequestContext:
             self._account(scope, status, time.perf_counter() - arrived)
 
     def _account(self, scope: Scope, status: int, seconds: float) -> None:
-        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
         route = getattr(scope.get("route"), "path_format", "unmatched")
         key = scope["state"].get("key", "anonymous")
         self._metrics.count_request(method, route, status, seconds, key)
@@ -80,7 +80,7 @@ class RequestContext:
             )
 
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Head:

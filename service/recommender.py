@@ -18,6 +18,7 @@ from service.history.reading import NOBODY, HistoryReader, Known
 from service.requests import RecommendRequest
 from service.settings import Settings
 from service.telemetry import Metrics
+from service.trace import Trace, note_computation
 
 Batcher = MicroBatcher[Job, JobAnswer]
 
@@ -33,6 +34,8 @@ class RequestInfo(NamedTuple):
     """As its header says."""
     key: str = "anonymous"
     """The name of the caller's key, whom metrics charge."""
+    trace: Trace | None = None
+    """None: it is not traced."""
 
     def left_s(self, deadline_ms: int) -> float:
         """The time that is left until a deadline counted from the arrival."""
@@ -72,7 +75,11 @@ class Recommender:
         left_s = info.left_s(self._deadline_ms(request, info))
         self._admit(left_s, cost, info)
         known = await self._known([request], left_s, cost, info)
-        return await self._recommended(request, engine, _of(request, known), cost, info)
+        answer = await self._recommended(request, engine, _of(request, known), cost, info)
+        if info.trace is not None:
+            degraded = answer.degraded or ""
+            info.trace.describe(model_version=answer.model_version, source=answer.source, degraded=degraded)
+        return answer
 
     async def recommend_each(
         self, requests: Sequence[RecommendRequest], info: RequestInfo
@@ -86,6 +93,8 @@ class Recommender:
         costs = [self._cost_or_fault(request, engine) for request in requests]
         known_costs = [cost for cost in costs if isinstance(cost, float)]
         self._budget.check_batch(known_costs)
+        if info.trace is not None:
+            info.trace.describe(model_version=engine.version, requests=len(requests))
         left_s = min(info.left_s(self._deadline_ms(request, info)) for request in requests)
         known = await self._known(requests, left_s, sum(known_costs), info)
 
@@ -143,8 +152,12 @@ class Recommender:
         if not users:
             return {}
         within_s = HISTORY_SHARE * (left_s - self._batcher.predicted_s(cost, info.caller))
+        began = time.perf_counter()
         with self._batcher.expecting(cost):
-            return await self._histories.read(users, within_s)
+            known = await self._histories.read(users, within_s)
+        if info.trace is not None:
+            info.trace.note("history", began, time.perf_counter(), users=len(users))
+        return known
 
     async def _recommended(
         self, request: RecommendRequest, engine: Engine, known: Known, cost: float, info: RequestInfo
@@ -164,6 +177,8 @@ class Recommender:
             self._metrics.refuse(refusal)
             raise
         self._metrics.spend(info.key, cost)
+        if info.trace is not None:
+            note_computation(info.trace, completed)
         return completed
 
     def _observe(self, answer: Answer) -> None:

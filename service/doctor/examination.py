@@ -13,6 +13,7 @@ from service.doctor.machine import (
     examine_threads,
 )
 from service.doctor.redis import examine_redis
+from service.doctor.tracing import examine_tracing
 from service.settings import Settings
 
 
@@ -24,4 +25,5 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from examine_ports(settings)
     yield from examine_open_files(settings)
     yield from examine_threads(settings)
+    yield from examine_tracing()
     yield from examine_packages()

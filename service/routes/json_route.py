@@ -5,6 +5,7 @@ all of this service does around the computation (docs/performance.md). So they s
 """
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_type_hints
@@ -25,6 +26,7 @@ from service.errors import (
     MediaTypeError,
 )
 from service.problems import EXPECTED, faults_of, response_to
+from service.trace import Trace
 
 
 class JsonRoute(APIRoute):
@@ -51,6 +53,7 @@ class JsonRoute(APIRoute):
         Raises MediaTypeError, MalformedJsonError, InvalidRequestError, ClientLeftError, and whatever the
         endpoint raises.
         """
+        reached = time.perf_counter()
         try:
             content = await request.body()
         except ClientDisconnect as error:
@@ -62,6 +65,11 @@ class JsonRoute(APIRoute):
             body = self._body.validate_python(_parsed(content))
         except ValidationError as error:
             raise InvalidRequestError(faults_of(error)) from error
+        state = request.scope.get("state", {})
+        trace: Trace | None = state.get("trace")
+        if trace is not None:
+            trace.note("admission", state["arrived"], reached)
+            trace.note("validation", reached, time.perf_counter())
         response: Response = await self.endpoint(request=request, body=body)
         return response
 

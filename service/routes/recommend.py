@@ -1,6 +1,7 @@
 """`POST /recommend` and `POST /recommend/batch`."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, TypeGuard
@@ -40,7 +41,11 @@ async def recommend(request: Request, body: RecommendRequest) -> Response:
             lambda made: answer_without_gone(made, body.k, catalogue),
         ),
     )
-    return Response(encode(answer), media_type="application/json")
+    began = time.perf_counter()
+    content = encode(answer)
+    if info.trace is not None:
+        info.trace.note("answer", began, time.perf_counter())
+    return Response(content, media_type="application/json")
 
 
 @router.post(
@@ -52,7 +57,10 @@ async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Resp
     requests = list(map(_validated, body.requests))
     generation = service.catalogue.generation
     answers = await unless_caller_leaves(request, _answer_each(requests, service, info))
+    began = time.perf_counter()
     content = await asyncio.to_thread(encode_batch, answers)  # megabytes, which others need not wait for
+    if info.trace is not None:
+        info.trace.note("answer", began, time.perf_counter())
     if service.catalogue.generation != generation:
         more = [_of_k(one, one.k + SPARE_ITEMS) if _is_valid(one) else one for one in requests]
         made = await unless_caller_leaves(request, _answer_each(more, service, info))

@@ -28,7 +28,7 @@ SECRET = "hunter2-4711"
 def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No settings but a test's own, from the environment or from a `.env`."""
     monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("DIMEREC_", "OMP_"))]:
+    for name in [name for name in os.environ if name.startswith(("DIMEREC_", "OMP_", "OTEL_"))]:
         monkeypatch.delenv(name)
 
 
@@ -82,7 +82,8 @@ def test_where_all_is_well_it_says_so(
     done = dimerec("doctor", *options, "--json")
     parts = examined(done)
     assert done.code == 0
-    assert list(parts) == ["configuration", "bundle", "redis", "ports", "limits", "threads", "packages"]
+    expected = ["configuration", "bundle", "redis", "ports", "limits", "threads", "tracing", "packages"]
+    assert list(parts) == expected
     assert {verdict for part in parts.values() for verdict, _, _ in part} == {"fine", "note"}
     notes = [fact for part in parts.values() for verdict, fact, _ in part if verdict == "note"]
     assert len(notes) == 1
@@ -289,3 +290,18 @@ def test_without_faiss_it_says_how_to_get_one(
     monkeypatch.setitem(sys.modules, "faiss", None)
     done = dimerec("doctor", "--json")
     assert found(done, "bundle", "pip install 'dimerec-serve[cpu]'") == "wrong"
+
+
+def test_what_keeps_traces_from_being_sent_is_told(dimerec: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert found(dimerec("doctor", "--json"), "tracing", "off") == "fine"
+    port = free_port()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://user:{SECRET}@127.0.0.1:{port}")
+    assert (
+        found(dimerec("doctor", "--json"), "tracing", f"nobody listens at 127.0.0.1 port {port}") == "wrong"
+    )
+    with socket.create_server(("127.0.0.1", port)):
+        assert found(dimerec("doctor", "--json"), "tracing", "on") == "fine"
+    monkeypatch.setitem(sys.modules, "service.otel", None)
+    assert found(dimerec("doctor", "--json"), "tracing", "dimerec-serve[tracing]") == "wrong"
+    monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
+    assert found(dimerec("doctor", "--json"), "tracing", "OTEL_TRACES_EXPORTER") == "wrong"

@@ -49,7 +49,14 @@ def answering(tmp_path: Path, requests: int) -> Iterator[tuple[Process, Future[h
     publish_tiny_bundle(root, hidden=64)
     wish = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
     with (
-        process(tmp_path, "--bundles", root, DIMEREC_MAX_BATCH="1") as served,
+        process(
+            tmp_path,
+            "--bundles",
+            root,
+            before=None,
+            DIMEREC_MAX_BATCH="1",
+            DIMEREC_DEFAULT_DEADLINE_MS="60000",
+        ) as served,
         ThreadPoolExecutor(1) as caller,
     ):
         posted = caller.submit(
