@@ -4,10 +4,8 @@ import hashlib
 import json
 import os
 import re
-import resource
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from index.query import Query
 from index.tuning import IndexKind
 from model.checkpoint import write_checkpoint
 from service.requests import RecommendRequest
+from tests.bundle.room import file_size
 from tests.factories import (
     make_catalogue,
     make_index,
@@ -38,17 +37,6 @@ from tests.factories import (
 )
 
 FACTS: dict[str, Any] = {"serving": make_serving(), "metrics": {"ndcg@20": 0.0625}, "data_fingerprint": "abc"}
-
-
-@contextmanager
-def file_size(limit: int) -> Iterator[None]:
-    """No file may grow beyond `limit` bytes: writing fails as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_without_room_each_part_says_so_and_leaves_nothing(tmp_path: Path) -> None:

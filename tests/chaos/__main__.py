@@ -17,7 +17,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results" / "chaos.json"
 HEADING = "fault      workers  asked     ok degrad. refused 5xx unansw. p99 ms  after recov.  lost  verdict"
 
 
-program = typer.Typer(add_completion=False)
+program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @program.command()
@@ -57,9 +57,8 @@ def chosen(only: str) -> list[Fault]:
 def run(stage: Stage, faults: Sequence[Fault], part: float = HALF) -> Iterator[ChaosRow]:
     """Warm the service up, and measure the faults in turn."""
     stage.saturate()
-    memory = stage.memory()
     for fault in faults:
-        yield measured(stage, fault, part, memory)
+        yield measured(stage, fault, part)
 
 
 def keep(out: Path, row: ChaosRow) -> None:

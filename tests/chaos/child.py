@@ -1,6 +1,7 @@
 """Processes of the harness's own: what drives and disturbs the service shall not wait for what measures."""
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -51,6 +52,7 @@ def obey(handlers: Mapping[str, Handler]) -> None:
     async def run() -> None:
         channel = await Channel.open(socket.socket(fileno=int(sys.argv[1])), handlers)
         await channel.closed()
+        os._exit(0)  # nothing is to be kept, and its connections need no farewell
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run())

@@ -20,8 +20,8 @@ class Fault:
 
     `opens`: the circuit shall open. `forgets`: Redis itself loses what it had. `breaks`: requests on the
     connections of a process that dies are lost; recovery counts from the injection then. `min_goodput`: so
-    much of what the service can do at most it must go on doing. `missing`: why it cannot be brought here;
-    empty where it can.
+    much of what the service can do at most it must go on doing. `before`, `after`: what is done without
+    load.
     """
 
     name: str
@@ -33,4 +33,5 @@ class Fault:
     forgets: bool = False
     breaks: bool = False
     min_goodput: float | None = None
-    missing: Callable[[], str] = str
+    before: Step = nothing
+    after: Step = nothing

@@ -33,9 +33,10 @@ class Times:
     cleared: float
 
 
-def measured(stage: Stage, fault: Fault, part: float, warm_memory: int) -> ChaosRow:
+def measured(stage: Stage, fault: Fault, part: float) -> ChaosRow:
     """Inject the fault under load, clear it, and say what became of every request."""
     stage.forget_notes()
+    fault.before(stage)
     rate = stage.begin_load(f"{fault.name}-{int(time.time())}", part)
     with MemoryWatch(stage) as memory:
         time.sleep(CALM_S)
@@ -47,6 +48,7 @@ def measured(stage: Stage, fault: Fault, part: float, warm_memory: int) -> Chaos
         time.sleep(AFTER_S)
     report = stage.end_load()
     lost = [report.acknowledged[event] for event in stage.lost(report)]
+    fault.after(stage)
     if fault.forgets:
         late = sum(moment > times.cleared for moment in lost)
         stage.remarks.append(f"{len(lost) - late} events went with Redis's memory")
@@ -55,7 +57,7 @@ def measured(stage: Stage, fault: Fault, part: float, warm_memory: int) -> Chaos
         stage.remarks.append(f"{sum(answer.outcome == 'broken' for answer in report.answers)} broken")
     if fault.min_goodput is not None:
         _judge_goodput(stage, fault.min_goodput, report.answers, times)
-    row = row_of(fault, stage.workers, rate, report.answers, times, len(lost), memory.most / warm_memory)
+    row = row_of(fault, stage.workers, rate, report.answers, times, len(lost), memory.most / stage.warm_bytes)
     found = [*([] if row.verdict == HELD else [row.verdict]), *stage.findings]
     remarks = [*stage.remarks, *filter(None, [row.remark])]
     return row.model_copy(update={"verdict": "; ".join(found) or HELD, "remark": "; ".join(remarks)})

@@ -1,4 +1,4 @@
-"""Faults of the service itself: bundles, workers, signals, too many requests."""
+"""Faults of the service itself and of its host: workers, signals, too many requests, crowds, the clock."""
 
 import signal
 import time
@@ -7,66 +7,28 @@ from pathlib import Path
 
 import psutil
 
-from bundle.write import set_current
 from tests.chaos import crowds
 from tests.chaos.fault import BOTH, Fault
 from tests.chaos.stage import HALF, Stage
-from tests.service.processes import until
+from tests.service.processes import environment, until
 
-RELOADS, RELOAD_EVERY_S = 60, 2.0
+_ANOTHER_CLOCK = """
+import os, time
 
+_true, _read, _offset = time.time, 0.0, 0.0
 
-def reload_often(stage: Stage) -> None:
-    """Every two seconds the other bundle, of another catalogue and dimension."""
-    for turn in range(RELOADS):
-        began = time.monotonic()
-        set_current(stage.root, stage.versions[(turn + 1) % 2])
-        answer = stage.admin("reload")
-        if answer.status_code != 200:
-            stage.findings.append(f"reload {turn}: {answer.status_code}")
-        time.sleep(max(0.0, RELOAD_EVERY_S - (time.monotonic() - began)))
+def _time():
+    global _read, _offset
+    if time.monotonic() - _read > 0.2:
+        with open(os.environ["CLOCK_OFFSET"]) as file:
+            _read, _offset = time.monotonic(), float(file.read() or _offset)
+    return _true() + _offset
 
-
-def roll_back(stage: Stage) -> None:
-    """The bundle before, for good."""
-    answer = stage.admin("rollback")
-    if answer.status_code != 200:
-        stage.findings.append(f"rollback: {answer.status_code}")
-    elif answer.json()["model_version"] != stage.versions[1]:
-        stage.findings.append("rollback: another version than the one before")
-
-
-def damage_bundles(stage: Stage) -> None:
-    """Each file of a new bundle cut, with a bit flipped, missing: none of them may come into service."""
-    version = stage.publish(500, 16)
-    taken = []
-    files = sorted(path for path in (stage.root / version).iterdir() if path.is_file())
-    for path in files:
-        whole = path.read_bytes()
-        for how, damaged in (
-            ("cut", whole[: len(whole) // 2]),
-            ("flipped", _flipped(whole)),
-            ("missing", None),
-        ):
-            _put(path, damaged)
-            status = stage.admin("reload").status_code
-            if status != 409:
-                taken.append(f"{path.name} {how}: {status}")
-        _put(path, whole)
-    stage.remarks.append(f"{3 * len(files) - len(taken)} of {3 * len(files)} refused")
-    stage.findings += taken
-
-
-def _flipped(whole: bytes) -> bytes:
-    middle = len(whole) // 2
-    return whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
-
-
-def _put(path: Path, content: bytes | None) -> None:
-    """A new file under that name, since the old one may be mapped."""
-    path.unlink(missing_ok=True)
-    if content is not None:
-        path.write_bytes(content)
+time.time = _time
+"""
+"""For Python's start: adds the seconds of a file to its clock. Not Debian's libfaketime (0.9.10): with the
+monotonic clock left real `time.sleep` fails under it and the service stands still, at an offset of 0 as well.
+"""
 
 
 def kill_worker(stage: Stage) -> None:
@@ -119,10 +81,29 @@ def _overload(times: int, min_goodput: float) -> Fault:
     )
 
 
+def _under_another_clock(stage: Stage) -> None:
+    """Start the service again with a clock that can be set; the monotonic one stays the machine's."""
+    stage.end()
+    _set_clock(0, stage)
+    (stage.directory / "sitecustomize.py").write_text(_ANOTHER_CLOCK)
+    path = f"{stage.directory}:{environment()['PYTHONPATH']}"
+    stage.serve(PYTHONPATH=path, CLOCK_OFFSET=str(_clock(stage)))
+
+
+def _set_clock(seconds: int, stage: Stage) -> None:
+    _clock(stage).write_text(str(seconds))
+
+
+def _clock(stage: Stage) -> Path:
+    return stage.directory / "clock"
+
+
+def _under_the_clock(stage: Stage) -> None:
+    stage.end()
+    stage.serve()
+
+
 SERVICE_FAULTS = (
-    Fault("reload-often", reload_often, Stage.first_bundle, seconds=RELOADS * RELOAD_EVERY_S, workers=BOTH),
-    Fault("rollback", roll_back, Stage.first_bundle, workers=BOTH),
-    Fault("bundle-damaged", damage_bundles, Stage.first_bundle),
     Fault("worker-killed", kill_worker, seconds=15, workers=(2,), breaks=True),
     Fault("workers-killed", kill_workers, seconds=25, workers=(2,), breaks=True),
     Fault("sigterm", terminate, workers=BOTH, breaks=True),
@@ -132,4 +113,13 @@ SERVICE_FAULTS = (
     Fault("header-drip-300", partial(crowds.drip_headers, 300), crowds.leave),
     Fault("body-drip-150", partial(crowds.drip_body, 150), crowds.leave),
     Fault("leavers-600", partial(crowds.ask_and_leave, 600)),
+    Fault(
+        "clock-back",
+        partial(_set_clock, -3600),
+        partial(_set_clock, 0),
+        seconds=10,
+        workers=BOTH,
+        before=_under_another_clock,
+        after=_under_the_clock,
+    ),
 )

@@ -23,7 +23,7 @@ MAX_GROWTH = 0.02
 """Of memory, from then to the end."""
 _EVERY_S = 5.0
 
-program = typer.Typer(add_completion=False)
+program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 class Sample(BaseModel):

@@ -40,6 +40,8 @@ _CALLERS = 32
 """Connections that ask without a pause, to find out what that is: as many as a batch has room for."""
 _WARM_S, _SATURATED_S = 5.0, 8.0
 """Chosen: until caches are filled and code has run; some thousand answers."""
+_SWAPS = 6
+"""To each bundle, until memory stays: measured, see docs/reliability.md."""
 _SIZES = ((2000, 64), (1500, 32))
 """Items and dim of the bundles: the second has another catalogue and another dimension."""
 
@@ -59,6 +61,8 @@ class Stage:
         """What it saw besides."""
         self.saturated = 0.0
         """Recommendations a second at most, once `saturate` found out, with an event to nine of them."""
+        self.warm_bytes = 0
+        """Of memory, once warm."""
         self.crowd: list[asyncio.Task[None]] = []
         """Clients that a fault brought."""
         self.port = free_port()
@@ -105,14 +109,15 @@ class Stage:
         }
         return version
 
-    def serve(self) -> None:
-        """Start the service, and wait until it is ready."""
+    def serve(self, **variables: str) -> None:
+        """Start the service with further variables of its environment, and wait until it is ready."""
+        kept = {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(self.directory)}
         options = ("--port", self.port, "--bundles", self.root, "--workers", self.workers)
         with (self.directory / "service.log").open("ab") as log:
             self._service = subprocess.Popen(
                 command(*options, "--redis", f"redis://127.0.0.1:{self._redis_port}/0"),
                 cwd=self.directory,
-                env=environment() | {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(self.directory)},
+                env=environment() | kept | variables,
                 stderr=log,
                 start_new_session=True,
             )
@@ -177,6 +182,17 @@ class Stage:
             answers = self.end_load().answers
         good = [one for one in answers if one.kind == "recommend" and one.outcome == "ok"]
         self.saturated = len(good) / seconds
+        self.warm_bytes = self.memory()
+
+    def serve_both(self) -> None:
+        """Warm up with both bundles in turn: what oneDNN prepares it keeps, and for each model anew."""
+        self._begin(Plan(name="both", rate=0.0, connections=_CALLERS, **self._asking()))
+        for turn in range(2 * _SWAPS):
+            set_current(self.root, self.versions[(turn + 1) % 2])
+            self.admin("reload").raise_for_status()
+            time.sleep(1.0)
+        self.end_load()
+        self.warm_bytes = self.memory()
 
     def begin_load(self, name: str, part: float = HALF) -> float:
         """Begin to ask for so much of what the service can do at most; returns requests a second."""
