@@ -1,7 +1,7 @@
 """Makes the generated parts of the documents anew: `make documents`.
 
-README's table of quality, the picture of the packages and the table of faults always; README's answer where
-`make demo` was run.
+README's table of quality, the picture of the packages, the tables of faults and of metrics always; README's
+answer where `make demo` was run.
 """
 
 import json
@@ -14,6 +14,7 @@ import typer
 from benchmarks.documents.blocks import with_block
 from benchmarks.documents.chaos_table import chaos_table, read_rows
 from benchmarks.documents.demo_answer import demo_answer, model_digest, written
+from benchmarks.documents.metrics_table import metrics_table
 from benchmarks.documents.package_picture import draw
 from benchmarks.documents.quality_table import quality_table
 from files.atomic import replacing
@@ -25,11 +26,14 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "packages.svg"
 RESULTS = ROOT / "docs" / "results"
+REST = ROOT / "docs" / "rest.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
 QUALITY = "quality table: make documents"
 """Name of the block with the table."""
 FAULTS = "faults: make documents"
 """Name of the block with the table of faults."""
+METRICS = "metrics: make documents"
+"""Name of the block with the table of metrics."""
 ANSWER = "answer: make documents"
 """Name of the block with the answer to README's request."""
 DEMO = ROOT / ".demo"
@@ -70,6 +74,7 @@ def main() -> None:
         readme = with_block(readme, ANSWER, made_answer(readme, digest))
     _write(README, readme)
     _write(RELIABILITY, with_block(RELIABILITY.read_text(encoding="utf-8"), FAULTS, made_faults()))
+    _write(REST, with_block(REST.read_text(encoding="utf-8"), METRICS, metrics_table()))
     _write(PICTURE, draw(ROOT))
 
 

@@ -13,10 +13,12 @@ from benchmarks.documents.__main__ import (
     ANSWER,
     DEMO,
     FAULTS,
+    METRICS,
     PICTURE,
     QUALITY,
     README,
     RELIABILITY,
+    REST,
     ROOT,
     made_faults,
     made_table,
@@ -24,6 +26,7 @@ from benchmarks.documents.__main__ import (
 )
 from benchmarks.documents.blocks import BlockError, read_block, with_block
 from benchmarks.documents.demo_answer import demo_answer, masked, model_digest
+from benchmarks.documents.metrics_table import metrics_table
 from benchmarks.documents.package_picture import arrows, draw, levels
 from bundle.write import publish
 from cli.main import COMMANDS, application
@@ -58,6 +61,10 @@ def test_the_table_of_faults_is_that_of_the_results() -> None:
 
 def test_the_picture_of_the_packages_is_that_of_the_code() -> None:
     assert PICTURE.read_text(encoding="utf-8") == draw(ROOT), REMEDY
+
+
+def test_the_table_of_metrics_is_that_of_the_service() -> None:
+    assert read_block(REST.read_text(encoding="utf-8"), METRICS) == metrics_table(), REMEDY
 
 
 def test_the_picture_puts_every_package_above_what_it_imports() -> None:
