@@ -110,12 +110,13 @@ def _catalogue(known: Catalogue, originals: np.ndarray) -> Catalogue:
     lines = originals.tolist()
     copied = range(len(known), len(lines))
     shares = generator.random(len(lines))
+    titles, categories = known.titles, known.categories  # made anew at each call
     return Catalogue(
         item_ids=[*known.item_ids[: len(lines)], *(f"copy-{number}" for number in copied)],
         titles=[
-            known.titles[line] if number < len(known) else f"{known.titles[line]} #{number}"
+            titles[line] if number < len(known) else f"{titles[line]} #{number}"
             for number, line in enumerate(lines)
         ],
-        categories=[known.categories[line] for line in lines],
+        categories=[categories[line] for line in lines],
         popularity=(known.popularity[originals] * shares).astype(np.int64),
     )
