@@ -7,10 +7,8 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from bundle.read import Bundle
 from engine.changes import Change, ChangedCatalogue
@@ -30,7 +28,7 @@ from engine.recipes import Derived, Recipe
 from engine.snapshot import Snapshot, take_snapshot
 from index.catalogue import Catalogue
 from index.query import Query, Retrieval
-from index.vector_index import Rows, Vectors
+from index.vector_index import Rows
 from model.batch import collate
 from model.interests import InterestFinder, Interests, InterestSettings
 
@@ -46,16 +44,6 @@ class _Resolved:
     diversity: float
     settings: InterestSettings
     seed: int
-
-
-class _Found(NamedTuple):
-    """The interests of one request:
-    vectors `(interests, dim)`, weights `(interests,)`, how many are draws.
-    """
-
-    vectors: Vectors
-    weights: Vectors
-    draws: int
 
 
 class Engine:
@@ -113,7 +101,7 @@ class Engine:
         interests = self._interests(personal, snapshot)
         modelled = time.perf_counter()
         found = snapshot.retriever.retrieve(list(map(self._query, personal, interests)))
-        merged = [merge_duplicates(vectors, draws) for vectors, _, draws in interests]
+        merged = [merge_duplicates(one.vectors, one.kinds.count("draw")) for one in interests]
         explained = self._explained(personal, interests, merged, found, snapshot)
         answers = map(_personal, found, merged, explained, [snapshot.descriptions] * len(personal))
         parts = [next(answers) if len(one.history) else _popular(one, snapshot) for one in resolved]
@@ -185,26 +173,15 @@ class Engine:
         digest = blake2b("\0".join((self.version, *identity)).encode(), digest_size=8).digest()
         return int.from_bytes(digest) >> 1
 
-    def _interests(self, requests: Sequence[_Resolved], snapshot: Snapshot) -> list[_Found]:
+    def _interests(self, requests: Sequence[_Resolved], snapshot: Snapshot) -> list[Interests]:
         if not requests:
             return []
         histories = [request.history.tolist() for request in requests]
         batch = collate(histories, self._model.config.max_length, self._device)
         settings, seeds = [one.settings for one in requests], [one.seed for one in requests]
-        added = None if snapshot.added is None else torch.from_numpy(snapshot.added).to(self._device)
-        found = self._finder.find(batch, settings, seeds, added)
-        return [
-            _Found(vectors, weights.numpy(), kinds.count("draw"))
-            for vectors, (_, weights, kinds) in zip(self._together(found), found, strict=True)
-        ]
+        return self._finder.find(batch, settings, seeds, snapshot.added)
 
-    def _together(self, found: Sequence[Interests]) -> list[Vectors]:
-        """The vectors of each; all come from the device at once."""
-        vectors: Vectors = torch.cat([one.vectors for one in found]).cpu().numpy()
-        ends = np.cumsum([len(one.kinds) for one in found])
-        return np.split(vectors, ends[:-1])
-
-    def _query(self, request: _Resolved, interests: _Found) -> Query:
+    def _query(self, request: _Resolved, interests: Interests) -> Query:
         return Query(
             interests=interests.vectors,
             k=request.request.k,
@@ -222,7 +199,7 @@ class Engine:
     def _explained(
         self,
         requests: Sequence[_Resolved],
-        interests: Sequence[_Found],
+        interests: Sequence[Interests],
         merged: Sequence[MergedInterests],
         found: Sequence[Retrieval],
         snapshot: Snapshot,

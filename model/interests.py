@@ -7,16 +7,19 @@ import zlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from model.batch import HistoryBatch
 from model.dimerec import DimeRec
 from model.network import Network, network_of
 from model.sampler import starting_noises
+
+Vectors = NDArray[np.float32]
 
 InterestMode = Literal["draws", "guidance", "both"]
 InterestKind = Literal["draw", "guidance"]
@@ -37,10 +40,10 @@ class InterestSettings(NamedTuple):
 class Interests(NamedTuple):
     """The interests of one history: the draws first, then the guidance vectors."""
 
-    vectors: Tensor
+    vectors: Vectors
     """Unit vectors `(interests, dim)`."""
-    weights: Tensor
-    """Weight of each in a mean over them `(interests,)`, of sum 1."""
+    weights: Vectors
+    """Weight of each in a mean over them `(interests,)`, of sum 1; shared, and so not to be written to."""
     kinds: tuple[InterestKind, ...]
 
 
@@ -60,7 +63,7 @@ class InterestFinder:
         history: HistoryBatch,
         settings: Sequence[InterestSettings],
         seeds: Sequence[int],
-        added: Tensor | None = None,
+        added: Vectors | None = None,
     ) -> list[Interests]:
         """The interests of each history, which follow from its own settings and seed and from nothing else.
 
@@ -72,29 +75,34 @@ class InterestFinder:
         for index, setting in enumerate(settings):
             if setting.mode != "guidance":
                 by_steps[setting.steps].append(index)
-        drawn: dict[int, Tensor] = {}
+        drawn: dict[int, Vectors] = {}
         for steps, indices in by_steps.items():
             draws = [settings[index].draws for index in indices]
-            noise = _noise(draws, [seeds[index] for index in indices], self._dim)
-            vectors = self._network.draw(guidance, np.repeat(indices, draws), noise, steps)
-            drawn.update(zip(indices, vectors.split_with_sizes(draws), strict=True))
+            start = _noise(draws, [seeds[index] for index in indices], self._dim)
+            vectors = self._network.draw(guidance, np.repeat(indices, draws), start, steps)
+            ends = accumulate(draws)
+            own = (vectors[end - count : end] for end, count in zip(ends, draws, strict=True))
+            drawn.update(zip(indices, own, strict=True))
         return [
             _weighted(own, drawn.get(index), setting)
-            for index, (own, setting) in enumerate(zip(guidance.unbind(), settings, strict=True))
+            for index, (own, setting) in enumerate(zip(guidance, settings, strict=True))
         ]
 
 
 @lru_cache(256)
-def interest_weights(draws: int, guidance: int, guidance_weight: float) -> Tensor:
+def interest_weights(draws: int, guidance: int, guidance_weight: float) -> Vectors:
     """Weights of `draws` draws and then of `guidance` vectors in their mean, of sum 1.
 
     Where there are both the guidance has `guidance_weight` of it, however many there are of either. The
-    tensor is shared: it is not to be written to.
+    array is shared and cannot be written to.
     """
     if not draws or not guidance:
-        return torch.full((draws + guidance,), 1 / (draws + guidance))
-    each = torch.tensor([(1 - guidance_weight) / draws, guidance_weight / guidance])
-    return each.repeat_interleave(torch.tensor([draws, guidance]))
+        weights = np.full(draws + guidance, 1 / (draws + guidance), dtype=np.float32)
+    else:
+        each = np.array([(1 - guidance_weight) / draws, guidance_weight / guidance], dtype=np.float32)
+        weights = each.repeat([draws, guidance])
+    weights.flags.writeable = False
+    return weights
 
 
 def history_seeds(history: HistoryBatch, seed: int) -> list[int]:
@@ -103,25 +111,33 @@ def history_seeds(history: HistoryBatch, seed: int) -> list[int]:
     return [zlib.crc32(items[mask].tobytes(), seed & 0xFFFFFFFF) for items, mask in rows]
 
 
-def _noise(draws: Sequence[int], seeds: Sequence[int], dim: int) -> Tensor:
+def _noise(draws: Sequence[int], seeds: Sequence[int], dim: int) -> Vectors:
     """The starting noise of all draws, `(rows, dim)`; that of as many draws is made together."""
-    made: dict[int, Tensor] = {}
+    if len(set(draws)) == 1:
+        return starting_noises(seeds, draws[0], dim).flatten(0, 1).numpy()
+    made: dict[int, Vectors] = {}
     for count in set(draws):
         positions = [index for index, own in enumerate(draws) if own == count]
-        made.update(
-            zip(positions, starting_noises([seeds[index] for index in positions], count, dim), strict=True)
-        )
-    return torch.cat([made[index] for index in range(len(draws))])
+        together = starting_noises([seeds[index] for index in positions], count, dim).numpy()
+        made.update(zip(positions, together, strict=True))
+    return np.concatenate([made[index] for index in range(len(draws))])
 
 
-def _weighted(guidance: Tensor, drawn: Tensor | None, setting: InterestSettings) -> Interests:
-    parts = [] if drawn is None else [drawn]
-    if setting.mode != "draws":
-        parts.append(guidance)
-    vectors = torch.cat(parts).float()
+def _weighted(guidance: Vectors, drawn: Vectors | None, setting: InterestSettings) -> Interests:
+    if drawn is None:
+        vectors = guidance
+    elif setting.mode == "draws":
+        vectors = drawn
+    else:
+        vectors = np.concatenate([drawn, guidance])
     draws = 0 if drawn is None else len(drawn)
     extracted = len(vectors) - draws
     weights = interest_weights(draws, extracted, setting.guidance_weight)
+    return Interests(vectors, weights, _kinds(draws, extracted))
+
+
+@lru_cache(256)
+def _kinds(draws: int, guidance: int) -> tuple[InterestKind, ...]:
     kinds: list[InterestKind] = ["draw"] * draws
-    kinds += ["guidance"] * extracted
-    return Interests(vectors, weights, tuple(kinds))
+    kinds += ["guidance"] * guidance
+    return tuple(kinds)

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from model.batch import HistoryBatch
 from model.dimerec import DimeRec
 from model.frozen import freeze
 from model.linear import rounded_up
+
+Vectors = NDArray[np.float32]
 
 MAX_COMPILED_BYTES = 2**30
 """Weights beside the item table up to which a graph is made: a serialised one ends at 2 GiB."""
@@ -30,11 +31,11 @@ class Network(Protocol):
         """The library that computes: onnxruntime or torch."""
         ...
 
-    def guide(self, history: HistoryBatch, added: Tensor | None = None) -> Tensor:
+    def guide(self, history: HistoryBatch, added: Vectors | None = None) -> Vectors:
         """As `DimeRec.guide`."""
         ...
 
-    def draw(self, guidance: Tensor, owners: NDArray[np.int64], start: Tensor, steps: int) -> Tensor:
+    def draw(self, guidance: Vectors, owners: NDArray[np.int64], start: Vectors, steps: int) -> Vectors:
         """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
         ...
 
@@ -47,18 +48,31 @@ class TorchNetwork:
     def __init__(self, model: DimeRec) -> None:
         self._model = model
         self._denoiser = freeze(model.denoiser, model.config.timesteps)
+        self._weight = model.items.table.weight
 
-    def guide(self, history: HistoryBatch, added: Tensor | None = None) -> Tensor:
+    def guide(self, history: HistoryBatch, added: Vectors | None = None) -> Vectors:
         """As `DimeRec.guide`."""
-        return self._model.guide(history, added)
+        more = None if added is None else self._here(added)
+        return _at_home(self._model.guide(history, more))
 
-    def draw(self, guidance: Tensor, owners: NDArray[np.int64], start: Tensor, steps: int) -> Tensor:
+    def draw(self, guidance: Vectors, owners: NDArray[np.int64], start: Vectors, steps: int) -> Vectors:
         """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
         rows = len(owners)
         filled = rounded_up(rows) - rows
-        of = torch.from_numpy(np.pad(owners, (0, filled))).to(guidance.device)
-        padded = functional.pad(start, (0, 0, 0, filled)).to(guidance.device)
-        return self._model.reverse(self._denoiser.given(guidance, of), padded, steps)[:rows]
+        of = torch.from_numpy(np.pad(owners, (0, filled))).to(self._weight.device)
+        padded = self._here(np.pad(start, ((0, filled), (0, 0))))
+        denoise = self._denoiser.given(self._here(guidance), of)
+        return _at_home(self._model.reverse(denoise, padded, steps))[:rows]
+
+    def _here(self, vectors: Vectors) -> Tensor:
+        """As a tensor of the model's kind, on its device."""
+        return torch.from_numpy(vectors).to(self._weight)
+
+
+def _at_home(vectors: Tensor) -> Vectors:
+    """As float32 in the memory of this process."""
+    found: Vectors = vectors.float().cpu().numpy()
+    return found
 
 
 def network_of(model: DimeRec) -> Network:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Generator, Tensor
 
@@ -37,17 +38,19 @@ def starting_noises(seeds: Sequence[int], draws: int, dim: int) -> Tensor:
     """`starting_noise` of each of `seeds`, `(seeds, draws, dim)`."""
     pairs, generator = -(-draws // 2), Generator()
     normal = torch.empty(len(seeds), pairs, dim)
-    for seed, points in zip(seeds, normal, strict=True):
+    for seed, own in zip(seeds, normal, strict=True):
         generator.manual_seed(seed)
-        for block in torch.split(points, dim):
+        for block in torch.split(own, dim):
             torch.randn(block.shape, generator=generator, out=block)
     axes = []
     # The signs are LAPACK's and not random, until Gram and Schmidt's.
     for block in torch.split(normal, dim, dim=1):
-        frames, triangles = torch.linalg.qr(block.mT)
-        axes.append((frames * triangles.diagonal(dim1=-2, dim2=-1).sign()[:, None]).mT)
-    frame = torch.cat(axes, dim=1)
-    return torch.stack([frame, -frame], dim=2).flatten(1, 2)[:, :draws]
+        frames, triangles = (part.numpy() for part in torch.linalg.qr(block.mT))
+        signs = np.sign(np.diagonal(triangles, axis1=-2, axis2=-1))
+        axes.append((frames * signs[:, None]).swapaxes(-2, -1))
+    frame = axes[0] if len(axes) == 1 else np.concatenate(axes, axis=1)
+    points = np.stack([frame, -frame], axis=2).reshape(len(seeds), 2 * pairs, dim)
+    return torch.from_numpy(points[:, :draws])
 
 
 def step_factors(cosine: float, next_cosine: float) -> tuple[float, float]:

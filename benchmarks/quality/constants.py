@@ -109,7 +109,7 @@ def explanations(bundles: BundlesOption, data: DataOption) -> None:
     settings = InterestSettings(serving.draws, serving.steps, serving.interest_mode, serving.guidance_weight)
     finder = InterestFinder(bundle.model.eval())
     found = finder.find(batch, [settings] * len(histories), history_seeds(batch, 0))
-    interests = [one.vectors.numpy() for one in found]
+    interests = [one.vectors for one in found]
     merges = [
         merge_duplicates(vectors, own.kinds.count("draw"))
         for vectors, own in zip(interests, found, strict=True)

@@ -74,7 +74,7 @@ class DimeRecScorer:
             history_seeds(history, self._seed),
         )
         self._model.train(training)
-        return torch.stack([interests.vectors for interests in found])
+        return torch.from_numpy(np.stack([interests.vectors for interests in found])).to(self._device)
 
     def _read(self, histories: Histories) -> HistoryBatch:
         """The part of the histories that the model reads."""
@@ -88,7 +88,7 @@ class DimeRecScorer:
         if self._serving.interest_mode == "both":
             guidance = self._model.config.guidance_count
             weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_weight)
-            total -= weights.log().to(total.device)[:, None]
+            total -= torch.from_numpy(np.log(weights)).to(total.device)[:, None]
         logits -= total
         return logits.logsumexp(dim=1).cpu()
 

@@ -116,7 +116,7 @@ def _interests(stage: Stage) -> Vectors:
     histories = [stage.dataset.history(user).tolist() for user in range(_USERS)]
     batch = collate(histories, model.config.max_length, "cpu")
     found = InterestFinder(model).find(batch, [settings] * len(histories), list(range(len(histories))))
-    vectors: Vectors = np.concatenate([one.vectors.numpy() for one in found])[:QUERIES]
+    vectors: Vectors = np.concatenate([one.vectors for one in found])[:QUERIES]
     return np.ascontiguousarray(vectors)
 
 
