@@ -2,13 +2,13 @@
 
 import hashlib
 import math
+import mmap
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +34,9 @@ from bundle.manifest import (
     read_manifest,
 )
 from index.catalogue import Catalogue
-from index.errors import IndexingError
+from index.errors import IndexingError, VectorError
 from index.faiss_index import FaissIndex, gpu_available, require_faiss
-from index.vector_index import VectorIndex
+from index.vector_index import VectorIndex, checked_unit_vectors
 from index.vector_table import VectorTable
 from model.checkpoint import CheckpointError, read_checkpoint
 from model.device import find_device
@@ -163,6 +163,8 @@ def _read(root: Path, version: str, device: str) -> Bundle:
             f"{version}/{VECTORS_FILE} has {table.dim} dimensions, the model {config.dim}: publish it again"
         )
     _check_finite(version, model, table)
+    for content in (items, vectors):
+        _forget(content)
     return Bundle(version, manifest, model, catalogue, index, table)
 
 
@@ -172,12 +174,13 @@ def _check_finite(version: str, model: DimeRec, table: VectorTable) -> None:
         raise BundleIncompatibleError(
             f"{version}/{MODEL_FILE} holds numbers that are not finite: train and publish it again"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", table.all, table.all)
-    if not np.allclose(squares, 1, rtol=0, atol=0.01):
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            checked_unit_vectors(table.all, "vectors")
+    except VectorError as error:
         raise BundleIncompatibleError(
             f"{version}/{VECTORS_FILE} holds vectors that are not of length 1: train and publish it again"
-        )
+        ) from error
 
 
 def _manifest(root: Path, version: str) -> Manifest:
@@ -195,13 +198,19 @@ def _manifest(root: Path, version: str) -> Manifest:
     return read_manifest(text, version)
 
 
-def _mapped(path: Path, entry: FileEntry) -> mmap:
+def _mapped(path: Path, entry: FileEntry) -> mmap.mmap:
     """A file as memory that all processes share, of the very descriptor that was verified.
 
     Published files are never written again, and one that is removed stays until nobody maps it.
     """
     with _verified(path, entry) as file:
-        return mmap(file.fileno(), 0, access=ACCESS_READ)
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _forget(content: mmap.mmap) -> None:
+    """Give back the pages that the checks have read; those that requests need come back from the cache."""
+    if hasattr(mmap, "MADV_DONTNEED"):
+        content.madvise(mmap.MADV_DONTNEED)
 
 
 @contextmanager

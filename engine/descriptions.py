@@ -26,10 +26,10 @@ class Descriptions:
     def _of(self, row: int) -> DescribedItem:
         if self._base is not None and row <= self._rows:
             return self._base.of(row)
-        catalogue = self._catalogue
-        return DescribedItem(catalogue.item_id(row), catalogue.title(row), catalogue.category(row))
+        return DescribedItem(*self._catalogue.item(row))
 
     def _watched(self, row: int) -> WatchedItem:
         if self._base is not None and row <= self._rows:
             return self._base.watched(row)
-        return WatchedItem(self._catalogue.item_id(row), self._catalogue.title(row))
+        item_id, title, _ = self._catalogue.item(row)
+        return WatchedItem(item_id, title)

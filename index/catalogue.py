@@ -15,9 +15,10 @@ from index.remembering import remembering
 from index.vector_index import Rows
 
 MAX_KEPT = 2**15
-"""Ids and descriptions that a process keeps as Python objects, those used last: some 15 MB at most.
+"""Ids that a process keeps as Python objects with their rows, those used last: a few hundred bytes each.
 
-Of the rest it has nothing of its own: they lie in a file that all processes map.
+Of the rest it has nothing of its own: they lie in a file that all processes map. What describes items is kept
+by whoever answers with it (`engine.descriptions`).
 """
 
 _NO_ROWS: Rows = np.empty(0, dtype=np.int64)
@@ -108,19 +109,24 @@ class Catalogue:
 
     def item(self, row: int) -> Item:
         """The description of `row`."""
-        return self._kept_items(row)
+        if not 1 <= row <= len(self):
+            raise CatalogueError(f"row {row} is not in the catalogue, whose rows are 1 … {len(self)}")
+        line = row - 1
+        codes = self._codes[self._offsets[line] : self._offsets[line + 1]].tolist()
+        names = tuple(self._names[code] for code in codes)
+        return Item(self._columns["item_id"][line].as_py(), self._columns["title"][line].as_py(), names)
 
     def item_id(self, row: int) -> str:
         """The caller's id of `row`."""
-        return self._kept_items(row).item_id
+        return self.item(row).item_id
 
     def title(self, row: int) -> str | None:
         """The title of `row`, None where unknown."""
-        return self._kept_items(row).title
+        return self.item(row).title
 
     def category(self, row: int) -> tuple[str, ...]:
         """The categories of `row`."""
-        return self._kept_items(row).categories
+        return self.item(row).categories
 
     @property
     def category_names(self) -> list[str]:
@@ -188,7 +194,6 @@ class Catalogue:
         self._code_of = {name: code for code, name in enumerate(categories.values.dictionary.to_pylist())}
         self._names = tuple(self._code_of)
         self._kept_rows = remembering(self._find, MAX_KEPT)
-        self._kept_items = remembering(self._describe, MAX_KEPT)
 
     def _find(self, item_id: str) -> int | None:
         hashed = np.uint64(id_hash(item_id))
@@ -199,11 +204,3 @@ class Catalogue:
                 return row
             position += 1
         return None
-
-    def _describe(self, row: int) -> Item:
-        if not 1 <= row <= len(self):
-            raise CatalogueError(f"row {row} is not in the catalogue, whose rows are 1 … {len(self)}")
-        line = row - 1
-        codes = self._codes[self._offsets[line] : self._offsets[line + 1]].tolist()
-        names = tuple(self._names[code] for code in codes)
-        return Item(self._columns["item_id"][line].as_py(), self._columns["title"][line].as_py(), names)

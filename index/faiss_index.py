@@ -105,7 +105,7 @@ class FaissIndex:
 
     def _search_cells(self, queries: Vectors, k: int, eligible: Eligible) -> Hits:
         """Look into more and more cells for those queries that have too few eligible items near them."""
-        cells, wanted = int(self._structure.nprobe), min(k, int(np.count_nonzero(eligible.mask)))
+        cells, wanted = int(self._structure.nprobe), min(k, eligible.count)
         found = _hits(*self._searcher.search(queries, k, params=self._parameters(k, eligible, cells)))
         if not wanted:
             return found

@@ -89,16 +89,15 @@ class Retriever:
         """Score all items of a small catalogue; `interests` are those of all queries."""
         done = 0
         most = max(1, MAX_SCORES_IN_MEMORY // len(self._table))
-        answers: dict[int, Retrieval] = {}
+        answers: list[Retrieval] = []
         for block in _blocks([len(query.interests) for query in queries], most):
             starts = list(accumulate((len(query.interests) for query in queries[block]), initial=0))
             cosines = self._table.cosines(interests[done : done + starts[-1]])
             if len(self._catalogue.dead_rows):
                 cosines[:, self._catalogue.dead_rows - 1] = -np.inf
             done += starts[-1]
-            found = self._of_block(queries[block], eligible[block], cosines, starts)
-            answers.update(enumerate(found, start=block.start))
-        return [answers[index] for index in range(len(queries))]
+            answers += self._of_block(queries[block], eligible[block], cosines, starts)
+        return answers
 
     def _of_block(
         self,
@@ -134,10 +133,17 @@ class Retriever:
     ) -> Iterator[Hits | None]:
         """Each query's nearest items, as many as it asks for; all that ask ask for as many."""
         count = max(query.nearest for query in queries)
-        hits = nearest_hits(cosines, count) if count else None
-        for index, query in enumerate(queries):
-            own = slice(starts[index], starts[index + 1])
-            yield hits.of(own).first(query.nearest) if hits and query.nearest else None
+        asking = np.repeat([query.nearest > 0 for query in queries], np.diff(starts))
+        lines = cosines if asking.all() else cosines[asking]
+        hits = nearest_hits(lines, count) if count else None
+        first = 0
+        for query in queries:
+            if hits is None or not query.nearest:
+                yield None
+                continue
+            last = first + len(query.interests)
+            yield hits.of(slice(first, last)).first(query.nearest)
+            first = last
 
     def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Retrieval]:
         """Score what the index finds, or all eligible items where they are few."""

@@ -61,7 +61,7 @@ IVF_MIN_TRAINING_POINTS = 16 * IVF_SMALLEST_CELL
 REFINED = 2
 """Hits by codes that are scored exactly, for each hit that is wanted.
 
-Of 1,000,000 items around the demo's, 64 interests at once, the first 100 of 128 hits, 32 of 2,048 cells:
+Of 1,000,000 items around the demo's, 64 interests at once, the first 100 of 128 hits, 32 of 2,000 cells:
 recall .951 with 2, .952 with 3 to 6, which take a tenth to a half more time.
 """
 

@@ -49,6 +49,11 @@ class Eligible(Protocol):
         ...
 
     @property
+    def count(self) -> int:
+        """Number of eligible rows."""
+        ...
+
+    @property
     def share(self) -> float:
         """Part of the catalogue that is eligible, 0 … 1."""
         ...

@@ -36,7 +36,10 @@ class Network(Protocol):
         ...
 
     def draw(self, guidance: Vectors, owners: NDArray[np.int64], start: Vectors, steps: int) -> Vectors:
-        """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
+        """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name.
+
+        `owners` `(rows,)`: ascending.
+        """
         ...
 
 

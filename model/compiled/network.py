@@ -12,6 +12,12 @@ from model.frozen import freeze
 
 Vectors = NDArray[np.float32]
 
+MAX_ROWS = 256
+"""Rows that are denoised at once, for what lies between two maps is to stay in a core's cache.
+
+The demo's model, four steps, µs a row: 64 rows 12.7, 128 12.5, 256 12.4, 512 13.3, 1,024 14.2.
+"""
+
 
 class CompiledNetwork:
     """`model.network.Network` on the CPU, in float32."""
@@ -48,6 +54,19 @@ class CompiledNetwork:
 
     def draw(self, guidance: Vectors, owners: NDArray[np.int64], start: Vectors, steps: int) -> Vectors:
         """A draw `(rows, dim)` from each `start` `(rows, dim)`, led by the `guidance` that `owners` name."""
-        inputs = {"guidance": guidance, "owners": owners, "start": start}
-        draws: Vectors = self._denoising.run(None, inputs | self._schedule.of(steps))[0]
+        blocks = range(0, len(owners), MAX_ROWS)
+        made = [self._block(guidance, owners, start, slice(at, at + MAX_ROWS), steps) for at in blocks]
+        return made[0] if len(made) == 1 else np.concatenate(made)
+
+    def _block(
+        self, guidance: Vectors, owners: NDArray[np.int64], start: Vectors, rows: slice, steps: int
+    ) -> Vectors:
+        own = owners[rows]  # ascending
+        inputs = {
+            "guidance": guidance[own[0] : own[-1] + 1],
+            "owners": own - own[0],
+            "start": start[rows],
+            **self._schedule.of(steps),
+        }
+        draws: Vectors = self._denoising.run(None, inputs)[0]
         return draws

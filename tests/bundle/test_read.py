@@ -3,7 +3,9 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,3 +300,17 @@ def test_every_file_is_read_once_and_what_was_verified_is_what_is_used(
     np.testing.assert_array_equal(
         bundle.model.item_vectors().detach().numpy(), expected.model.item_vectors().detach().numpy()
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is told of by /proc")
+def test_pages_that_only_the_checks_have_read_are_given_back(tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, items=20_000, dim=64)
+    bundle = read_bundle(tmp_path)
+    assert resident("vectors.npy") < bundle.table.all.nbytes / 1024 / 4
+    assert np.linalg.norm(bundle.table.all[:100], axis=1) == pytest.approx(1, abs=1e-4)
+
+
+def resident(name: str) -> int:
+    """Kilobytes of the file that this process has mapped and looked at."""
+    maps = Path("/proc/self/smaps").read_text(encoding="utf-8").split("VmFlags")
+    return sum(int(re.findall(r"^Rss: +(\d+)", one, re.MULTILINE)[0]) for one in maps if name in one)

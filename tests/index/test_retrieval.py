@@ -21,6 +21,7 @@ from index.retrieval import Retriever
 from index.tuning import IndexKind
 from index.vector_index import Eligible, Hits, Rows, VectorIndex, Vectors
 from index.vector_table import VectorTable
+from index.whole import nearest_hits
 from tests.effort import examples
 from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
 from tests.index.reference import assert_answers, eligible_rows
@@ -381,3 +382,22 @@ def test_what_does_not_fit_the_catalogue_is_refused() -> None:
         retriever.similar(0, 10)
     with pytest.raises(QueryError, match="the index has 120 items, the catalogue 7"):
         Retriever(index, VectorTable(vectors), world(7, "flat")[1])
+
+
+def test_the_nearest_are_looked_for_where_they_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    sought: list[int] = []
+
+    def counted(cosines: Vectors, count: int) -> Hits:
+        sought.append(len(cosines))
+        return nearest_hits(cosines, count)
+
+    monkeypatch.setattr("index.retrieval.nearest_hits", counted)
+    interests = make_unit_vectors(9, DIM, seed=5).reshape(3, 3, DIM)
+    asked = [Query(own, 5, nearest=count) for own, count in zip(interests, (0, 50, 0), strict=True)]
+    found = retriever(200).retrieve(asked)
+    assert sought == [3]
+    assert found[0].nearest is found[2].nearest is None
+    (alone,) = retriever(200).retrieve([asked[1]])
+    assert found[1].nearest is not None
+    assert alone.nearest is not None
+    np.testing.assert_array_equal(found[1].nearest.rows, alone.nearest.rows)
