@@ -10,6 +10,7 @@ from service.doctor.machine import (
     examine_open_files,
     examine_packages,
     examine_ports,
+    examine_spool,
     examine_threads,
 )
 from service.doctor.redis import examine_redis
@@ -22,6 +23,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield from examine_configuration(settings, address_of(settings.host))
     yield from examine_bundle(settings)
     yield from examine_redis(settings)
+    yield from examine_spool(settings)
     yield from examine_ports(settings)
     yield from examine_open_files(settings)
     yield from examine_threads(settings)

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import resource
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -59,6 +60,24 @@ def _serves_already(host: str, port: int) -> bool:
         return False
     finally:
         connection.close()
+
+
+def examine_spool(settings: Settings) -> Iterator[Finding]:
+    """The spool's directory, if there is one, can be written, and its disk has room for a full one."""
+    if settings.spool is None:
+        return
+    directory = settings.spool.absolute()
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        remedy = f"its owner and mode, or another {variable('spool')}"
+        yield wrong("spool", f"{there} cannot be written", remedy)
+        return
+    free = shutil.disk_usage(there).free
+    room = f"{free / 1e6:,.0f} MB are free for {settings.spool_max_bytes / 1e6:,.0f} MB that may wait there"
+    if free < settings.spool_max_bytes:
+        yield wrong("spool", room, f"make room, or lower {variable('spool_max_bytes')}")
+    else:
+        yield fine("spool", room)
 
 
 def examine_open_files(settings: Settings) -> Iterator[Finding]:

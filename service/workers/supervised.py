@@ -22,6 +22,7 @@ class SupervisedWorker:
         self._process = process
         self._channel = channel
         self.version = ""
+        self.loaded = asyncio.Event()
 
     @classmethod
     async def start(cls, settings: Settings, handlers: Mapping[str, Handler]) -> "SupervisedWorker":
@@ -59,6 +60,7 @@ class SupervisedWorker:
         self.version = await self._channel.call(
             "load", settings=_plain(settings), version=version, metrics=str(metrics), index=index
         )
+        self.loaded.set()
 
     async def ping(self) -> None:
         """Hear from it."""

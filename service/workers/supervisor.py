@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import structlog
 from prometheus_client import Counter
@@ -27,6 +26,7 @@ from service.listening import ports, reserved_address
 from service.settings import Settings
 from service.telemetry import share_metrics
 from service.workers.channel import Handler
+from service.workers.metrics_directory import metrics_directory
 from service.workers.supervised import SupervisedWorker
 
 log = structlog.get_logger("dimerec.workers")
@@ -92,7 +92,7 @@ class Supervisor:
         asyncio.get_running_loop().call_later(self._settings.shutdown_grace_s + _MARGIN_S, self.kill)
         for index, worker in self._processes.items():
             if index in self._serving:
-                self._ending.append(asyncio.create_task(worker.stop()))
+                self._ending.append(asyncio.create_task(_stop(worker)))
             else:
                 worker.kill()
 
@@ -168,6 +168,7 @@ class Supervisor:
         worker = await SupervisedWorker.start(self._settings, self._calls)
         self._processes[index] = worker
         fault = ""
+        pinging = asyncio.create_task(_kill_when_it_hangs(worker))
         try:
             await self._admit(index, worker)
         except WorkerGoneError:
@@ -175,7 +176,6 @@ class Supervisor:
         except DimeRecError as error:
             fault = str(error)
             worker.kill()
-        pinging = asyncio.create_task(_kill_when_it_hangs(worker))
         status = await worker.ended()
         pinging.cancel()
         outcome = fault or f"exit status {status}"
@@ -193,6 +193,7 @@ class Supervisor:
             worker.kill()
         version = self._version if self._serving else None
         await worker.load(self._settings, version, self._metrics, index)
+        await worker.ping()  # one that hangs now keeps no swap waiting
         async with self._swapping:
             if not self._serving:
                 self._version = worker.version
@@ -205,7 +206,14 @@ class Supervisor:
             self._announce(self._version)
 
 
+async def _stop(worker: SupervisedWorker) -> None:
+    with suppress(WorkerGoneError):  # it has ended already
+        await worker.stop()
+
+
 async def _kill_when_it_hangs(worker: SupervisedWorker) -> None:
+    """From the end of its loading on, which may take its time."""
+    await worker.loaded.wait()
     with suppress(WorkerGoneError):
         while True:
             await asyncio.sleep(PING_EVERY_S)
@@ -246,8 +254,8 @@ def supervise(
             open_until_then.enter_context(reserved_address(settings.host, port)) for port in ports(settings)
         ]
         exposure(settings, reserved[0].getsockname()[0])
-        metrics = open_until_then.enter_context(TemporaryDirectory(prefix="dimerec-metrics-"))
-        share_metrics(metrics, "supervisor")
-        asyncio.run(keep_until_stopped(reserved, Path(metrics)))
+        metrics = open_until_then.enter_context(metrics_directory())
+        share_metrics(str(metrics), "supervisor")
+        asyncio.run(keep_until_stopped(reserved, metrics))
     for one in reversed(received):
         signal.raise_signal(one)  # whoever waits for this process learns what ended it

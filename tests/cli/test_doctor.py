@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import redis
@@ -252,6 +253,20 @@ def test_a_taken_port_is_told_unless_a_service_of_ours_has_it(dimerec: Run, bund
     with running(settings_for(bundle_root)) as server:
         (finding,) = examine_ports(Settings(_env_file=None, port=server.port))
     assert (finding.verdict, "answers already" in finding.fact) == ("note", True)
+
+
+def test_a_spool_that_cannot_be_written_or_has_no_room_is_told(
+    dimerec: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIMEREC_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    monkeypatch.setenv("DIMEREC_SPOOL", str(tmp_path / "new" / "spool"))
+    assert found(dimerec("doctor", "--json"), "spool", "MB are free") == "fine"
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("DIMEREC_SPOOL_MAX_BYTES", str(1 << 40))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
+    assert found(dimerec("doctor", "--json"), "spool", "MB are free") == "wrong"
+    (tmp_path / "new").write_text("no directory")
+    assert found(dimerec("doctor", "--json"), "spool", "cannot be written") == "wrong"
 
 
 def test_too_few_open_files_are_told(dimerec: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,16 @@ import os
 import re
 import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +26,8 @@ from bundle.write import set_current
 from service.errors import StartupError
 from service.listening import bound_socket, reserved_address
 from service.workers import supervisor as supervising
+from service.workers.metrics_directory import metrics_directory
+from service.workers.supervised import SupervisedWorker
 from service.workers.supervisor import Supervisor
 from tests.factories import publish_tiny_bundle
 from tests.service.processes import PATIENCE_S, Process, process, until
@@ -234,9 +240,11 @@ def test_a_killed_worker_harms_no_request_of_another_and_is_replaced_by_one_like
         until(lambda: not any(map(running, left)))
 
 
-async def test_a_worker_that_cannot_load_is_tried_again_ever_more_rarely_and_one_that_hangs_is_replaced(
-    root: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@asynccontextmanager
+async def supervised(
+    root: Path, redis_url: str, metrics: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[Supervisor, list[structlog.typing.EventDict]]]:
+    """A supervisor in this process with two workers that serve, impatient, and what it logs."""
     monkeypatch.setattr(supervising, "MIN_PAUSE_S", 0.1)
     monkeypatch.setattr(supervising, "PING_EVERY_S", 0.1)
     monkeypatch.setattr(supervising, "MAX_SILENCE_S", 2.0)
@@ -245,28 +253,143 @@ async def test_a_worker_that_cannot_load_is_tried_again_ever_more_rarely_and_one
     announced = asyncio.Event()
     with reserved_address("127.0.0.1", 0) as reserved, structlog.testing.capture_logs() as logs:
         ports = [reserved.getsockname()[1]]
-        supervisor = Supervisor(settings, ports, tmp_path, lambda version: announced.set())
+        supervisor = Supervisor(settings, ports, metrics, lambda version: announced.set())
         running = asyncio.create_task(supervisor.run())
         async with asyncio.timeout(PATIENCE_S):
             await announced.wait()
-            hanging, other = [worker.pid for worker in await supervisor.workers()]
-            os.kill(hanging, signal.SIGSTOP)
-            while len({worker.pid for worker in await supervisor.workers()} - {hanging, other}) < 1:
-                await asyncio.sleep(0.02)
-            assert any(entry["event"] == "worker hangs" and entry["pid"] == hanging for entry in logs)
+            try:
+                yield supervisor, logs
+            finally:
+                supervisor.stop()
+                supervisor.kill()
+                await running
 
-            in_service = supervisor.version
-            (root / in_service).rename(root / "elsewhere")
-            os.kill(other, signal.SIGKILL)
-            while len(ended := [entry for entry in logs if entry["event"] == "worker ended"]) < 3:
+
+async def eventually(true: Callable[[], Any]) -> None:
+    while not true():
+        await asyncio.sleep(0.02)
+
+
+async def test_a_swap_goes_on_without_a_worker_that_ends_before_it_follows(
+    root: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(root, redis_url, tmp_path, monkeypatch) as (supervisor, logs):
+        before = {worker.pid for worker in await supervisor.workers()}
+        follow = SupervisedWorker.follow
+        killed: list[int] = []
+
+        async def end_before(worker: SupervisedWorker, version: str) -> None:
+            if not killed:
+                killed.append(worker.pid)
+                os.kill(worker.pid, signal.SIGKILL)
+            await follow(worker, version)
+
+        monkeypatch.setattr(SupervisedWorker, "follow", end_before)
+        second = publish_tiny_bundle(root, seed=1)
+        swap = await supervisor.reload()
+        assert (swap.current, supervisor.version) == (second, second)
+        assert len(killed) == 1
+        await eventually(lambda: any(entry["event"] == "worker ended" for entry in logs))
+        while len(workers := await supervisor.workers()) < 2:
+            await asyncio.sleep(0.02)
+        assert {worker.version for worker in workers} == {second}
+        assert before - {worker.pid for worker in workers} == set(killed)
+        assert [entry for entry in logs if entry["event"] == "worker does not follow"] == []
+
+
+@pytest.mark.parametrize("hangs_at", ["load", "listen"])
+async def test_a_replacement_that_hangs_while_it_is_let_in_keeps_no_swap_waiting_for_long(
+    root: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs_at: str
+) -> None:
+    async with supervised(root, redis_url, tmp_path, monkeypatch) as (supervisor, logs):
+        hanging: list[int] = []
+        load, listen = SupervisedWorker.load, SupervisedWorker.listen
+
+        def hang(worker: SupervisedWorker) -> None:
+            if not hanging:
+                hanging.append(worker.pid)
+                os.kill(worker.pid, signal.SIGSTOP)
+
+        async def load_and_hang(worker: SupervisedWorker, *arguments: Any) -> None:
+            await load(worker, *arguments)
+            if hangs_at == "load":
+                hang(worker)
+
+        async def hang_and_listen(worker: SupervisedWorker, *arguments: Any) -> None:
+            if hangs_at == "listen":
+                hang(worker)
+            await listen(worker, *arguments)
+
+        monkeypatch.setattr(SupervisedWorker, "load", load_and_hang)
+        monkeypatch.setattr(SupervisedWorker, "listen", hang_and_listen)
+        os.kill((await supervisor.workers())[0].pid, signal.SIGKILL)
+        await eventually(lambda: hanging)
+        second = publish_tiny_bundle(root, seed=1)
+        async with asyncio.timeout(20):
+            assert (await supervisor.reload()).current == second
+            await eventually(lambda: any(entry.get("pid") == hanging[0] for entry in logs))
+            while len(workers := await supervisor.workers()) < 2:
                 await asyncio.sleep(0.02)
-            assert [entry["replaced_in_s"] for entry in ended[1:]] == [0.1, 0.2]
-            assert in_service in ended[-1]["outcome"]
-            (root / "elsewhere").rename(root / in_service)
-            while len(await supervisor.workers()) < 2:
-                await asyncio.sleep(0.02)
-            supervisor.stop()
-            await running
+        assert {worker.version for worker in workers} == {second}
+
+
+async def test_a_worker_that_cannot_load_is_tried_again_ever_more_rarely_and_one_that_hangs_is_replaced(
+    root: Path, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(root, redis_url, tmp_path, monkeypatch) as (supervisor, logs):
+        hanging, other = [worker.pid for worker in await supervisor.workers()]
+        os.kill(hanging, signal.SIGSTOP)
+        while len({worker.pid for worker in await supervisor.workers()} - {hanging, other}) < 1:
+            await asyncio.sleep(0.02)
+        assert any(entry["event"] == "worker hangs" and entry["pid"] == hanging for entry in logs)
+
+        in_service = supervisor.version
+        (root / in_service).rename(root / "elsewhere")
+        os.kill(other, signal.SIGKILL)
+        while len(ended := [entry for entry in logs if entry["event"] == "worker ended"]) < 3:
+            await asyncio.sleep(0.02)
+        assert [entry["replaced_in_s"] for entry in ended[1:]] == [0.1, 0.2]
+        assert in_service in ended[-1]["outcome"]
+        (root / "elsewhere").rename(root / in_service)
+        while len(await supervisor.workers()) < 2:
+            await asyncio.sleep(0.02)
+
+
+def test_metrics_that_a_killed_supervisor_left_are_removed_by_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of one that runs, an empty directory and what is no directory are left alone."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    code = (
+        "import sys\n"
+        "from service.workers.metrics_directory import metrics_directory\n"
+        "with metrics_directory() as path:\n"
+        "    (path / 'counter_0.db').write_bytes(bytes(8))\n"
+        "    print(path, flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    (tmp_path / "dimerec-metrics-empty").mkdir()
+    (tmp_path / "dimerec-metrics-file").touch()
+
+    def holding() -> tuple[subprocess.Popen[str], Path]:
+        process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, Path(process.stdout.readline().strip())
+
+    (killed, left), (other, held) = holding(), holding()
+    with killed, other:
+        killed.kill()
+        killed.wait()
+        assert left.is_dir()
+        with metrics_directory() as ours:
+            names = {path.name for path in tmp_path.iterdir()}
+        assert names == {"dimerec-metrics-empty", "dimerec-metrics-file", held.name, ours.name}
+        other.communicate("")
+    assert not held.exists()
+    assert not ours.exists()
 
 
 def test_a_start_that_fails_is_one_line(root: Path, redis_url: str, tmp_path: Path) -> None:
