@@ -56,7 +56,9 @@ class LayeredIndex:
         if not len(self._added):
             return found
         cosines = queries @ self._added.T
-        cosines[:, ~mask[len(self._base) + 1 : -1]] = -np.inf
+        struck = ~mask[len(self._base) + 1 : -1]
+        if struck.any():
+            cosines[:, struck] = -np.inf
         return self._joined(found, cosines, k)
 
     def _of_base(self, queries: Vectors, k: int) -> Hits:
@@ -80,16 +82,21 @@ class LayeredIndex:
 
     def _joined(self, found: Hits, cosines: Vectors, k: int) -> Hits:
         """The hits of the base with those of the added rows that are nearer; of equal ones the base's."""
-        lines = np.flatnonzero((cosines > found.cosines[:, -1:]).any(axis=1))
-        if not len(lines):
+        width = cosines.shape[1]
+        lines, columns = np.divmod(np.flatnonzero(cosines > found.cosines[:, -1:]), width)
+        counts = np.bincount(lines, minlength=len(cosines))
+        own = np.flatnonzero(counts)
+        if not len(own):
             return found
-        columns = best_columns(cosines[lines], min(k, cosines.shape[1]))
-        nearer = np.take_along_axis(cosines[lines], columns, axis=1)
-        rows = np.where(nearer > -np.inf, columns + len(self._base) + 1, -1)
-        together = np.concatenate([found.cosines[lines], nearer], axis=1)
+        ranks = np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)
+        shape = len(own), int(counts.max())
+        positions = (np.cumsum(counts > 0) - 1)[lines], ranks
+        nearer = np.full(shape, -np.inf, dtype=np.float32)
+        nearer[positions] = cosines[lines, columns]
+        rows = np.full(shape, -1, dtype=np.int64)
+        rows[positions] = columns + len(self._base) + 1
+        together = np.concatenate([found.cosines[own], nearer], axis=1)
         order = best_columns(together, k)
-        found.cosines[lines] = np.take_along_axis(together, order, axis=1)
-        found.rows[lines] = np.take_along_axis(
-            np.concatenate([found.rows[lines], rows], axis=1), order, axis=1
-        )
+        found.cosines[own] = np.take_along_axis(together, order, axis=1)
+        found.rows[own] = np.take_along_axis(np.concatenate([found.rows[own], rows], axis=1), order, axis=1)
         return found

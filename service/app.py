@@ -26,8 +26,9 @@ from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
 from service.catalogue.changes import CatalogueChanges
+from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
-from service.catalogue.sqlite import SqliteLog
+from service.catalogue.opening import open_log
 from service.dependencies import Service, Task
 from service.engines import Engines
 from service.errors import StartupError
@@ -105,11 +106,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        if service.follower is not None:
+            await service.follower.begin()
         background = [asyncio.create_task(task()) for task in service.tasks]
         yield
         for task in background:
             task.cancel()
         await service.batcher.close()
+        if service.follower is not None:
+            await service.follower.write_view()
         await service.changes.close()
         if service.delivery is not None:
             await service.delivery.close()
@@ -213,11 +218,14 @@ def _assemble(
     spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
-    kept = SqliteLog(settings.bundles)
-    catalogue = LiveCatalogue(kept.read())
+    kept = open_log(settings.bundles, address)
+    catalogue = LiveCatalogue(kept.contents)
     engines = Engines(settings.bundles, settings.device, metrics, catalogue, version)
-    changes = CatalogueChanges(catalogue, kept if settings.redis_url is None else None, engines)
+    changes = CatalogueChanges(catalogue, kept.log, engines, effective=kept.effective)
     tasks.append(changes.keep_time)
+    follower = None if kept.followed is None else Follower(catalogue, kept.followed, settings.bundles)
+    if follower is not None:
+        tasks += [follower.follow, follower.keep_view]
     in_process = isinstance(opened, InProcessHistory)
     kind: Literal["redis", "in-process"] = "in-process" if in_process else "redis"
     batcher = MicroBatcher[Job, JobAnswer](
@@ -246,6 +254,7 @@ def _assemble(
         recommender,
         catalogue,
         changes,
+        follower,
         metrics,
         keyring,
         rates,

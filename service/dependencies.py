@@ -10,6 +10,7 @@ from service.access.keyring import Keyring
 from service.access.rates import Rates
 from service.admission import Door, deadline_ms
 from service.catalogue.changes import CatalogueChanges
+from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
 from service.engines import Engines
 from service.fleet import Fleet
@@ -37,6 +38,8 @@ class Service:
     recommender: Recommender
     catalogue: LiveCatalogue
     changes: CatalogueChanges
+    follower: Follower | None
+    """Where other processes change the catalogue, too."""
     metrics: Metrics
     keyring: Keyring
     rates: Rates

@@ -13,7 +13,7 @@ from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import CatalogueLog, Entry, Origin, Write
 from service.catalogue.requests import ItemRequest
-from service.catalogue.responses import ItemSource, ItemStateResponse, ListedSource
+from service.catalogue.responses import Effective, ItemSource, ItemStateResponse, ListedSource
 from service.engines import Engines
 from service.errors import (
     CatalogueFullError,
@@ -42,7 +42,7 @@ class Changed(NamedTuple):
 
 
 class CatalogueChanges:
-    """Changes what is live, by way of a log; None where changes cannot be kept.
+    """Changes what is live, by way of a log.
 
     Writes that come while others are being stored are stored together after them.
     """
@@ -50,12 +50,16 @@ class CatalogueChanges:
     def __init__(
         self,
         live: LiveCatalogue,
-        kept: CatalogueLog | None,
+        kept: CatalogueLog,
         engines: Engines,
+        *,
+        effective: Effective = "everywhere",
         max_items: int = MAX_LIVE_ITEMS,
     ) -> None:
         self._live = live
         self._log = kept
+        self.effective = effective
+        """Where a change counts once it is answered."""
         self._engines = engines
         self._max_items = max_items
         self._turn = asyncio.Lock()
@@ -122,7 +126,7 @@ class CatalogueChanges:
             next_ms = self._live.next_ms
             left_s = TIME_LEFT_S if next_ms is None else (next_ms - self._live.now_ms()) / 1000
             await asyncio.sleep(min(max(left_s, 0.001), TIME_LEFT_S))
-            if self._live.pass_time() and self._log is not None:
+            if self._live.pass_time():
                 try:
                     await self._log.pass_time(self._live.passed_ms)
                 except CatalogueUnavailableError as error:
@@ -131,8 +135,7 @@ class CatalogueChanges:
     async def close(self) -> None:
         """Finish what is being stored, and close the log."""
         await asyncio.gather(*self._storing, return_exceptions=True)
-        if self._log is not None:
-            await self._log.close()
+        await self._log.close()
 
     def _judge(
         self, items: Sequence[tuple[str, ItemRequest]], engine: Engine
@@ -184,7 +187,7 @@ class CatalogueChanges:
             if not together:
                 return
             try:
-                entries = await self._written([write for writes, _ in together for write in writes])
+                entries = await self._log.write([write for writes, _ in together for write in writes])
             except CatalogueUnavailableError as error:
                 for _, stored in together:
                     stored.set_exception(error)
@@ -193,13 +196,6 @@ class CatalogueChanges:
             for writes, stored in together:
                 stored.set_result(entries[: len(writes)])
                 entries = entries[len(writes) :]
-
-    async def _written(self, writes: Sequence[Write]) -> list[Entry]:
-        if self._log is None:
-            raise CatalogueUnavailableError(
-                "this service keeps histories in Redis, and changes only without: it cannot be changed here"
-            )
-        return await self._log.write(writes)
 
     def _source(self, entry: Entry) -> ItemSource:
         if entry.removed or not self._live.is_live(entry.item_id):

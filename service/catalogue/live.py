@@ -69,6 +69,11 @@ class LiveCatalogue:
         """True for one of these."""
         return item_id in self._live
 
+    @property
+    def contents(self) -> Contents:
+        """All that counts here."""
+        return Contents(list(self._entries.values()), self._passed_ms)
+
     def entry(self, item_id: str) -> Entry | None:
         """The newest entry of an item, None where nothing was changed."""
         return self._entries.get(item_id)

@@ -7,7 +7,7 @@ from pydantic import Field
 from engine.recipes import DerivedFrom
 from service.responses import Problem, ResponseModel
 
-Effective = Literal["everywhere"]
+Effective = Literal["here", "everywhere"]
 ItemSource = Literal["base", "overlay", "stale", "removed"]
 ListedSource = Literal["overlay", "stale", "removed"]
 
@@ -22,7 +22,9 @@ class ItemPutResponse(ResponseModel):
         description="the three items nearest to it; empty while it is not available",
         examples=[["50", "181", "172"]],
     )
-    effective: Effective = Field(description="where the next answer knows of it", examples=["everywhere"])
+    effective: Effective = Field(
+        description="where the next answer knows of it; others do within a second", examples=["everywhere"]
+    )
 
 
 class ItemRemovedResponse(ResponseModel):
@@ -30,7 +32,9 @@ class ItemRemovedResponse(ResponseModel):
 
     item_id: str = Field(examples=["v-1"])
     sequence: int = Field(description="order of all changes, the newest has the highest", examples=[18])
-    effective: Effective = Field(description="where no answer has it", examples=["everywhere"])
+    effective: Effective = Field(
+        description="where no answer has it; elsewhere within a second", examples=["everywhere"]
+    )
 
 
 class ItemsResponse(ResponseModel):

@@ -84,6 +84,10 @@ class SqliteLog:
 
     async def close(self) -> None:
         """As `CatalogueLog.close`."""
+        self.release()
+
+    def release(self) -> None:
+        """Close the file, and let another process write it."""
         with self._turn:
             if self._connection is not None:
                 self._connection.close()

@@ -7,6 +7,7 @@
 | `dimerec:forgotten:1:{<hash>}` | ms since the epoch      | `ttl_s` from the forgetting    |
 | `dimerec:forgotten:secret`     | key of those hashes     | stays                          |
 | `dimerec:rate:1:…`             | service/access/rates.py | the window of the rate         |
+| `dimerec:{catalogue}:1:…`      | service/catalogue/redis.py | stays                       |
 | `dimerec:doctor:1:{<random>}`  | 1                       | 10 s at most                   |
 
 A history of a new user lives `new_ttl_s` instead. The user id is percent-encoded, so that nothing a caller

@@ -17,7 +17,7 @@ from service.catalogue.responses import (
     ItemStateResponse,
     ListedSource,
 )
-from service.dependencies import TheService, service_of
+from service.dependencies import Service, TheService, service_of
 from service.errors import InvalidRequestError, ServiceError, UnknownItemError
 from service.problems import documented, faults_of, problem_of
 from service.requests import Text, WrittenId
@@ -65,7 +65,7 @@ async def put_item(request: Request, body: ItemRequest) -> Response:
     changed = await service.changes.put(item_id, body)
     similar = await asyncio.to_thread(service.engines.engine.similar, item_id, NEAREST)
     nearest = [one.item_id for one in similar or () if not service.catalogue.is_gone(one.item_id)]
-    return _json(_put_response(changed, nearest))
+    return _json(_put_response(changed, nearest, service))
 
 
 @json_router.post("/items", response_model=ItemsResponse, responses=documented(400, 413, 415, 422))
@@ -78,14 +78,14 @@ async def put_items(request: Request, body: ItemsRequest) -> Response:
     for (index, _), changed in zip(valid, changes, strict=True):
         results[index] = changed
     request_id = request.scope["state"]["request_id"]
-    return _json(ItemsResponse(items=[_outcome(result, request_id) for result in results]))
+    return _json(ItemsResponse(items=[_outcome(result, request_id, service) for result in results]))
 
 
 @router.delete("/items/{item_id:path}", responses=documented(400, 422, 503))
 async def remove_item(item_id: ItemId, service: TheService) -> ItemRemovedResponse:
     """Take an item out of every answer from now on, whatever bundle serves; also one that is unknown yet."""
     entry = await service.changes.remove(_checked_id(item_id))
-    return ItemRemovedResponse(item_id=item_id, sequence=entry.sequence, effective="everywhere")
+    return ItemRemovedResponse(item_id=item_id, sequence=entry.sequence, effective=service.changes.effective)
 
 
 @router.get("/items/{item_id:path}", responses=documented(400, 404, 422))
@@ -127,19 +127,19 @@ def _validated(item: Any) -> NamedItemRequest | InvalidRequestError:
         return InvalidRequestError(faults_of(error))
 
 
-def _put_response(changed: Changed, nearest: Sequence[str]) -> ItemPutResponse:
+def _put_response(changed: Changed, nearest: Sequence[str], service: Service) -> ItemPutResponse:
     return ItemPutResponse(
         item_id=changed.entry.item_id,
         sequence=changed.entry.sequence,
         derived_from=changed.derived_from,
         nearest=list(nearest),
-        effective="everywhere",
+        effective=service.changes.effective,
     )
 
 
-def _outcome(result: object, request_id: str) -> ItemPutResponse | Problem:
+def _outcome(result: object, request_id: str, service: Service) -> ItemPutResponse | Problem:
     if isinstance(result, Changed):
-        return _put_response(result, ())
+        return _put_response(result, (), service)
     if not isinstance(result, Exception):
         raise TypeError(result)
     return problem_of(result, request_id)

@@ -1,17 +1,22 @@
 """One suite over every catalogue log: its rules, and that it keeps them across restarts."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+import redis
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.recipes import Given, Like
 from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
+from service.catalogue.redis import ENTRIES, FACTS, KEYS, STREAM, RedisLog
 from service.catalogue.sqlite import FILE, SqliteLog
 from service.errors import CatalogueUnavailableError, StartupError
 from tests.effort import examples
+from tests.redis_server import RedisServer
 
 Reopened = Callable[[], Awaitable[tuple[CatalogueLog, Contents]]]
 
@@ -28,16 +33,27 @@ def of_categories(*names: str) -> Origin:
     return Origin(None, names)
 
 
+@pytest.fixture(params=["file", "redis"])
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-async def reopened(tmp_path: Path) -> AsyncIterator[Reopened]:
+async def reopened(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Reopened]:
     """Open the log again as a process does that starts, the one before having ended without a word."""
-    logs: list[SqliteLog] = []
+    logs: list[SqliteLog | RedisLog] = []
+    url = str(request.getfixturevalue("redis_url")) if kind == "redis" else ""
 
     async def open_again() -> tuple[CatalogueLog, Contents]:
         if logs:
             await logs.pop().close()
-        logs.append(SqliteLog(tmp_path))
-        return logs[0], logs[0].read()
+        if kind == "file":
+            in_file = SqliteLog(tmp_path)
+            logs.append(in_file)
+            return in_file, in_file.read()
+        in_redis = RedisLog.from_url(url)
+        logs.append(in_redis)
+        return in_redis, await in_redis.read(Contents([]))
 
     yield open_again
     for log in logs:
@@ -115,17 +131,26 @@ WRITES = st.lists(
 )
 
 
-@settings(max_examples=examples(25))
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(WRITES, min_size=1, max_size=4))
 async def test_it_is_a_plain_dictionary(
-    tmp_path_factory: pytest.TempPathFactory, batches: list[list[Write]]
+    kind: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+    batches: list[list[Write]],
 ) -> None:
     root = tmp_path_factory.mktemp("log")
+    url = str(request.getfixturevalue("redis_url")) if kind == "redis" else ""
+    if url:
+        client = redis.Redis.from_url(url)
+        client.delete(*KEYS)
+        client.close()
     plain: dict[str, Entry] = {}
     sequence = 0
     for batch in batches:
-        log = SqliteLog(root)
-        assert sorted(log.read().entries, key=str) == sorted(plain.values(), key=str)
+        log: SqliteLog | RedisLog = RedisLog.from_url(url) if url else SqliteLog(root)
+        found = log.read() if isinstance(log, SqliteLog) else await log.read(Contents([]))
+        assert sorted(found.entries, key=str) == sorted(plain.values(), key=str)
         expected = []
         for write in batch:
             sequence += 1
@@ -201,4 +226,113 @@ class TestSqlite:
         for path in tmp_path.glob("catalogue.sqlite*"):
             (copy / path.name).write_bytes(path.read_bytes())
         assert await contents_of(copy) == ["a"]
+        await log.close()
+
+
+class TestRedis:
+    """Processes that write and follow one log."""
+
+    @pytest.fixture
+    async def new_log(self, redis_url: str) -> AsyncIterator[Callable[[], RedisLog]]:
+        logs: list[RedisLog] = []
+
+        def make() -> RedisLog:
+            logs.append(RedisLog.from_url(redis_url))
+            return logs[-1]
+
+        yield make
+        for log in logs:
+            await log.close()
+
+    @pytest.fixture
+    def client(self, redis_url: str) -> Iterator[Any]:
+        client = redis.Redis.from_url(redis_url)
+        yield client
+        client.close()
+
+    async def test_a_follower_reads_what_was_changed(self, new_log: Callable[[], RedisLog]) -> None:
+        writer, follower = new_log(), new_log()
+        await writer.read(Contents([]))
+        await follower.read(Contents([]))
+        assert await follower.follow() == []
+        entries = await writer.write([Write("a", described(), like("1")), Write("b")])
+        assert await follower.follow() == entries
+        (last,) = await writer.write([Write("a")])
+        assert await follower.follow() == [last]
+        assert await writer.follow() == [last, entries[1]]
+
+    async def test_a_log_that_was_not_read_takes_no_change(self, new_log: Callable[[], RedisLog]) -> None:
+        with pytest.raises(CatalogueUnavailableError, match="read it again"):
+            await new_log().write([Write("a")])
+
+    async def test_a_stream_that_was_cut_is_no_news_but_a_reason_to_read_all(
+        self, new_log: Callable[[], RedisLog], client: Any
+    ) -> None:
+        writer, follower = new_log(), new_log()
+        await writer.read(Contents([]))
+        await follower.read(Contents([]))
+        await writer.write([Write(str(number)) for number in range(20)])
+        client.xtrim(STREAM, 3, approximate=False)
+        assert await follower.follow() is None
+        assert len((await follower.read(Contents([]))).entries) == 20
+        assert await follower.follow() == []
+        client.xtrim(STREAM, 0, approximate=False)
+        await writer.write([Write("x")])
+        client.delete(STREAM)
+        assert await follower.follow() is None
+
+    @pytest.mark.parametrize("lost", ["everything", "the newest"])
+    async def test_what_a_log_lost_is_brought_back_by_who_knows_it(
+        self, new_log: Callable[[], RedisLog], client: Any, lost: str
+    ) -> None:
+        first, second, new = new_log(), new_log(), new_log()
+        await first.read(Contents([]))
+        entries = await first.write([Write("a", described(), like("1")), Write("b"), Write("c")])
+        assert await second.read(Contents([])) == Contents(entries)
+        if lost == "everything":
+            client.flushdb()
+        else:
+            client.hdel(ENTRIES, "c")
+            client.hset(FACTS, "sequence", 2)
+        assert await second.follow() is None
+        with contextlib.suppress(CatalogueUnavailableError):  # an empty log is one that was not read
+            if lost == "everything":
+                await second.write([Write("d")])
+        assert await second.read(Contents(entries, 7_000)) == Contents(entries, 7_000)
+        assert await new.read(Contents([])) == Contents(entries, 7_000)
+        assert (await second.write([Write("d")]))[0].sequence == 4
+
+    async def test_of_two_that_bring_back_the_newest_of_each_item_counts(
+        self, new_log: Callable[[], RedisLog], client: Any
+    ) -> None:
+        first, second = new_log(), new_log()
+        await first.read(Contents([]))
+        old = await first.write([Write("a", described(), like("1")), Write("b")])
+        newer = await first.write([Write("a")])
+        client.flushdb()
+        await second.read(Contents(old))
+        await second.write([Write("c"), Write("d")])  # their sequences were given before
+        assert await first.follow() is None
+        found = {entry.item_id: entry for entry in (await first.read(Contents([old[1], *newer]))).entries}
+        assert found["a"] == newer[0]
+        assert found.keys() == {"a", "b", "c", "d"}
+        assert await second.follow() is None
+        assert {entry.item_id for entry in (await second.read(Contents(old))).entries} == found.keys()
+
+    async def test_a_value_that_is_none_counts_as_removed_until_somebody_knows_better(
+        self, new_log: Callable[[], RedisLog], client: Any
+    ) -> None:
+        log = new_log()
+        await log.read(Contents([]))
+        (whole,) = await log.write([Write("a", described(), like("1"))])
+        client.hset(ENTRIES, "a", "poison")
+        assert (await log.read(Contents([]))).entries == [Entry("a", 0, removed=True)]
+        assert (await log.read(Contents([whole]))).entries == [whole]
+
+    async def test_a_redis_that_is_gone_is_unavailable(self, redis_server: RedisServer) -> None:
+        log = RedisLog.from_url("redis://127.0.0.1:1/0")
+        for call in (log.write([Write("a")]), log.read(Contents([])), log.follow(), log.pass_time(1)):
+            with pytest.raises(CatalogueUnavailableError) as refusal:
+                await call
+            assert "127.0.0.1" not in str(refusal.value)
         await log.close()

@@ -1,0 +1,102 @@
+"""Following a log that other processes write, too, and keeping what is known on disk."""
+
+import asyncio
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+
+from service.catalogue.live import LiveCatalogue
+from service.catalogue.protocol import Contents, Entry
+from service.catalogue.view import write_view
+from service.errors import CatalogueUnavailableError
+
+log = structlog.get_logger("dimerec.catalogue")
+
+RETRY_S = 0.2
+"""Until a log that is away is tried again. Chosen: soon enough for a promise of a second."""
+VIEW_EVERY_S = 1.0
+"""Between two writings of the view. Chosen: a burst of changes is written once."""
+MAX_TAKEN = 256
+"""Entries that are made to count at once. Chosen: nothing is answered meanwhile, for some ms."""
+START_S = 5.0
+"""Longest wait at the start for a log that is away. Chosen."""
+
+
+class FollowedLog(Protocol):
+    """A log that several processes write. Methods raise CatalogueUnavailableError."""
+
+    async def read(self, known: Contents) -> Contents:
+        """All of the log, once it has everything that is `known` here."""
+        ...
+
+    async def follow(self) -> list[Entry] | None:
+        """The entries that were changed since the last call; None where all of it is to be read."""
+        ...
+
+
+class Follower:
+    """Lets what a log has count in one process; what counts is written under `root`."""
+
+    def __init__(self, live: LiveCatalogue, followed: FollowedLog, root: Path) -> None:
+        self._live = live
+        self._log = followed
+        self._root = root
+        self._written = -1
+        self._away = False
+
+    async def begin(self) -> None:
+        """Read the log before anything is answered, if it is there; else what is known on disk counts."""
+        try:
+            async with asyncio.timeout(START_S):
+                await self._read()
+        except (TimeoutError, CatalogueUnavailableError) as error:
+            self._note_away(error)
+
+    async def follow(self) -> None:
+        """Follow the log; never returns."""
+        while True:
+            try:
+                found = await self._log.follow()
+                if found is None:
+                    await self._read()
+                else:
+                    await self._take(found)
+            except CatalogueUnavailableError as error:
+                self._note_away(error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._away = False
+
+    async def keep_view(self) -> None:
+        """Write what counts whenever it has changed; never returns."""
+        while True:
+            await self.write_view()
+            await asyncio.sleep(VIEW_EVERY_S)
+
+    async def write_view(self) -> None:
+        """Write what counts, unless it is written."""
+        generation = self._live.generation
+        if generation in (0, self._written):
+            return
+        try:
+            await asyncio.to_thread(write_view, self._root, self._live.contents)
+        except OSError as error:
+            log.warning("the changes of the catalogue are not kept on disk", reason=error.strerror)
+        self._written = generation
+
+    async def _read(self) -> None:
+        contents = await self._log.read(self._live.contents)
+        await self._take(contents.entries)
+
+    async def _take(self, entries: Iterable[Entry]) -> None:
+        some = list(entries)
+        for start in range(0, len(some), MAX_TAKEN):
+            self._live.take(some[start : start + MAX_TAKEN])
+            await asyncio.sleep(0)
+
+    def _note_away(self, error: Exception) -> None:
+        if not self._away:
+            log.warning("the log of changes is away", reason=str(error) or "it did not answer")
+        self._away = True

@@ -1,0 +1,167 @@
+"""The catalogue log in Redis, for any number of processes: who writes, and who follows.
+
+| key                              | value                                                          |
+|----------------------------------|----------------------------------------------------------------|
+| `dimerec:{catalogue}:1:entries`  | hash, the truth: item id → entry, as entry.lua says            |
+| `dimerec:{catalogue}:1:stream`   | the newest changes: what is to be read again                   |
+| `dimerec:{catalogue}:1:facts`    | hash: random `epoch` of the log, last `sequence`, `passed_ms`  |
+
+None of them expires. One script writes all three. A process that follows reads the stream; it reads all
+entries where the stream no longer has what it missed, and brings back what the log has lost: after that, the
+newest entry of each item is there, whoever had it.
+"""
+
+import secrets
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import ResponseError
+
+from service.catalogue.protocol import Contents, Entry, Write, decoded, encoded
+from service.errors import CatalogueUnavailableError
+from service.history.errors import HistoryError
+from service.history.redis_calls import RedisCalls
+from service.redis_client import connect
+
+ENTRIES, STREAM, FACTS = (f"dimerec:{{catalogue}}:1:{name}" for name in ("entries", "stream", "facts"))
+KEYS = (ENTRIES, STREAM, FACTS)
+
+STREAM_LENGTH = 10_000
+"""Changes that a process may miss without reading all entries. Chosen: half of what may be kept."""
+BLOCK_MS = 400
+"""Longest wait for a change. Chosen: a log that was emptied is noticed within the second."""
+TIMEOUT_S = 2.0
+"""Of a call: longer than a change is waited for. Chosen."""
+PER_CALL = 500
+"""Entries in one call, so that Redis answers others in between."""
+
+
+class RedisLog:
+    """A `CatalogueLog` in Redis; with a connection for writing, and one of its own for following."""
+
+    def __init__(self, writing: Redis | RedisCluster, following: Redis | RedisCluster) -> None:
+        self._writing: Any = writing
+        self._following: Any = following
+        self._calls = RedisCalls(TIMEOUT_S, TIMEOUT_S, 8)
+        self._epoch = ""
+        self._sequence = 0
+        self._last_id = "0"
+
+    @classmethod
+    def from_url(cls, url: str) -> "RedisLog":
+        """The log at an address; raises HistoryUrlError. Nothing is connected yet."""
+        return cls(connect(url, TIMEOUT_S, 8), connect(url, TIMEOUT_S, 2))
+
+    async def write(self, writes: Sequence[Write]) -> list[Entry]:
+        """As `CatalogueLog.write`; of a log that this process has read, else it is unavailable."""
+        arguments: list[Any] = [self._epoch or "unread", STREAM_LENGTH]
+        for one in writes:
+            keep = int(one.keep_origin)
+            arguments += [one.item_id, encoded(one.description) or b"", encoded(one.origin) or b"", keep]
+        values = await self._called(lambda: self._writing.eval(_WRITE, len(KEYS), *KEYS, *arguments))
+        return [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
+
+    async def pass_time(self, moment_ms: int) -> None:
+        """As `CatalogueLog.pass_time`."""
+        await self._refill([], moment_ms)
+
+    async def read(self, known: Contents) -> Contents:
+        """All of the log, once it has everything that is `known` here."""
+        newest = await self._called(lambda: self._following.xrevrange(STREAM, count=1))
+        for start in range(0, max(1, len(known.entries)), PER_CALL):
+            epoch = await self._refill(known.entries[start : start + PER_CALL], known.passed_ms)
+        sequence, passed_ms = await self._called(
+            lambda: self._following.hmget(FACTS, "sequence", "passed_ms")
+        )
+        found = await self._called(self._scan)
+        self._epoch, self._sequence = epoch, int(sequence or 0)
+        self._last_id = newest[0][0] if newest else "0"
+        return Contents(sorted(found, key=lambda entry: entry.sequence), int(passed_ms or 0))
+
+    async def follow(self) -> list[Entry] | None:
+        """The entries that were changed since the last call, after a wait of `BLOCK_MS` at most.
+
+        None: they are not known, or the log has lost some, so that all of it is to be read.
+        """
+        epoch, sequence = await self._called(lambda: self._following.hmget(FACTS, "epoch", "sequence"))
+        if epoch is None or epoch.decode() != self._epoch or int(sequence or 0) < self._sequence:
+            return None
+        read = await self._called(
+            lambda: self._following.xread({STREAM: self._last_id}, count=PER_CALL, block=BLOCK_MS)
+        )
+        changes = read[0][1] if read else []
+        if not changes:
+            return [] if int(sequence or 0) == self._sequence else None
+        item_ids: dict[bytes, None] = {}
+        for change_id, change in changes:
+            number = int(change[b"sequence"])
+            if number > self._sequence + 1 or not number:
+                return None
+            self._sequence, self._last_id = max(self._sequence, number), change_id
+            item_ids[change[b"item"]] = None
+        values = await self._called(lambda: self._following.hmget(ENTRIES, list(item_ids)))
+        pairs = zip(item_ids, values, strict=True)
+        return [_entry(item_id.decode(), value) for item_id, value in pairs if value is not None]
+
+    async def close(self) -> None:
+        """As `CatalogueLog.close`."""
+        await self._calls.close()
+        for client in (self._writing, self._following):
+            await client.aclose()
+
+    async def _refill(self, entries: Sequence[Entry], passed_ms: int) -> str:
+        arguments: list[Any] = [secrets.token_hex(8), passed_ms]
+        for entry in entries:
+            arguments += [entry.item_id, _value(entry)]
+        epoch = await self._called(lambda: self._writing.eval(_REFILL, len(KEYS), *KEYS, *arguments))
+        found: str = epoch.decode()
+        return found
+
+    async def _scan(self) -> list[Entry]:
+        return [
+            _entry(item_id.decode(), value)
+            async for item_id, value in self._following.hscan_iter(ENTRIES, count=PER_CALL)
+        ]
+
+    async def _called(self, call: Any) -> Any:
+        try:
+            return await self._calls.make(call)
+        except HistoryError as error:
+            raise CatalogueUnavailableError(
+                f"the log of changes in Redis cannot be used ({_reason(error)}): try again in a moment"
+            ) from error
+
+
+def _script(name: str) -> str:
+    folder = files("service.catalogue")
+    return "".join(folder.joinpath(part).read_text() for part in ("entry.lua", name))
+
+
+_WRITE, _REFILL = _script("write.lua"), _script("refill.lua")
+
+
+def _value(entry: Entry) -> bytes:
+    """As entry.lua has it."""
+    description, origin = encoded(entry.description) or b"", encoded(entry.origin) or b""
+    return f"{entry.sequence};{int(entry.removed)};{len(description)};".encode() + description + origin
+
+
+def _entry(item_id: str, value: bytes) -> Entry:
+    """The entry of a value; one that is none counts as removed, and gives way to any that is one."""
+    try:
+        sequence, removed, length, rest = value.split(b";", 3)
+        cut = int(length)
+        description, origin = rest[:cut], rest[cut:]
+        return decoded(item_id, int(sequence), removed == b"1", description or None, origin or None)
+    except ValueError:
+        return Entry(item_id, 0, removed=True)
+
+
+def _reason(error: HistoryError) -> str:
+    """Without the names of hosts, which a client's own words may hold."""
+    cause = error.__cause__
+    if isinstance(cause, ResponseError) and "EPOCH" in str(cause):
+        return "this process has not read it again since it was lost"
+    return "it is gone, slow or refuses"

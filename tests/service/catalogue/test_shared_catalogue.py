@@ -1,0 +1,219 @@
+"""Changes of the catalogue on several replicas and workers with one Redis."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+
+import httpx
+import pytest
+
+from service.catalogue.view import FILE
+from service.errors import StartupError
+from tests.factories import publish_tiny_bundle
+from tests.redis_server import RedisServer
+from tests.service.catalogue.test_catalogue_http import call, put, remove, similar
+from tests.service.processes import process, until
+from tests.service.serving import AUTHORIZED, Running, keys_file, running, settings_for
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis that a test may stop; what it keeps is lost then."""
+    server = RedisServer()
+    server.start()
+    yield server
+    server.close()
+
+
+class Replicas:
+    """Servers with directories of their own, of the same bundle, and one Redis."""
+
+    def __init__(self, root: Path, redis_url: str, servers: ExitStack) -> None:
+        self._root = root
+        self._url = redis_url
+        self._servers = servers
+        publish_tiny_bundle(root / "first", items=1000)
+
+    def start(self, name: str) -> Running:
+        if not (self._root / name).exists():
+            copytree(self._root / "first", self._root / name, ignore=ignore_patterns("catalogue.*"))
+        settings = settings_for(self._root / name, redis_url=self._url, history_timeout_s=2.0)
+        return self._servers.enter_context(running(settings))
+
+    def directory(self, name: str) -> Path:
+        return self._root / name
+
+
+@pytest.fixture
+def replicas(tmp_path: Path, own_redis: RedisServer) -> Iterator[Replicas]:
+    with ExitStack() as servers:
+        yield Replicas(tmp_path, own_redis.url, servers)
+
+
+def sequence(server: Running) -> int:
+    return server.service.catalogue.sequence
+
+
+def together(*servers: Running) -> None:
+    """Wait until all know the same changes."""
+    until(lambda: len({sequence(server) for server in servers}) == 1)
+
+
+def test_a_change_counts_on_every_replica(replicas: Replicas) -> None:
+    first, second = replicas.start("first"), replicas.start("second")
+    answer = put(first, "new", title="New", categories=["Comedy"], **{"from": {"like": ["1001"]}})
+    assert answer["effective"] == "here"
+    remove(first, "1005")
+    put(second, "1009", title="Renamed")
+    together(first, second)
+    for server in (first, second):
+        assert similar(server, "1005") == 404
+        assert similar(server, "new") != 404
+        assert call(server, "GET", "1009").json()["title"] == "Renamed"
+    ask = {"history": ["1001", "new"], "k": 50, "seed": 3}
+    one, other = first.answer(**ask), second.answer(**ask)
+    assert [item["item_id"] for item in one["items"]] == [item["item_id"] for item in other["items"]]
+    assert one["source"] == "personal"
+    remove(second, "new")
+    together(first, second)
+    assert similar(first, "new") == 404
+
+
+def test_a_replica_that_starts_later_knows_all_changes(replicas: Replicas) -> None:
+    first = replicas.start("first")
+    for number in range(30):
+        remove(first, str(1001 + number))
+    later = replicas.start("later")
+    assert sequence(later) == 30
+    assert similar(later, "1001") == 404
+
+
+def test_without_redis_nothing_is_changed_and_nothing_returns(
+    replicas: Replicas, own_redis: RedisServer
+) -> None:
+    first, second = replicas.start("first"), replicas.start("second")
+    put(first, "new", title="New", **{"from": {"like": ["1001"]}})
+    remove(second, "1005")
+    together(first, second)
+    until(lambda: (replicas.directory("second") / FILE).exists())
+    own_redis.stop()
+    for response in (
+        call(first, "PUT", "late", json={"from": {"like": ["1001"]}}),
+        call(first, "DELETE", "1006"),
+    ):
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert response.json()["type"] == "urn:dimerec:problem:catalogue-unavailable"
+    for server in (first, second):
+        assert server.answer(history=["1001"], k=5)["items"]
+        assert similar(server, "1005") == 404
+        assert similar(server, "new") != 404
+    until(lambda: FILE in {path.name for path in replicas.directory("first").iterdir()})
+    copytree(replicas.directory("second"), replicas.directory("third"))
+    third = replicas.start("third")  # it knows from its directory
+    assert similar(third, "1005") == 404
+    assert similar(third, "new") != 404
+    own_redis.start()  # with nothing in it
+    until(lambda: call(third, "DELETE", "1006").status_code == 200)
+    together(first, second, third)
+    for server in (first, second, third):
+        assert similar(server, "1005") == similar(server, "1006") == 404
+        assert similar(server, "new") != 404
+    fourth = replicas.start("fourth")
+    assert similar(fourth, "1005") == 404
+    assert similar(fourth, "new") != 404
+
+
+def test_removals_under_load_leak_nothing_where_they_were_answered(replicas: Replicas) -> None:
+    servers = [replicas.start("first"), replicas.start("second")]
+    removed: list[set[str]] = [set(), set()]
+    leaks: list[str] = []
+    over = threading.Event()
+
+    def ask(number: int) -> None:
+        server, gone = servers[number % 2], removed[number % 2]
+        while not over.is_set():
+            known = set(gone)
+            items = server.answer(history=["1900", "1901"], k=30)["items"]
+            assert len(items) == 30
+            leaks.extend({item["item_id"] for item in items} & known)
+
+    def take_down(number: int) -> None:
+        item_id = str(1001 + number)
+        remove(servers[number % 2], item_id)
+        removed[number % 2].add(item_id)
+
+    with ThreadPoolExecutor() as callers:
+        asking = [callers.submit(ask, number) for number in range(2)]
+        with ThreadPoolExecutor(8) as removers:
+            list(removers.map(take_down, range(600)))
+        over.set()
+        for one in asking:
+            one.result()
+    assert leaks == []
+    together(*servers)
+    for server in servers:
+        left = {item["item_id"] for item in server.answer(history=[], k=450, exclude_seen=False)["items"]}
+        assert len(left) == 400
+        assert not left & (removed[0] | removed[1])
+
+
+def test_two_workers_answer_alike_and_a_new_one_knows(tmp_path: Path, redis_url: str) -> None:
+    root = tmp_path / "bundles"
+    publish_tiny_bundle(root)
+    variables = {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(tmp_path)}
+    options = ("--bundles", root, "--redis", redis_url, "--workers", 2)
+    with process(tmp_path, *options, before=None, **variables) as served:
+
+        def ask(method: str, path: str) -> httpx.Response | None:
+            """The answer of any worker, by a connection of its own; None where one that was killed had it."""
+            try:
+                with httpx.Client(base_url=served.url, headers=AUTHORIZED, timeout=30) as client:
+                    return client.request(method, path)
+            except httpx.TransportError:
+                return None
+
+        def everywhere(path: str, status: int) -> bool:
+            answers = [ask("GET", path) for _ in range(12)]
+            return {answer and answer.status_code for answer in answers} == {status}
+
+        with httpx.Client(base_url=served.url, headers=AUTHORIZED, timeout=30) as client:
+            answer = client.put("/items/new", json={"from": {"like": ["1001"]}})
+            assert answer.status_code == 200, answer.text
+            assert client.delete("/items/1005").status_code == 200
+            until(lambda: everywhere("/items/new/similar", 200))
+            until(lambda: everywhere("/items/1005/similar", 404))
+            pids = [worker["pid"] for worker in client.get("/version").json()["workers"]]
+        os.kill(pids[0], signal.SIGKILL)
+
+        def replaced() -> bool:
+            answer = ask("GET", "/version")
+            now = [] if answer is None else [worker["pid"] for worker in answer.json()["workers"]]
+            return len(now) == 2 and pids[0] not in now
+
+        until(replaced)
+        until(lambda: everywhere("/items/new/similar", 200))
+        until(lambda: everywhere("/items/1005/similar", 404))
+
+
+def test_changes_in_a_file_come_into_the_redis_that_follows_and_not_back(
+    replicas: Replicas, own_redis: RedisServer
+) -> None:
+    root = replicas.directory("first")
+    with running(settings_for(root)) as alone:
+        put(alone, "new", **{"from": {"like": ["1001"]}})
+        remove(alone, "1005")
+    first, second = replicas.start("first"), replicas.start("second")
+    together(first, second)
+    assert similar(second, "1005") == 404
+    assert similar(second, "new") != 404
+    until(lambda: (replicas.directory("second") / FILE).exists())
+    with (
+        pytest.raises(StartupError, match=r"DIMEREC_REDIS_URL"),
+        running(settings_for(replicas.directory("second"))),
+    ):
+        pass
