@@ -39,7 +39,7 @@ class Service:
     catalogue: LiveCatalogue
     changes: CatalogueChanges
     follower: Follower | None
-    """Where other processes change the catalogue, too."""
+    """None where no other process changes the catalogue."""
     metrics: Metrics
     keyring: Keyring
     rates: Rates

@@ -59,7 +59,7 @@ class CatalogueChanges:
         self._live = live
         self._log = kept
         self.effective = effective
-        """Where a change counts once it is answered."""
+        """The processes in which a change counts once it is answered."""
         self._engines = engines
         self._max_items = max_items
         self._turn = asyncio.Lock()

@@ -22,7 +22,7 @@ class Opened(NamedTuple):
 
     @property
     def effective(self) -> Effective:
-        """Where a change counts once it is answered."""
+        """The processes in which a change counts once it is answered."""
         return "everywhere" if self.followed is None else "here"
 
 
