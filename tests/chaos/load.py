@@ -227,7 +227,7 @@ class Load:
     def _outcome(self, request: _Request, connection: _Connection, status: int) -> Outcome:
         if status in (429, 504) or (status == 503 and connection.may_return):
             return "refused"
-        if status != 200:
+        if status != 200 and not (status == 202 and request.event is not None):  # taken into the spool
             return "error"
         if request.event is not None:
             self.report.acknowledged[request.event] = time.monotonic()

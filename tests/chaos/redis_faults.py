@@ -7,7 +7,8 @@ from tests.chaos.fault import BOTH, Fault
 from tests.chaos.stage import Stage
 
 
-def _start(stage: Stage) -> None:
+def start_redis(stage: Stage) -> None:
+    """Start Redis with what its append-only file has."""
     stage.redis.start()
 
 
@@ -16,7 +17,8 @@ def _empty(stage: Stage) -> None:
     stage.redis.start()
 
 
-def _full(stage: Stage) -> None:
+def fill(stage: Stage) -> None:
+    """Let it refuse whatever needs memory."""
     stage.ask_redis("CONFIG", "SET", "maxmemory-policy", "noeviction")
     stage.ask_redis("CONFIG", "SET", "maxmemory", "1mb")
 
@@ -44,7 +46,7 @@ REDIS_FAULTS = (
     Fault(
         "redis-killed",
         lambda stage: stage.redis.stop(),
-        _start,
+        start_redis,
         workers=BOTH,
         opens=True,
     ),
@@ -56,7 +58,7 @@ REDIS_FAULTS = (
         opens=True,
     ),
     Fault("redis-empty", _empty, lambda stage: stage.seed(), forgets=True),
-    Fault("redis-full", _full, lambda stage: stage.ask_redis("CONFIG", "SET", "maxmemory", "0")),
+    Fault("redis-full", fill, lambda stage: stage.ask_redis("CONFIG", "SET", "maxmemory", "0")),
     Fault(
         "redis-read-only",
         lambda stage: stage.ask_redis("REPLICAOF", "127.0.0.1", "1"),

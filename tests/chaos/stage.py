@@ -111,11 +111,15 @@ class Stage:
 
     def serve(self, **variables: str) -> None:
         """Start the service with further variables of its environment, and wait until it is ready."""
-        kept = {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(self.directory)}
+        kept = {
+            "DIMEREC_KEYS_FILE": str(keys_file()),
+            "DIMEREC_REDIS_URL": f"redis://127.0.0.1:{self._redis_port}/0",
+            "TMPDIR": str(self.directory),
+        }
         options = ("--port", self.port, "--bundles", self.root, "--workers", self.workers)
         with (self.directory / "service.log").open("ab") as log:
             self._service = subprocess.Popen(
-                command(*options, "--redis", f"redis://127.0.0.1:{self._redis_port}/0"),
+                command(*options),
                 cwd=self.directory,
                 env=environment() | kept | variables,
                 stderr=log,
