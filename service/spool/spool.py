@@ -66,8 +66,15 @@ class Spool:
         self._metrics.spool_records.labels("taken").inc(len(records))
 
     async def holds(self, user_ids: Collection[str]) -> bool:
-        """True where a record of one of the users waits, which others of them must not overtake."""
-        return await self._done(lambda: self._file.holds(user_ids))
+        """True where a record of one of the users waits, which others of them must not overtake.
+
+        Raises SpoolRefusedError where the disk is too slow to say so.
+        """
+        try:
+            async with asyncio.timeout(TAKEN_WITHIN_S):
+                return await self._done(lambda: self._file.holds(user_ids))
+        except TimeoutError as error:
+            raise SpoolRefusedError("the spool's disk is slow, and what waits there comes first") from error
 
     async def after(self, seq: int, limit: int) -> list[Kept]:
         """The oldest `limit` records with a higher number, in order."""
