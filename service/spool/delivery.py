@@ -7,7 +7,6 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import groupby
 from pathlib import Path
 
 import structlog
@@ -66,7 +65,7 @@ class Delivery:
             try:
                 while records := await self._spool.after(reached, STEP):
                     reached = records[-1].seq
-                    for _, run in groupby(records, _run):
+                    for run in _runs(records):
                         await self._settled([one for one in run if one.record.user_id not in stuck], stuck)
             finally:
                 await self._spool.clean()
@@ -112,9 +111,24 @@ class Delivery:
         self._stuck = stuck
 
 
-def _run(kept: Kept) -> tuple[str, int]:
-    """Equal for neighbours that may go together: events may, other changes go one by one."""
-    return (kept.record.kind, 0 if kept.record.kind == "append" else kept.seq)
+def _runs(records: Sequence[Kept]) -> Iterator[list[Kept]]:
+    """Neighbours that may go together: events, but not two of a name; other changes go one by one.
+
+    The second of a name would count as a repeat of the first, which may be outdated.
+    """
+    run: list[Kept] = []
+    named: set[tuple[str, str]] = set()
+    for one in records:
+        kind, user_id, _, _, event_id = one.record
+        name = (user_id, event_id or "")
+        if run and (kind != "append" or run[-1].record.kind != "append" or name in named):
+            yield run
+            run, named = [], set()
+        run.append(one)
+        if event_id is not None:
+            named.add(name)
+    if run:
+        yield run
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import structlog
 
 from files.clock import now_ms
+from service.history.encoding import identity
 from service.history.errors import HistoryUnavailableError, HistoryUnreadableError
 from service.history.protocol import (
     AppendResult,
@@ -26,7 +27,7 @@ Answer = TypeVar("Answer")
 
 
 class Spooled(NamedTuple):
-    """The number of changes that were taken in and are not yet visible."""
+    """The number of changes, without repeats among them, that were taken in and are not yet visible."""
 
     changes: int
 
@@ -64,8 +65,10 @@ class SpooledWrites:
         for user_id in users:
             check_user(user_id)
         check_events([event for _, event in events])
-        records = [Record("append", user_id, *event) for user_id, event in events]
-        return await self._written(users, records, lambda: self._store.append_many(events))
+        distinct: dict[tuple[str, bytes], Record] = {}
+        for user_id, event in events:
+            distinct.setdefault((user_id, identity(event)), Record("append", user_id, *event))
+        return await self._written(users, [*distinct.values()], lambda: self._store.append_many(events))
 
     async def remove(self, user_id: str, event_id: str) -> int | Spooled:
         """As the store's, or into the spool."""
