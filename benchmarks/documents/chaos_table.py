@@ -41,9 +41,15 @@ class ChaosRow(BaseModel):
     """Acknowledged, but not in the history afterwards."""
     rss_ratio: float
     """Most memory of all processes, of that after warm-up."""
+    late_ms: float | None = None
+    """p99 of how much later than intended requests were sent: by the load, or for want of a connection."""
     remark: str
     verdict: str
     """`held`, or what did not."""
+    commit: str | None = None
+    hardware: str = ""
+    command: str = ""
+    """What measured it, where."""
 
 
 _ROWS = TypeAdapter(list[ChaosRow])

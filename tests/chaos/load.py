@@ -27,6 +27,8 @@ EVENT_USERS = 40
 """At a time; others come once these have `EVENTS_EACH`, since the service keeps so many of a user."""
 EVENTS_EACH = 400
 _DRAIN_S = 3.0
+_STOPPED_S = 5.0
+"""Later than any load makes it: this process itself was stopped, and does not ask for what it missed."""
 
 Kind = Literal["recommend", "events"]
 Outcome = Literal["ok", "degraded", "refused", "error", "broken", "unconnected", "unanswered", "wrong"]
@@ -34,13 +36,14 @@ Outcome = Literal["ok", "degraded", "refused", "error", "broken", "unconnected",
 
 @dataclass(frozen=True)
 class Answer:
-    """One request; `at` on the monotonic clock, when it was to start."""
+    """One request; `at` on the monotonic clock, when it was to start; `late_s`: when it did, from then."""
 
     kind: Kind
     at: float
     seconds: float
     outcome: Outcome
     status: int = 0
+    late_s: float = 0.0
 
 
 @dataclass
@@ -83,6 +86,7 @@ class Plan:
 class _Request:
     def __init__(self, kind: Kind, at: float, data: bytes, event: tuple[str, int] | None = None) -> None:
         self.kind, self.at, self.data, self.event = kind, at, data, event
+        self.late_s = 0.0
 
 
 class _Connection(asyncio.Protocol):
@@ -101,6 +105,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: _Request) -> None:
         self.request, self.body, self.may_return = request, b"", False
         self.parser = httptools.HttpResponseParser(self)
+        request.late_s = time.monotonic() - request.at
         self.transport.write(request.data)
 
     def data_received(self, data: bytes) -> None:
@@ -160,6 +165,8 @@ class Load:
         due = time.monotonic()
         while not self._stopped.is_set():
             await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if time.monotonic() - due > _STOPPED_S:
+                due = time.monotonic()
             self._start(self._next(due))
             due += self._random.expovariate(self.rate)
 
@@ -239,7 +246,8 @@ class Load:
 
     def _note(self, request: _Request, outcome: Outcome, status: int = 0) -> None:
         seconds = time.monotonic() - request.at
-        self.report.answers.append(Answer(request.kind, request.at, seconds, outcome, status))
+        answer = Answer(request.kind, request.at, seconds, outcome, status, request.late_s)
+        self.report.answers.append(answer)
 
     def _is_right(self, answer: Mapping[str, Any]) -> bool:
         """True where the items and their categories are of the version that the answer names."""

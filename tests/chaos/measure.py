@@ -9,6 +9,7 @@ from benchmarks.documents.chaos_table import HELD, ChaosRow
 from tests.chaos.fault import Fault
 from tests.chaos.load import Answer
 from tests.chaos.stage import DEADLINE_MS, HISTORY_TIMEOUT_S, Stage
+from training.benchmark.machine import hardware, source_revision
 
 CALM_S = 3.0
 """Load before a fault."""
@@ -18,6 +19,8 @@ SETTLED_S = 2.0
 """From clearing: when all is to be as before."""
 MAX_OPENED_S = 1.0
 MAX_RSS_RATIO = 1.1
+_MAX_LATE_MS = 50.0
+"""Chosen: where requests are sent later than this, part of the latency is that."""
 _SAMPLE_S = 0.5
 _QUICK = 20
 """Recommendations in a row that did not wait for Redis: the circuit is open."""
@@ -60,7 +63,17 @@ def measured(stage: Stage, fault: Fault, part: float) -> ChaosRow:
     row = row_of(fault, stage.workers, rate, report.answers, times, len(lost), memory.most / stage.warm_bytes)
     found = [*([] if row.verdict == HELD else [row.verdict]), *stage.findings]
     remarks = [*stage.remarks, *filter(None, [row.remark])]
-    return row.model_copy(update={"verdict": "; ".join(found) or HELD, "remark": "; ".join(remarks)})
+    if (row.late_ms or 0) > _MAX_LATE_MS:
+        remarks.append(f"requests sent {row.late_ms:.0f} ms late (p99)")
+    machine = hardware()
+    facts = {
+        "verdict": "; ".join(found) or HELD,
+        "remark": "; ".join(remarks),
+        "commit": source_revision(),
+        "hardware": f"{machine.cpu}, {machine.cores} cores",
+        "command": f"python -m tests.chaos --only {fault.name} --workers {stage.workers}",
+    }
+    return row.model_copy(update=facts)
 
 
 def row_of(
@@ -91,6 +104,7 @@ def row_of(
         opened_s=_opened(counted, times.injected) if fault.opens else None,
         events_lost=events_lost,
         rss_ratio=round(rss_ratio, 2),
+        late_ms=_late_ms(counted),
         remark=_later(counted, times.cleared + SETTLED_S),
         verdict="",
     )
@@ -138,6 +152,11 @@ def _p99(answers: Sequence[Answer]) -> float | None:
         if answer.kind == "recommend" and answer.outcome in ("ok", "degraded")
     )
     return round(good[min(len(good) - 1, int(0.99 * len(good)))], 1) if good else None
+
+
+def _late_ms(answers: Sequence[Answer]) -> float | None:
+    late = sorted(1000 * answer.late_s for answer in answers)
+    return round(late[int(0.99 * len(late))], 1) if late else None
 
 
 def _recovery(answers: Sequence[Answer], since: float) -> float | None:
