@@ -49,7 +49,7 @@ class ChaosRow(BaseModel):
     commit: str | None = None
     hardware: str = ""
     command: str = ""
-    """What measured it, where."""
+    """The measurement: code, machine, and how to repeat it."""
 
 
 _ROWS = TypeAdapter(list[ChaosRow])

@@ -12,7 +12,7 @@ from benchmarks.documents.chaos_table import HELD, ChaosRow, chaos_table, read_r
 from tests.chaos.__main__ import chosen, keep, program, run
 from tests.chaos.fault import Fault, nothing
 from tests.chaos.faults import FAULTS
-from tests.chaos.load import Answer
+from tests.chaos.load import Answer, Report
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import Sample
@@ -125,6 +125,14 @@ def test_what_grows_in_a_soak_is_named() -> None:
     samples = [Sample(seconds=n, rss_bytes=1000 + n, descriptors=20, threads=4) for n in range(60)]
     assert judged_soak(samples) == ["rss_bytes grew from 1012 to 1057"]
     assert judged_soak([one.model_copy(update={"rss_bytes": 1000}) for one in samples]) == []
+
+
+def test_a_report_reads_as_it_was_written(tmp_path: Path) -> None:
+    late = Answer("events", 11.0, 0.5, "ok", 200, 0.2)
+    Report([*USUAL, late], {("u", 1): 11.5}).write(tmp_path / "report")
+    read = Report.read(tmp_path / "report")
+    assert (read.answers, read.acknowledged) == ([*USUAL, late], {("u", 1): 11.5})
+    assert judged(Fault("x", nothing), [late] * 5).late_ms == 200.0
 
 
 def test_an_unknown_fault_is_refused_by_name() -> None:
