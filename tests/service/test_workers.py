@@ -34,7 +34,7 @@ from tests.service.processes import PATIENCE_S, Process, process, until
 from tests.service.serving import AUTHORIZED, keys_file, settings_for
 
 ASK = {"history": ["1001", "1002"], "k": 5}
-LONG = {"history": ["1001"], "draws": 32, "steps": 8, "k": 100, "deadline_ms": 60_000}
+BODY = json.dumps(ASK).encode()
 
 
 @pytest.fixture
@@ -88,6 +88,22 @@ def pids(served: Process | httpx.Client) -> list[int]:
     return [worker["pid"] for worker in get(served, "/version").json()["workers"]]
 
 
+def begun(served: Process, pid: int) -> socket.socket:
+    """A connection on which a worker waits for the body of a request."""
+    port = int(served.url.rpartition(":")[2])
+    head = (
+        "POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        f"x-deadline-ms: 60000\r\ncontent-length: {len(BODY)}\r\nexpect: 100-continue\r\n\r\n"
+    )
+    while True:
+        connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        connection.sendall(head.encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        if has_end(pid, port, connection.getsockname()[1]):
+            return connection
+        connection.close()
+
+
 Connect = Callable[[Process], list[Connection]]
 
 
@@ -130,7 +146,7 @@ def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
     root: Path, redis_url: str, connections: Connect
 ) -> None:
     first = read.current_version(root)
-    with served_by_two(root, redis_url, DIMEREC_MAX_BATCH="1") as served:
+    with served_by_two(root, redis_url) as served:
         busy, hanging = connections(served)[:2]
         one, other = busy.client, hanging.client
         for client, times in ((one, 3), (other, 4)):
@@ -182,13 +198,11 @@ def test_swaps_metrics_and_histories_are_those_of_all_whichever_worker_hears(
         assert metric(served, 'dimerec_bundle_swaps_total{operation="rollback",outcome="done"}') == 2
 
         known = pids(served)
-        with ThreadPoolExecutor(1) as caller:
-            finished = caller.submit(one.post, "/recommend/batch", json={"requests": [LONG] * 100})
-            until(lambda: metric(served, "dimerec_queue_length") > 10)
+        with begun(served, busy.pid) as request:
             os.kill(hanging.pid, signal.SIGSTOP)
             served.popen.send_signal(signal.SIGTERM)
-            answers = finished.result().json()["answers"]
-            assert [len(answer["items"]) for answer in answers] == [100] * 100
+            request.sendall(BODY)
+            assert request.recv(1000).startswith(b"HTTP/1.1 200 ")
             assert served.popen.poll() is None
             served.popen.send_signal(signal.SIGTERM)
         assert served.popen.wait(PATIENCE_S) == -signal.SIGTERM
