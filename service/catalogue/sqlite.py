@@ -6,6 +6,7 @@ holds a lock until it ends; another one reads the file when it starts, and can w
 
 import asyncio
 import fcntl
+import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,9 +61,7 @@ class SqliteLog:
         if not self._path.exists():
             return Contents([])
         try:
-            connection = self._connection or sqlite3.connect(
-                f"{self._path.absolute().as_uri()}?mode=ro", uri=True
-            )
+            connection = self._connection or self._read_only()
             found = connection.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
             [(passed_ms,)] = connection.execute("SELECT value FROM facts WHERE name = 'passed_ms'")
         except (sqlite3.Error, ValueError) as error:
@@ -104,6 +103,17 @@ class SqliteLog:
             connection.execute(
                 "UPDATE facts SET value = max(value, ?) WHERE name = 'passed_ms'", (moment_ms,)
             )
+
+    def _read_only(self) -> sqlite3.Connection:
+        """The file as it is; where its directory may not be written either, and all of it is in this file."""
+        waiting = self._path.with_name(f"{FILE}-wal")
+        complete = not waiting.exists() or not waiting.stat().st_size
+        mode = (
+            "mode=ro&immutable=1"
+            if complete and not os.access(self._path.parent, os.W_OK, effective_ids=True)
+            else "mode=ro"
+        )
+        return sqlite3.connect(f"{self._path.absolute().as_uri()}?{mode}", uri=True)
 
     def _try_to_open(self) -> None:
         try:

@@ -1,6 +1,8 @@
 """One suite over every catalogue log: its rules, and that it keeps them across restarts."""
 
 import contextlib
+import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -177,6 +179,18 @@ async def contents_of(root: Path) -> list[str]:
         await log.close()
 
 
+@contextlib.contextmanager
+def unprivileged() -> Iterator[None]:
+    """Without the rights of root, who may write everywhere."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65_534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
 class TestSqlite:
     """The file."""
 
@@ -208,6 +222,20 @@ class TestSqlite:
         (tmp_path / FILE).write_bytes(b"no database" * 1_000)
         with pytest.raises(StartupError, match=r"catalogue\.sqlite cannot be read .*restore it"):
             await contents_of(tmp_path)
+
+    async def test_a_directory_that_may_not_be_written_is_read(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(folder)
+            log = SqliteLog(root)
+            await log.write([Write("a")])
+            await log.close()
+            root.chmod(0o555)
+            with unprivileged():
+                assert await contents_of(root) == ["a"]
+                other = SqliteLog(root)
+                with pytest.raises(CatalogueUnavailableError, match="cannot be written"):
+                    await other.write([Write("b")])
+            root.chmod(0o755)
 
     async def test_an_entry_that_cannot_be_read_counts_as_removed(self, tmp_path: Path) -> None:
         log = SqliteLog(tmp_path)
