@@ -1,7 +1,7 @@
 """The network that answers requests, computed by ONNX Runtime on a CPU where that is installed, or by torch.
 
-On a few rows at a time torch's operators are mostly calls: a request by itself takes ONNX Runtime a quarter
-of the time (docs/performance.md). Both are tested against `DimeRec`, asked plainly.
+On a few rows at a time torch's operators are mostly calls: a request by itself takes ONNX Runtime less
+than a third of the time (docs/performance.md). Both are tested against `DimeRec`, asked plainly.
 """
 
 from importlib.util import find_spec
@@ -85,7 +85,7 @@ def network_of(model: DimeRec) -> Network:
 
 
 def _compiled(model: DimeRec) -> Network | None:
-    from model.compiled.network import CompiledNetwork  # takes a quarter of a second where it is needed
+    from model.compiled.network import CompiledNetwork  # takes .2 s, where it is needed
 
     return CompiledNetwork.of(model)
 

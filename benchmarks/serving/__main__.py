@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -27,6 +27,7 @@ from benchmarks.serving.processes import BenchmarkError
 from benchmarks.serving.report import table, write_report
 from benchmarks.serving.results import Findings, merged, read_results, write_results
 from benchmarks.serving.stage import DEFAULT_CACHE, Stage
+from index.tuning import IndexChoice
 
 PARTS: dict[str, Callable[[Stage], Findings]] = {
     "saturation": lambda stage: saturation.measure(stage, 10),
@@ -75,6 +76,9 @@ def main(
         bool, typer.Option("--prepare", help="Only make what the parts need and the cache lacks.")
     ] = False,
     items: Annotated[int, typer.Option(min=10_000, help="Of the parts search and memory.")] = 1_000_000,
+    kinds: Annotated[
+        str, typer.Option(help="Indexes of the parts million and memory, of auto and hnsw.")
+    ] = "auto,hnsw",
     quick: Annotated[
         bool, typer.Option("--quick", help="A minute: ours and plain FastAPI, two rounds.")
     ] = False,
@@ -97,6 +101,7 @@ def main(
             connections=connections,
             device=device,
             items=items,
+            kinds=tuple(cast("list[IndexChoice]", kinds.split(","))),
         )
         wanted = ["saturation"] if quick else PARTS if parts == "all" else parts.split(",")
         if prepare:

@@ -19,6 +19,9 @@ def prepare(stage: Stage) -> None:
         steps[f"bundle of {code.name}"] = partial(stage.bundles, code)
     for items in computing.SIZES:
         steps[f"{items:,} items"] = partial(computing.synthetic, stage, items)
+    for kind in stage.kinds:
+        largest = computing.SIZES[-1]
+        steps[f"{largest:,} items, {kind}"] = partial(computing.synthetic, stage, largest, kind=kind)
     for items in computing.DEFAULT_SIZES:
         steps[f"{items:,} items, default model"] = partial(computing.synthetic, stage, items, "default")
     steps["vectors to search"] = partial(searching.prepared, stage)

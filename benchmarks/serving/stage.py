@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.serving.bodies import Body, inline_bodies, write_bodies
 from benchmarks.serving.checkouts import Code, published
+from index.tuning import IndexChoice
 from training.data.dataset import Dataset, read_dataset
 
 DEFAULT_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dimerec-bench"
@@ -35,6 +36,8 @@ class Stage:
     device: str
     items: int = 1_000_000
     """Vectors that are searched alone."""
+    kinds: tuple[IndexChoice, ...] = ("auto", "hnsw")
+    """Indexes of a million items: the one that a catalogue of this size is given, and the graph."""
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -61,9 +61,15 @@ TARGETS: dict[tuple[str, str], Target] = {
     ("search", "small kind: recall@100"): at_least(0.93),
     ("search", "small kind: memory, of raw float32"): at_most(1.3),
     ("search", "small kind: queries/s, of the best peer"): at_least(0.5),
-    ("memory", "first process, RSS"): at_most(1.2),
-    ("memory", "each further process, private"): at_most(0.3),
-    ("memory", "start to ready"): at_most(4),
+    **{
+        ("memory", f"{kind}{name}"): target
+        for kind in ("", "hnsw: ")
+        for name, target in {
+            "first process, RSS": at_most(1.2),
+            "each further process, private": at_most(0.3),
+            "start to ready": at_most(4),
+        }.items()
+    },
     ("workers", "two workers ÷ one, Redis histories"): at_least(1.5),
 }
 """By part and name of the row."""

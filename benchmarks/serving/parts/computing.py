@@ -19,7 +19,6 @@ SIZES = (1_682, 100_000, 1_000_000)
 DEFAULT_SIZES = (1_682, 100_000)
 """For the default model: its index of a million items would take most of an hour to build here."""
 KS = (10, 100, 500)
-MILLION_KIND: IndexChoice = "hnsw"
 _BATCH = 32
 _SHARE = 0.4
 """Of the catalogue, in the category of the filter."""
@@ -91,7 +90,10 @@ def measure_million(stage: Stage) -> Findings:
     findings = Findings("million")
     category, share = frequent_category(stage)
     with ExitStack() as stack:
-        engine = _engine(stage, stack, "million", synthetic(stage, SIZES[-1]))
+        engines = {
+            kind: _engine(stage, stack, f"million {kind}", synthetic(stage, SIZES[-1], kind=kind))
+            for kind in stage.kinds
+        }
         files = {
             (k, filtered): _file(
                 stage, f"million-{k}-{filtered}", {"categories": [category]} if filtered else {}, k
@@ -101,18 +103,30 @@ def measure_million(stage: Stage) -> Findings:
         }
         for _ in range(stage.rounds):
             for (k, filtered), path in files.items():
-                took = engine.batches(path, 1, 1.0)
-                findings.add(f"k = {k}, {'filtered' if filtered else 'plain'}", 1000 * median(took))
-    findings.notes |= {"category": category, "share": round(share, 3), "batch": 1, "kind": MILLION_KIND}
-    for k in KS:
-        found, plain = (findings.rounds[f"k = {k}, {name}"] for name in ("filtered", "plain"))
-        findings.compare(f"category of two fifths ÷ plain, k = {k}", "ms a request", found, "plain", plain)
+                for kind, engine in engines.items():
+                    took = engine.batches(path, 1, 1.0)
+                    name = f"{of_kind(kind)}k = {k}, {'filtered' if filtered else 'plain'}"
+                    findings.add(name, 1000 * median(took))
+    findings.notes |= {"category": category, "share": round(share, 3), "batch": 1, "kinds": [*stage.kinds]}
+    for kind in stage.kinds:
+        for k in KS:
+            found, plain = (
+                findings.rounds[f"{of_kind(kind)}k = {k}, {name}"] for name in ("filtered", "plain")
+            )
+            name = f"{of_kind(kind)}category of two fifths ÷ plain, k = {k}"
+            findings.compare(name, "ms a request", found, "plain", plain)
     return findings
 
 
-def synthetic(stage: Stage, items: int, architecture: Architecture = "demo") -> Path:
-    """The synthetic bundles of this size."""
-    kind: IndexChoice = MILLION_KIND if items == SIZES[-1] else "auto"
+def of_kind(kind: IndexChoice) -> str:
+    """The beginning of the names of rows: none for `auto`, the index that such a catalogue is given."""
+    return "" if kind == "auto" else f"{kind}: "
+
+
+def synthetic(
+    stage: Stage, items: int, architecture: Architecture = "demo", kind: IndexChoice = "auto"
+) -> Path:
+    """The synthetic bundles of this size and kind of index."""
     return synthetic_bundles(stage.run, stage.data, stage.cache, items, architecture=architecture, kind=kind)
 
 

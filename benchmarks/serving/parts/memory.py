@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.serving import sides
-from benchmarks.serving.parts.computing import synthetic
+from benchmarks.serving.parts.computing import of_kind, synthetic
 from benchmarks.serving.results import Findings
 from benchmarks.serving.sides import Server
 from benchmarks.serving.stage import Stage
@@ -21,25 +21,27 @@ _ASKED = 64
 def measure(stage: Stage) -> Findings:
     """In each round one process is started, asked, and then another beside it."""
     findings = Findings("memory")
-    bundles, bodies = synthetic(stage, stage.items), stage.bodies(10)
+    bodies = stage.bodies(10)
+    bundles = {of_kind(kind): synthetic(stage, stage.items, kind=kind) for kind in stage.kinds}
     for _ in range(stage.rounds):
-        with ExitStack() as stack:
-            side = sides.ours(stage.ours, bundles, stage.device)
-            for name in ("first", "second"):
-                server = stack.enter_context(sides.serving(side, stage.work, bodies[0]))
-                for body in bodies[:_ASKED]:
-                    server.ask(body)
-                findings.add(f"{name} start to first answer, s", server.ready_s)
-                findings.add(f"{name} RSS, GB", _sum(server, "Rss"))
-                findings.add(
-                    f"{name} private, GB", _sum(server, "Private_Clean") + _sum(server, "Private_Dirty")
-                )
-    kind = read_bundle(bundles).index.kind
-    findings.notes |= {"items": stage.items, "dim": 64, "kind": kind, "asked": _ASKED}
+        for kind, root in bundles.items():
+            side = sides.ours(stage.ours, root, stage.device)
+            with ExitStack() as stack:
+                for name in ("first", "second"):
+                    server = stack.enter_context(sides.serving(side, stage.work, bodies[0]))
+                    for body in bodies[:_ASKED]:
+                        server.ask(body)
+                    private = _sum(server, "Private_Clean") + _sum(server, "Private_Dirty")
+                    findings.add(f"{kind}{name} start to first answer, s", server.ready_s)
+                    findings.add(f"{kind}{name} RSS, GB", _sum(server, "Rss"))
+                    findings.add(f"{kind}{name} private, GB", private)
+    kinds = [read_bundle(root).index.kind for root in bundles.values()]
+    findings.notes |= {"items": stage.items, "dim": 64, "kinds": kinds, "asked": _ASKED}
     rounds = findings.rounds
-    findings.report("first process, RSS", "GB", rounds["first RSS, GB"])
-    findings.report("each further process, private", "GB", rounds["second private, GB"])
-    findings.report("start to ready", "s", rounds["first start to first answer, s"])
+    for kind in bundles:
+        findings.report(f"{kind}first process, RSS", "GB", rounds[f"{kind}first RSS, GB"])
+        findings.report(f"{kind}each further process, private", "GB", rounds[f"{kind}second private, GB"])
+        findings.report(f"{kind}start to ready", "s", rounds[f"{kind}first start to first answer, s"])
     return findings
 
 
