@@ -19,10 +19,11 @@ IndexChoice = Literal["auto", IndexKind]
 """A kind, or the one that suits the catalogue."""
 
 MAX_WHOLE_ITEMS = 50_000
-"""Eligible items that are all scored, without the index.
+"""Eligible items that are all scored, without the index: chosen, for exact answers cost little so far.
 
-Eight interests, ms of one core on a busy machine: 20,000 items .5 (a flat search .8), 50,000 items 1.6 (2.5),
-100,000 items 3.2, where hnsw searches in .8.
+12 interests a request around the demo's, one thread, machine shared, ms a request in batches of 64 (of one):
+20,000 items .75 (.89), by ivf .46 (.56); 50,000 items 2.0 (2.1), ivf .56 (.69), hnsw 1.2 (1.4); 100,000 items
+5.2 (5.3), ivf .72 (.98), hnsw 1.7 (2.1).
 """
 
 MAX_FLAT_ITEMS = 50_000
