@@ -232,6 +232,28 @@ async def test_of_calls_that_share_a_commit_only_those_that_do_not_fit_are_refus
     assert await spool.observe() == 20
 
 
+async def test_a_disk_that_hangs_is_told_and_holds_up_no_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process that does not let go of the file is such a disk."""
+    monkeypatch.setattr("service.spool.spool.TAKEN_WITHIN_S", 0.2)
+    spool = Spool(tmp_path / "spool", MIB, Metrics())
+    other = sqlite3.connect(tmp_path / "spool" / NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    taking = asyncio.ensure_future(spool.take([append("u", 1)]))
+    await asyncio.sleep(0.05)
+    calls = asyncio.gather(taking, spool.holds(["u"]), return_exceptions=True)
+    turns = 0
+    while not calls.done():
+        await asyncio.sleep(0.01)
+        turns += 1
+    assert turns > 5
+    assert [type(outcome) for outcome in await calls] == [SpoolRefusedError] * 2
+    other.execute("ROLLBACK")
+    other.close()
+    await spool.close()
+
+
 def test_only_the_owner_reads_it(tmp_path: Path) -> None:
     file = SpoolFile(tmp_path / "spool", MIB)
     assert file.take([[append("u", 1)]], 0) == [None]
