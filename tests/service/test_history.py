@@ -31,7 +31,13 @@ def make_store(
 ) -> HistoryStore:
     if redis_url is None:
         return InProcessHistory(max_events=max_events, clock=clock)
-    store = RedisHistory.from_url(redis_url, max_events=max_events, timeout_s=PATIENCE_S, clock=clock)
+    store = RedisHistory.from_url(
+        redis_url,
+        max_events=max_events,
+        timeout_s=PATIENCE_S,
+        max_connections=128,  # no call of a test waits for a turn, however busy the machine is
+        clock=clock,
+    )
     return GuardedHistory(store) if kind == "circuit" else store
 
 
