@@ -111,7 +111,7 @@ def run(settings: Settings, history: Path | None) -> None:
 
 def _supervise(settings: Settings, on_hangup: HangupPolicy) -> None:
     """Let several workers answer until a signal ends it."""
-    from service.telemetry import configure_logging
+    from service.log_lines import configure_logging
     from service.workers.supervisor import supervise
 
     configure_logging(settings.log_level, settings.log_format)
@@ -126,8 +126,8 @@ def _serve(
     import uvloop
 
     from service.app import create_app
+    from service.log_lines import configure_logging
     from service.server import Server
-    from service.telemetry import configure_logging
 
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))

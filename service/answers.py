@@ -8,8 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from engine.contract import AnsweredInterest, RecommendedItem, Source
-from service.history.reading import HistoryFault
-from service.responses import Problem
+from service.responses import Fault, Problem
 
 
 class Timings(msgspec.Struct, frozen=True, gc=False):
@@ -30,7 +29,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     unknown_categories: list[str]
     model_version: str
     request_id: str
-    degraded: HistoryFault | None
+    degraded: Fault | None
     timings_ms: Timings
 
 

@@ -50,7 +50,7 @@ from service.spool.spool import Spool
 from service.spool.writes import SpooledWrites
 from service.telemetry import Metrics
 from service.tracing import open_tracing
-from service.vitals import keep_redis_memory, watch_parts, watch_redis
+from service.vitals import keep_redis_memory, watch_catalogue, watch_parts, watch_redis
 from service.watching import watch_current
 
 if TYPE_CHECKING:
@@ -236,7 +236,8 @@ def _assemble(
         on_batch=metrics.batch_size.observe,
     )
     watch_parts(metrics, engines, batcher)
-    recommender = Recommender(engines, store, batcher, metrics, settings)
+    watch_catalogue(metrics, catalogue, follower)
+    recommender = Recommender(engines, store, batcher, metrics, settings, follower)
     all_engines = fleet(engines)
     if settings.watch_s is not None:
         tasks.append(partial(watch_current, settings.bundles, settings.watch_s, all_engines))

@@ -145,7 +145,7 @@ class ClosingError(RequestRefusedError):
 
 
 class NotReadyError(ServiceError):
-    """The engine is stuck or shutting down."""
+    """The engine is stuck or shutting down, or knows too little of the catalogue."""
 
 
 class WorkerError(ServiceError):

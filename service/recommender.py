@@ -11,11 +11,13 @@ from service.answers import Answer, Timings
 from service.batch import Job, JobAnswer, SimilarRequest
 from service.batcher import Completed, MicroBatcher
 from service.budget import Budget
+from service.catalogue.following import Follower
 from service.engines import Engines
 from service.errors import FieldFault, InvalidRequestError, RequestRefusedError, UnknownItemError
 from service.history.protocol import HistoryStore
 from service.history.reading import NOBODY, HistoryReader, Known
 from service.requests import RecommendRequest
+from service.responses import Fault
 from service.settings import Settings
 from service.telemetry import Metrics
 from service.trace import Trace, note_computation
@@ -56,12 +58,14 @@ class Recommender:
         batcher: Batcher,
         metrics: Metrics,
         settings: Settings,
+        follower: Follower | None = None,
     ) -> None:
         self._engines = engines
         self._histories = HistoryReader(history, metrics, settings.history_max_events)
         self._batcher = batcher
         self._metrics = metrics
         self._settings = settings
+        self._follower = follower
         self._budget = Budget(settings.max_request_cost, settings.max_batch_cost)
 
     async def recommend(self, request: RecommendRequest, info: RequestInfo) -> Answer:
@@ -164,9 +168,14 @@ class Recommender:
     ) -> Answer:
         left_s = info.left_s(self._deadline_ms(request, info))
         completed = await self._computed(Job(engine, request.to_engine(known.stored)), left_s, cost, info)
-        answer = _answer(cast("Completed[EngineAnswer]", completed), engine, known, info)
+        fault = known.fault or self._catalogue_fault()
+        answer = _answer(cast("Completed[EngineAnswer]", completed), engine, fault, info)
         self._observe(answer)
         return answer
+
+    def _catalogue_fault(self) -> Fault | None:
+        stale = self._follower is not None and self._follower.is_stale
+        return "catalogue_stale" if stale else None
 
     async def _computed(
         self, job: Job, left_s: float, cost: float, info: RequestInfo
@@ -206,7 +215,9 @@ def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:
     return NOBODY if user_id is None else known[user_id]
 
 
-def _answer(completed: Completed[EngineAnswer], engine: Engine, known: Known, info: RequestInfo) -> Answer:
+def _answer(
+    completed: Completed[EngineAnswer], engine: Engine, fault: Fault | None, info: RequestInfo
+) -> Answer:
     computed = completed.answer
     return Answer(
         items=computed.items,
@@ -215,7 +226,7 @@ def _answer(completed: Completed[EngineAnswer], engine: Engine, known: Known, in
         unknown_categories=computed.unknown_categories,
         model_version=engine.version,
         request_id=info.request_id,
-        degraded=known.fault,
+        degraded=fault,
         timings_ms=Timings(
             queue=round(completed.queue_ms, 3),
             model=round(computed.model_ms, 3),

@@ -12,6 +12,9 @@ from index.tuning import IndexKind
 from model.interests import InterestKind, InterestMode
 from service.history.reading import HistoryFault
 
+Fault = HistoryFault | Literal["catalogue_stale"]
+"""Or the log of changes of the catalogue was not heard lately: the answer may have what others removed."""
+
 
 class ResponseModel(BaseModel):
     """A response, or a part of one."""
@@ -77,7 +80,7 @@ class RecommendResponse(ResponseModel):
     )
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
-    degraded: HistoryFault | None = Field(description="the fault that weakened the answer")
+    degraded: Fault | None = Field(description="the fault that weakened the answer")
     timings_ms: Timings
 
 

@@ -177,6 +177,18 @@ class HistorySettings(BaseModel):
         return url
 
 
+class CatalogueSettings(BaseModel):
+    """Changes of the catalogue."""
+
+    catalogue_max_staleness_s: float | None = Field(
+        None,
+        ge=1,
+        le=86_400,
+        allow_inf_nan=False,
+        description="not ready while Redis told of no changes for so long; unset: ready, s",
+    )
+
+
 class LogSettings(BaseModel):
     """Log lines."""
 
@@ -191,6 +203,7 @@ class LogSettings(BaseModel):
 class Settings(
     LogSettings,
     AccessSettings,
+    CatalogueSettings,
     HistorySettings,
     ComputeSettings,
     LimitSettings,

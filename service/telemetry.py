@@ -1,21 +1,15 @@
-"""Telemetry: Prometheus metrics, one registry an app, and structured log lines without user data."""
+"""Telemetry: Prometheus metrics, one registry an app, without user data."""
 
 import asyncio
-import json
-import logging
 import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Literal
 
-import msgspec
-import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from service.errors import RequestRefusedError
-from service.log_writer import STDERR, OnceASecond, WriterHandler
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper ends of the buckets of a time: Prometheus' usual ones, from a millisecond on."""
@@ -27,7 +21,7 @@ _REFUSALS = frozenset({503, 504})
 """Statuses from 500 on by which a request is turned away and may come back."""
 
 Stage = Literal["history", "queue", "model", "search"]
-Mode = Literal["livesum", "livemostrecent", "livemax"]
+Mode = Literal["livesum", "livemostrecent", "livemax", "livemin"]
 """The way in which the gauges of several processes become one."""
 
 
@@ -191,6 +185,24 @@ class Metrics:
         self.catalogue_items = self._gauge(
             "dimerec_catalogue_items", "Items of the catalogue in service", "livemostrecent"
         )
+        self.catalogue_overlay = self._gauge(
+            "dimerec_catalogue_overlay_items", "Items that are new or changed beside the bundle", "livemax"
+        )
+        self.catalogue_removed = self._gauge(
+            "dimerec_catalogue_removed_items",
+            "Items that are in no answer: removed, or past their time",
+            "livemax",
+        )
+        self.catalogue_sequence = self._gauge(
+            "dimerec_catalogue_sequence",
+            "Newest change of the catalogue that counts in every process",
+            "livemin",
+        )
+        self.catalogue_lag = self._gauge(
+            "dimerec_catalogue_lag_seconds",
+            "Time since the log of changes in Redis was heard; 0 without Redis",
+            "livemax",
+        )
         self.swaps = Counter(
             "dimerec_bundle_swaps",
             "Reloads and rollbacks",
@@ -202,7 +214,7 @@ class Metrics:
         self,
         name: str,
         about: str,
-        mode: Literal["livesum", "livemostrecent", "livemax"],
+        mode: Mode,
         labels: Sequence[str] = (),
     ) -> Gauge:
         """A gauge; `mode`: what it is for several processes."""
@@ -287,41 +299,3 @@ class Metrics:
         together = CollectorRegistry()
         MultiProcessCollector(together)  # type: ignore[no-untyped-call]
         return generate_latest(together)
-
-
-def configure_logging(level: str, style: Literal["json", "console"]) -> None:
-    """Send this process's log lines, the libraries' included, to stderr as JSON or for people."""
-    once_a_second = OnceASecond()
-    stamped: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
-    ]
-    rendered: list[structlog.typing.Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(_as_json)]
-        if style == "json"
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
-    )
-    structlog.configure(
-        processors=[once_a_second, *stamped, *rendered],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: STDERR,
-        cache_logger_on_first_use=True,
-    )
-    handler = WriterHandler(STDERR)
-    handler.addFilter(once_a_second)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=stamped,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendered],
-        )
-    )
-    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-
-
-def _as_json(event: Any, *, default: Callable[[Any], Any]) -> str:
-    try:
-        return msgspec.json.encode(event, enc_hook=default).decode()
-    except (TypeError, ValueError, OverflowError):  # text that is no unicode, larger numbers
-        return json.dumps(event, default=default)

@@ -7,6 +7,8 @@ import structlog
 
 from service.batch import Job, JobAnswer
 from service.batcher import MicroBatcher
+from service.catalogue.following import Follower
+from service.catalogue.live import LiveCatalogue
 from service.circuit import CircuitState
 from service.engines import Engines
 from service.history.errors import HistoryUnavailableError
@@ -25,6 +27,15 @@ def watch_parts(metrics: Metrics, engines: Engines, batcher: MicroBatcher[Job, J
     metrics.watch(metrics.queue_length, lambda: batcher.queue_length)
     metrics.watch(metrics.bundle_created, lambda: engines.engine.manifest.created.timestamp())
     metrics.watch(metrics.catalogue_items, lambda: len(engines.engine))
+
+
+def watch_catalogue(metrics: Metrics, catalogue: LiveCatalogue, follower: Follower | None) -> None:
+    """Show the changes of the catalogue that count."""
+    metrics.watch(metrics.catalogue_overlay, lambda: catalogue.live_items)
+    metrics.watch(metrics.catalogue_removed, lambda: catalogue.removed_items)
+    metrics.watch(metrics.catalogue_sequence, lambda: catalogue.sequence)
+    if follower is not None:
+        metrics.watch(metrics.catalogue_lag, lambda: follower.silence_s)
 
 
 def watch_redis(metrics: Metrics, store: RedisHistory, guarded: GuardedHistory) -> None:

@@ -1,6 +1,7 @@
 """Following a log that other processes write, too, and keeping what is known on disk."""
 
 import asyncio
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +23,8 @@ MAX_TAKEN = 256
 """Entries that are made to count at once. Chosen: nothing is answered meanwhile, for some ms."""
 START_S = 5.0
 """Longest wait at the start for a log that is away. Chosen."""
+STALE_AFTER_S = 5.0
+"""Silence of a log from which answers say that what is known may be old. Chosen: longer than slow calls."""
 
 
 class FollowedLog(Protocol):
@@ -45,12 +48,29 @@ class Follower:
         self._root = root
         self._written = -1
         self._away = False
+        self._heard_s = time.monotonic()
+        self._has_heard = False
+
+    @property
+    def silence_s(self) -> float:
+        """Time since the log was heard; since the start, where it never was."""
+        return time.monotonic() - self._heard_s
+
+    @property
+    def is_stale(self) -> bool:
+        """True where others may have changed the catalogue and this process does not know."""
+        return self.is_silent(STALE_AFTER_S)
+
+    def is_silent(self, for_s: float) -> bool:
+        """True where the log was not heard for so long, or never."""
+        return not self._has_heard or self.silence_s > for_s
 
     async def begin(self) -> None:
         """Read the log before anything is answered, if it is there; else what is known on disk counts."""
         try:
             async with asyncio.timeout(START_S):
                 await self._read()
+                self._note_heard(time.monotonic())
         except (TimeoutError, CatalogueUnavailableError) as error:
             self._note_away(error)
 
@@ -59,6 +79,7 @@ class Follower:
         while True:
             try:
                 found = await self._log.follow()
+                heard_s = time.monotonic()
                 if found is None:
                     await self._read()
                 else:
@@ -67,7 +88,7 @@ class Follower:
                 self._note_away(error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self._away = False
+                self._note_heard(heard_s)
 
     async def keep_view(self) -> None:
         """Write what counts whenever it has changed; never returns."""
@@ -95,6 +116,10 @@ class Follower:
         for start in range(0, len(some), MAX_TAKEN):
             self._live.take(some[start : start + MAX_TAKEN])
             await asyncio.sleep(0)
+
+    def _note_heard(self, moment_s: float) -> None:
+        """Note that all counts that the log had at this moment."""
+        self._away, self._has_heard, self._heard_s = False, True, moment_s
 
     def _note_away(self, error: Exception) -> None:
         if not self._away:

@@ -65,6 +65,11 @@ class LiveCatalogue:
         """Items that are described and not gone for good."""
         return len(self._live)
 
+    @property
+    def removed_items(self) -> int:
+        """Items that are gone for good, whether a bundle has them or not."""
+        return len(self._entries) - len(self._live)
+
     def is_live(self, item_id: str) -> bool:
         """True for one of these."""
         return item_id in self._live

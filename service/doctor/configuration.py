@@ -13,6 +13,7 @@ from service.settings import DOTENV, Settings, variable
 _PART = "configuration"
 _ONLY_IN_PROCESS = ("history_max_users", "history_max_bytes")
 _ONLY_IN_REDIS = ("history_ttl_s", "history_new_ttl_s", "history_timeout_s")
+_NEED_REDIS = ("catalogue_max_staleness_s",)
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
 
@@ -34,6 +35,9 @@ def _ignored(settings: Settings) -> Iterator[Finding]:
     for name in names:
         if name in settings.model_fields_set:
             yield note(_PART, f"{variable(name)} does nothing, since histories are kept {store}", "remove it")
+    for name in () if in_redis else _NEED_REDIS:
+        if name in settings.model_fields_set:
+            yield note(_PART, f"{variable(name)} does nothing without {variable('redis_url')}", "remove it")
     if not in_redis:
         yield note(
             _PART,

@@ -34,10 +34,16 @@ async def live() -> HealthResponse:
 async def ready(service: TheService) -> HealthResponse:
     """Readiness for requests: a bundle is loaded and the engine's thread is not stuck.
 
-    A history store that is gone does not count: answers are then degraded, not missing.
+    A Redis that is gone does not count unless the settings say so: answers are then degraded, not missing.
     """
     if not service.batcher.alive(STALLED_AFTER_S):
         raise NotReadyError("the engine is stuck or shutting down: send requests to another replica")
+    bound_s = service.settings.catalogue_max_staleness_s
+    if bound_s is not None and service.follower is not None and service.follower.is_silent(bound_s):
+        raise NotReadyError(
+            "Redis does not tell of changes of the catalogue, and an answer may have what was removed: "
+            "send requests to another replica"
+        )
     return HealthResponse(status="ready")
 
 

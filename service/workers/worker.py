@@ -19,9 +19,10 @@ from service.engines import Engines
 from service.errors import NotReadyError, WorkerGoneError
 from service.fleet import ServingWorker, Swap
 from service.listening import BACKLOG, bound_socket
+from service.log_lines import configure_logging
 from service.server import Server
 from service.settings import Settings
-from service.telemetry import configure_logging, share_metrics
+from service.telemetry import share_metrics
 from service.workers.channel import Channel, Handler
 
 

@@ -41,6 +41,7 @@ TROUBLE = {
     "DimerecWorkersEnd": {"dimerec_worker_ends_total": "0+1x120"},
     "DimerecLosesEvents": {'dimerec_requests_total{route="/events",status="503"}': "0+1x120"},
     "DimerecSpoolWaits": {"dimerec_spool_oldest_seconds": "400x120"},
+    "DimerecCatalogueStale": {"dimerec_catalogue_lag_seconds": "60x120"},
     "DimerecSpoolRefuses": {'dimerec_spool_records_total{outcome="refused"}': "0+1x120"},
     "DimerecOverloaded": {'dimerec_refused_total{reason="deadline"}': "0+1x120"},
     "DimerecKnowsNobody": {
@@ -73,6 +74,7 @@ WELL = {
     'dimerec_answers_total{source="popularity"}': "0+1x120",
     'dimerec_requests_total{route="/events",status="503"}': STAYS,
     "dimerec_spool_oldest_seconds": "100x120",
+    "dimerec_catalogue_lag_seconds": "1x120",
     'dimerec_spool_records_total{outcome="refused"}': STAYS,
     'dimerec_refused_total{reason="deadline"}': STAYS,
     'dimerec_bundle_swaps_total{outcome="failed"}': STAYS,
@@ -117,6 +119,7 @@ def fired(promtool: str, directory: Path, series: dict[str, str], at: str = "110
 
 WELL_AGAIN = {
     "dimerec_spool_oldest_seconds": "0",
+    "dimerec_catalogue_lag_seconds": "0",
     'up{job="dimerec"}': "1",
     'dimerec_history_circuit_open{operation="read"}': "0",
     "dimerec_redis_memory_bytes": "50",

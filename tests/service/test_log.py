@@ -18,7 +18,7 @@ from tests.service.processes import REPOSITORY, command, environment
 LINES = """
 import logging, structlog
 from service.log_writer import STDERR
-from service.telemetry import configure_logging
+from service.log_lines import configure_logging
 
 configure_logging("info", "json")
 log = structlog.get_logger("dimerec.test")
@@ -92,7 +92,7 @@ def test_one_line_a_second_of_one_kind_of_fault_says_how_many_were_left_out() ->
 UNREAD = """
 import sys, structlog
 from service import log_writer
-from service.telemetry import configure_logging
+from service.log_lines import configure_logging
 
 log_writer.MAX_QUEUED = 100_000
 dropped = []

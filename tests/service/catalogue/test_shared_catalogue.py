@@ -12,6 +12,7 @@ from shutil import copytree, ignore_patterns
 import httpx
 import pytest
 
+from service.catalogue import following
 from service.catalogue.view import FILE
 from service.errors import StartupError
 from tests.factories import publish_tiny_bundle
@@ -39,10 +40,10 @@ class Replicas:
         self._servers = servers
         publish_tiny_bundle(root / "first", items=1000)
 
-    def start(self, name: str) -> Running:
+    def start(self, name: str, **fields: object) -> Running:
         if not (self._root / name).exists():
             copytree(self._root / "first", self._root / name, ignore=ignore_patterns("catalogue.*"))
-        settings = settings_for(self._root / name, redis_url=self._url, history_timeout_s=2.0)
+        settings = settings_for(self._root / name, redis_url=self._url, history_timeout_s=2.0, **fields)
         return self._servers.enter_context(running(settings))
 
     def directory(self, name: str) -> Path:
@@ -126,6 +127,56 @@ def test_without_redis_nothing_is_changed_and_nothing_returns(
     fourth = replicas.start("fourth")
     assert similar(fourth, "1005") == 404
     assert similar(fourth, "new") != 404
+
+
+@pytest.mark.parametrize("fault", ["gone", "hangs"])
+def test_a_process_that_hears_nothing_says_so(
+    replicas: Replicas, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.setattr(following, "STALE_AFTER_S", 3.0)
+    first = replicas.start("first", catalogue_max_staleness_s=3)
+    second = replicas.start("second")
+    put(first, "new", **{"from": {"like": ["1001"]}})
+    remove(first, "1005")
+    together(first, second)
+    servers = (first, second)
+
+    def faults() -> list[str | None]:
+        return [server.answer(history=["1001"], k=3)["degraded"] for server in servers]
+
+    def ready() -> list[int]:
+        return [server.client.get("/health/ready").status_code for server in servers]
+
+    assert (faults(), ready()) == ([None, None], [200, 200])
+    assert [server.metric("dimerec_catalogue_sequence") for server in servers] == [2, 2]
+    assert [server.metric("dimerec_catalogue_overlay_items") for server in servers] == [1, 1]
+    assert [server.metric("dimerec_catalogue_removed_items") for server in servers] == [1, 1]
+    assert max(server.metric("dimerec_catalogue_lag_seconds") for server in servers) < 3
+    (own_redis.stop if fault == "gone" else own_redis.pause)()
+    until(lambda: faults() == ["catalogue_stale"] * 2)
+    until(lambda: ready() == [503, 200])
+    assert "changes of the catalogue" in first.client.get("/health/ready").json()["detail"]
+    batch = first.client.post("/recommend/batch", json={"requests": [{"history": ["1001"]}]})
+    assert batch.json()["answers"][0]["degraded"] == "catalogue_stale"
+    assert first.metric("dimerec_degraded_total", reason="catalogue_stale") >= 2
+    assert first.metric("dimerec_catalogue_lag_seconds") > 3
+    (own_redis.start if fault == "gone" else own_redis.resume)()
+    until(lambda: faults() == [None, None])
+    assert ready() == [200, 200]
+
+
+def test_a_process_that_never_heard_is_not_ready_where_that_counts(
+    replicas: Replicas, own_redis: RedisServer
+) -> None:
+    own_redis.stop()
+    cautious = replicas.start("first", catalogue_max_staleness_s=3600)
+    plain = replicas.start("second")
+    assert cautious.client.get("/health/ready").status_code == 503
+    assert plain.client.get("/health/ready").status_code == 200
+    assert plain.answer(history=["1001"], k=3)["degraded"] == "catalogue_stale"
+    own_redis.start()
+    until(lambda: cautious.client.get("/health/ready").status_code == 200)
+    until(lambda: plain.answer(history=["1001"], k=3)["degraded"] is None)
 
 
 def test_removals_under_load_leak_nothing_where_they_were_answered(replicas: Replicas) -> None:
