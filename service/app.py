@@ -98,6 +98,7 @@ def create_app(
     KeysError for a file of keys that is none, and StartupError for a log of changes that cannot be read, and
     where `OTEL_…` ask for what is not there.
     """
+    _check_prefix(settings.root_path)
     if settings.compute_threads is not None:
         torch.set_num_threads(settings.compute_threads)
     release = installed_version("dimerec-serve")
@@ -140,7 +141,6 @@ def create_app(
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router)
-    _check_prefix(settings.root_path)
     return app
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -32,8 +33,12 @@ def raw(redis_url: str) -> redis.Redis:
 
 def everything_in(raw: redis.Redis) -> str:
     """Every key and value, as text."""
-    pairs = [(key, raw.get(key)) for key in raw.scan_iter()]
-    return repr(pairs)
+    read: dict[object, Callable[[bytes], object]] = {
+        b"string": raw.get,
+        b"hash": raw.hgetall,
+        b"stream": raw.xrange,
+    }
+    return repr([(key, read[raw.type(key)](key)) for key in raw.scan_iter()])
 
 
 def event(timestamp: int, **fields: str) -> dict[str, object]:
