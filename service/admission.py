@@ -85,6 +85,8 @@ class Door:
         metrics: Metrics,
     ) -> None:
         self._batcher = batcher
+        self.inside = batcher.inside
+        """Whom it let in."""
         self._routes = routes
         self._ends = tuple(routes)
         self._default_deadline_ms = default_deadline_ms

@@ -24,6 +24,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from service.errors import ClosingError, DeadlineExceededError, OverloadedError
 from service.fair_queue import Entry, FairQueue
+from service.inside import MAX_S, Inside
 from service.pace import Pace
 
 Item = TypeVar("Item")
@@ -110,6 +111,8 @@ class MicroBatcher(Generic[Item, Answer]):
         self._suspects: deque[_Entry[Item, Answer]] = deque()  # their batch failed: each is computed alone
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="engine", initializer=_yield_to_the_loop)
         self._pace = Pace()
+        self.inside = Inside()
+        """Those that come for its answers, also where they do not wait here yet."""
         self._running = False
         self._started: float | None = None
         self._batch_size = 0  # of the batch that is computed now, or was last
@@ -132,21 +135,11 @@ class MicroBatcher(Generic[Item, Answer]):
         return self._started is None or time.perf_counter() - self._started < stalled_after_s
 
     def predicted_s(self, cost: float, caller: str = "") -> float:
-        """The time until an item of this cost would be answered; 0 for an idle worker.
+        """The time until an item of this cost would be answered; 0 where nobody else is there.
 
-        Nothing but a computation shows how long one takes: an idle worker always gets one.
+        It is the engine's or the event loop's, whichever has more to do.
         """
-        if self._started is None and not len(self._waiting):
-            return 0.0
-        running_s = 0.0
-        if self._started is not None:
-            running_s = max(0.0, self._started + self._batch_s - time.perf_counter())
-        ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost
-        mean = self._waiting.cost / len(self._waiting) if len(self._waiting) else cost
-        batches, rank = divmod(ahead / mean, self._max_batch)
-        # Others will join its batch: as many as the one that is computed now has.
-        company = max(0.0, self._batch_cost - (rank + 1) * cost)
-        return running_s + self._pace.seconds(ahead + cost + company, batches + 1) + self._pace.lag_s
+        return max(self._computed_s(cost, caller), self.inside.predicted_s())
 
     def admit(self, timeout_s: float, cost: float | None = None, caller: str = "") -> None:
         """Refuse what could not be answered within `timeout_s`, before anything is done for it.
@@ -161,7 +154,7 @@ class MicroBatcher(Generic[Item, Answer]):
         if timeout_s <= 0:
             raise DeadlineExceededError
         predicted_s = self.predicted_s(self._usual_cost() if cost is None else cost, caller)
-        if CAUTION * predicted_s > timeout_s:
+        if CAUTION * predicted_s > timeout_s or self.inside.predicted_s() > MAX_S:
             raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
 
     @contextmanager
@@ -213,6 +206,20 @@ class MicroBatcher(Generic[Item, Answer]):
         self._closing = True
         await self._idle.wait()
         self._worker.shutdown()
+
+    def _computed_s(self, cost: float, caller: str) -> float:
+        """The engine's time. Nothing but a computation shows how long one takes: idle, it always gets one."""
+        if self._started is None and not len(self._waiting):
+            return 0.0
+        running_s = 0.0
+        if self._started is not None:
+            running_s = max(0.0, self._started + self._batch_s - time.perf_counter())
+        ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost
+        mean = self._waiting.cost / len(self._waiting) if len(self._waiting) else cost
+        batches, rank = divmod(ahead / mean, self._max_batch)
+        # Others will join its batch: as many as the one that is computed now has.
+        company = max(0.0, self._batch_cost - (rank + 1) * cost)
+        return running_s + self._pace.seconds(ahead + cost + company, batches + 1) + self._pace.lag_s
 
     def _usual_cost(self) -> float:
         """The mean of those that wait, else of those that are computed."""

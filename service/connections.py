@@ -102,13 +102,14 @@ class Connection(HttpToolsProtocol):
 
     A caller whom the app has answered on this connection is refused by the `door` right here, where the
     service has too much to do: nothing is made for such a request, which so costs a fraction of one
-    refused by the app.
+    refused by the app. Unless it `refuses`, all are the app's to refuse.
     """
 
-    def __init__(self, *, connections: Connections, door: Door | None, **given: Any) -> None:
+    def __init__(self, *, connections: Connections, door: Door, refuses: bool, **given: Any) -> None:
         super().__init__(**given)
         self._open = connections
         self._door = door
+        self._refuses = refuses
         self._caller: Caller | None = None
         self._turned_away: OverloadedError | None = None
         self.admitted = True
@@ -208,6 +209,8 @@ class Connection(HttpToolsProtocol):
         if self._turned_away is not None:
             self._turn_away(self._turned_away)
             return
+        if not (self.pipeline or self.cycle.response_complete) and self._door.leads_to(self.scope["path"]):
+            self._door.inside.enter(self.scope["state"])
         HttpToolsProtocol.on_message_complete(self)
         if self.cycle.response_complete:  # answered before its body had come
             self._rest()
@@ -217,7 +220,7 @@ class Connection(HttpToolsProtocol):
         """As uvicorn's own."""
         HttpToolsProtocol.on_response_complete(self)
         self._unread = None
-        if self._door is not None:
+        if self._refuses:
             self._caller = Caller.of(self.cycle.scope["state"], self.cycle.scope["headers"])
         if self.cycle.response_complete and self._phase == _ANSWERING:
             self._rest()
@@ -240,12 +243,7 @@ class Connection(HttpToolsProtocol):
     def _refusal(self) -> OverloadedError | None:
         """The door's refusal of the request that begins; None where the app decides."""
         caller = self._caller
-        if (
-            self._door is None
-            or caller is None
-            or not self.cycle.response_complete
-            or self.expect_100_continue
-        ):
+        if caller is None or not self.cycle.response_complete or self.expect_100_continue:
             return None
         path = self.url.partition(b"?")[0].decode("latin-1")
         if not self._door.leads_to(path) or not self.parser.should_keep_alive():
@@ -264,7 +262,7 @@ class Connection(HttpToolsProtocol):
         head = self._head(HTTPStatus.SERVICE_UNAVAILABLE, headers)
         self.transport.write(head if method == "HEAD" else head + body)
         self.server_state.total_requests += 1
-        if self._door is not None and self._caller is not None:
+        if self._caller is not None:
             path = self.url.partition(b"?")[0].decode("latin-1")
             self._door.count(method, path, self.loop.time() - self._since, self._caller.key)
         self._rest()

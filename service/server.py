@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from service.connections import Connection, Connections
 from service.dependencies import Service
 from service.garbage import settle
+from service.inside import Entered
 from service.listening import BACKLOG
 from service.log_writer import STDERR
 from service.settings import Settings
@@ -27,11 +28,14 @@ class Server(uvicorn.Server):
         service: Service = app.state.service
         self._open = Connections(settings.max_connections, service.metrics)
         # Answers to pages of other origins need headers that their browsers ask for.
-        door = service.door if settings.cors_origins is None else None
-        protocol = cast("type[asyncio.Protocol]", partial(Connection, connections=self._open, door=door))
+        refuses = settings.cors_origins is None
+        protocol = cast(
+            "type[asyncio.Protocol]",
+            partial(Connection, connections=self._open, door=service.door, refuses=refuses),
+        )
         super().__init__(
             uvicorn.Config(
-                app,
+                Entered(app, service.door.inside),
                 loop="uvloop",
                 http=protocol,
                 ws="none",

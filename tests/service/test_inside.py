@@ -1,0 +1,121 @@
+"""Requests inside: counted until they are answered, and refused where the event loop would be late."""
+
+import json
+import socket
+from http.client import HTTPConnection
+
+import pytest
+
+from service.batcher import MicroBatcher
+from service.errors import OverloadedError
+from service.inside import TURNS, Inside
+from tests.service.gated import until
+from tests.service.serving import KEY, Running
+
+BODY = json.dumps({"history": ["1001"], "k": 3}).encode()
+HEAD = (
+    b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+    b"authorization: Bearer %b\r\ncontent-length: %d\r\n\r\n" % (KEY.encode(), len(BODY))
+)
+
+
+def crowd(inside: Inside, count: int, waited_s: float) -> None:
+    """So many come, of whom each waits so long for its first turn."""
+    for _ in range(count):
+        inside.enter({})
+    for _ in range(count):
+        inside.note(waited_s)
+
+
+def crowded(count: int, waited_s: float) -> MicroBatcher[int, int]:
+    batcher = MicroBatcher[int, int](lambda items: items, max_batch=4, max_queue=4)
+    crowd(batcher.inside, count, waited_s)
+    return batcher
+
+
+async def test_an_idle_engine_refuses_what_the_event_loop_would_answer_late() -> None:
+    batcher = crowded(500, 0.01)
+    assert batcher.predicted_s(1.0) == pytest.approx(TURNS * 0.01, rel=0.01)
+    batcher.admit(0.5)
+    with pytest.raises(OverloadedError):
+        batcher.admit(0.1)
+    for _ in range(499):
+        batcher.inside.leave()
+    batcher.admit(0.1)
+    await batcher.close()
+
+
+async def test_nobody_waits_long_for_the_event_loop_whatever_the_deadline() -> None:
+    batcher = crowded(500, 0.05)
+    with pytest.raises(OverloadedError):
+        batcher.admit(60.0)
+    await batcher.close()
+
+
+async def test_a_slow_start_and_a_few_slow_turns_refuse_no_crowd() -> None:
+    batcher = crowded(1, 0.05)
+    crowd(batcher.inside, 100, 0.0005)
+    batcher.admit(0.1)
+    await batcher.close()
+
+
+def test_who_waits_for_redis_or_the_engine_takes_none_of_the_loop() -> None:
+    inside = Inside()
+    crowd(inside, 1000, 0.0001)
+    assert inside.predicted_s() < 0.01
+
+
+def test_a_service_that_is_late_refuses_at_the_connection_as_in_the_app(server: Running) -> None:
+    inside = server.service.door.inside
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    headers = {
+        "authorization": f"Bearer {KEY}",
+        "content-type": "application/json",
+        "x-deadline-ms": "2000",
+    }
+
+    def status() -> int:
+        connection.request("POST", "/recommend", BODY, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+    assert status() == 200
+    crowd(inside, 500, 0.2)
+    assert status() == 503
+    connection.close()
+    assert status() == 503  # on a new connection
+    for _ in range(500):
+        inside.leave()
+    assert status() == 200
+    connection.close()
+    until(lambda: inside.count == 0)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [HEAD + BODY],
+        [HEAD, BODY],
+        [HEAD + BODY + HEAD + BODY + HEAD + BODY],
+        [HEAD + b"{" * len(BODY)],
+        [HEAD.replace(KEY.encode(), b"no-such-key") + BODY],
+        [HEAD],
+        [HEAD.replace(b"application/json", b"text/html") + BODY],
+    ],
+    ids=["whole", "in pieces", "sent at once", "no JSON", "no key", "no body", "no media type"],
+)
+@pytest.mark.parametrize("leaves", [False, True])
+def test_nobody_is_counted_for_longer_than_it_is_there(
+    server: Running, pieces: list[bytes], leaves: bool
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as caller:
+        for piece in pieces:
+            caller.sendall(piece)
+        if not leaves and BODY in pieces[-1]:
+            assert caller.recv(65_536)
+    until(lambda: server.service.door.inside.count == 0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as caller:
+        caller.sendall(HEAD + BODY)
+        assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
+    until(lambda: server.service.door.inside.count == 0)
