@@ -27,6 +27,7 @@ from service.batcher import MicroBatcher
 from service.bodies import RequestBody
 from service.catalogue.changes import CatalogueChanges
 from service.catalogue.following import Follower
+from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.opening import open_log
 from service.dependencies import Service, Task
@@ -221,7 +222,10 @@ def _assemble(
     kept = open_log(settings.bundles, address)
     catalogue = LiveCatalogue(kept.contents)
     engines = Engines(settings.bundles, settings.device, metrics, catalogue, version)
-    changes = CatalogueChanges(catalogue, kept.log, engines, effective=kept.effective)
+    late = None if kept.followed is None else LateRemovals(settings.bundles, catalogue, kept.followed)
+    if late is not None:
+        tasks.append(late.run)
+    changes = CatalogueChanges(catalogue, kept.log, engines, effective=kept.effective, late=late)
     tasks.append(changes.keep_time)
     follower = None if kept.followed is None else Follower(catalogue, kept.followed, settings.bundles)
     if follower is not None:

@@ -10,6 +10,7 @@ import structlog
 
 from engine.engine import Engine
 from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
+from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import CatalogueLog, Entry, Origin, Write
 from service.catalogue.requests import ItemRequest
@@ -55,6 +56,7 @@ class CatalogueChanges:
         *,
         effective: Effective = "everywhere",
         max_items: int = MAX_LIVE_ITEMS,
+        late: LateRemovals | None = None,
     ) -> None:
         self._live = live
         self._log = kept
@@ -62,6 +64,7 @@ class CatalogueChanges:
         """The processes in which a change counts once it is answered."""
         self._engines = engines
         self._max_items = max_items
+        self._late = late
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
         self._storing: set[asyncio.Task[None]] = set()
@@ -86,10 +89,25 @@ class CatalogueChanges:
             results += await self._put_judged(judged)
         return results
 
-    async def remove(self, item_id: str) -> Entry:
-        """Let an item be in no answer from now on, whether it is known or not."""
-        (entry,) = await self._store([Write(item_id)])
-        return entry
+    async def remove(self, item_id: str) -> Entry | None:
+        """Let an item be in no answer from now on, whether it is known or not.
+
+        None: it is so here, and the log is told when it is back. Raises CatalogueUnavailableError.
+        """
+        late = self._late
+        if late is None or not late.is_waiting:
+            try:
+                (entry,) = await self._store([Write(item_id)])
+            except CatalogueUnavailableError:
+                if late is None:
+                    raise
+            else:
+                return entry
+        keeping = asyncio.create_task(late.keep([item_id]))
+        self._storing.add(keeping)
+        keeping.add_done_callback(self._storing.discard)
+        await asyncio.shield(keeping)
+        return None
 
     def state(self, item_id: str) -> ItemStateResponse | None:
         """An item as the catalogue has it; None for an unknown one."""
@@ -187,6 +205,8 @@ class CatalogueChanges:
             if not together:
                 return
             try:
+                if self._late is not None:
+                    await self._late.tell()  # else an older removal would come after what is put now
                 entries = await self._log.write([write for writes, _ in together for write in writes])
             except CatalogueUnavailableError as error:
                 for _, stored in together:
@@ -212,7 +232,7 @@ class CatalogueChanges:
             item_id=entry.item_id,
             source=self._source(entry),
             reason=self._reason(entry),
-            sequence=entry.sequence,
+            sequence=entry.sequence or None,
             title=None if description is None else description.title,
             categories=[] if description is None else list(description.categories),
             derived_from=derived_from,
@@ -221,6 +241,8 @@ class CatalogueChanges:
         )
 
     def _reason(self, entry: Entry) -> str:
+        if entry.item_id in self._live.struck:
+            return "removed while Redis was away, which is told when it is back"
         if entry.removed:
             return f"removed by change {entry.sequence}"
         if not self._live.is_live(entry.item_id):

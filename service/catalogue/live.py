@@ -1,9 +1,11 @@
 """The changes of the catalogue that count now, in the engine that answers and for answers on their way."""
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
 from weakref import WeakKeyDictionary
+
+from msgspec.structs import replace
 
 from engine.changes import Change
 from engine.engine import Engine
@@ -28,6 +30,7 @@ class LiveCatalogue:
         self._brought: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
         self._engine: Engine | None = None
         self._gone: set[str] = set()
+        self._struck: dict[str, None] = {}
         self._live: set[str] = set()
         self._moments: list[tuple[int, str]] = []
         self._stale_of: WeakKeyDictionary[Engine, Mapping[str, str]] = WeakKeyDictionary()
@@ -68,7 +71,12 @@ class LiveCatalogue:
     @property
     def removed_items(self) -> int:
         """Items that are gone for good, whether a bundle has them or not."""
-        return len(self._entries) - len(self._live)
+        return len(self._entries.keys() | self._struck.keys()) - len(self._live)
+
+    @property
+    def struck(self) -> Collection[str]:
+        """Items that are removed here whatever their entries say, the first struck first."""
+        return self._struck.keys()
 
     def is_live(self, item_id: str) -> bool:
         """True for one of these."""
@@ -80,12 +88,15 @@ class LiveCatalogue:
         return Contents(list(self._entries.values()), self._passed_ms)
 
     def entry(self, item_id: str) -> Entry | None:
-        """The newest entry of an item, None where nothing was changed."""
-        return self._entries.get(item_id)
+        """The newest entry of an item, None where nothing was changed; sequence 0: struck and no other."""
+        entry = self._entries.get(item_id)
+        if item_id not in self._struck:
+            return entry
+        return Entry(item_id, 0, removed=True) if entry is None else replace(entry, removed=True)
 
     def entries(self) -> Iterator[Entry]:
         """All entries."""
-        return iter(list(self._entries.values()))
+        return filter(None, map(self.entry, [*self._entries.keys() | self._struck.keys()]))
 
     def is_gone(self, item_id: str) -> bool:
         """True where an item is removed, no longer available, or not yet."""
@@ -101,6 +112,18 @@ class LiveCatalogue:
                 changed.append(entry.item_id)
         self._tell_service(changed)
 
+    def strike(self, item_ids: Collection[str]) -> None:
+        """Remove items here until they are released, beside what the log says."""
+        self._struck.update(dict.fromkeys(item_ids))
+        self._mark_all(item_ids)
+
+    def release(self, item_ids: Collection[str]) -> None:
+        """Let the entries of struck items count again; each has one by now."""
+        released = [item_id for item_id in item_ids if item_id in self._struck]
+        for item_id in released:
+            del self._struck[item_id]
+        self._mark_all(released)
+
     def pass_time(self) -> bool:
         """Let items come and go whose moment has come; True where any did.
 
@@ -112,9 +135,7 @@ class LiveCatalogue:
         come = bisect.bisect_right(self._moments, self._passed_ms, key=itemgetter(0))
         changed = [item_id for _, item_id in self._moments[:come]]
         del self._moments[:come]
-        for item_id in changed:
-            self._mark(self._entries[item_id])
-        self._tell_service(changed)
+        self._mark_all(changed)
         return True
 
     def bring(self, engine: Engine) -> None:
@@ -138,23 +159,35 @@ class LiveCatalogue:
             for moment in (description.available_from, description.available_until):
                 if moment is not None and moment > self._passed_ms:
                     bisect.insort(self._moments, (moment, entry.item_id))
-        self._mark(entry)
+        self._mark(entry.item_id)
 
-    def _mark(self, entry: Entry) -> None:
-        """Count an entry as changed, and note whether it is gone."""
+    def _mark_all(self, item_ids: Collection[str]) -> None:
+        for item_id in item_ids:
+            self._mark(item_id)
+        self._tell_service(item_ids)
+
+    def _mark(self, item_id: str) -> None:
+        """Count an item as changed, and note whether it is gone."""
+        entry = self._known(item_id)
         self._generation += 1
         self._changed_at[entry.item_id] = self._generation
         (self._gone.discard if self._is_served(entry) else self._gone.add)(entry.item_id)
         (self._live.add if self._is_live(entry) else self._live.discard)(entry.item_id)
 
-    def _tell_service(self, item_ids: list[str]) -> None:
+    def _known(self, item_id: str) -> Entry:
+        entry = self.entry(item_id)
+        if entry is None:
+            raise KeyError(item_id)
+        return entry
+
+    def _tell_service(self, item_ids: Collection[str]) -> None:
         if self._engine is not None and item_ids:
             changes = {item_id: self._change(item_id) for item_id in item_ids}
             self._stale_of[self._engine] = self._engine.change(changes)
             self._brought[self._engine] = self._generation
 
     def _change(self, item_id: str) -> Change:
-        entry = self._entries[item_id]
+        entry = self._known(item_id)
         return Change(entry.recipe, self._is_served(entry))
 
     def _is_served(self, entry: Entry) -> bool:

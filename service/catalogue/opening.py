@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from service.catalogue.late_removals import FILE as LATE_FILE
+from service.catalogue.late_removals import read_removals
 from service.catalogue.protocol import CatalogueLog, Contents
 from service.catalogue.redis import RedisLog
 from service.catalogue.responses import Effective
@@ -38,6 +40,11 @@ def open_log(bundles: Path, redis_url: str | None) -> Opened:
         contents = in_file.read() if view is None else view
         in_file.release()
         return Opened(followed, followed, contents)
+    if read_removals(bundles):
+        raise StartupError(
+            f"{bundles / LATE_FILE} has removals that Redis was not told of yet: set DIMEREC_REDIS_URL, or"
+            " remove the file and with it these removals"
+        )
     if view is not None and not (bundles / SQLITE_FILE).exists():
         raise StartupError(
             f"changes of the catalogue in {bundles} were kept in Redis: set DIMEREC_REDIS_URL, or remove"

@@ -105,6 +105,11 @@ class RedisLog:
         pairs = zip(item_ids, values, strict=True)
         return [_entry(item_id.decode(), value) for item_id, value in pairs if value is not None]
 
+    async def newest(self, item_ids: Sequence[str]) -> list[Entry]:
+        """The entries of these items, of those that have one."""
+        values = await self._called(lambda: self._writing.hmget(ENTRIES, list(item_ids)))
+        return [_entry(item_id, value) for item_id, value in zip(item_ids, values, strict=True) if value]
+
     async def close(self) -> None:
         """As `CatalogueLog.close`."""
         await self._calls.close()

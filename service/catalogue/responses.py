@@ -31,7 +31,11 @@ class ItemRemovedResponse(ResponseModel):
     """An item that is in no answer from now on."""
 
     item_id: str = Field(examples=["v-1"])
-    sequence: int = Field(description="order of all changes, the newest has the highest", examples=[18])
+    sequence: int | None = Field(
+        description="order of all changes, the newest has the highest; null: the log of changes is away, and"
+        " other processes know of it when it is back",
+        examples=[18],
+    )
     effective: Effective = Field(
         description="where no answer has it; elsewhere within a second", examples=["everywhere"]
     )

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -35,6 +36,12 @@ _ITEM_ID = {
     "schema": {"type": "string", "minLength": 1, "maxLength": 128},
     "description": "as in events; percent-encode it",
     "example": "50",
+}
+_REMOVED_HERE: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": ItemRemovedResponse,
+        "description": "In no answer of this process from now on; others are told when Redis is back",
+    }
 }
 _written_id: TypeAdapter[str] = TypeAdapter(WrittenId)
 
@@ -81,11 +88,14 @@ async def put_items(request: Request, body: ItemsRequest) -> Response:
     return _json(ItemsResponse(items=[_outcome(result, request_id, service) for result in results]))
 
 
-@router.delete("/items/{item_id:path}", responses=documented(400, 422, 503))
-async def remove_item(item_id: ItemId, service: TheService) -> ItemRemovedResponse:
+@router.delete("/items/{item_id:path}", responses={**documented(400, 422, 503), **_REMOVED_HERE})
+async def remove_item(item_id: ItemId, service: TheService, response: Response) -> ItemRemovedResponse:
     """Take an item out of every answer from now on, whatever bundle serves; also one that is unknown yet."""
     entry = await service.changes.remove(_checked_id(item_id))
-    return ItemRemovedResponse(item_id=item_id, sequence=entry.sequence, effective=service.changes.effective)
+    if entry is None:
+        response.status_code = HTTPStatus.ACCEPTED
+    sequence = None if entry is None else entry.sequence
+    return ItemRemovedResponse(item_id=item_id, sequence=sequence, effective=service.changes.effective)
 
 
 @router.get("/items/{item_id:path}", responses=documented(400, 404, 422))

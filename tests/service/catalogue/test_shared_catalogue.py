@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
@@ -13,6 +14,8 @@ import httpx
 import pytest
 
 from service.catalogue import following
+from service.catalogue.late_removals import FILE as LATE_FILE
+from service.catalogue.late_removals import read_removals
 from service.catalogue.view import FILE
 from service.errors import StartupError
 from tests.factories import publish_tiny_bundle
@@ -94,21 +97,16 @@ def test_a_replica_that_starts_later_knows_all_changes(replicas: Replicas) -> No
     assert similar(later, "1001") == 404
 
 
-def test_without_redis_nothing_is_changed_and_nothing_returns(
-    replicas: Replicas, own_redis: RedisServer
-) -> None:
+def test_without_redis_nothing_is_put_and_nothing_returns(replicas: Replicas, own_redis: RedisServer) -> None:
     first, second = replicas.start("first"), replicas.start("second")
     put(first, "new", title="New", **{"from": {"like": ["1001"]}})
     remove(second, "1005")
     together(first, second)
     until(lambda: (replicas.directory("second") / FILE).exists())
     own_redis.stop()
-    for response in (
-        call(first, "PUT", "late", json={"from": {"like": ["1001"]}}),
-        call(first, "DELETE", "1006"),
-    ):
-        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
-        assert response.json()["type"] == "urn:dimerec:problem:catalogue-unavailable"
+    response = call(first, "PUT", "late", json={"from": {"like": ["1001"]}})
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json()["type"] == "urn:dimerec:problem:catalogue-unavailable"
     for server in (first, second):
         assert server.answer(history=["1001"], k=5)["items"]
         assert similar(server, "1005") == 404
@@ -127,6 +125,90 @@ def test_without_redis_nothing_is_changed_and_nothing_returns(
     fourth = replicas.start("fourth")
     assert similar(fourth, "1005") == 404
     assert similar(fourth, "new") != 404
+
+
+@pytest.mark.parametrize("fault", ["gone", "hangs"])
+def test_a_removal_without_redis_counts_here_and_is_told_later(
+    replicas: Replicas, own_redis: RedisServer, fault: str
+) -> None:
+    first, second = replicas.start("first"), replicas.start("second")
+    put(first, "new", title="New", **{"from": {"like": ["1001"]}})
+    together(first, second)
+    (own_redis.stop if fault == "gone" else own_redis.pause)()
+    for item_id in ("new", "1006", "unseen"):
+        response = call(first, "DELETE", item_id)
+        assert response.status_code == 202, response.text
+        assert response.json() == {"item_id": item_id, "sequence": None, "effective": "here"}
+        assert call(first, "GET", item_id).json()["source"] == "removed"
+    assert "Redis was away" in call(first, "GET", "1006").json()["reason"]
+    assert call(first, "GET", "unseen").json()["sequence"] is None
+    listed = call(first, "GET", params={"source": "removed"}).json()["items"]
+    assert [item["item_id"] for item in listed] == ["1006", "new", "unseen"]
+    assert similar(first, "1006") == similar(first, "new") == 404
+    assert similar(second, "1006") != 404
+    assert first.metric("dimerec_catalogue_removed_items") == 3
+    again = replicas.start("first")  # as a process that takes the place of one that was killed
+    assert similar(again, "1006") == similar(again, "new") == 404
+    (own_redis.start if fault == "gone" else own_redis.resume)()
+
+    def knows_removals(server: Running) -> bool:
+        gone = call(server, "GET", "unseen").json().get("source") == "removed"
+        return gone and similar(server, "1006") == similar(server, "new") == 404
+
+    for server in (second, first, again):
+        until(partial(knows_removals, server))
+    until(lambda: not read_removals(replicas.directory("first")))
+    until(lambda: not (first.service.catalogue.struck or again.service.catalogue.struck))
+    together(first, second, again)
+    put(second, "1006", title="Back")
+    put(first, "new", title="Back", **{"from": {"like": ["1001"]}})
+    together(first, second, again)
+    for server in (first, second, again):
+        assert similar(server, "1006") != 404
+        assert similar(server, "new") != 404
+
+
+def test_what_is_put_after_a_late_removal_stays(replicas: Replicas, own_redis: RedisServer) -> None:
+    first, second = replicas.start("first"), replicas.start("second")
+    own_redis.stop()
+    assert call(first, "DELETE", "1006").status_code == 202
+    own_redis.start()
+    until(lambda: call(first, "PUT", "1006", json={"title": "Back"}).status_code == 200)
+    put(first, "last", **{"from": {"like": ["1001"]}})
+    together(first, second)
+    for server in (first, second):
+        assert call(server, "GET", "1006").json()["title"] == "Back"
+        assert similar(server, "1006") != 404
+
+
+def test_a_late_removal_that_cannot_be_kept_is_refused(
+    replicas: Replicas, own_redis: RedisServer, tmp_path: Path
+) -> None:
+    first = replicas.start("first")
+    own_redis.stop()
+    path = replicas.directory("first") / LATE_FILE
+    path.mkdir()
+    response = call(first, "DELETE", "1006")
+    assert response.status_code == 503
+    assert LATE_FILE in response.json()["detail"]
+    assert str(tmp_path) not in response.text
+    assert similar(first, "1006") != 404
+    path.rmdir()
+    path.touch()  # as by a process that was killed as it began one
+    again = replicas.start("first")
+    assert call(again, "DELETE", "1006").status_code == 202
+    assert similar(again, "1006") == 404
+
+
+def test_late_removals_are_not_forgotten_without_redis(replicas: Replicas, own_redis: RedisServer) -> None:
+    first = replicas.start("first")
+    own_redis.stop()
+    assert call(first, "DELETE", "1006").status_code == 202
+    with (
+        pytest.raises(StartupError, match=r"DIMEREC_REDIS_URL"),
+        running(settings_for(replicas.directory("first"))),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("fault", ["gone", "hangs"])
