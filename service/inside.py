@@ -15,7 +15,7 @@ TURNS = 12
 
 MAX_S = 0.2
 """Of the event loop for an answer, whatever the deadline. Chosen: to wait there gains nothing, and calls of
-Redis, which have half of these turns, would take longer than they may (`DIMEREC_HISTORY_TIMEOUT_MS`)."""
+Redis, which have half of these turns, would take longer than they may (`DIMEREC_HISTORY_TIMEOUT_S`)."""
 
 FADE = 0.98
 """Chosen, for a request: the last hundred count for most of what is known."""
