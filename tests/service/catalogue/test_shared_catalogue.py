@@ -37,11 +37,11 @@ def own_redis() -> Iterator[RedisServer]:
 class Replicas:
     """Servers with directories of their own, of the same bundle, and one Redis."""
 
-    def __init__(self, root: Path, redis_url: str, servers: ExitStack) -> None:
+    def __init__(self, root: Path, redis_url: str, servers: ExitStack, items: int = 1000) -> None:
         self._root = root
         self._url = redis_url
         self._servers = servers
-        publish_tiny_bundle(root / "first", items=1000)
+        publish_tiny_bundle(root / "first", items=items)
 
     def start(self, name: str, **fields: object) -> Running:
         if not (self._root / name).exists():
@@ -262,16 +262,28 @@ def test_a_process_that_never_heard_is_not_ready_where_that_counts(
 
 
 def test_removals_under_load_leak_nothing_where_they_were_answered(replicas: Replicas) -> None:
+    remove_under_load(replicas, 600, 400)
+
+
+@pytest.mark.smoke
+def test_ten_thousand_removals_under_load_leak_nothing(tmp_path: Path, own_redis: RedisServer) -> None:
+    with ExitStack() as servers:
+        remove_under_load(Replicas(tmp_path, own_redis.url, servers, items=10_400), 10_000, 400)
+
+
+def remove_under_load(replicas: Replicas, count: int, left_over: int) -> None:
+    """Remove the first items of two replicas while both are asked; the last ones are left over."""
     servers = [replicas.start("first"), replicas.start("second")]
     removed: list[set[str]] = [set(), set()]
     leaks: list[str] = []
     over = threading.Event()
+    last = [str(1000 + count + 300), str(1000 + count + 301)]
 
     def ask(number: int) -> None:
         server, gone = servers[number % 2], removed[number % 2]
         while not over.is_set():
             known = set(gone)
-            items = server.answer(history=["1900", "1901"], k=30)["items"]
+            items = server.answer(history=last, k=30)["items"]
             assert len(items) == 30
             leaks.extend({item["item_id"] for item in items} & known)
 
@@ -283,7 +295,7 @@ def test_removals_under_load_leak_nothing_where_they_were_answered(replicas: Rep
     with ThreadPoolExecutor() as callers:
         asking = [callers.submit(ask, number) for number in range(2)]
         with ThreadPoolExecutor(8) as removers:
-            list(removers.map(take_down, range(600)))
+            list(removers.map(take_down, range(count)))
         over.set()
         for one in asking:
             one.result()
@@ -291,7 +303,7 @@ def test_removals_under_load_leak_nothing_where_they_were_answered(replicas: Rep
     together(*servers)
     for server in servers:
         left = {item["item_id"] for item in server.answer(history=[], k=450, exclude_seen=False)["items"]}
-        assert len(left) == 400
+        assert len(left) == left_over
         assert not left & (removed[0] | removed[1])
 
 
