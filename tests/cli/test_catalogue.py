@@ -1,0 +1,67 @@
+"""`dimerec catalogue`: changes of a running service."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Finished, Run
+from tests.factories import publish_tiny_bundle
+from tests.service.serving import KEY, Running, running, settings_for
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+    publish_tiny_bundle(tmp_path / "bundles")
+    monkeypatch.setenv("DIMEREC_KEY", KEY)
+    with running(settings_for(tmp_path / "bundles")) as server:
+        yield server
+
+
+def printed(done: Finished) -> str:
+    """The command's own lines, without those that the server logs in the same process."""
+    return "\n".join(line for line in done.out.splitlines() if "[info" not in line)
+
+
+def test_what_is_imported_is_listed_until_it_is_removed(
+    dimerec: Run, server: Running, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.jsonl"
+    lines = [{"item_id": f"v/{number}", "title": "New", "from": {"like": ["1001"]}} for number in range(1001)]
+    path.write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    done = dimerec("catalogue", "import", "--items", path, "--url", server.url)
+    assert printed(done) == "1001 put, 0 refused"
+    assert dimerec("catalogue", "remove", "v/0", "1005", "--url", f"{server.url}/").code == 0
+    listed = dimerec("catalogue", "list", "--source", "overlay", "--json", "--url", server.url)
+    assert len(json.loads(printed(listed))) == 1000
+    shown = dimerec("catalogue", "list", "--source", "removed", "--url", server.url).out
+    assert "1005" in shown
+    assert "v/0" in shown
+
+
+def test_a_line_that_is_refused_is_named_and_spoils_no_other(
+    dimerec: Run, server: Running, tmp_path: Path
+) -> None:
+    path = tmp_path / "new.jsonl"
+    path.write_text(
+        '{"item_id": "a", "from": {"like": ["unknown"]}}\n{"item_id": "b", "from": {"like": ["1001"]}}'
+    )
+    done = dimerec("catalogue", "import", "--items", path, "--url", server.url)
+    assert (done.code, printed(done)) == (1, "1 put, 1 refused")
+    assert f"{path} line 1: from.like" in done.err
+    path.write_text("{")
+    done = dimerec("catalogue", "import", "--items", path, "--url", server.url)
+    assert done.code == 1
+    assert "line 1 is no JSON" in done.err
+
+
+def test_a_service_that_refuses_or_is_none_is_told(
+    dimerec: Run, server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIMEREC_KEY", "dimerec_wrong")
+    done = dimerec("catalogue", "remove", "a", "--url", server.url)
+    assert (done.code, "answers 401" in done.err, done.err.count("\n")) == (1, True, 1)
+    for url in ("http://127.0.0.1:1", "file:///etc", "nothing", "http://"):
+        done = dimerec("catalogue", "remove", "a", "--url", url)
+        assert (done.code, done.err.count("\n")) == (1, 1), done.err
