@@ -6,7 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.serving.bare_engine import BareEngine
-from benchmarks.serving.bodies import Body
+from benchmarks.serving.bodies import Body, inline_bodies
 from benchmarks.serving.checkouts import Code
 from benchmarks.serving.results import Findings
 from benchmarks.serving.stage import Stage
@@ -19,6 +19,8 @@ SIZES = (1_682, 100_000, 1_000_000)
 DEFAULT_SIZES = (1_682, 100_000)
 """For the default model: its index of a million items would take most of an hour to build here."""
 KS = (10, 100, 500)
+LENGTHS = (1, 50, 200, 1_000)
+"""Of histories; the model reads the newest 50, all of them are left out of the answer."""
 _BATCH = 32
 _SHARE = 0.4
 """Of the catalogue, in the category of the filter."""
@@ -64,9 +66,16 @@ def measure(stage: Stage) -> Findings:
 
 
 def measure_sizes(stage: Stage) -> Findings:
-    """A request's computation in catalogues of three sizes, in batches of 64 and of one."""
+    """A request's computation by catalogue, k and length of the history, in batches of 64 and of one."""
     findings = Findings("catalogues")
-    files = {k: stage.body_file(f"size-k{k}", stage.bodies(k)) for k in KS}
+    files = {f"k = {k}": stage.body_file(f"size-k{k}", stage.bodies(k)) for k in KS}
+    everything = [list(stage.dataset.catalogue.item_ids)]  # of one who watched all, in the catalogue's order
+    files |= {
+        f"histories of {length:,}": stage.body_file(
+            f"length-{length}", inline_bodies(everything, KS[0], shortest=length, longest=length)
+        )
+        for length in LENGTHS
+    }
     with ExitStack() as stack:
         engines = {}
         for architecture, sizes in (("demo", SIZES), ("default", DEFAULT_SIZES)):
@@ -76,10 +85,10 @@ def measure_sizes(stage: Stage) -> Findings:
                 engines[name] = _engine(stage, stack, name, path)
         for _ in range(stage.rounds):
             for name, engine in engines.items():
-                for k, path in files.items():
+                for asked, path in files.items():
                     for batch in (64, 1):
                         took = engine.batches(path, batch, 0.3)
-                        findings.add(f"{name}, k = {k}, batch of {batch}", 1000 * median(took) / batch)
+                        findings.add(f"{name}, {asked}, batch of {batch}", 1000 * median(took) / batch)
     for name, rounds in findings.rounds.items():
         findings.report(name, "ms a request", rounds)
     return findings
