@@ -23,6 +23,9 @@ _DIGITS = 6
 """After the point, of what is kept: more than repeats."""
 
 
+_PLACES = {"--demo", "--cache", "--out"}
+
+
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -149,7 +152,7 @@ def write_results(path: Path, results: Results) -> None:
 
 def _run(findings: Findings, commit: str | None) -> Run:
     return Run(
-        command=" ".join(["python -m benchmarks.serving", *sys.argv[1:]]),
+        command=" ".join(["python -m benchmarks.serving", *_asked(sys.argv[1:])]),
         commit=commit or source_revision(),
         measured=datetime.now(UTC).isoformat(timespec="seconds"),
         hardware=hardware(),
@@ -163,3 +166,9 @@ def _position(row: Row) -> int:
         part: index for index, part in enumerate(dict.fromkeys(p for p, _ in TARGETS))
     }
     return parts.get(row.part, len(parts))
+
+
+def _asked(arguments: Sequence[str]) -> list[str]:
+    """The options that say what is measured, without those that say where things lie on this machine."""
+    pairs = zip(arguments, ["", *arguments], strict=False)
+    return [one for one, before in pairs if before not in _PLACES and one.partition("=")[0] not in _PLACES]

@@ -1,5 +1,6 @@
 """`make bench`: its generators count rightly, its results have all targets, and it runs for real."""
 
+import re
 import subprocess
 import sys
 import time
@@ -145,6 +146,14 @@ def test_the_results_that_are_kept_are_of_this_form(name: str) -> None:
     assert {(row.part, row.name) for row in results.rows} >= set(TARGETS)
     for row in results.rows:
         assert row.ours is None or row.part in results.runs
+    assert not re.search(r"[ =]/", " ".join(run.command for run in results.runs.values()))
+
+
+def test_a_run_says_what_was_measured_and_not_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = ["--parts", "lone", "--demo", "/somewhere/.demo", "--out=/x/y.json", "--rounds", "2"]
+    monkeypatch.setattr(sys, "argv", ["serving", *asked])
+    results = merged(read_results(tmp_path / "none.json"), [Findings("lone")], None)
+    assert results.runs["lone"].command == "python -m benchmarks.serving --parts lone --rounds 2"
 
 
 @pytest.fixture(scope="module")
