@@ -51,7 +51,7 @@ def examine_ports(settings: Settings) -> Iterator[Finding]:
 
 
 def _serves_already(host: str, port: int) -> bool:
-    loopback = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+    loopback = host in ("0.0.0.0", "::")  # nosec B104  # noqa: S104 - compared only
     connection = HTTPConnection("127.0.0.1" if loopback else host, port, timeout=_PATIENCE_S)
     try:
         connection.request("GET", "/health/live")

@@ -124,7 +124,7 @@ class SpoolFile:
         columns = "seq, kind, user_id, item_id, timestamp, event_id"
         with _as_ours():
             rows = self._sql.execute(
-                f"SELECT {columns} FROM records WHERE seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 - ours
+                f"SELECT {columns} FROM records WHERE seq > ? ORDER BY seq LIMIT ?",  # nosec B608  # noqa: S608 - ours
                 (seq, limit),
             )
             return [Kept(number, Record(*fields)) for number, *fields in rows]
