@@ -10,8 +10,8 @@ from index.catalogue import Item
 from index.overlay import Overlay
 
 MIN_DEAD_ROWS = 1_000
-"""Added rows that are dead, from which the overlay is made anew once they are more than the others. Chosen:
-they take 1 MB at most, and are searched in vain.
+"""Added rows that were replaced, from which the overlay is made anew once they are more than the others.
+Chosen: they take 1 MB at most, and are searched in vain.
 """
 
 
@@ -41,7 +41,7 @@ class ChangedCatalogue:
     def apply(self, changes: Mapping[str, Change]) -> Snapshot:
         """The snapshot with these changes, each of which replaces any earlier one of its item."""
         self._changes.update(changes)
-        if self._overlay.dead > max(MIN_DEAD_ROWS, len(self._overlay) // 2):
+        if self._overlay.replaced > max(MIN_DEAD_ROWS, len(self._overlay) // 2):
             self._overlay = Overlay(self._base.catalogue, self._table.dim)
             changes = self._changes
         self._make(changes.items())
@@ -50,9 +50,9 @@ class ChangedCatalogue:
     def _make(self, changes: Iterable[tuple[str, Change]]) -> None:
         for item_id, (recipe, served) in changes:
             self._stale.pop(item_id, None)
-            if not served and (recipe is None or self._overlay.knows(item_id)):
+            if recipe is None:
                 self._overlay.remove(item_id)  # its row stays, for the histories that hold it
-            elif recipe is not None:
+            else:  # a removed item, too: histories that hold it are read by its newest recipe
                 self._put(item_id, recipe, served=served)
 
     def _put(self, item_id: str, recipe: Recipe, *, served: bool) -> None:

@@ -65,10 +65,18 @@ class Engine:
             bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature, max_whole_items
         )
         self._changed = ChangedCatalogue(bundle, self._snapshot)
+
+    @property
+    def searches_by(self) -> str:
+        """Kind of the index that is searched now; `whole`: all items are scored."""
+        snapshot = self._snapshot
+        return "whole" if snapshot.retriever.scores_whole else snapshot.index.kind
+
+    @property
+    def costs(self) -> Costs:
+        """Costs of requests with the catalogue as it is now."""
         whole = self._snapshot.retriever.scores_whole
-        self.searches_by = "whole" if whole else bundle.index.kind
-        """Kind of the index that is searched; `whole`: all items are scored."""
-        self.costs = Costs(bundle.model.config, self.defaults, len(bundle.catalogue), whole=whole)
+        return Costs(self._model.config, self.defaults, len(self), whole=whole)
 
     def __len__(self) -> int:
         """Items of the catalogue that may be answered."""

@@ -191,9 +191,9 @@ class Explainer:
         weights are a softmax of their cosines.
         """
         cosines, rows = hits
-        weights = np.exp((cosines - cosines[:, :1]) / self._temperature)
-        weights /= weights.sum(axis=1, keepdims=True)
-        found = rows > 0  # an index may find fewer
+        found = rows > 0  # an index may find fewer, or none
+        weights = np.exp((cosines - np.where(found[:, :1], cosines[:, :1], 0)) / self._temperature)
+        weights /= np.where(found[:, :1], weights.sum(axis=1, keepdims=True), 1)
         owners, codes = self._catalogue.category_codes(rows[found])
         present = np.flatnonzero(np.bincount(codes, minlength=len(self._names)))
         column_of = np.zeros(len(self._names), dtype=np.int64)

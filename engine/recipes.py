@@ -80,7 +80,8 @@ class Derivation:
         self._version = version
         self._catalogue = catalogue
         self._table = table
-        self._of_category = remembering(self._mean_of_category, None)
+        self._categories = frozenset(catalogue.category_names)
+        self._of_category = remembering(self._mean_of_category, None)  # of these alone, so it is bounded
 
     def derive(self, item_id: str, recipe: Recipe) -> Derived:
         """The vector of an item; raises RecipeError, or VectorSpaceError, which is one."""
@@ -104,7 +105,8 @@ class Derivation:
         row = self._catalogue.row(item_id)
         if row is not None:
             return Derived(self._table.vectors(np.array([row]))[0], "learned")
-        means = [mean for name in recipe.of_categories if (mean := self._of_category(name)) is not None]
+        known = (name for name in recipe.of_categories if name in self._categories)
+        means = [mean for name in known if (mean := self._of_category(name)) is not None]
         if not means:
             fault = "none of them has an item that the model in service was trained on; give `from`"
             raise RecipeError("categories", fault)

@@ -140,10 +140,11 @@ class Catalogue:
     @property
     def category_shares(self) -> NDArray[np.float64]:
         """Part of the items that has each of `category_names`."""
-        return self._category_counts / max(len(self), 1)
+        return self.category_counts / max(len(self), 1)
 
     @cached_property
-    def _category_counts(self) -> NDArray[np.int64]:
+    def category_counts(self) -> NDArray[np.int64]:
+        """The number of items that have each of `category_names`."""
         return np.bincount(self._codes, minlength=len(self._names))
 
     def rows_of(self, category: str) -> Rows:

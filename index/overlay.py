@@ -20,7 +20,8 @@ from index.vector_table import ItemVectors
 class LayeredCatalogue(Catalogue):
     """The items of a `base` and those of the rows after it. Immutable; made by `Overlay.view`.
 
-    An id has the row that was added last for it. A dead row is still described: histories hold it.
+    Categories of the base come first. An id has the row that was added last for it. A dead row is still
+    described: histories hold it.
     """
 
     def __init__(
@@ -107,30 +108,12 @@ class LayeredCatalogue(Catalogue):
         """The description of `row`."""
         return self.base.item(row) if row <= len(self.base) else self._items[row - len(self.base) - 1]
 
-    def item_id(self, row: int) -> str:
-        """The caller's id of `row`."""
-        return self.item(row).item_id
-
-    def title(self, row: int) -> str | None:
-        """The title of `row`, None where unknown."""
-        return self.item(row).title
-
-    def category(self, row: int) -> tuple[str, ...]:
-        """The categories of `row`."""
-        return self.item(row).categories
-
-    @property
-    def category_names(self) -> list[str]:
-        """Every category, those of the base first, in order of first appearance."""
-        return list(self._code_of)
-
     @property
     def category_shares(self) -> NDArray[np.float64]:
         """Part of the rows that are alive that has each of `category_names`."""
         names = len(self._code_of)
         counts = np.zeros(names, dtype=np.int64)
-        base = self.base.category_shares * len(self.base)
-        counts[: len(base)] = np.rint(base)
+        counts[: len(self.base.category_counts)] = self.base.category_counts
         for rows, sign in ((np.arange(len(self.base) + 1, len(self) + 1), 1), (self._dead, -1)):
             counts += sign * np.bincount(self.category_codes(rows)[1], minlength=names)
         return counts / max(len(self) - len(self._dead), 1)
@@ -241,9 +224,9 @@ class Overlay:
         return len(self._items)
 
     @property
-    def dead(self) -> int:
-        """Added rows that are dead: the room that a new overlay of the same items would save."""
-        return int(np.count_nonzero(~self._alive.filled[len(self._base) + 1 :]))
+    def replaced(self) -> int:
+        """Added rows that a later row of their item replaced: the room that a new overlay would save."""
+        return len(self._items) - len(self._row_of)
 
     def put(self, item: Item, vector: Vectors, *, alive: bool = True) -> None:
         """Add a row for `item`, with a unit `vector` (dim,); the row that it had is dead from now on."""
@@ -265,10 +248,6 @@ class Overlay:
         row = self._row_of.get(item_id, self._base.row(item_id))
         if row is not None:
             self._alive.filled[row] = False
-
-    def knows(self, item_id: str) -> bool:
-        """True where the item has a row, of the base or added, dead or not."""
-        return item_id in self._row_of or self._base.row(item_id) is not None
 
     def view(self) -> tuple[LayeredCatalogue, Vectors]:
         """The catalogue as it is now, and the vectors (rows, dim) that were added to it."""

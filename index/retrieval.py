@@ -64,8 +64,8 @@ class Retriever:
 
     @property
     def scores_whole(self) -> bool:
-        """True where the catalogue is so small that all of it is scored."""
-        return len(self._table) <= self._max_whole_items
+        """True where so few items may be answered that all are scored."""
+        return self.eligibility.of(None).count <= self._max_whole_items
 
     def retrieve(self, queries: Sequence[Query]) -> list[Retrieval]:
         """Answer every query, in order; an answer does not depend on the other queries."""
@@ -117,7 +117,7 @@ class Retriever:
             lines = np.array([starts[index] for index in indices])[:, None] + np.arange(interests)
             whole = len(indices) == len(queries)
             own = cosines.reshape(*lines.shape, -1) if whole else cosines[lines]
-            among = None if rows.everything else rows.rows
+            among = None if rows.everything and rows.count else rows.rows
             asked = [queries[index] for index in indices]
             found = answer_together(
                 asked, among, own if among is None else own[:, :, among - 1], self._catalogue

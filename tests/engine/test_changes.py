@@ -230,11 +230,12 @@ def test_a_history_holds_an_item_that_was_removed_before_this_bundle_was_loaded(
 
 def test_an_overlay_of_mostly_dead_rows_is_made_anew(bundle: Bundle, complete: Engine) -> None:
     engine = engine_of(bundle)
-    for _ in range(3):
+    put = recipe(like=("1001",))
+    for _ in range(6):
         for number in range(MIN_DEAD_ROWS // 2):
-            engine.change({f"x{number}": Change(recipe(like=("1001",)), served=True)})
-    assert len(engine._changed._overlay) < 2.2 * MIN_DEAD_ROWS  # 1.5 were put, 1 of them in vain
-    engine.change({f"x{number}": Change(None, served=False) for number in range(MIN_DEAD_ROWS // 2)})
+            engine.change({f"x{number}": Change(put, served=True)})
+    assert len(engine._changed._overlay) < 2.2 * MIN_DEAD_ROWS  # 3 were put
+    engine.change({f"x{number}": Change(put, served=False) for number in range(MIN_DEAD_ROWS // 2)})
     engine.change(new_items(bundle))
     for found, expected in zip(engine.recommend(REQUESTS), complete.recommend(REQUESTS), strict=True):
         assert ids(found) == ids(expected)
@@ -332,3 +333,47 @@ class TestDerivation:
             with pytest.raises(RecipeError) as refusal:
                 derivation.derive("new", made)
             assert refusal.value.field == field
+
+
+def test_an_overlay_of_items_that_were_removed_is_not_made_anew_at_each_change(bundle: Bundle) -> None:
+    engine = engine_of(bundle)
+    put = recipe(like=("1001",))
+    names = [f"x{number}" for number in range(2 * MIN_DEAD_ROWS)]
+    for served in (True, False):
+        engine.change({name: Change(put, served=served) for name in names})
+    engine.change({"y": Change(put, served=True)})
+    overlay = engine._changed._overlay
+    engine.change({"z": Change(put, served=True)})
+    assert engine._changed._overlay is overlay
+
+
+def test_a_removed_item_is_read_by_its_newest_recipe_in_whatever_steps_it_came(bundle: Bundle) -> None:
+    """As a worker that was there hears it, and one that starts later."""
+    by_steps, at_once = engine_of(bundle), engine_of(bundle)
+    newest = recipe(like=("1100",))
+    by_steps.change({"1005": Change(recipe(like=("1150",)), served=True)})
+    by_steps.change({"1005": Change(newest, served=True)})
+    for engine in (by_steps, at_once):
+        engine.change({"1005": Change(newest, served=False)})
+    asked = [EngineRequest(["1005"], 10, seed=3)]
+    (found,), (expected,) = by_steps.recommend(asked), at_once.recommend(asked)
+    assert ids(found) == ids(expected)
+    assert "1005" not in ids(found)
+
+
+def test_kind_and_cost_of_the_search_follow_the_catalogue(bundle: Bundle) -> None:
+    engine = Engine(bundle, max_steps=4, max_whole_items=ITEMS)
+    request = EngineRequest(["1001"], 10)
+    engine.change({"1002": Change(recipe(), served=True)})  # as many items as before
+    assert engine.searches_by == "whole"
+    assert "scored" in engine.costs.quantities(request)
+    engine.change(new_items(bundle))
+    assert engine.searches_by == bundle.index.kind
+    assert "searched" in engine.costs.quantities(request)
+
+
+def test_a_catalogue_of_removed_items_gives_nothing(bundle: Bundle) -> None:
+    engine = engine_of(bundle)
+    engine.change({f"{1001 + row}": Change(None, served=False) for row in range(ITEMS)})
+    with np.errstate(all="raise"):
+        assert [ids(answer) for answer in engine.recommend(REQUESTS)] == [[] for _ in REQUESTS]

@@ -251,7 +251,7 @@ def test_a_view_stays_as_it_was() -> None:
     np.testing.assert_array_equal(vectors, VECTORS[ITEMS : ITEMS + 1])
     now, _ = overlay.view()
     assert (now.row("9000"), now.alive[1], now.alive[ITEMS + 1]) == (ITEMS + 2, False, False)
-    assert overlay.dead == 1
+    assert overlay.replaced == 1
 
 
 def test_searched_and_whole_catalogues_never_come_back_short(monkeypatch: pytest.MonkeyPatch) -> None:
