@@ -42,7 +42,7 @@ def measure_horizons(
     """Each horizon, behind a progress bar."""
     found = []
     for events in asked:
-        ahead = horizon(dataset, getattr(split, part), events)
+        ahead = horizon(getattr(split, part), events)
         with measuring(contestants, len(ahead)) as advance:
             measured = {
                 name: measure(

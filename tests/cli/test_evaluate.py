@@ -205,7 +205,7 @@ def test_recommenders_are_judged_by_what_people_went_on_to(dimerec: Run, tmp_pat
     split = leave_last_out(dataset)
     scorer = Popularity(split.train, 600)
     for found, events in ((five, 5), (rest, None)):
-        ahead = horizon(dataset, split.test, events)
+        ahead = horizon(split.test, events)
         expected = measure(scorer, ahead, dataset.catalogue, split.train)["recall@50"].mean()
         assert found["recommenders"]["Popularity"]["recall@50"] == pytest.approx(expected)
     assert rest["relevant"] > five["relevant"]

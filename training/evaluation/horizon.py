@@ -15,7 +15,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from index.catalogue import Catalogue
-from training.data.dataset import Dataset
 from training.data.splits import Histories, Positions, Sequences, Targets
 from training.errors import DataError
 from training.evaluation.bootstrap import Compared, resampled
@@ -68,16 +67,17 @@ class HorizonReport(BaseModel):
     comparisons: list[Compared]
 
 
-def horizon(dataset: Dataset, targets: Targets, events: int | None) -> Horizon:
-    """The events of each user of `targets` from the first of the user's targets on.
+def horizon(targets: Targets, events: int | None) -> Horizon:
+    """The events of each user of `targets` from the first of the user's targets on, within the part.
 
-    `events`: so many, and users with fewer are left out; None: all that are held out. Users with nothing new
-    are left out, too. Raises DataError where nobody is left.
+    `events`: so many, and users of whom fewer are held out are left out; None: all that are. Users with
+    nothing new are left out, too. Raises DataError where nobody is left.
     """
     users, first = np.unique(targets.users, return_index=True)
     begins = targets.histories.ends[first]
-    ends = targets.ends[first] if events is None else begins + events
-    long_enough = ends <= dataset.offsets[users + 1]
+    held_out = targets.ends[first]
+    ends = held_out if events is None else begins + events
+    long_enough = ends <= held_out
     found = _chosen(Horizon(events, targets.histories, ends, users), first, long_enough)
     new = np.array([len(found.relevant(row)) > 0 for row in range(len(found))], bool)
     found = _chosen(found, np.arange(len(found)), new)

@@ -23,9 +23,9 @@ def plain(dataset: Dataset, targets: Targets, events: int | None) -> dict[int, t
     for user, row in first.items():
         everything = dataset.history(user).tolist()
         begins = len(targets.histories[row])
-        if events is not None and begins + events > len(everything):
-            continue
         held_out = int(targets.ends[row] - dataset.offsets[user])
+        if events is not None and begins + events > held_out:
+            continue
         future = everything[begins : held_out if events is None else begins + events]
         new = set(future) - set(everything[:begins])
         if new:
@@ -34,19 +34,20 @@ def plain(dataset: Dataset, targets: Targets, events: int | None) -> dict[int, t
 
 
 @given(
-    datasets(min_users=10),
+    datasets(min_users=10, max_events=22),
     st.sampled_from(["time", "window", "last-events"]),
     st.sampled_from([1, 3, 12, None]),
+    st.sampled_from(["validation", "test"]),
 )
-def test_a_horizon_is_the_plain_loop(dataset: Dataset, split: str, events: int | None) -> None:
+def test_a_horizon_is_the_plain_loop(dataset: Dataset, split: str, events: int | None, part: str) -> None:
     of = {"time": by_time, "window": by_window, "last-events": leave_last_out}[split]
-    targets = of(dataset).test
+    targets: Targets = getattr(of(dataset), part)
     expected = plain(dataset, targets, events)
     if not expected:
         with pytest.raises(DataError, match="nobody has"):
-            horizon(dataset, targets, events)
+            horizon(targets, events)
         return
-    found = horizon(dataset, targets, events)
+    found = horizon(targets, events)
     assert {
         int(user): (found.histories[row].tolist(), set(found.relevant(row).tolist()))
         for row, user in enumerate(found.users)
@@ -88,6 +89,13 @@ def long_log(categories: bool = True) -> Dataset:
     return replace(dataset, catalogue=bare)
 
 
+def test_a_horizon_of_validation_ends_before_the_test() -> None:
+    split = leave_last_out(long_log())
+    assert horizon(split.validation, 5).ends.tolist() == split.test.histories.ends.tolist()
+    with pytest.raises(DataError, match="nobody has 6 new events"):
+        horizon(split.validation, 6)
+
+
 def ranking(scorer: RandomScorer, ahead: Horizon, row: int) -> list[int]:
     history = ahead.histories[row].tolist()
     scores = scorer.row(history)
@@ -97,7 +105,7 @@ def ranking(scorer: RandomScorer, ahead: Horizon, row: int) -> list[int]:
 def test_the_metrics_are_those_of_plain_sets() -> None:
     dataset = long_log()
     split, scorer = leave_last_out(dataset), RandomScorer(600)
-    ahead = horizon(dataset, split.test, None)
+    ahead = horizon(split.test, None)
     found = measure(scorer, ahead, dataset.catalogue, split.train)
     trained = split.train.items.tolist()
     weight = {
@@ -124,7 +132,7 @@ def test_the_metrics_are_those_of_plain_sets() -> None:
 def test_without_categories_recall_is_all_that_is_told() -> None:
     dataset = long_log(categories=False)
     split = leave_last_out(dataset)
-    ahead = horizon(dataset, split.test, 5)
+    ahead = horizon(split.test, 5)
     measured = {
         "first": measure(RandomScorer(600), ahead, dataset.catalogue, split.train),
         "second": measure(RandomScorer(600), ahead, dataset.catalogue, split.train),
