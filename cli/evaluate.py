@@ -9,7 +9,7 @@ import typer
 
 from bundle.manifest import MAX_DRAWS
 from cli.bars import measuring
-from cli.horizons import lengths, measure_horizons, show_horizons
+from cli.horizons import horizons_of, lengths, measure_horizons, show_horizons
 from cli.output import Json, print_json, print_table
 from index.tuning import IndexKind
 from model.interests import InterestMode
@@ -155,6 +155,7 @@ def command(
         "temperature": temperature,
     }
     _check_served(bundles, asked, served=served, index=index)
+    futures = horizons_of(getattr(held_out, part), ahead)
     contestants = baselines(held_out, len(dataset.catalogue))
     found = answered = None
     if trained is not None:
@@ -173,7 +174,7 @@ def command(
                 trained.bundle.catalogue.item_ids,
             )
     report = measure(contestants, dataset, held_out, part, seed)
-    horizons = measure_horizons(contestants, dataset, held_out, part, ahead, seed)
+    horizons = measure_horizons(contestants, futures, dataset.catalogue, held_out.train, seed)
     report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"

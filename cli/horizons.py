@@ -8,11 +8,11 @@ import typer
 
 from cli.bars import measuring
 from cli.output import print_table
-from training.data.dataset import Dataset
-from training.data.splits import Split
+from index.catalogue import Catalogue
+from training.data.splits import Sequences, Targets
 from training.errors import ConfigError
-from training.evaluation.horizon import HorizonReport, horizon, measure, report
-from training.evaluation.report import Contestant, Part
+from training.evaluation.horizon import Horizon, HorizonReport, horizon, measure, report
+from training.evaluation.report import Contestant
 
 REST = "rest"
 """The horizon that is all of the part that is held out."""
@@ -31,25 +31,28 @@ def _events(text: str) -> int:
     return int(text[:9])
 
 
+def horizons_of(targets: Targets, asked: Iterable[int | None]) -> list[Horizon]:
+    """The horizons of a part of a split. Raises DataError where nobody has so many events in it."""
+    return [horizon(targets, events) for events in asked]
+
+
 def measure_horizons(
     contestants: Mapping[str, Contestant],
-    dataset: Dataset,
-    split: Split,
-    part: Part,
-    asked: Iterable[int | None],
+    horizons: Iterable[Horizon],
+    catalogue: Catalogue,
+    train: Sequences,
     seed: int,
 ) -> list[HorizonReport]:
     """Each horizon, behind a progress bar."""
     found = []
-    for events in asked:
-        ahead = horizon(getattr(split, part), events)
+    for ahead in horizons:
         with measuring(contestants, len(ahead)) as advance:
             measured = {
                 name: measure(
                     one.scorer,
                     ahead,
-                    dataset.catalogue,
-                    split.train,
+                    catalogue,
+                    train,
                     on_progress=partial(advance, name),
                 )
                 for name, one in contestants.items()

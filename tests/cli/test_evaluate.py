@@ -219,7 +219,10 @@ def test_a_horizon_that_is_none_is_refused(dimerec: Run, data: Path, given: str)
     assert "1 to 10000, or rest" in done.err
 
 
-def test_a_horizon_beyond_what_is_held_out_is_refused(dimerec: Run, data: Path) -> None:
+def test_a_horizon_beyond_what_is_held_out_is_refused_before_anything_is_measured(
+    dimerec: Run, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.evaluate.baselines", lambda *_: pytest.fail("baselines were fitted"))
     done = dimerec("evaluate", "--data", data, "--horizon", "5")
     assert done.code == 1
     assert "--split last-events or window" in done.err
