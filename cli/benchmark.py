@@ -10,10 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cli.bars import Bars
-from cli.evaluate import show_comparisons
 from cli.interrupts import interruptible
 from cli.log_options import ItemsFiles, OptionalEventsFiles
-from cli.output import Json, print_json, print_table
+from cli.output import Json, print_comparisons, print_json, print_table
 from training.benchmark.comparisons import compare_with
 from training.benchmark.data import prepare_data, split_data
 from training.benchmark.execute import Job, Outcome, run
@@ -144,7 +143,7 @@ def command(
         print_json({"rows": served(outcome.rows), "comparisons": comparisons, "all_rows": out / RESULTS_FILE})
     else:
         _show_results(outcome.rows)
-        show_comparisons(comparisons)
+        print_comparisons(comparisons)
         typer.echo(f"All rows: {out / RESULTS_FILE}, as tables: {out / TABLES_FILE}")
     outcome.check()
 

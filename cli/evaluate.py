@@ -1,6 +1,6 @@
 """`dimerec evaluate`: a model next to Popularity and ItemKNN, on events that none of them learned from."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -10,13 +10,12 @@ import typer
 from bundle.manifest import MAX_DRAWS
 from cli.bars import measuring
 from cli.horizons import horizons_of, lengths, measure_horizons, show_horizons
-from cli.output import Json, print_json, print_table
+from cli.output import Json, print_comparisons, print_json, print_table
 from index.tuning import IndexKind
 from model.interests import InterestMode
 from training.data.dataset import Dataset, read_dataset
 from training.data.splits import SPLITS, Split, SplitName
 from training.errors import ConfigError
-from training.evaluation.bootstrap import Compared
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
 from training.evaluation.ranking import DEFAULT_KS
@@ -224,7 +223,7 @@ def show_report(report: Report) -> None:
         )
     if report.served is not None:
         _show_served(report.served, removed["DimeRec"])
-    show_comparisons(report.comparisons)
+    print_comparisons(report.comparisons)
     show_horizons(report.horizons)
 
 
@@ -237,15 +236,6 @@ def _show_served(served: Served, ranked: dict[str, float]) -> None:
     typer.echo(
         f"The first 20 items are those of the full ranking for {served.same_first:.1%} of the targets."
     )
-
-
-def show_comparisons(comparisons: Iterable[Compared]) -> None:
-    """Print differences that the data can or cannot tell from none."""
-    for found in comparisons:
-        typer.echo(
-            f"{found.metric:<8} {found.first} − {found.second}: {found.mean:+.4f}"
-            f" [{found.low:+.4f}, {found.high:+.4f}] {found.verdict}"
-        )
 
 
 def _check_served(

@@ -4,10 +4,9 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
-import typer
 
 from cli.bars import measuring
-from cli.output import print_table
+from cli.output import print_comparisons, print_table
 from index.catalogue import Catalogue
 from training.data.splits import Sequences, Targets
 from training.errors import ConfigError
@@ -76,8 +75,4 @@ def show_horizons(reports: Iterable[HorizonReport]) -> None:
             title=f"{future} of {found.users:,} users, {found.relevant:.1f} new items each, seen removed",
             right_from=1,
         )
-        for one in found.comparisons:
-            typer.echo(
-                f"{one.metric:<18} {one.first} − {one.second}: {one.mean:+.4f}"
-                f" [{one.low:+.4f}, {one.high:+.4f}] {one.verdict}"
-            )
+        print_comparisons(found.comparisons, width=18)

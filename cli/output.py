@@ -5,13 +5,16 @@ as wide as its cells, so that nothing is cut or wrapped. Progress and notes go t
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+if TYPE_CHECKING:  # a start of the command needs no training
+    from training.evaluation.bootstrap import Compared
 
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document, for machines, instead of text and tables.")
@@ -47,6 +50,15 @@ def print_table(
     if title:
         typer.echo(printable(title))
     console.print(table, highlight=False)
+
+
+def print_comparisons(comparisons: Iterable["Compared"], width: int = 8) -> None:
+    """Print differences that the data can or cannot tell from none; `width` of the metrics' names."""
+    for found in comparisons:
+        typer.echo(
+            f"{found.metric:<{width}} {found.first} − {found.second}: {found.mean:+.4f}"
+            f" [{found.low:+.4f}, {found.high:+.4f}] {found.verdict}"
+        )
 
 
 def print_json(document: object) -> None:
