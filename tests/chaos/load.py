@@ -36,7 +36,10 @@ Outcome = Literal["ok", "degraded", "refused", "error", "broken", "unconnected",
 
 @dataclass(frozen=True)
 class Answer:
-    """One request; `at` on the monotonic clock, when it was to start; `late_s`: when it did, from then."""
+    """One request; `at` on the monotonic clock, when it was to start; `late_s`: from then to when it did.
+
+    Where it never got a connection, `late_s` is to when that was given up.
+    """
 
     kind: Kind
     at: float
@@ -135,11 +138,12 @@ class Load:
         }
         self._asking = [_post("/recommend", body.encode()) for body in plan.bodies]
         self._random = Random(plan.name)
-        self._count = 0
+        self.started = 0
+        """Requests so far."""
         self._first_ms = int(time.time() * 1000)
         self._idle: list[_Connection] = []
         self._open: set[_Connection] = set()
-        self._opening: set[asyncio.Task[None]] = set()
+        self._opening: dict[asyncio.Task[None], _Request] = {}
         self._waiting: deque[_Request] = deque()
         self._stopped = asyncio.Event()
 
@@ -151,15 +155,22 @@ class Load:
         """Ask until stopped, then wait a little for what is still open."""
         await (self._open_loop() if self.rate else self._closed_loop())
         until = time.monotonic() + _DRAIN_S
-        while len(self.report.answers) < self._count and time.monotonic() < until:
+        while len(self.report.answers) < self.started and time.monotonic() < until:
             await asyncio.sleep(0.05)
+        await self._give_up()
+
+    async def _give_up(self) -> None:
+        """End what is still open; its requests are unanswered."""
+        opening = [(task, request) for task, request in self._opening.items() if task.cancel()]
+        for request in (*(request for _, request in opening), *self._waiting):
+            request.late_s = time.monotonic() - request.at
+            self._note(request, "unanswered")
         for connection in list(self._open):
             if connection.request is not None:
                 self._note(connection.request, "unanswered")
                 connection.request = None
             connection.transport.abort()
-        for request in self._waiting:
-            self._note(request, "unanswered")
+        await asyncio.gather(*(task for task, _ in opening), return_exceptions=True)
 
     async def _open_loop(self) -> None:
         due = time.monotonic()
@@ -176,12 +187,12 @@ class Load:
         await self._stopped.wait()
 
     def _next(self, at: float) -> _Request:
-        self._count += 1
-        if self._count % EVENT_EVERY:
-            return _Request("recommend", at, self._asking[self._count % len(self._asking)])
-        number = self._count // EVENT_EVERY
+        self.started += 1
+        if self.started % EVENT_EVERY:
+            return _Request("recommend", at, self._asking[self.started % len(self._asking)])
+        number = self.started // EVENT_EVERY
         user = f"{self.plan.name}-{number % EVENT_USERS}-{number // (EVENT_USERS * EVENTS_EACH)}"
-        timestamp = self._first_ms + self._count
+        timestamp = self._first_ms + self.started
         body = {"user_id": user, "item_id": self._random.choice(self.plan.items), "timestamp": timestamp}
         return _Request("events", at, _post("/events", json.dumps(body).encode()), (user, timestamp))
 
@@ -190,8 +201,8 @@ class Load:
             self._idle.pop().send(request)
         elif len(self._open) + len(self._opening) < self.plan.connections:
             task = asyncio.ensure_future(self._connect(request))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            self._opening[task] = request
+            task.add_done_callback(self._opening.pop)
         else:
             self._waiting.append(request)
 

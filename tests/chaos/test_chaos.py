@@ -1,6 +1,7 @@
 """The harness of `make chaos`: its proxy, its verdicts, and a few faults for real."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from benchmarks.documents.chaos_table import HELD, ChaosRow, chaos_table, read_r
 from tests.chaos.__main__ import chosen, keep, program, run
 from tests.chaos.fault import Fault, nothing
 from tests.chaos.faults import FAULTS
-from tests.chaos.load import Answer, Report
+from tests.chaos.load import Answer, Load, Plan, Report
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import Sample
@@ -133,6 +134,31 @@ def test_a_report_reads_as_it_was_written(tmp_path: Path) -> None:
     read = Report.read(tmp_path / "report")
     assert (read.answers, read.acknowledged) == ([*USUAL, late], {("u", 1): 11.5})
     assert judged(Fault("x", nothing), [late] * 5).late_ms == 200.0
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """Of a listener that accepts nothing: one connection or two open, the others try on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(("rate", "connections"), [(0.0, 20), (200.0, 4)])
+async def test_requests_that_get_no_connection_are_unanswered_and_late(
+    deaf_port: int, monkeypatch: pytest.MonkeyPatch, rate: float, connections: int
+) -> None:
+    monkeypatch.setattr("tests.chaos.load._DRAIN_S", 0.1)
+    bodies, items = ["{}"], ["1"]
+    load = Load(Plan(deaf_port, "deaf", rate, bodies, items, catalogues={}, connections=connections))
+    asyncio.get_running_loop().call_later(0.2, load.stop)
+    await load.run()
+    answers = load.report.answers
+    assert len(answers) == load.started >= connections
+    assert {one.outcome for one in answers} == {"unanswered"}
+    assert sum(one.late_s >= 0.1 for one in answers) >= len(answers) - 2
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_an_unknown_fault_is_refused_by_name() -> None:
