@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Coroutine, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -65,6 +65,8 @@ class Stage:
         """Of memory, once warm."""
         self.crowd: list[asyncio.Task[None]] = []
         """Clients that a fault brought."""
+        self.beside = ExitStack()
+        """Other servers that a fault brought; it ends them, and where it fails `close` does."""
         self.port = free_port()
         self.redis = RedisServer(durable=True)
         self.catalogues: dict[str, dict[str, list[str]]] = {}
@@ -145,9 +147,10 @@ class Stage:
 
     def close(self) -> None:
         """End everything."""
-        if self._service is not None and self._service.poll() is None:
-            self.redis.resume()
-            self.end()
+        with self.beside:
+            if self._service is not None and self._service.poll() is None:
+                self.redis.resume()
+                self.end()
         for child in self._children:
             child.close()
         self.redis.close()

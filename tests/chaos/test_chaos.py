@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -186,3 +187,12 @@ def test_a_few_faults_for_real(stages: dict[int, Stage]) -> None:
         assert row.ok, row
         assert (row.errors_5xx, row.events_lost) == (0, 0), row
         assert "not of the version" not in row.verdict, row
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["sentinel-asked", "cluster-slots"])
+def test_servers_of_a_fault_that_did_not_end_them_end_with_the_stage(tmp_path: Path, name: str) -> None:
+    before = set(psutil.Process().children())
+    with staged(tmp_path, 1) as stage:
+        chosen(name)[0].before(stage)
+    assert set(psutil.Process().children()) <= before
+
+

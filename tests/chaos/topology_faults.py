@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from tests.chaos.fault import BOTH, Fault, Step, nothing
 from tests.chaos.redis_faults import fill, start_redis
 from tests.chaos.stage import USERS, Stage
-from tests.chaos.topologies import Cluster, Failing
+from tests.chaos.topologies import Cluster, Failing, started
 
 Site = TypeVar("Site", Failing, Cluster)
 
@@ -24,7 +24,7 @@ class _Beside(Generic[Site]):
     def begin(self, stage: Stage) -> None:
         """Start it, and the service anew with it, with histories of all users."""
         self.site = self._make()
-        self.site.start()
+        stage.beside.enter_context(started(self.site))
         stage.end()
         stage.serve(DIMEREC_REDIS_URL=self.site.url)
         stage.seed()
@@ -32,7 +32,7 @@ class _Beside(Generic[Site]):
     def end(self, stage: Stage) -> None:
         """Start the service anew as it was."""
         stage.end()
-        self.site.close()
+        stage.beside.close()
         stage.serve()
 
 
