@@ -100,10 +100,10 @@ class Stage:
         self.serve()
         self.seed()
 
-    def publish(self, items: int, dim: int) -> str:
+    def publish(self, items: int, dim: int, hidden: int = 256) -> str:
         """Publish a bundle, make it CURRENT, and remember its catalogue."""
         version = publish_tiny_bundle(
-            self.root, items=items, dim=dim, seed=dim, hidden=256, max_length=50, timesteps=16
+            self.root, items=items, dim=dim, seed=dim, hidden=hidden, max_length=50, timesteps=16
         )
         catalogue = make_catalogue(items, dim)
         self.catalogues[version] = {

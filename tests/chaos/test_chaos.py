@@ -14,6 +14,7 @@ from benchmarks.documents.chaos_table import HELD, ChaosRow, chaos_table, read_r
 from tests.chaos.__main__ import chosen, keep, program, run
 from tests.chaos.fault import Fault, nothing
 from tests.chaos.faults import FAULTS
+from tests.chaos.bundle_faults import ROOM, SMALL
 from tests.chaos.load import Answer, Load, Plan, Report
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
@@ -22,6 +23,7 @@ from tests.chaos.soak import judged as judged_soak
 from tests.chaos.stage import Stage, staged
 
 TIMES = Times(injected=10.0, cleared=20.0)
+from tests.factories import publish_tiny_bundle
 USUAL = [Answer("recommend", 10 + step / 20, 0.01, "ok", 200) for step in range(400)]
 
 
@@ -164,12 +166,31 @@ async def test_requests_that_get_no_connection_are_unanswered_and_late(
 
 def test_an_unknown_fault_is_refused_by_name() -> None:
     refused = CliRunner().invoke(program, ["--only", "none,meteor"])
+@pytest.mark.parametrize(
+    ("limit", "words"),
+    [(ROOM[0], "cannot write the model"), (ROOM[1], "writing bytes"), (ROOM[2], "writing bytes")],
+)
+def test_a_full_disk_meets_the_model_then_the_catalogue(tmp_path: Path, limit: int, words: str) -> None:
+    items, dim, hidden = SMALL
+    with pytest.raises((CheckpointError, OSError), match=words), file_size(limit):
+        publish_tiny_bundle(tmp_path, items=items, dim=dim, hidden=hidden, max_length=50, timesteps=16)
+
+
     assert refused.exit_code == 2
     assert "meteor" in refused.output
 
 
 @pytest.fixture(scope="module")
 def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Stage]]:
+def test_the_memory_of_a_fault_of_its_own_is_not_that_of_the_next(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, 1)
+    stage.usual_bytes, stage.warm_bytes = 500, 700
+    stage.forget_notes()
+    assert stage.warm_bytes == 500
+    stage.redis.close()
+    stage.loop.close()
+
+
     with (
         staged(tmp_path_factory.mktemp("one"), 1) as one,
         staged(tmp_path_factory.mktemp("two"), 2) as two,
