@@ -98,11 +98,6 @@ def _clock(stage: Stage) -> Path:
     return stage.directory / "clock"
 
 
-def _under_the_clock(stage: Stage) -> None:
-    stage.end()
-    stage.serve()
-
-
 SERVICE_FAULTS = (
     Fault("worker-killed", kill_worker, seconds=15, workers=(2,), breaks=True),
     Fault("workers-killed", kill_workers, seconds=25, workers=(2,), breaks=True),
@@ -120,6 +115,6 @@ SERVICE_FAULTS = (
         seconds=10,
         workers=BOTH,
         before=_under_another_clock,
-        after=_under_the_clock,
+        after=Stage.restart,
     ),
 )

@@ -61,8 +61,8 @@ class Stage:
         """What it saw besides."""
         self.saturated = 0.0
         """Recommendations a second at most, once `saturate` found out, with an event to nine of them."""
-        self.warm_bytes = 0
-        """Of memory, once warm."""
+        self.usual_bytes = self.warm_bytes = 0
+        """Of memory, once warm: for most faults, and for the one at hand."""
         self.crowd: list[asyncio.Task[None]] = []
         """Clients that a fault brought."""
         self.beside = ExitStack()
@@ -87,8 +87,9 @@ class Stage:
         return self._service.pid
 
     def forget_notes(self) -> None:
-        """Forget what the fault before has seen."""
+        """Forget what the fault before has seen, and the memory that was usual for it."""
         self.findings, self.remarks = [], []
+        self.warm_bytes = self.usual_bytes
 
     def start(self) -> None:
         """Bring everything up, with histories of `USERS` users."""
@@ -145,6 +146,11 @@ class Stage:
             with suppress(ProcessLookupError):
                 os.killpg(self._service.pid, signal.SIGKILL)
 
+    def restart(self) -> None:
+        """Start the service anew, with no further variables."""
+        self.end()
+        self.serve()
+
     def close(self) -> None:
         """End everything."""
         with self.beside:
@@ -189,10 +195,10 @@ class Stage:
             answers = self.end_load().answers
         good = [one for one in answers if one.kind == "recommend" and one.outcome == "ok"]
         self.saturated = len(good) / seconds
-        self.warm_bytes = self.memory()
+        self.usual_bytes = self.memory()
 
     def serve_both(self) -> None:
-        """Warm up with both bundles in turn: what oneDNN prepares it keeps, and for each model anew."""
+        """Warm up with both bundles in turn: memory grows with the first swaps, then stays."""
         self._begin(Plan(name="both", rate=0.0, connections=_CALLERS, **self._asking()))
         for turn in range(2 * _SWAPS):
             set_current(self.root, self.versions[(turn + 1) % 2])

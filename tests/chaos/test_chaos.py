@@ -11,19 +11,21 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.documents.chaos_table import HELD, ChaosRow, chaos_table, read_rows
+from model.checkpoint import CheckpointError
+from tests.bundle.room import file_size
 from tests.chaos.__main__ import chosen, keep, program, run
+from tests.chaos.bundle_faults import ROOM, SMALL
 from tests.chaos.fault import Fault, nothing
 from tests.chaos.faults import FAULTS
-from tests.chaos.bundle_faults import ROOM, SMALL
 from tests.chaos.load import Answer, Load, Plan, Report
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
 from tests.chaos.soak import Sample
 from tests.chaos.soak import judged as judged_soak
 from tests.chaos.stage import Stage, staged
+from tests.factories import publish_tiny_bundle
 
 TIMES = Times(injected=10.0, cleared=20.0)
-from tests.factories import publish_tiny_bundle
 USUAL = [Answer("recommend", 10 + step / 20, 0.01, "ok", 200) for step in range(400)]
 
 
@@ -164,8 +166,6 @@ async def test_requests_that_get_no_connection_are_unanswered_and_late(
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-def test_an_unknown_fault_is_refused_by_name() -> None:
-    refused = CliRunner().invoke(program, ["--only", "none,meteor"])
 @pytest.mark.parametrize(
     ("limit", "words"),
     [(ROOM[0], "cannot write the model"), (ROOM[1], "writing bytes"), (ROOM[2], "writing bytes")],
@@ -176,12 +176,12 @@ def test_a_full_disk_meets_the_model_then_the_catalogue(tmp_path: Path, limit: i
         publish_tiny_bundle(tmp_path, items=items, dim=dim, hidden=hidden, max_length=50, timesteps=16)
 
 
+def test_an_unknown_fault_is_refused_by_name() -> None:
+    refused = CliRunner().invoke(program, ["--only", "none,meteor"])
     assert refused.exit_code == 2
     assert "meteor" in refused.output
 
 
-@pytest.fixture(scope="module")
-def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Stage]]:
 def test_the_memory_of_a_fault_of_its_own_is_not_that_of_the_next(tmp_path: Path) -> None:
     stage = Stage(tmp_path, 1)
     stage.usual_bytes, stage.warm_bytes = 500, 700
@@ -191,11 +191,22 @@ def test_the_memory_of_a_fault_of_its_own_is_not_that_of_the_next(tmp_path: Path
     stage.loop.close()
 
 
+@pytest.fixture(scope="module")
+def stages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[int, Stage]]:
     with (
         staged(tmp_path_factory.mktemp("one"), 1) as one,
         staged(tmp_path_factory.mktemp("two"), 2) as two,
     ):
         yield {1: one, 2: two}
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize("name", ["sentinel-asked", "cluster-slots"])
+def test_servers_of_a_fault_that_did_not_end_them_end_with_the_stage(tmp_path: Path, name: str) -> None:
+    before = set(psutil.Process().children())
+    with staged(tmp_path, 1) as stage:
+        chosen(name)[0].before(stage)
+    assert set(psutil.Process().children()) <= before
 
 
 @pytest.mark.smoke
@@ -208,12 +219,3 @@ def test_a_few_faults_for_real(stages: dict[int, Stage]) -> None:
         assert row.ok, row
         assert (row.errors_5xx, row.events_lost) == (0, 0), row
         assert "not of the version" not in row.verdict, row
-@pytest.mark.smoke
-@pytest.mark.parametrize("name", ["sentinel-asked", "cluster-slots"])
-def test_servers_of_a_fault_that_did_not_end_them_end_with_the_stage(tmp_path: Path, name: str) -> None:
-    before = set(psutil.Process().children())
-    with staged(tmp_path, 1) as stage:
-        chosen(name)[0].before(stage)
-    assert set(psutil.Process().children()) <= before
-
-

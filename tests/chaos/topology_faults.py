@@ -68,11 +68,6 @@ def _with_spool(stage: Stage) -> None:
     stage.serve(DIMEREC_SPOOL=str(stage.directory / "spool"))
 
 
-def _without_spool(stage: Stage) -> None:
-    stage.end()
-    stage.serve()
-
-
 def _kill_all(stage: Stage) -> None:
     """Redis first; then, with events in the spool, every process of the service."""
     stage.redis.stop()
@@ -83,7 +78,7 @@ def _kill_all(stage: Stage) -> None:
 
 
 def _spooled(name: str, inject: Step, clear: Step, **more: object) -> Fault:
-    return Fault(name, inject, clear, before=_with_spool, after=_without_spool, **more)  # type: ignore[arg-type]
+    return Fault(name, inject, clear, before=_with_spool, after=Stage.restart, **more)  # type: ignore[arg-type]
 
 
 TOPOLOGY_FAULTS = (
