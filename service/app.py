@@ -67,6 +67,8 @@ answer carries `X-Request-ID`, the caller's own if one was sent.
 
 DELIVERY_TIMEOUT_S = 5.0
 """Longest wait of a delivery for Redis. Chosen: nobody waits for it, and a slow Redis takes it, too."""
+TASKS_END_WITHIN_S = 1.0
+"""Longest wait at a stop for what goes on beside requests. Chosen: what these end with is a disk's flush."""
 
 _ROUTERS = (
     *(module.router for module in (recommend, events, users, items, operations, console)),
@@ -114,6 +116,8 @@ def create_app(
         yield
         for task in background:
             task.cancel()
+        if background:
+            await asyncio.wait(background, timeout=TASKS_END_WITHIN_S)  # before what they use is closed
         await service.batcher.close()
         if service.follower is not None:
             await service.follower.write_view()

@@ -1,8 +1,10 @@
 """Events while Redis is away: taken in durably, told so, delivered in order once it is back."""
 
+import asyncio
 import json
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,13 +12,17 @@ from typing import Any
 import httpx
 import pytest
 import redis
+import structlog
 
+from service.app import create_app
+from service.history.in_process import InProcessHistory
+from service.history.protocol import AppendResult, Event
 from service.history.redis_keys import history_key
-from service.spool.file import SpoolFile
+from service.spool.file import NAME, Record, SpoolFile
 from tests.redis_server import RedisServer
 from tests.service.conftest import Serve
 from tests.service.processes import until
-from tests.service.serving import Running
+from tests.service.serving import Running, settings_for
 
 NOW = int(time.time() * 1000)
 
@@ -194,10 +200,52 @@ def test_a_broken_spool_costs_nothing_while_redis_answers(
 ) -> None:
     (tmp_path / "spool" / "spool.db").write_bytes(b"no database" * 1000)
     (tmp_path / "spool" / "spool.db-wal").write_bytes(b"")
-    assert server.client.post("/events", json=watched("u")).status_code in (200, 202)
+    assert server.client.post("/events", json=watched("u")).status_code == 200
     redis_server.stop()
     answer = server.client.post("/events", json=watched("u"))
     assert answer.status_code in (202, 503)
+
+
+class Hanging(InProcessHistory):
+    """A store that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        self.asked.set()
+        await asyncio.Event().wait()
+        return await super().append_many(events)
+
+
+@pytest.fixture
+def told() -> Iterator[list[Any]]:
+    """All that is logged, of whatever level."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("debug"))
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+    structlog.configure(wrapper_class=before)
+
+
+async def test_a_stop_during_a_delivery_ends_it_without_an_error(
+    bundle_root: Path, redis_url: str, tmp_path: Path, told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.spool.file.LOCKED_S", 0.5)
+    monkeypatch.setattr("service.app.TASKS_END_WITHIN_S", 30.0)
+    file = SpoolFile(tmp_path / "spool", 1 << 20)
+    file.take([[Record("append", "u", "1001", NOW)]], NOW)
+    file.close()
+    store = Hanging()
+    app = create_app(settings_for(bundle_root, redis_url=redis_url, spool=tmp_path / "spool"), history=store)
+    async with app.router.lifespan_context(app):
+        await store.asked.wait()
+        other = sqlite3.connect(tmp_path / "spool" / NAME, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")  # so that what the delivery does last takes a while
+    other.close()
+    assert [line for line in told if "spool" in line["event"] or line["log_level"] == "error"] == []
+    assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 def test_openapi_says_it(server: Running) -> None:
