@@ -43,6 +43,10 @@ class SpoolFileError(DimeRecError):
     """The file cannot be opened, read or written; one line."""
 
 
+class SpoolFullError(SpoolFileError):
+    """The file has reached its bound, or its disk is full."""
+
+
 class Record(NamedTuple):
     """One change of a user's history.
 
@@ -84,7 +88,9 @@ class SpoolFile:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         with _as_ours(), _alone_in(directory):
             path = directory / NAME
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))  # ids of users are in it
+            # Of a file that this process has open, closing a descriptor would drop SQLite's locks.
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))  # ids of users
             self._sql = sqlite3.connect(path, LOCKED_S, isolation_level=None, check_same_thread=False)
             try:
                 self._open(max_bytes)
@@ -103,9 +109,9 @@ class SpoolFile:
                     for record in call:
                         self._insert(record, now_ms)
         except SpoolFileError as error:
-            if len(calls) == 1:
-                return [error]
-            return [outcome for call in calls for outcome in self.take([call], now_ms)]
+            if len(calls) > 1 and isinstance(error, SpoolFullError):  # a shorter one may fit
+                return [outcome for call in calls for outcome in self.take([call], now_ms)]
+            return [error] * len(calls)
         if any(record.kind == "forget" for call in calls for record in call):
             with suppress(SpoolFileError):
                 self.clean()
@@ -215,4 +221,5 @@ def _as_ours() -> Iterator[None]:
     except OSError as error:
         raise SpoolFileError(error.strerror or str(error)) from error
     except sqlite3.Error as error:
-        raise SpoolFileError(" ".join(str(error).split())) from error
+        full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise (SpoolFullError if full else SpoolFileError)(" ".join(str(error).split())) from error

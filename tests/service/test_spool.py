@@ -3,7 +3,10 @@
 import asyncio
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -14,7 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from service.errors import StartupError
-from service.history.errors import HistoryInputError, HistoryUnavailableError, SpoolRefusedError
+from service.history.errors import (
+    HistoryInputError,
+    HistoryUnavailableError,
+    SpoolRefusedError,
+)
 from service.history.in_process import InProcessHistory
 from service.history.protocol import AppendResult, Event
 from service.spool.delivery import Delivery
@@ -252,6 +259,44 @@ async def test_a_disk_that_hangs_is_told_and_holds_up_no_event_loop(
     other.execute("ROLLBACK")
     other.close()
     await spool.close()
+
+
+class Noting(sqlite3.Connection):
+    """Counts the times that it would write, each of which may wait for another process."""
+
+    begun = 0
+
+    def execute(self, sql: str, *given: Any) -> sqlite3.Cursor:
+        Noting.begun += sql.startswith("BEGIN")
+        return super().execute(sql, *given)
+
+
+def test_a_file_that_another_process_holds_is_waited_for_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.spool.file.LOCKED_S", 0.01)
+    SpoolFile(tmp_path / "spool", MIB).close()
+    other = sqlite3.connect(tmp_path / "spool" / NAME, isolation_level=None)
+    monkeypatch.setattr("service.spool.file.sqlite3.connect", partial(sqlite3.connect, factory=Noting))
+    file = SpoolFile(tmp_path / "spool", MIB)
+    other.execute("BEGIN IMMEDIATE")
+    Noting.begun = 0
+    outcomes = file.take([[append(f"user {n}", n)] for n in range(20)], 0)
+    assert [str(outcome) for outcome in outcomes] == ["database is locked"] * 20
+    assert Noting.begun == 1
+    other.close()
+    file.close()
+
+
+def test_opening_it_again_takes_it_from_nobody(tmp_path: Path) -> None:
+    """The system drops a process's locks of a file when it closes any descriptor of that file."""
+    file = SpoolFile(tmp_path / "spool", MIB)
+    SpoolFile(tmp_path / "spool", MIB).close()
+    assert file.take([[append("u", 1)]], 0) == [None]
+    reads = "import sqlite3, sys; sql = sqlite3.connect(sys.argv[1]); sql.execute('SELECT * FROM records')"
+    subprocess.run([sys.executable, "-c", reads, tmp_path / "spool" / NAME], check=True)
+    assert (tmp_path / "spool" / f"{NAME}-wal").exists(), "the other process took itself for the last one"
+    file.close()
 
 
 def test_only_the_owner_reads_it(tmp_path: Path) -> None:
