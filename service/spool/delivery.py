@@ -67,6 +67,7 @@ class Delivery:
                     reached = records[-1].seq
                     for run in _runs(records):
                         await self._settled([one for one in run if one.record.user_id not in stuck], stuck)
+                    await self._spool.observe()
             finally:
                 await self._spool.clean()
                 await self._spool.observe()
@@ -74,21 +75,21 @@ class Delivery:
 
     async def _settled(self, run: Sequence[Kept], stuck: set[str]) -> None:
         """Deliver records that may go together; users whose key holds something else become stuck."""
-        if not run:
-            return
+        if run:
+            await self._spool.settle([one.seq for one in await self._given(run, stuck)])
+
+    async def _given(self, run: Sequence[Kept], stuck: set[str]) -> Sequence[Kept]:
+        """Those that the store has taken: all, or where one is in the way, those of the other users."""
         try:
             await self._give(run)
-            done = list(run)
         except (HistoryUnreadableError, HistoryInputError):
-            done = []
-            for user_id in {one.record.user_id for one in run}:
-                of_user = [one for one in run if one.record.user_id == user_id]
-                try:
-                    await self._give(of_user)
-                    done += of_user
-                except (HistoryUnreadableError, HistoryInputError):
-                    stuck.add(user_id)
-        await self._spool.settle([one.seq for one in done])
+            users = {one.record.user_id for one in run}
+            if len(users) == 1:
+                stuck.update(users)
+                return []
+            each = [[one for one in run if one.record.user_id == user_id] for user_id in users]
+            return [one for of_user in each for one in await self._given(of_user, stuck)]
+        return run
 
     async def _give(self, run: Sequence[Kept]) -> None:
         first = run[0].record

@@ -20,11 +20,12 @@ from service.errors import StartupError
 from service.history.errors import (
     HistoryInputError,
     HistoryUnavailableError,
+    HistoryUnreadableError,
     SpoolRefusedError,
 )
 from service.history.in_process import InProcessHistory
 from service.history.protocol import AppendResult, Event
-from service.spool.delivery import Delivery
+from service.spool.delivery import STEP, Delivery
 from service.spool.file import NAME, Record, SpoolFile, SpoolFileError
 from service.spool.spool import Spool
 from service.spool.writes import Spooled, SpooledWrites
@@ -171,6 +172,46 @@ async def test_calls_with_events_of_one_name_stay_calls_of_their_own(tmp_path: P
     store.mode = "there"
     await Delivery(spool, store).deliver()
     assert await store.read("u", 9) == model.read(9) == [Event("a", 6), Event("c", 7)]
+    await spool.close()
+
+
+class Watched(InProcessHistory):
+    """Notes the users of each call, and what the metrics say then; one user's history is unreadable."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        super().__init__()
+        self.metrics = metrics
+        self.calls: list[set[str]] = []
+        self.pending: list[float | None] = []
+
+    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+        self.calls.append({user_id for user_id, _ in events})
+        self.pending.append(self.metrics.registry.get_sample_value("dimerec_spool_pending"))
+        if "broken" in self.calls[-1]:
+            raise HistoryUnreadableError("something else")
+        return await super().append_many(events)
+
+
+async def test_metrics_follow_a_long_delivery(tmp_path: Path) -> None:
+    metrics = Metrics()
+    spool, store = Spool(tmp_path / "spool", 10 * MIB, metrics), Watched(metrics)
+    await spool.take([append("u", number) for number in range(3 * STEP)])
+    await Delivery(spool, store).deliver()
+    assert store.pending == [3 * STEP, 2 * STEP, STEP]
+    await spool.close()
+
+
+async def test_a_user_whose_history_is_unreadable_is_tried_once_a_delivery(tmp_path: Path) -> None:
+    metrics = Metrics()
+    spool, store = Spool(tmp_path / "spool", 10 * MIB, metrics), Watched(metrics)
+    await spool.take([append("broken", number) for number in range(STEP + 1)])
+    await spool.take([append("u", 1)])
+    await Delivery(spool, store).deliver()
+    assert store.calls == [{"broken"}, {"u"}]
+    assert await spool.observe() == STEP + 1
+    await spool.take([append("v", 1)])
+    await Delivery(spool, store).deliver()
+    assert sorted(map(sorted, store.calls[2:])) == [["broken"], ["v"]]
     await spool.close()
 
 
