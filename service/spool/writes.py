@@ -51,7 +51,9 @@ class HistoryWrites(Protocol):
 class SpooledWrites:
     """Changes a store, and takes into the spool what the store does not take.
 
-    What concerns a user with a record in the spool goes there, too, so that all of it comes in order.
+    What concerns a user with a record in the spool goes there, too, so that all of it comes in order. Where
+    the file cannot be read, nobody knows of such records, and changes go to the store at once: a `forget`
+    that is delivered later, from a file that can be read again, takes them away.
     """
 
     def __init__(self, store: HistoryStore, spool: Spool, clock: Callable[[], int] = now_ms) -> None:
@@ -65,27 +67,27 @@ class SpooledWrites:
         for user_id in users:
             check_user(user_id)
         check_events([event for _, event in events])
-        distinct: dict[tuple[str, bytes], Record] = {}
-        for user_id, event in events:
-            distinct.setdefault((user_id, identity(event)), Record("append", user_id, *event))
-        return await self._written(users, [*distinct.values()], lambda: self._store.append_many(events))
+        return await self._written(users, lambda: _distinct(events), lambda: self._store.append_many(events))
 
     async def remove(self, user_id: str, event_id: str) -> int | Spooled:
         """As the store's, or into the spool."""
         check_user(user_id)
         check_event_id(event_id)
         record = Record("remove", user_id, event_id=event_id)
-        return await self._written([user_id], [record], lambda: self._store.remove(user_id, event_id))
+        return await self._written([user_id], lambda: [record], lambda: self._store.remove(user_id, event_id))
 
     async def forget(self, user_id: str) -> int | Spooled:
         """As the store's, or into the spool, where nothing else is left of the user."""
         check_user(user_id)
         now = self._clock()
         record = Record("forget", user_id, timestamp=now)
-        return await self._written([user_id], [record], lambda: self._store.forget(user_id, now))
+        return await self._written([user_id], lambda: [record], lambda: self._store.forget(user_id, now))
 
     async def _written(
-        self, user_ids: Collection[str], records: Sequence[Record], write: Callable[[], Awaitable[Answer]]
+        self,
+        user_ids: Collection[str],
+        changes: Callable[[], Sequence[Record]],
+        write: Callable[[], Awaitable[Answer]],
     ) -> Answer | Spooled:
         if not await self._waits(user_ids):
             try:
@@ -94,6 +96,7 @@ class SpooledWrites:
                 raise
             except HistoryUnavailableError:
                 pass
+        records = changes()  # only here: as a rule nobody needs them
         await self._spool.take(records)
         return Spooled(len(records))
 
@@ -103,3 +106,11 @@ class SpooledWrites:
         except SpoolFileError as error:  # its trouble is none of the store's
             log.warning("spool unreadable", reason=str(error))
             return False
+
+
+def _distinct(events: Sequence[tuple[str, Event]]) -> list[Record]:
+    """Records of the events, without repeats among them."""
+    distinct: dict[tuple[str, bytes], Record] = {}
+    for user_id, event in events:
+        distinct.setdefault((user_id, identity(event)), Record("append", user_id, *event))
+    return [*distinct.values()]
