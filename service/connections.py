@@ -69,9 +69,11 @@ class Connections:
         self._open[connection] = None
         if len(self._open) <= self._max:
             return True
-        idle = [other for other in self._open if other.replaceable and other is not connection]
-        longest = next((other for other in idle if other.admitted), idle[0] if idle else None)
+        idle = (other for other in self._open if other.replaceable and other is not connection)
+        longest = next(idle, None)
         if longest is not None:
+            if not longest.admitted:
+                longest = next((other for other in idle if other.admitted), longest)
             longest.end("crowded")
             return longest.admitted  # of two beyond the bound, the later one is beyond it, too
         if len(self._open) > self._max + RESERVED_CONNECTIONS:
