@@ -11,6 +11,7 @@ from cli.output import Json, print_json, print_table, printable
 from service.doctor.finding import Finding, Verdict, wrong
 from service.errors import StartupError
 from service.settings import read_settings
+from service.tracing import check_propagators
 
 _STYLES: dict[Verdict, str] = {"fine": "green", "note": "yellow", "wrong": "bold red"}
 
@@ -51,6 +52,11 @@ def command(
 
 def _examined(given: Mapping[str, object]) -> Iterator[Finding]:
     """All findings; without settings that can be read those about packages remain."""
+    try:
+        check_propagators()
+    except StartupError as error:
+        yield wrong("tracing", str(error), "as it says; until then nothing else can be examined")
+        return
     from service.doctor.machine import examine_packages
 
     try:

@@ -16,6 +16,7 @@ from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.listening import BACKLOG, bound_socket, ports, url
 from service.settings import Settings, read_settings
+from service.tracing import check_propagators
 
 
 def command(
@@ -99,6 +100,7 @@ def run(settings: Settings, history: Path | None) -> None:
     """
     if history is not None and settings.redis_url is not None:
         raise StartupError("--history fills the in-process store: use `dimerec import-history` for Redis")
+    check_propagators()
     on_hangup = hangup_policy()
     if settings.workers > 1:
         _supervise(settings, on_hangup)

@@ -49,21 +49,35 @@ def open_tracing(version: str) -> "Tracing | None":
     """
     if collector() is None:
         return None
-    require_sdk()
-    from service.otel import Tracing
-
-    return Tracing(version)
-
-
-def require_sdk() -> None:
-    """Raise StartupError, which says how to get it, where OpenTelemetry's SDK is not there."""
     try:
-        import service.otel  # noqa: F401
+        from service.otel import Tracing
+
+        return Tracing(version)
     except ImportError as error:
         raise StartupError(
             f"OTEL_… variables ask for traces, but OpenTelemetry's SDK is not there ({error.name}):"
             " pip install 'dimerec-serve[tracing]', or set OTEL_SDK_DISABLED=true"
         ) from error
+    except ValueError as error:
+        raise StartupError(
+            f"OTEL_… variables: {_reason(error)}: correct them, or set OTEL_SDK_DISABLED=true"
+        ) from error
+
+
+def check_propagators() -> None:
+    """Raise StartupError where `OTEL_PROPAGATORS` names one that is not there.
+
+    Whoever imports FastAPI imports them, traces or not, and fails there; so this comes before.
+    """
+    try:
+        import opentelemetry.propagate  # noqa: F401
+    except ValueError as error:
+        raise StartupError(f"OTEL_PROPAGATORS: {_reason(error)}: correct it, or unset it") from error
+
+
+def _reason(error: Exception) -> str:
+    """The SDK's own words, in one line."""
+    return " ".join(str(error).split()).removesuffix(".")
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str]:

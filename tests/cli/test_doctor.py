@@ -321,3 +321,33 @@ def test_what_keeps_traces_from_being_sent_is_told(dimerec: Run, monkeypatch: py
     assert found(dimerec("doctor", "--json"), "tracing", "dimerec-serve[tracing]") == "wrong"
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "zipkin")
     assert found(dimerec("doctor", "--json"), "tracing", "OTEL_TRACES_EXPORTER") == "wrong"
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, ("OTEL_… variables: max_queue_size",)),
+        ({"OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "x"}, ("OTEL_… variables: OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT",)),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a..b:4318"}, ("a..b",)),
+    ],
+)
+def test_variables_of_traces_that_cannot_be_meant_are_told(
+    dimerec: Run, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{free_port()}")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    done = dimerec("doctor", "--json")
+    assert found(done, "tracing", *words) == "wrong"
+    assert "packages" in examined(done)
+
+
+def test_a_propagator_that_is_not_there_ends_serve_and_doctor_in_plain_words(
+    dimerec: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_PROPAGATORS", "b3")
+    monkeypatch.delitem(sys.modules, "opentelemetry.propagate")  # whose import looks for them
+    assert found(dimerec("doctor", "--json"), "tracing", "OTEL_PROPAGATORS", "b3") == "wrong"
+    refused = dimerec("serve", "--port", "0")
+    assert (refused.code, refused.err.count("\n")) == (1, 1)
+    assert "OTEL_PROPAGATORS: Propagator b3 not found" in refused.err

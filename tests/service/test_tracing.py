@@ -233,6 +233,28 @@ def test_asked_for_without_the_extra_the_service_says_so_and_does_not_start(
 
 
 @pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "5000", "max_export_batch_size"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "max_queue_size"),
+        ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "x", "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT"),
+    ],
+)
+def test_variables_that_the_sdk_refuses_keep_the_service_from_starting_in_one_line(
+    traced: Collector,
+    bundle_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    value: str,
+    says: str,
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(StartupError, match=r"^OTEL_… variables: [^\n]+$") as refused:
+        create_app(settings_for(bundle_root))
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("variables", "asks"),
     [
         ({}, None),
