@@ -61,6 +61,7 @@ async def infos(client: Any) -> Sequence[tuple[str, Info]]:
     """Address and INFO of each server that takes writes: of a cluster all its primaries; others are `""`."""
     if not isinstance(client, RedisCluster):
         return [("", await client.info())]
+    await client.initialize()  # before its first command it knows of none
     nodes = client.get_primaries()
     return [(f"{node.host}:{node.port}", await client.info(target_nodes=node)) for node in nodes]
 

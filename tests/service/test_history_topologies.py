@@ -104,6 +104,17 @@ async def test_a_lost_node_takes_only_its_own_users_along(nodes: list[RedisServe
         assert len(await started_later.read(reached[0], 9)) in (1, 2)
 
 
+async def test_the_memory_of_a_cluster_is_known_before_any_other_call(nodes: list[RedisServer]) -> None:
+    url = f"redis+cluster://127.0.0.1:{nodes[0].port}"
+    async with opened(url, USERS), opened(url, []) as later:
+        assert (await later.memory()).used_bytes > 0
+    for node in nodes:
+        node.stop()
+    async with opened(url, []) as lost:
+        with pytest.raises(HistoryUnavailableError):
+            await lost.memory()
+
+
 async def test_a_sentinel_names_the_master(sentinel: RedisServer, redis_server: RedisServer) -> None:
     async with opened(f"redis+sentinel://127.0.0.1:{sentinel.port}/dimerec/3", ["u"]) as store:
         assert await store.append("u", [Event("a", 1)]) == AppendResult(added=1)
