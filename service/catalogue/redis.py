@@ -34,6 +34,8 @@ BLOCK_MS = 400
 """Longest wait for a change. Chosen: a log that was emptied is noticed within the second."""
 TIMEOUT_S = 2.0
 """Of a call: longer than a change is waited for. Chosen."""
+MAX_WRITING, MAX_FOLLOWING = 8, 2
+"""Connections. Chosen: changes are few, and who follows makes one call after another."""
 PER_CALL = 500
 """Entries in one call, so that Redis answers others in between."""
 
@@ -44,7 +46,7 @@ class RedisLog:
     def __init__(self, writing: Redis | RedisCluster, following: Redis | RedisCluster) -> None:
         self._writing: Any = writing
         self._following: Any = following
-        self._calls = RedisCalls(TIMEOUT_S, TIMEOUT_S, 8)
+        self._calls = RedisCalls(TIMEOUT_S, TIMEOUT_S, MAX_WRITING)
         self._epoch = ""
         self._sequence = 0
         self._last_id = "0"
@@ -52,7 +54,7 @@ class RedisLog:
     @classmethod
     def from_url(cls, url: str) -> "RedisLog":
         """The log at an address; raises HistoryUrlError. Nothing is connected yet."""
-        return cls(connect(url, TIMEOUT_S, 8), connect(url, TIMEOUT_S, 2))
+        return cls(connect(url, TIMEOUT_S, MAX_WRITING), connect(url, TIMEOUT_S, MAX_FOLLOWING))
 
     async def write(self, writes: Sequence[Write]) -> list[Entry]:
         """As `CatalogueLog.write`; of a log that this process has read, else it is unavailable."""

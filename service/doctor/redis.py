@@ -10,8 +10,10 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from service.access import rates
+from service.catalogue import redis as catalogue
 from service.doctor.finding import Finding, fine, note, wrong
-from service.history.errors import HistoryUnavailableError
+from service.history.errors import HistoryUnavailableError, HistoryUrlError
 from service.history.redis import DEFAULT_MAX_CONNECTIONS
 from service.history.redis_calls import RedisCalls
 from service.history.redis_keys import probe_key
@@ -44,7 +46,10 @@ def examine_redis(settings: Settings) -> list[Finding]:
 
 
 async def _examined(settings: Settings, url: str) -> list[Finding]:
-    client: Any = connect(url, _PATIENCE_S, max_connections=2)
+    try:
+        client: Any = connect(url, _PATIENCE_S, max_connections=2)
+    except HistoryUrlError as error:
+        return [wrong(_PART, str(error), f"correct {variable('redis_url')}, or the files that it names")]
     calls = RedisCalls(_PATIENCE_S, _PATIENCE_S, 1)
     async with aclosing(client):
         try:
@@ -137,11 +142,23 @@ def _setup(info: Info, settings: Settings) -> Iterator[Finding]:
         yield fine(_PART, f"version {version}")
     if info.get("role") == "slave":
         yield wrong(_PART, "it is a replica, which takes no events", "name its primary, or its sentinels")
-    needed = settings.workers * DEFAULT_MAX_CONNECTIONS
+    yield from _connections(info, settings)
+
+
+def _connections(info: Info, settings: Settings) -> Iterator[Finding]:
+    uses = {
+        "histories": DEFAULT_MAX_CONNECTIONS,
+        "rates": rates.MAX_CONNECTIONS,
+        "the catalogue": catalogue.MAX_WRITING + catalogue.MAX_FOLLOWING,
+        **({} if settings.spool is None else {"the spool": DEFAULT_MAX_CONNECTIONS}),
+    }
+    needed = settings.workers * sum(uses.values())
     if needed > info.get("maxclients", needed):
+        each = ", ".join(f"{connections} for {use}" for use, connections in uses.items())
         yield wrong(
             _PART,
-            f"it takes {info['maxclients']} connections, and {settings.workers} workers may open {needed}",
+            f"it takes {info['maxclients']} connections, and {settings.workers} workers may open {needed}"
+            f" (each {each})",
             "raise its maxclients",
         )
 

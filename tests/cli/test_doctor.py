@@ -106,6 +106,7 @@ def test_where_all_is_well_it_says_so(
         ("save", "", "wrong", ("restart loses every history",)),
         ("save", "60 1", "note", ("snapshots only", "60 1")),
         ("maxclients", "40", "wrong", ("40 connections", "64")),
+        ("maxclients", "80", "wrong", ("80 connections", "may open 90", "16 for rates", "10 for the cat")),
     ],
 )
 def test_a_redis_with_a_bad_set_up_is_told(
@@ -117,6 +118,25 @@ def test_a_redis_with_a_bad_set_up_is_told(
         client.config_set(setting, value)
     done = dimerec("doctor", "--redis", bad_redis.url, "--json")
     assert found(done, "redis", *words) == verdict
+
+
+def test_a_spool_needs_connections_of_its_own(
+    dimerec: Run, bad_redis: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIMEREC_SPOOL", str(tmp_path / "spool"))
+    with redis.Redis(port=bad_redis.port) as client:
+        client.config_set("maxclients", "150")
+    done = dimerec("doctor", "--redis", bad_redis.url, "--json")
+    assert found(done, "redis", "150 connections", "may open 154", "64 for the spool") == "wrong"
+
+
+def test_certificates_of_redis_that_cannot_be_read_are_told_and_the_rest_is_still_examined(
+    dimerec: Run, tmp_path: Path
+) -> None:
+    address = f"rediss://:{SECRET}@127.0.0.1:{free_port()}/0?ssl_ca_certs={tmp_path / 'none.pem'}"
+    done = dimerec("doctor", "--redis", address, "--json")
+    assert found(done, "redis", "certificates that cannot be read") == "wrong"
+    assert "packages" in examined(done)
 
 
 def test_a_redis_that_is_nearly_full_or_has_dropped_keys_is_told(
