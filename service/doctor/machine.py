@@ -6,9 +6,10 @@ import platform
 import resource
 import shutil
 import socket
+import ssl
 import sys
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from service.doctor.finding import Finding, fine, note, wrong
 from service.errors import StartupError
 from service.listening import bound_socket, ports
 from service.settings import Settings, variable
+from service.spool.file import NAME as SPOOL_FILE
+from service.workers.supervised import compute_threads
 
 _DISTRIBUTION = "dimerec-serve"
 _PATIENCE_S = 2.0
@@ -42,7 +45,7 @@ def examine_ports(settings: Settings) -> Iterator[Finding]:
         try:
             bound_socket(settings.host, port).close()
         except StartupError as error:
-            if _serves_already(settings.host, port):
+            if _serves_already(settings, port):
                 yield note("ports", f"on {where} a service of ours answers already", "none, if that is meant")
             else:
                 yield wrong("ports", str(error), f"or {variable('port')}, {variable('host')}")
@@ -50,9 +53,8 @@ def examine_ports(settings: Settings) -> Iterator[Finding]:
             yield fine("ports", f"{where} is free" if port else "the system chooses a free port")
 
 
-def _serves_already(host: str, port: int) -> bool:
-    loopback = host in ("0.0.0.0", "::")  # nosec B104  # noqa: S104 - compared only
-    connection = HTTPConnection("127.0.0.1" if loopback else host, port, timeout=_PATIENCE_S)
+def _serves_already(settings: Settings, port: int) -> bool:
+    connection = _connection(settings, port)
     try:
         connection.request("GET", "/health/live")
         return bool(json.loads(connection.getresponse().read()) == {"status": "live"})
@@ -62,8 +64,19 @@ def _serves_already(host: str, port: int) -> bool:
         connection.close()
 
 
+def _connection(settings: Settings, port: int) -> HTTPConnection:
+    """By HTTPS where the service has a certificate; it is of another name, so nothing is compared with it."""
+    everywhere = settings.host in ("0.0.0.0", "::")  # nosec B104  # noqa: S104 - compared only
+    host = "127.0.0.1" if everywhere else settings.host
+    if settings.tls_certificate is None:
+        return HTTPConnection(host, port, timeout=_PATIENCE_S)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return HTTPSConnection(host, port, timeout=_PATIENCE_S, context=context)
+
+
 def examine_spool(settings: Settings) -> Iterator[Finding]:
-    """The spool's directory, if there is one, can be written, and its disk has room for a full one."""
+    """The spool's directory, if there is one, can be written, and its disk has room until it is full."""
     if settings.spool is None:
         return
     directory = settings.spool.absolute()
@@ -73,8 +86,10 @@ def examine_spool(settings: Settings) -> Iterator[Finding]:
         yield wrong("spool", f"{there} cannot be written", remedy)
         return
     free = shutil.disk_usage(there).free
-    room = f"{free / 1e6:,.0f} MB are free for {settings.spool_max_bytes / 1e6:,.0f} MB that may wait there"
-    if free < settings.spool_max_bytes:
+    file = directory / SPOOL_FILE
+    more = max(0, settings.spool_max_bytes - (file.stat().st_size if file.exists() else 0))
+    room = f"{free / 1e6:,.0f} MB are free for {more / 1e6:,.0f} MB by which what waits there may grow"
+    if free < more:
         yield wrong("spool", room, f"make room, or lower {variable('spool_max_bytes')}")
     else:
         yield fine("spool", room)
@@ -101,8 +116,7 @@ def examine_threads(settings: Settings, cpu_limit: Path = _CGROUP_CPU) -> Iterat
     cores = len(os.sched_getaffinity(0))
     allowed = _allowed_cores(cpu_limit)
     usable = cores if allowed is None else min(cores, allowed)
-    chosen = settings.compute_threads or _positive(os.environ.get("OMP_NUM_THREADS"))
-    threads = chosen or max(1, cores // settings.workers)
+    threads = compute_threads(settings)
     total = threads * settings.workers
     fact = f"{settings.workers} workers with {threads} threads each on {usable:g} cores"
     if total <= max(1, usable):
@@ -125,10 +139,6 @@ def _allowed_cores(cpu_limit: Path) -> float | None:
         return int(quota) / int(period)
     except (OSError, ValueError):  # not there, or `max`
         return None
-
-
-def _positive(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() and int(text) else None
 
 
 def examine_packages() -> Iterator[Finding]:

@@ -97,11 +97,16 @@ class SupervisedWorker:
         return status
 
 
+def compute_threads(settings: Settings) -> int:
+    """Threads of one worker: its share of the cores, unless the settings or `OMP_NUM_THREADS` choose."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, len(os.sched_getaffinity(0)) // settings.workers)
+    return settings.compute_threads or (int(chosen) if chosen.isdecimal() else 0) or share
+
+
 def _environment(settings: Settings) -> dict[str, str]:
-    """The cores shared out among the workers, unless somebody chose; torch, FAISS and BLAS heed it."""
-    cores = len(os.sched_getaffinity(0))
-    threads = settings.compute_threads or max(1, cores // settings.workers)
-    return {"OMP_NUM_THREADS": str(threads), **os.environ}
+    """That of this process, and the threads, which torch, FAISS and BLAS heed."""
+    return {"OMP_NUM_THREADS": str(compute_threads(settings)), **os.environ}
 
 
 def _plain(settings: Settings) -> dict[str, Any]:

@@ -286,6 +286,11 @@ def test_a_spool_that_cannot_be_written_or_has_no_room_is_told(
     monkeypatch.setenv("DIMEREC_SPOOL_MAX_BYTES", str(1 << 40))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 30))
     assert found(dimerec("doctor", "--json"), "spool", "MB are free") == "wrong"
+    (tmp_path / "new" / "spool").mkdir(parents=True)
+    with (tmp_path / "new" / "spool" / "spool.db").open("wb") as file:
+        file.truncate((1 << 40) - (1 << 30))
+    assert found(dimerec("doctor", "--json"), "spool", "1,074 MB are free", "1,074 MB") == "fine"
+    shutil.rmtree(tmp_path / "new")
     (tmp_path / "new").write_text("no directory")
     assert found(dimerec("doctor", "--json"), "spool", "cannot be written") == "wrong"
 

@@ -13,8 +13,9 @@ from service.access.headers import SECURITY
 from service.access.loopback import is_loopback
 from service.access.roles import ROLES
 from service.access.settings import AccessSettings
+from service.doctor.machine import examine_ports
 from service.errors import StartupError
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 from tests.service.access.conftest import ELSEWHERE, call, problem
 from tests.service.conftest import Serve
 from tests.service.processes import process
@@ -188,6 +189,9 @@ def test_https_by_a_certificate_of_the_settings(bundle_root: Path, tmp_path: Pat
             check=False,
         )
         assert ready.returncode == 0
+        port = int(served.url.rpartition(":")[2])
+        chosen = Settings(_env_file=None, port=port, tls_certificate=certificate, tls_key=key)
+        assert [finding.verdict for finding in examine_ports(chosen)] == ["note"]
 
 
 @pytest.mark.parametrize(
