@@ -2,19 +2,19 @@
 
 import stat
 from collections.abc import Iterator
-from pathlib import Path
+
+from dotenv import dotenv_values
 
 from service.access.exposure import exposure
 from service.access.keys import read_keys
 from service.doctor.finding import Finding, fine, note, wrong
+from service.environment import ENCODING
 from service.errors import KeysError, StartupError
 from service.settings import DOTENV, Settings, variable
 
 _PART = "configuration"
 _ONLY_IN_PROCESS = ("history_max_users", "history_max_bytes")
 _ONLY_IN_REDIS = ("history_ttl_s", "history_new_ttl_s", "history_timeout_s")
-_NEED_REDIS = ("catalogue_max_staleness_s",)
-_OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 
 
 def examine_configuration(settings: Settings, address: str | None) -> Iterator[Finding]:
@@ -35,15 +35,16 @@ def _ignored(settings: Settings) -> Iterator[Finding]:
     for name in names:
         if name in settings.model_fields_set:
             yield note(_PART, f"{variable(name)} does nothing, since histories are kept {store}", "remove it")
-    for name in () if in_redis else _NEED_REDIS:
-        if name in settings.model_fields_set:
-            yield note(_PART, f"{variable(name)} does nothing without {variable('redis_url')}", "remove it")
-    if not in_redis:
-        yield note(
-            _PART,
-            "histories are kept in this process and end with it",
-            f"set {variable('redis_url')} to keep them",
-        )
+    if in_redis:
+        return
+    if "catalogue_max_staleness_s" in settings.model_fields_set:
+        name = variable("catalogue_max_staleness_s")
+        yield note(_PART, f"{name} does nothing without {variable('redis_url')}", "remove it")
+    yield note(
+        _PART,
+        "histories are kept in this process and end with it",
+        f"set {variable('redis_url')} to keep them",
+    )
 
 
 def _waits(settings: Settings) -> Iterator[Finding]:
@@ -95,10 +96,8 @@ def _access(settings: Settings, address: str | None) -> Iterator[Finding]:
 
 def _readable_secrets(settings: Settings) -> Iterator[Finding]:
     """Files with secrets that every user of this machine can read."""
-    in_dotenv = DOTENV.is_file() and "redis_url" in settings.model_fields_set
-    suspects: list[tuple[Path, bool]] = [(DOTENV, in_dotenv)]
-    if settings.tls_key is not None:
-        suspects.append((settings.tls_key, True))
-    for path, holds_a_secret in suspects:
-        if holds_a_secret and path.stat().st_mode & _OTHERS_READ:
+    given = {name.upper() for name, value in dotenv_values(DOTENV, encoding=ENCODING).items() if value}
+    in_dotenv = [DOTENV] if variable("redis_url") in given else []
+    for path in (*in_dotenv, *([] if settings.tls_key is None else [settings.tls_key])):
+        if path.stat().st_mode & stat.S_IROTH:
             yield note(_PART, f"{path} can be read by others on this machine", f"chmod 600 {path}")

@@ -252,6 +252,18 @@ def test_a_secret_in_a_file_that_others_can_read_is_told(dimerec: Run) -> None:
     assert not [
         fact for _, fact, _ in examined(dimerec("doctor", "--json"))["configuration"] if ".env" in fact
     ]
+    path.chmod(0o640)
+    assert ".env can be read" not in dimerec("doctor", "--json").out
+
+
+@pytest.mark.parametrize("text", ["DIMEREC_MAX_BATCH=8\n", "DIMEREC_REDIS_URL=\n"])
+def test_a_file_that_others_can_read_without_a_secret_is_no_matter(
+    dimerec: Run, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    Path(".env").write_text(text)
+    Path(".env").chmod(0o644)
+    monkeypatch.setenv("DIMEREC_REDIS_URL", f"redis://:{SECRET}@127.0.0.1:{free_port()}/0")
+    assert ".env can be read" not in dimerec("doctor", "--json").out
 
 
 def test_what_is_wrong_with_the_bundle_is_told(dimerec: Run, tmp_path: Path) -> None:
