@@ -134,6 +134,15 @@ NO_LIMIT = {"dimerec_redis_memory_bytes": "95x120", "dimerec_redis_memory_limit_
 """A Redis without a limit of its memory is not full."""
 
 
+IN_BATCHES = {
+    'dimerec_requests_total{route="/recommend/batch",status="200"}': "0+1x120",
+    'dimerec_batch_requests_total{status="200"}': "0+999x120",
+    'dimerec_batch_requests_total{status="500"}': "0+1x120",
+    'dimerec_errors_total{route="/recommend/batch"}': "0+1x120",
+}
+"""Batches of a thousand, one request of each a fault: one of a thousand, not one a batch."""
+
+
 def test_every_alert_has_a_trouble_here() -> None:
     assert sorted(ALERTS) == sorted(TROUBLE)
 
@@ -141,6 +150,15 @@ def test_every_alert_has_a_trouble_here() -> None:
 def test_no_alert_is_raised_by_a_service_that_is_well(promtool: str, tmp_path: Path) -> None:
     assert fired(promtool, tmp_path, WELL) == set()
     assert fired(promtool, tmp_path, NO_LIMIT) == set()
+    assert fired(promtool, tmp_path, IN_BATCHES) == set()
+
+
+def test_faults_inside_of_batches_are_errors(promtool: str, tmp_path: Path) -> None:
+    failing = IN_BATCHES | {
+        'dimerec_batch_requests_total{status="500"}': "0+20x120",
+        'dimerec_errors_total{route="/recommend/batch"}': "0+20x120",
+    }
+    assert fired(promtool, tmp_path, failing) == {"DimerecErrors"}
 
 
 @pytest.mark.parametrize("alert", TROUBLE)
