@@ -1,12 +1,15 @@
 """Fixtures shared by all rooms."""
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 import tests.effort  # noqa: F401 - the profiles
+from service.log_writer import WriterHandler
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer, claimed_database
 from training.config import read_config
@@ -19,6 +22,26 @@ from training.trainer import train
 
 _PUBLIC_FILES = ("amazon-beauty.parquet", "kuairand-pure.parquet", "kuairand-pure-items.parquet")
 _PUBLIC_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet() -> Iterator[None]:
+    """Access logs would drown the results."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before(_quiet: None) -> Iterator[None]:
+    """A command that runs in this process sends the log to stderr: not beyond its test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if isinstance(one, WriterHandler)]:
+        root.removeHandler(handler)
+        root.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

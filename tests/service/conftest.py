@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-import structlog
 
 from bundle.read import read_bundle
 from service.history.in_process import InProcessHistory
@@ -18,14 +17,12 @@ from tests.service.serving import Running, running, settings_for
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _quiet_and_unset() -> Iterator[None]:
-    """Nothing in the environment may change a test's settings, and access logs would drown the results."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("error"))
+def _unset() -> Iterator[None]:
+    """Nothing in the environment may change a test's settings."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("DIMEREC_")]:
             patch.delenv(name)
         yield
-    structlog.reset_defaults()
 
 
 Serve = Callable[..., Running]

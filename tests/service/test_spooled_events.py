@@ -222,11 +222,9 @@ class Hanging(InProcessHistory):
 @pytest.fixture
 def told() -> Iterator[list[Any]]:
     """All that is logged, of whatever level."""
-    before = structlog.get_config()["wrapper_class"]
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("debug"))
     with structlog.testing.capture_logs() as lines:
         yield lines
-    structlog.configure(wrapper_class=before)
 
 
 async def test_a_stop_during_a_delivery_ends_it_without_an_error(
