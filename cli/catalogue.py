@@ -2,9 +2,9 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from http.client import HTTPException
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.error import HTTPError
@@ -13,6 +13,7 @@ from urllib.request import Request, urlopen
 
 import typer
 
+from cli.interrupts import interruptible
 from cli.output import Json, print_json, print_table
 from service.catalogue.requests import MAX_ITEMS
 from service.catalogue.responses import ListedSource
@@ -26,6 +27,8 @@ Url = Annotated[str, typer.Option(metavar="URL", help="Where the service answers
 DEFAULT_URL = "http://127.0.0.1:8000"
 TIMEOUT_S = 60.0
 """Of a call: longer than the service takes for its largest. Chosen."""
+MAX_BLOCK_BYTES = 512 * 1024
+"""Of the items of a call, unless it is one: half of what a service reads unless told otherwise."""
 
 
 class CatalogueCallError(ServiceError):
@@ -72,21 +75,24 @@ def import_items(
 
     A line is for example `{"item_id": "v-1", "from": {"like": ["50", "181"]}}`.
     """
-    refused = put = 0
-    with items.open(encoding="utf-8") as lines:
-        numbered = ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-        while some := list(islice(numbered, MAX_ITEMS)):
-            bodies = [_read(items, number, line) for number, line in some]
-            outcomes = _called(url, "POST", "/items", {"items": bodies})["items"]
-            for (number, _), outcome in zip(some, outcomes, strict=True):
-                if "detail" in outcome:
-                    refused += 1
-                    typer.echo(f"{items} line {number}: {outcome['detail']}", err=True)
-                else:
-                    put += 1
-    typer.echo(f"{put} put, {refused} refused")
-    if refused:
-        raise CatalogueCallError(f"{refused} lines of {items} were refused: mend and import these again")
+    report = _Report(items)
+    with (
+        interruptible(lambda: f"{report}, and maybe what was sent last; import it again"),
+        items.open("rb") as lines,
+    ):
+        try:
+            for block in _blocks(items, lines):
+                bodies = [body for _, body in block]
+                outcomes = _called(url, "POST", "/items", {"items": bodies})["items"]
+                for (number, _), outcome in zip(block, outcomes, strict=True):
+                    report.note(number, outcome)
+        except CatalogueCallError as error:
+            raise CatalogueCallError(f"{error}; {report} before") from error
+    typer.echo(str(report))
+    if report.refused:
+        raise CatalogueCallError(
+            f"{report.refused} lines of {items} were refused: mend and import these again"
+        )
 
 
 @command.command("remove")
@@ -104,6 +110,26 @@ def remove_items(
         typer.echo(f"removed {item_id}{later}")
 
 
+@dataclass
+class _Report:
+    """The outcomes of the items of a file."""
+
+    path: Path
+    put: int = 0
+    refused: int = 0
+
+    def note(self, number: int, outcome: dict[str, Any]) -> None:
+        """Count the outcome of a line, and name one that is refused."""
+        if "detail" in outcome:
+            self.refused += 1
+            typer.echo(f"{self.path} line {number}: {outcome['detail']}", err=True)
+        else:
+            self.put += 1
+
+    def __str__(self) -> str:
+        return f"{self.put} put, {self.refused} refused"
+
+
 def _listed(url: str, source: ListedSource) -> Iterator[dict[str, Any]]:
     after: dict[str, str] = {}
     while True:
@@ -114,13 +140,37 @@ def _listed(url: str, source: ListedSource) -> Iterator[dict[str, Any]]:
         after = {"after": page["after"]}
 
 
-def _read(path: Path, number: int, line: str) -> object:
+def _blocks(path: Path, lines: Iterable[bytes]) -> Iterator[list[tuple[int, object]]]:
+    """The items of a file by the numbers of their lines, as many together as one call takes."""
+    block: list[tuple[int, object]] = []
+    size = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        item = _read(path, number, line)
+        length = len(_encoded(item))
+        if block and (len(block) == MAX_ITEMS or size + length > MAX_BLOCK_BYTES):
+            yield block
+            block, size = [], 0
+        block.append((number, item))
+        size += length
+    if block:
+        yield block
+
+
+def _read(path: Path, number: int, line: bytes) -> object:
     try:
-        return json.loads(line)
-    except ValueError as error:
+        return json.loads(line.decode())
+    except UnicodeDecodeError as error:
         raise CatalogueCallError(
-            f"{path} line {number} is no JSON ({error}); what stands before its block of {MAX_ITEMS} is put"
+            f"{path} line {number} is not UTF-8 (byte {error.start + 1} of it)"
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise CatalogueCallError(f"{path} line {number} is no JSON ({error})") from error
+
+
+def _encoded(body: object) -> bytes:
+    return json.dumps(body).encode()
 
 
 def _called(url: str, method: str, path: str, body: object = None) -> Any:
@@ -129,7 +179,7 @@ def _called(url: str, method: str, path: str, body: object = None) -> Any:
     key = os.environ.get("DIMEREC_KEY")
     if key:
         headers["authorization"] = f"Bearer {key}"
-    sent = None if body is None else json.dumps(body).encode()
+    sent = None if body is None else _encoded(body)
     try:
         request = Request(url.rstrip("/") + path, sent, headers, method=method)  # noqa: S310 - looked at next
         if request.type not in {"http", "https"}:
