@@ -31,6 +31,7 @@ class ChangedCatalogue:
         self.derivation = Derivation(bundle.version, bundle.catalogue, bundle.table)
         self._changes: dict[str, Change] = {}
         self._overlay = Overlay(bundle.catalogue, bundle.table.dim)
+        self._made: dict[str, Recipe] = {}
         self._stale: dict[str, str] = {}
 
     @property
@@ -43,6 +44,7 @@ class ChangedCatalogue:
         self._changes.update(changes)
         if self._overlay.replaced > max(MIN_DEAD_ROWS, len(self._overlay) // 2):
             self._overlay = Overlay(self._base.catalogue, self._table.dim)
+            self._made.clear()
             changes = self._changes
         self._make(changes.items())
         return layered_snapshot(self._base, *self._overlay.view())
@@ -52,6 +54,8 @@ class ChangedCatalogue:
             self._stale.pop(item_id, None)
             if recipe is None:
                 self._overlay.remove(item_id)  # its row stays, for the histories that hold it
+            elif self._made.get(item_id) == recipe:
+                self._overlay.turn(item_id, alive=served)
             else:  # a removed item, too: histories that hold it are read by its newest recipe
                 self._put(item_id, recipe, served=served)
 
@@ -60,7 +64,9 @@ class ChangedCatalogue:
             vector = self.derivation.derive_anyhow(item_id, recipe).vector
         except RecipeError as error:
             self._overlay.remove(item_id)
+            self._made.pop(item_id, None)
             if served:
                 self._stale[item_id] = str(error)
             return
         self._overlay.put(Item(item_id, recipe.title, recipe.categories), vector, alive=served)
+        self._made[item_id] = recipe

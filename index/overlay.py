@@ -249,6 +249,10 @@ class Overlay:
         if row is not None:
             self._alive.filled[row] = False
 
+    def turn(self, item_id: str, *, alive: bool) -> None:
+        """Let the added row of an item be alive or dead, its vector and description as they are."""
+        self._alive.filled[self._row_of[item_id]] = alive
+
     def view(self) -> tuple[LayeredCatalogue, Vectors]:
         """The catalogue as it is now, and the vectors (rows, dim) that were added to it."""
         catalogue = LayeredCatalogue(

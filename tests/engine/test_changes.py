@@ -230,11 +230,12 @@ def test_a_history_holds_an_item_that_was_removed_before_this_bundle_was_loaded(
 
 def test_an_overlay_of_mostly_dead_rows_is_made_anew(bundle: Bundle, complete: Engine) -> None:
     engine = engine_of(bundle)
-    put = recipe(like=("1001",))
-    for _ in range(6):
+    for time in range(6):
+        put = recipe(str(time), like=("1001",))
         for number in range(MIN_DEAD_ROWS // 2):
             engine.change({f"x{number}": Change(put, served=True)})
     assert len(engine._changed._overlay) < 2.2 * MIN_DEAD_ROWS  # 3 were put
+    put = recipe("last", like=("1001",))
     engine.change({f"x{number}": Change(put, served=False) for number in range(MIN_DEAD_ROWS // 2)})
     engine.change(new_items(bundle))
     for found, expected in zip(engine.recommend(REQUESTS), complete.recommend(REQUESTS), strict=True):
@@ -337,14 +338,46 @@ class TestDerivation:
 
 def test_an_overlay_of_items_that_were_removed_is_not_made_anew_at_each_change(bundle: Bundle) -> None:
     engine = engine_of(bundle)
-    put = recipe(like=("1001",))
     names = [f"x{number}" for number in range(2 * MIN_DEAD_ROWS)]
     for served in (True, False):
+        put = recipe(f"served: {served}", like=("1001",))
         engine.change({name: Change(put, served=served) for name in names})
     engine.change({"y": Change(put, served=True)})
     overlay = engine._changed._overlay
     engine.change({"z": Change(put, served=True)})
     assert engine._changed._overlay is overlay
+
+
+def test_an_item_that_comes_and_goes_keeps_its_row(bundle: Bundle) -> None:
+    engine = engine_of(bundle)
+    first, second = recipe("First", like=("1001",)), recipe("Second", like=("1001",))
+
+    def change(put: Recipe | None, *, served: bool) -> tuple[int, str | None]:
+        """Added rows, and the title where the item is served."""
+        engine.change({"1005": Change(put, served=served)})
+        described = engine.describe("1005")
+        found = "1005" in ids(engine.recommend([EngineRequest(["1001"], ITEMS, seed=1)])[0])
+        assert found == (described is not None)
+        return len(engine._changed._overlay), None if described is None else described.title
+
+    assert change(first, served=False) == (1, None)
+    assert change(first, served=True) == (1, "First")
+    assert change(first, served=False) == (1, None)
+    assert change(None, served=False) == (1, None)
+    assert change(first, served=True) == (1, "First")
+    assert change(second, served=True) == (2, "Second")
+    assert change(first, served=True) == (3, "First")
+
+
+def test_an_item_that_comes_without_a_vector_is_stale_by_then(bundle: Bundle) -> None:
+    engine = engine_of(bundle)
+    underivable = recipe(categories=("No such",), like=("gone",))
+    engine.change({"a": Change(recipe(like=("1001",)), served=True)})
+    assert engine.change({"a": Change(underivable, served=False)}) == {}
+    assert engine.change({"a": Change(underivable, served=True)}).keys() == {"a"}
+    assert engine.describe("a") is None
+    assert engine.change({"a": Change(recipe(like=("1001",)), served=True)}) == {}
+    assert engine.describe("a") is not None
 
 
 def test_a_removed_item_is_read_by_its_newest_recipe_in_whatever_steps_it_came(bundle: Bundle) -> None:
