@@ -7,6 +7,7 @@ from functools import partial
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Literal
 
+import structlog
 import torch
 from fastapi import FastAPI
 from pydantic import SecretStr
@@ -65,6 +66,8 @@ Every failure is an `application/problem+json` document (RFC 9457) that names th
 answer carries `X-Request-ID`, the caller's own if one was sent.
 """
 
+log = structlog.get_logger("dimerec.service")
+
 DELIVERY_TIMEOUT_S = 5.0
 """Longest wait of a delivery for Redis. Chosen: nobody waits for it, and a slow Redis takes it, too."""
 TASKS_END_WITHIN_S = 1.0
@@ -112,7 +115,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         if service.follower is not None:
             await service.follower.begin()
-        background = [asyncio.create_task(task()) for task in service.tasks]
+        background = list(map(_begun, service.tasks))
         yield
         for task in background:
             task.cancel()
@@ -147,6 +150,19 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router)
     return app
+
+
+def _begun(task: Task) -> asyncio.Task[None]:
+    """A task in the background; the log says so if it ends by an error."""
+    begun = asyncio.create_task(task())
+    begun.add_done_callback(_tell_failure)
+    return begun
+
+
+def _tell_failure(task: asyncio.Task[None]) -> None:
+    error = None if task.cancelled() else task.exception()
+    if error is not None:
+        log.error("a task in the background failed", exc_info=error)
 
 
 def _middleware(service: Service, tracing: "Tracing | None") -> list[Middleware]:

@@ -1,5 +1,6 @@
 """Probes, metrics, versions, the console's files and security headers."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Sequence
@@ -7,16 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import structlog
 from prometheus_client.parser import text_string_to_metric_families
 
 from bundle.manifest import IndexFacts
 from bundle.read import read_bundle
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
+from service.app import create_app
 from service.routes import operations
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
-from tests.service.serving import Running
+from tests.service.serving import Running, settings_for
 
 
 def test_probes_say_live_and_ready(server: Running) -> None:
@@ -113,6 +116,20 @@ def test_metrics_count_what_happened_by_route_template(serve: Serve) -> None:
     for stage in ("history", "queue", "model", "search"):
         assert samples["dimerec_stage_seconds_count", stage] == 2
     assert "somebody" not in response.text
+
+
+async def test_a_task_in_the_background_that_fails_is_logged(bundle_root: Path) -> None:
+    app = create_app(settings_for(bundle_root))
+    fault = RuntimeError("not expected")
+
+    async def fail() -> None:
+        raise fault
+
+    app.state.service.tasks.append(fail)
+    with structlog.testing.capture_logs() as logs:
+        async with app.router.lifespan_context(app):
+            await asyncio.sleep(0.01)
+    assert [line["exc_info"] for line in logs if line["log_level"] == "error"] == [fault]
 
 
 def test_apps_in_one_process_count_separately(serve: Serve) -> None:
