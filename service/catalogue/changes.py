@@ -68,6 +68,8 @@ class CatalogueChanges:
         self._turn = asyncio.Lock()
         self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
         self._storing: set[asyncio.Task[None]] = set()
+        self._told_ms = 0
+        self._untold = False
 
     async def put(self, item_id: str, request: ItemRequest) -> Changed:
         """Let an item be as it is described from now on.
@@ -80,13 +82,21 @@ class CatalogueChanges:
         return changed
 
     async def put_each(self, items: Sequence[tuple[str, ItemRequest]]) -> list[Changed | ServiceError]:
-        """Put many items in their order, each by itself or with what `put` would raise for it alone."""
+        """Put many items in their order, each by itself or with what `put` would raise for it alone.
+
+        Raises CatalogueUnavailableError where none was put.
+        """
         engine = self._engines.engine
         results: list[Changed | ServiceError] = []
         for start in range(0, len(items), MAX_WRITES):
             some = items[start : start + MAX_WRITES]
             judged = await asyncio.to_thread(self._judge, some, engine)
-            results += await self._put_judged(judged)
+            try:
+                results += await self._put_judged(judged)
+            except CatalogueUnavailableError as error:
+                if not any(isinstance(one, Changed) for one in results):
+                    raise
+                return [*results, *[error] * (len(items) - start)]
         return results
 
     async def remove(self, item_id: str) -> Entry | None:
@@ -139,21 +149,29 @@ class CatalogueChanges:
         return list(map(self._state, heapq.nsmallest(limit, entries, key=lambda entry: entry.item_id)))
 
     async def keep_time(self) -> None:
-        """Let items come and go as time passes; never returns."""
+        """Let items come and go as time passes, and tell the log of it; never returns."""
         while True:
             next_ms = self._live.next_ms
             left_s = TIME_LEFT_S if next_ms is None else (next_ms - self._live.now_ms()) / 1000
             await asyncio.sleep(min(max(left_s, 0.001), TIME_LEFT_S))
-            if self._live.pass_time():
-                try:
-                    await self._log.pass_time(self._live.passed_ms)
-                except CatalogueUnavailableError as error:
-                    log.warning("the time of the catalogue was not kept", reason=str(error))
+            self._live.pass_time()
+            if self._live.come_ms > self._told_ms:
+                await self._tell_time(self._live.passed_ms)
 
     async def close(self) -> None:
         """Finish what is being stored, and close the log."""
         await asyncio.gather(*self._storing, return_exceptions=True)
         await self._log.close()
+
+    async def _tell_time(self, moment_ms: int) -> None:
+        try:
+            await self._log.pass_time(moment_ms)
+        except CatalogueUnavailableError as error:
+            if not self._untold:
+                log.warning("the time of the catalogue is not kept", reason=str(error))
+            self._untold = True
+        else:
+            self._told_ms, self._untold = moment_ms, False
 
     def _judge(
         self, items: Sequence[tuple[str, ItemRequest]], engine: Engine
@@ -167,7 +185,8 @@ class CatalogueChanges:
         entry = self._live.entry(item_id)
         kept = entry.origin if entry is not None and not entry.removed and given is None else None
         count = (kept or origin).given, (kept or origin).of_categories
-        derived = engine.derive(item_id, Recipe(description.title, description.categories, *count))
+        derive = engine.derive_anyhow if given is None else engine.derive
+        derived = derive(item_id, Recipe(description.title, description.categories, *count))
         return Write(item_id, description, origin, keep_origin=given is None), derived.derived_from
 
     async def _put_judged(
@@ -176,12 +195,18 @@ class CatalogueChanges:
         free = self._max_items - self._live.live_items
         results: list[Changed | ServiceError] = []
         accepted: list[tuple[int, Write, DerivedFrom]] = []
+        new: set[str] = set()
         for index, one in enumerate(judged):
-            results.append(one if isinstance(one, ServiceError) else CatalogueFullError(self._max_items))
-            if not isinstance(one, ServiceError):
-                free -= not self._live.is_live(one[0].item_id)
-                if free >= 0:
-                    accepted.append((index, *one))
+            if isinstance(one, ServiceError):
+                results.append(one)
+                continue
+            results.append(CatalogueFullError(self._max_items))  # unless it is accepted
+            item_id = one[0].item_id
+            if not self._live.is_live(item_id) and item_id not in new:
+                if len(new) >= free:
+                    continue
+                new.add(item_id)
+            accepted.append((index, *one))
         if accepted:
             entries = await self._store([write for _, write, _ in accepted])
             for (index, _, derived_from), entry in zip(accepted, entries, strict=True):
@@ -208,11 +233,13 @@ class CatalogueChanges:
                 if self._late is not None:
                     await self._late.tell()  # else an older removal would come after what is put now
                 entries = await self._log.write([write for writes, _ in together for write in writes])
-            except CatalogueUnavailableError as error:
+                self._live.take(entries)
+            except Exception as error:
                 for _, stored in together:
                     stored.set_exception(error)
-                return
-            self._live.take(entries)
+                if isinstance(error, CatalogueUnavailableError):
+                    return
+                raise
             for writes, stored in together:
                 stored.set_result(entries[: len(writes)])
                 entries = entries[len(writes) :]

@@ -47,6 +47,7 @@ class Follower:
         self._log = followed
         self._root = root
         self._written = -1
+        self._unwritten = False
         self._away = False
         self._heard_s = time.monotonic()
         self._has_heard = False
@@ -104,11 +105,15 @@ class Follower:
         try:
             await asyncio.to_thread(write_view, self._root, self._live.contents)
         except OSError as error:
-            log.warning("the changes of the catalogue are not kept on disk", reason=error.strerror)
-        self._written = generation
+            if not self._unwritten:
+                log.warning("the changes of the catalogue are not kept on disk", reason=error.strerror)
+            self._unwritten = True
+        else:
+            self._written, self._unwritten = generation, False
 
     async def _read(self) -> None:
         contents = await self._log.read(self._live.contents)
+        self._live.pass_time(contents.passed_ms)
         await self._take(contents.entries)
 
     async def _take(self, entries: Iterable[Entry]) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from service.catalogue.following import RETRY_S
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import Entry, Write
 from service.errors import CatalogueUnavailableError, StartupError
@@ -19,8 +20,6 @@ from service.errors import CatalogueUnavailableError, StartupError
 FILE = "catalogue.removals"
 MAX_TOLD = 256
 """Removals that are told together. Chosen: nothing is answered while they are made, for some ms."""
-RETRY_S = 0.2
-"""Until a log that is away is tried again. Chosen: soon enough for a promise of a second."""
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS removals (number INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE)"
 

@@ -24,6 +24,7 @@ class LiveCatalogue:
     def __init__(self, contents: Contents, clock: Callable[[], int] = now_ms) -> None:
         self._clock = clock
         self._passed_ms = contents.passed_ms
+        self._come_ms = 0
         self._entries: dict[str, Entry] = {}
         self._changed_at: dict[str, int] = {}
         self._generation = 0
@@ -52,6 +53,11 @@ class LiveCatalogue:
     def passed_ms(self) -> int:
         """The highest moment that was seen."""
         return self._passed_ms
+
+    @property
+    def come_ms(self) -> int:
+        """The last moment that has come at which an item came or went; 0 where none has."""
+        return self._come_ms
 
     @property
     def next_ms(self) -> int | None:
@@ -124,19 +130,23 @@ class LiveCatalogue:
             del self._struck[item_id]
         self._mark_all(released)
 
-    def pass_time(self) -> bool:
-        """Let items come and go whose moment has come; True where any did.
+    def pass_time(self, moment_ms: int = 0) -> None:
+        """Let items come and go whose moment has come, by the clock or because `moment_ms` has passed.
 
         A clock that was set back changes nothing.
         """
-        if not self._moments or self._clock() < self._moments[0][0]:
-            return False
-        self._passed_ms = max(self._passed_ms, self._clock())
-        come = bisect.bisect_right(self._moments, self._passed_ms, key=itemgetter(0))
+        self._passed_ms = max(self._passed_ms, moment_ms)
+        if not self._moments:
+            return
+        now_ms = max(self._passed_ms, self._clock())
+        if now_ms < self._moments[0][0]:
+            return
+        self._passed_ms = now_ms
+        come = bisect.bisect_right(self._moments, now_ms, key=itemgetter(0))
+        self._come_ms = self._moments[come - 1][0]
         changed = [item_id for _, item_id in self._moments[:come]]
         del self._moments[:come]
         self._mark_all(changed)
-        return True
 
     def bring(self, engine: Engine) -> None:
         """Make all changes to an engine that it has not seen, before it is in service; from any thread."""
@@ -151,15 +161,23 @@ class LiveCatalogue:
         self._engine = engine
 
     def _set(self, entry: Entry) -> None:
+        self._forget_moments(entry.item_id)
         self._entries[entry.item_id] = entry
         self.sequence = max(self.sequence, entry.sequence)
         self._passed_ms = max(self._passed_ms, self._clock())
-        description = entry.description
-        if description is not None and not entry.removed:
-            for moment in (description.available_from, description.available_until):
-                if moment is not None and moment > self._passed_ms:
-                    bisect.insort(self._moments, (moment, entry.item_id))
+        for moment in _moments(entry):
+            if moment > self._passed_ms:
+                bisect.insort(self._moments, (moment, entry.item_id))
+            else:
+                self._come_ms = max(self._come_ms, moment)
         self._mark(entry.item_id)
+
+    def _forget_moments(self, item_id: str) -> None:
+        known = self._entries.get(item_id)
+        for moment in () if known is None else _moments(known):
+            index = bisect.bisect_left(self._moments, (moment, item_id))
+            if self._moments[index : index + 1] == [(moment, item_id)]:
+                del self._moments[index]
 
     def _mark_all(self, item_ids: Collection[str]) -> None:
         for item_id in item_ids:
@@ -202,3 +220,12 @@ class LiveCatalogue:
         if entry.removed or description is None:
             return False
         return description.available_until is None or self._passed_ms < description.available_until
+
+
+def _moments(entry: Entry) -> list[int]:
+    """The moments at which an item comes and goes."""
+    description = entry.description
+    if entry.removed or description is None:
+        return []
+    times = description.available_from, description.available_until
+    return [moment for moment in times if moment is not None]

@@ -13,6 +13,7 @@ newest entry of each item is there, whoever had it.
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -77,7 +78,7 @@ class RedisLog:
         sequence, passed_ms = await self._called(
             lambda: self._following.hmget(FACTS, "sequence", "passed_ms")
         )
-        found = await self._called(self._scan)
+        found = await self._scan()
         self._epoch, self._sequence = epoch, int(sequence or 0)
         self._last_id = newest[0][0] if newest else "0"
         return Contents(sorted(found, key=lambda entry: entry.sequence), int(passed_ms or 0))
@@ -119,7 +120,7 @@ class RedisLog:
             await client.aclose()
 
     async def _refill(self, entries: Sequence[Entry], passed_ms: int) -> str:
-        arguments: list[Any] = [secrets.token_hex(8), passed_ms]
+        arguments: list[Any] = [secrets.token_hex(8), passed_ms, STREAM_LENGTH]
         for entry in entries:
             arguments += [entry.item_id, _value(entry)]
         epoch = await self._called(lambda: self._writing.eval(_REFILL, len(KEYS), *KEYS, *arguments))
@@ -127,10 +128,14 @@ class RedisLog:
         return found
 
     async def _scan(self) -> list[Entry]:
-        return [
-            _entry(item_id.decode(), value)
-            async for item_id, value in self._following.hscan_iter(ENTRIES, count=PER_CALL)
-        ]
+        found: dict[str, Entry] = {}  # an item may be on several pages
+        cursor = 0
+        while True:
+            call = partial(self._following.hscan, ENTRIES, cursor, count=PER_CALL)
+            cursor, page = await self._called(call)
+            found.update((name := item_id.decode(), _entry(name, value)) for item_id, value in page.items())
+            if not cursor:
+                return list(found.values())
 
     async def _called(self, call: Any) -> Any:
         try:

@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  hash of entries    KEYS[2]  stream of changes    KEYS[3]  hash of facts
 -- ARGV[1]  epoch of the log, should it have none            ARGV[2]  highest moment that is known to have passed
+-- ARGV[3]  changes that the stream keeps
 -- then of each entry: item id, value
 --
 -- An entry counts where the log has no newer one. Returns the log's epoch.
@@ -9,7 +10,7 @@
 redis.call('HSETNX', KEYS[3], 'epoch', ARGV[1])
 local last = tonumber(redis.call('HGET', KEYS[3], 'sequence') or '0')
 local changed = false
-for i = 3, #ARGV, 2 do
+for i = 4, #ARGV, 2 do
     local own = parsed(ARGV[i + 1]).sequence
     if parsed(redis.call('HGET', KEYS[1], ARGV[i])).sequence < own then
         redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -23,6 +24,6 @@ if tonumber(ARGV[2]) > passed then
     redis.call('HSET', KEYS[3], 'passed_ms', ARGV[2])
 end
 if changed then
-    redis.call('XADD', KEYS[2], 'MAXLEN', '~', '10000', '*', 'sequence', '0')
+    redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'sequence', '0')
 end
 return redis.call('HGET', KEYS[3], 'epoch')

@@ -75,9 +75,12 @@ async def put_item(request: Request, body: ItemRequest) -> Response:
     return _json(_put_response(changed, nearest, service))
 
 
-@json_router.post("/items", response_model=ItemsResponse, responses=documented(400, 413, 415, 422))
+@json_router.post("/items", response_model=ItemsResponse, responses=documented(400, 413, 415, 422, 503))
 async def put_items(request: Request, body: ItemsRequest) -> Response:
-    """Put many items, each as by itself; one that is bad gets a problem and spoils no other."""
+    """Put many items, each as by itself; one that is bad gets a problem and spoils no other.
+
+    Where changes cannot be kept from one of them on, it and those after it get one, too.
+    """
     service = service_of(request)
     results: list[NamedItemRequest | Changed | ServiceError] = list(map(_validated, body.items))
     valid = [(index, one) for index, one in enumerate(results) if isinstance(one, NamedItemRequest)]
@@ -101,7 +104,7 @@ async def remove_item(item_id: ItemId, service: TheService, response: Response) 
 @router.get("/items/{item_id:path}", responses=documented(400, 404, 422))
 async def read_item(item_id: ItemId, service: TheService) -> ItemStateResponse:
     """An item as the catalogue has it now, and why."""
-    state = service.changes.state(item_id)
+    state = await asyncio.to_thread(service.changes.state, item_id)
     if state is None:
         raise UnknownItemError("neither the bundle in service nor a change has an item of this id")
     return state

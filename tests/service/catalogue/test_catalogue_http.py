@@ -1,5 +1,7 @@
 """Changes of the catalogue over HTTP: in the next answer, and after a restart, a reload and a rollback."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +12,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+import structlog
 
 from bundle import read
 from service.catalogue import changes, live
@@ -140,7 +143,7 @@ def test_a_put_without_from_moves_no_vector(server: Running) -> None:
     assert call(server, "GET", "new").json()["derived_from"] == "like"
     before = similar(server, "1009")
     assert put(server, "1009", title="Renamed", categories=["Comedy"])["derived_from"] == "learned"
-    assert similar(server, "1009") == [one if one != "new" else "new" for one in before]  # type: ignore[union-attr]
+    assert similar(server, "1009") == before
     assert put(server, "by category", categories=["Comedy"])["derived_from"] == "categories"
     before = similar(server, "by category")
     assert put(server, "by category", categories=["Drama"])["derived_from"] == "categories"
@@ -154,6 +157,26 @@ def test_a_given_vector_is_of_the_model_in_service(server: Running) -> None:
     assert put(server, "v", **{"from": origin})["derived_from"] == "vector"
     refused = call(server, "PUT", "v", json={"from": origin | {"model_version": "another"}})
     assert (refused.status_code, refused.json()["type"]) == (409, "urn:dimerec:problem:vector-space-differs")
+
+
+def test_an_item_whose_origin_this_bundle_knows_not_is_renamed(server: Running, root: Path) -> None:
+    version = server.client.get("/version").json()["model_version"]
+    origin = {"vector": [0.5] * 16, "model_version": version}
+    put(server, "by vector", categories=["Comedy"], **{"from": origin})
+    put(server, "by like", categories=["Comedy"], **{"from": {"like": ["1200"]}})
+    publish_tiny_bundle(root, seed=2, items=100)
+    admin(server, "reload")
+    for name in ("by vector", "by like"):
+        answer = put(server, name, title="Renamed", categories=["Comedy"])
+        assert answer["derived_from"] == "categories"
+        assert call(server, "GET", name).json()["title"] == "Renamed"
+    refused = call(server, "PUT", "by vector", json={"from": origin})
+    assert refused.json()["type"] == "urn:dimerec:problem:vector-space-differs"
+    admin(server, "rollback")
+    assert [call(server, "GET", f"by {one}").json()["derived_from"] for one in ("vector", "like")] == [
+        "vector",
+        "like",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -248,6 +271,40 @@ def test_many_items_each_have_an_outcome(server: Running) -> None:
     assert server.client.get("/version").json()["items"] == 1202
 
 
+@pytest.mark.parametrize(("from_sequence", "statuses"), [(1, None), (257, [200] * 256 + [503] * 44)])
+def test_where_a_log_fails_among_many_items_each_says_whether_it_is_kept(
+    server: Running, root: Path, from_sequence: int, statuses: list[int] | None
+) -> None:
+    remove(server, "unseen")  # the file is there from now on
+    in_file(
+        root,
+        f"CREATE TRIGGER full BEFORE INSERT ON entries WHEN NEW.sequence > {from_sequence}"
+        " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END",
+    )
+    many = [{"item_id": f"m{number}", "from": {"like": ["1001"]}} for number in range(300)]
+    response = call(server, "POST", json={"items": many})
+    if statuses is None:
+        assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+        assert call(server, "GET", "m0").status_code == 404
+        return
+    assert [one.get("status", 200) for one in response.json()["items"]] == statuses
+    assert response.json()["items"][256]["type"] == "urn:dimerec:problem:catalogue-unavailable"
+    assert call(server, "GET", "m255").status_code == 200
+    assert call(server, "GET", "m256").status_code == 404
+
+
+def test_a_change_that_fails_as_nobody_expected_is_answered(
+    server: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("not expected")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.service.catalogue, "take", fail)
+        assert call(server, "DELETE", "1001").status_code == 500
+    assert remove(server, "1001")["sequence"] == 2
+
+
 def test_changed_items_are_listed_in_pages(server: Running, root: Path) -> None:
     version = server.client.get("/version").json()["model_version"]
     for number in range(5):
@@ -293,15 +350,20 @@ def test_a_full_overlay_takes_changes_of_its_items_alone(
     remove(server, "1001")
     remove(server, "n2")
     put(server, "n3", **{"from": {"like": ["1002"]}})
-    outcome = call(
-        server, "POST", json={"items": [{"item_id": name, "categories": ["Comedy"]} for name in ("n1", "n4")]}
-    ).json()["items"]
-    assert [one.get("status", 200) for one in outcome] == [200, 409]
+
+    def statuses(*names: str) -> list[int]:
+        items = [{"item_id": name, "categories": ["Comedy"]} for name in names]
+        outcomes = call(server, "POST", json={"items": items}).json()["items"]
+        return [one.get("status", 200) for one in outcomes]
+
+    assert statuses("n1", "n4") == [200, 409]
+    assert statuses("n4", "n1") == [409, 200]
+    remove(server, "n3")
+    assert statuses("n4", "n5", "n4", "n1", "n6", "n4") == [200, 409, 200, 200, 409, 200]
 
 
 def test_items_come_and_go_by_the_clock(serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr(live, "now_ms", clock)
     monkeypatch.setattr(live.LiveCatalogue.__init__, "__defaults__", (clock,))
     monkeypatch.setattr(changes, "TIME_LEFT_S", 60.0)
     server = serve(bundles=root)
@@ -334,27 +396,56 @@ class Clock:
         return self.now
 
 
+@pytest.mark.parametrize("seen_by", ["nobody", "a request", "the next start"])
 def test_a_clock_set_back_between_two_starts_revives_nothing(
-    root: Path, monkeypatch: pytest.MonkeyPatch
+    root: Path, monkeypatch: pytest.MonkeyPatch, seen_by: str
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(live.LiveCatalogue.__init__, "__defaults__", (clock,))
     with running(settings_for(root)) as server:
         put(server, "short", **{"from": {"like": ["1001"]}}, available_until=clock.now + 3_000)
+        if seen_by != "the next start":
+            clock.now += 4_000
+        if seen_by == "a request":
+            assert "short" not in recommended(server, "1001")
+        if seen_by != "the next start":
+            until(lambda: _kept(root) >= clock.now)
+    if seen_by == "the next start":
         clock.now += 4_000
-        until(lambda: server.service.changes._log is not None and _kept(root) >= clock.now)
+        with running(settings_for(root)):
+            until(lambda: _kept(root) >= clock.now)
     clock.now -= 50_000
     with running(settings_for(root)) as server:
         assert "short" not in recommended(server, "1001")
 
 
-def _kept(root: Path) -> int:
-    import sqlite3
+def test_a_moment_that_could_not_be_kept_is_kept_once_it_can(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(live.LiveCatalogue.__init__, "__defaults__", (clock,))
+    monkeypatch.setattr(changes, "TIME_LEFT_S", 0.01)
+    told = structlog.testing.CapturingLogger()
+    monkeypatch.setattr(changes, "log", told)
+    with running(settings_for(root)) as server:
+        put(server, "short", **{"from": {"like": ["1001"]}}, available_until=clock.now + 3_000)
+        in_file(root, "ALTER TABLE facts RENAME TO away")
+        clock.now += 4_000
+        until(lambda: bool(told.calls))
+        in_file(root, "ALTER TABLE away RENAME TO facts")
+        until(lambda: _kept(root) >= clock.now)
+    assert len(told.calls) == 1
 
-    with sqlite3.connect(root / FILE) as connection:
-        [(kept,)] = connection.execute("SELECT value FROM facts WHERE name = 'passed_ms'")
-    connection.close()
+
+def _kept(root: Path) -> int:
+    [(kept,)] = in_file(root, "SELECT value FROM facts WHERE name = 'passed_ms'")
     return int(kept)
+
+
+def in_file(root: Path, statement: str) -> list[tuple[Any, ...]]:
+    """What the log's file says to a statement of somebody else."""
+    with contextlib.closing(sqlite3.connect(root / FILE)) as connection, connection:
+        return connection.execute(statement).fetchall()
 
 
 def test_an_item_removed_while_its_answer_is_computed_is_not_in_it(

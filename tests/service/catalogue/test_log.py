@@ -1,5 +1,6 @@
 """One suite over every catalogue log: its rules, and that it keeps them across restarts."""
 
+import asyncio
 import contextlib
 import os
 import tempfile
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.recipes import Given, Like
+from service.catalogue import redis as log_in_redis
 from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
 from service.catalogue.redis import ENTRIES, FACTS, KEYS, STREAM, RedisLog
 from service.catalogue.sqlite import FILE, SqliteLog
@@ -288,6 +290,24 @@ class TestRedis:
         (last,) = await writer.write([Write("a")])
         assert await follower.follow() == [last]
         assert await writer.follow() == [last, entries[1]]
+
+    async def test_a_log_is_read_in_pages_however_many_there_are(
+        self, new_log: Callable[[], RedisLog], client: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The time of a call bounds each page, not all of them."""
+        monkeypatch.setattr(log_in_redis, "TIMEOUT_S", 0.5)
+        monkeypatch.setattr(log_in_redis, "PER_CALL", 100)
+        log = new_log()
+        await log.read(Contents([]))
+        entries = await log.write([Write(str(number)) for number in range(1000)])
+        page = log._following.hscan
+
+        async def slow_page(*arguments: Any, **options: Any) -> Any:
+            await asyncio.sleep(0.15)
+            return await page(*arguments, **options)
+
+        monkeypatch.setattr(log._following, "hscan", slow_page)
+        assert (await log.read(Contents([]))).entries == entries
 
     async def test_a_log_that_was_not_read_takes_no_change(self, new_log: Callable[[], RedisLog]) -> None:
         with pytest.raises(CatalogueUnavailableError, match="read it again"):

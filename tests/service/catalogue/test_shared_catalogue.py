@@ -12,15 +12,17 @@ from shutil import copytree, ignore_patterns
 
 import httpx
 import pytest
+from redis import Redis
 
-from service.catalogue import following
+from service.catalogue import following, live
 from service.catalogue.late_removals import FILE as LATE_FILE
 from service.catalogue.late_removals import read_removals
+from service.catalogue.redis import FACTS
 from service.catalogue.view import FILE
 from service.errors import StartupError
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
-from tests.service.catalogue.test_catalogue_http import call, put, remove, similar
+from tests.service.catalogue.test_catalogue_http import Clock, call, put, remove, similar
 from tests.service.processes import process, until
 from tests.service.serving import AUTHORIZED, Running, keys_file, running, settings_for
 
@@ -45,7 +47,7 @@ class Replicas:
 
     def start(self, name: str, **fields: object) -> Running:
         if not (self._root / name).exists():
-            copytree(self._root / "first", self._root / name, ignore=ignore_patterns("catalogue.*"))
+            copytree(self._root / "first", self._root / name, ignore=ignore_patterns("*catalogue.*"))
         settings = settings_for(self._root / name, redis_url=self._url, history_timeout_s=2.0, **fields)
         return self._servers.enter_context(running(settings))
 
@@ -95,6 +97,26 @@ def test_a_replica_that_starts_later_knows_all_changes(replicas: Replicas) -> No
     later = replicas.start("later")
     assert sequence(later) == 30
     assert similar(later, "1001") == 404
+
+
+def test_what_is_over_by_the_clock_of_one_does_not_return_by_that_of_another(
+    replicas: Replicas, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(name: str, clock: Clock) -> Running:
+        monkeypatch.setattr(live.LiveCatalogue.__init__, "__defaults__", (clock,))
+        return replicas.start(name)
+
+    right, behind = Clock(), Clock()
+    behind.now -= 50_000
+    first = start("first", right)
+    put(first, "short", **{"from": {"like": ["1001"]}}, available_until=right.now + 3_000)
+    right.now += 4_000
+    with Redis.from_url(own_redis.url) as client:
+        until(lambda: int(client.hget(FACTS, "passed_ms") or 0) >= right.now)
+    second = start("second", behind)
+    assert sequence(second) == 1
+    assert similar(second, "short") == 404
+    assert call(second, "GET", "short").json()["source"] == "removed"
 
 
 def test_without_redis_nothing_is_put_and_nothing_returns(replicas: Replicas, own_redis: RedisServer) -> None:
