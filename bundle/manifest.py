@@ -34,8 +34,10 @@ from index.tuning import IndexKind
 from model.config import ModelConfig
 from model.interests import InterestMode
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Counted up by a change that older readers cannot read."""
+READABLE = (2, FORMAT_VERSION)
+"""Formats that are read: 2 is 3 without attributes of items."""
 MAX_DRAWS = 32
 """Interests drawn for one request at most, whoever asks."""
 
@@ -115,7 +117,7 @@ class IndexFacts(_Part):
 class Manifest(_Part):
     """Everything known about one bundle."""
 
-    format_version: Literal[2] = 2
+    format_version: Literal[2, 3] = 3
     version: str = Field(pattern=f"^{_VERSION.pattern}$")
     created: Annotated[
         AwareDatetime, Field(ge=datetime(2020, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
@@ -175,9 +177,10 @@ def read_manifest(text: bytes, version: str) -> Manifest:
     if not isinstance(content, dict):
         raise BundleDamagedError(f"{version}/{MANIFEST_FILE} is not a JSON object: publish the bundle again")
     found = content.get("format_version")
-    if found != FORMAT_VERSION:
+    if found not in READABLE:
+        readable = " and ".join(map(str, READABLE))
         raise BundleIncompatibleError(
-            f"{version} has the bundle format {found!r:.40}, this program reads {FORMAT_VERSION}: "
+            f"{version} has the bundle format {found!r:.40}, this program reads {readable}: "
             "publish it again with this program, or run the program that published it"
         )
     manifest = _validated(content, f"{version}/{MANIFEST_FILE}", BundleDamagedError)

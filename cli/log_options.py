@@ -19,7 +19,7 @@ EVENTS_HELP = (
     "The event log: Parquet, CSV, TSV or JSON Lines (gzip or zstd allowed), or a pipe. Repeatable; a "
     "directory means the files in it, and so does a quoted pattern such as 'logs/*.csv'."
 )
-ITEMS_HELP = "The items file, of the same formats, repeatable too: titles and categories."
+ITEMS_HELP = "The items file, of the same formats, repeatable too: titles, categories, attributes."
 
 
 def _one_character(given: str | None) -> str | None:

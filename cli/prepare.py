@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from cli.attribute_option import Attributes, typed_attributes
 from cli.interrupts import NOTHING_WRITTEN, interruptible
 from cli.log_options import (
     COLUMNS,
@@ -89,6 +90,7 @@ def command(
             help="Between categories in text; auto: | or else , where there is one. Brackets tell lists."
         ),
     ] = "auto",
+    attributes: Attributes = None,
     timestamp_unit: TimeUnit = DEFAULTS.timestamp_unit,
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
@@ -114,6 +116,9 @@ def command(
 
     - `dimerec prepare --events log.csv.gz --event-type watch --event-type like --min-item-events 5`
 
+    - `dimerec prepare --events watches.parquet --items videos.csv --attribute duration:number
+      --attribute language:text --attribute released:date`
+
     - `dimerec prepare --events january.csv --events february.csv --check --rejects rejects.csv`
 
     Items that no event names stay out of the catalogue, for a model knows nothing of them.
@@ -135,6 +140,7 @@ def command(
         title_column=title_column,
         category_column=category_column,
         category_separator=category_separator,
+        attributes=typed_attributes(attributes or []),
         min_events=min_events,
         min_item_events=min_item_events,
     )
@@ -241,6 +247,8 @@ def _items_file_facts(card: ItemsFileCard) -> Iterator[Fact]:
     if card.category_forms:
         forms = ", ".join(f"{form} in {rows:,} rows" for form, rows in card.category_forms.items())
         yield "categories as", forms
+    if card.attributes:
+        yield "attributes", ", ".join(f"{name} of {items:,} items" for name, items in card.attributes.items())
     notes = {
         "titles are a word for a missing value, and were kept": card.odd_titles,
         "without events, left out of the catalogue": card.without_events,

@@ -9,8 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from index.attributes import Attributes, AttributeValue
 from index.errors import CatalogueError
-from index.item_columns import id_hash, make_columns, parse_columns, write_columns
+from index.item_columns import attributes_in, id_hash, make_columns, parse_columns, write_columns
 from index.remembering import remembering
 from index.vector_index import Rows
 
@@ -37,7 +38,7 @@ class Catalogue:
 
     `item_ids`: unique, each as `files.ids.is_id` asks; `titles`: None where unknown;
     `categories`: none, one or several an item; `popularity`: events counted in the training log,
-    int64 (items,). Immutable; safe to share between threads.
+    int64 (items,); `attributes`: of as many lines. Immutable; safe to share between threads.
     Raises `CatalogueError` when the columns do not fit together.
     """
 
@@ -47,8 +48,10 @@ class Catalogue:
         titles: Sequence[str | None],
         categories: Sequence[Sequence[str]],
         popularity: Sequence[int] | NDArray[np.int64],
+        attributes: Attributes | None = None,
     ) -> None:
-        self._use(make_columns(item_ids, titles, categories, popularity))
+        attributes = Attributes(len(item_ids), {}) if attributes is None else attributes
+        self._use(make_columns(item_ids, titles, categories, popularity, attributes))
 
     def __len__(self) -> int:
         return len(self._popularity)
@@ -129,6 +132,15 @@ class Catalogue:
         return self.item(row).categories
 
     @property
+    def attributes(self) -> Attributes:
+        """The attributes of the items, column by column."""
+        return self._attributes
+
+    def attributes_of(self, row: int) -> dict[str, AttributeValue]:
+        """The attributes of `row`, those that it has."""
+        return self._attributes.of(row - 1)
+
+    @property
     def category_names(self) -> list[str]:
         """Every category, in order of first appearance."""
         return list(self._code_of)
@@ -194,6 +206,7 @@ class Catalogue:
         self._codes: NDArray[np.int32] = categories.values.indices.to_numpy()
         self._code_of = {name: code for code, name in enumerate(categories.values.dictionary.to_pylist())}
         self._names = tuple(self._code_of)
+        self._attributes = attributes_in(columns)
         self._kept_rows = remembering(self._find, MAX_KEPT)
 
     def _find(self, item_id: str) -> int | None:

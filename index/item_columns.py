@@ -1,6 +1,7 @@
 """The columns of a catalogue and their file, an Arrow IPC file that is mapped and not read.
 
-Line i of the first four columns describes row i + 1. `id_hash` is sorted by itself, with the row of each hash
+Line i of the first four columns, and of those of the attributes, which come last, describes row i + 1.
+`id_hash` is sorted by itself, with the row of each hash
 in `hash_row` beside it: that finds an id's row in a mapped file, where a dictionary would be a copy of all
 ids in every process.
 """
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from files.atomic import replacing
 from files.ids import MAX_ID_LENGTH, is_id
+from index.attribute_columns import parsed_fields, stored_fields
+from index.attributes import Attributes
 from index.errors import CatalogueError
 
 SCHEMA = pa.schema(
@@ -40,9 +43,12 @@ def make_columns(
     titles: Sequence[str | None],
     categories: Sequence[Iterable[str]],
     popularity: Sequence[int] | NDArray[np.int64],
+    attributes: Attributes,
 ) -> pa.RecordBatch:
     """The columns of items in row order; `CatalogueError` when they do not fit together."""
     popularity = np.asarray(popularity, dtype=np.int64)
+    if attributes.rows != len(item_ids):
+        raise CatalogueError(f"{len(item_ids)} items need as many lines of attributes, not {attributes.rows}")
     _check(item_ids, titles, categories, popularity)
     hashes = np.array([id_hash(item_id) for item_id in item_ids], dtype=np.uint64)
     order = np.argsort(hashes, kind="stable")
@@ -54,12 +60,13 @@ def make_columns(
         pa.array(hashes[order]),
         pa.array((order + 1).astype(np.int32)),
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=SCHEMA)
+    fields, more = stored_fields(attributes)
+    return pa.RecordBatch.from_arrays([*columns, *more], schema=pa.schema([*SCHEMA, *fields]))
 
 
 def write_columns(columns: pa.RecordBatch, path: Path) -> None:
     """Write the columns so that they can be mapped, atomically."""
-    with replacing(path) as temporary, pa.ipc.new_file(str(temporary), SCHEMA) as file:
+    with replacing(path) as temporary, pa.ipc.new_file(str(temporary), columns.schema) as file:
         file.write_batch(columns)
 
 
@@ -74,10 +81,17 @@ def parse_columns(content: object, name: str) -> pa.RecordBatch:
     except (OSError, pa.ArrowException) as error:
         reason = str(error).partition("\n")[0]
         raise CatalogueError(f"{name} cannot be read ({reason}): publish the bundle again") from error
-    if columns is None or not columns.schema.equals(SCHEMA):
+    if columns is None or list(columns.schema)[: len(SCHEMA)] != list(SCHEMA):
         raise CatalogueError(f"{name} does not have the columns of a bundle's items: publish it again")
     _check_content(columns, name)
     return columns
+
+
+def attributes_in(columns: pa.RecordBatch) -> Attributes:
+    """The attributes, in the columns after those of `SCHEMA`; `CatalogueError` where one is none."""
+    more = range(len(SCHEMA), len(columns.schema))
+    fields = [columns.schema.field(index) for index in more]
+    return parsed_fields(columns.num_rows, fields, [columns.column(index) for index in more])
 
 
 def _check_content(columns: pa.RecordBatch, name: str) -> None:
@@ -99,6 +113,10 @@ def _check_content(columns: pa.RecordBatch, name: str) -> None:
     rows = columns["hash_row"].to_numpy()
     if len(rows) and (rows.min() < 1 or rows.max() > len(rows) or columns["popularity"].to_numpy().min() < 0):
         raise CatalogueError(f"{name} has rows or counts out of bounds: publish the bundle again")
+    try:
+        attributes_in(columns)
+    except CatalogueError as error:
+        raise CatalogueError(f"{name}: {error}: publish the bundle again") from error
 
 
 def _encoded(categories: Sequence[Iterable[str]]) -> pa.Array:

@@ -4,15 +4,17 @@ A changed item is a dead row of the catalogue and a row after it. Rows are only 
 once made, stays as it is while the next one is made.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.added_attributes import AddedAttributes
+from index.attributes import NO_ATTRIBUTES, Attributes, AttributeValue
 from index.catalogue import Catalogue, Item
 from index.eligibility import Eligibility, EligibleRows
 from index.errors import VectorError
+from index.growing import Growing
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
 
@@ -34,6 +36,7 @@ class LayeredCatalogue(Catalogue):
         offsets: Rows,
         codes: Rows,
         popularity: NDArray[np.int64],
+        attributes: Attributes,
     ) -> None:
         self.base = base
         self._items = items
@@ -44,6 +47,8 @@ class LayeredCatalogue(Catalogue):
         self._codes_added = codes
         self.popularity_added = popularity
         """Events of the added rows, counted in the training log: those of the row that each replaces."""
+        self.added_attributes = attributes
+        """Those of the added rows, of the schema of the base."""
         self._dead = np.flatnonzero(~alive[1:-1]) + 1
 
     def __len__(self) -> int:
@@ -107,6 +112,16 @@ class LayeredCatalogue(Catalogue):
     def item(self, row: int) -> Item:
         """The description of `row`."""
         return self.base.item(row) if row <= len(self.base) else self._items[row - len(self.base) - 1]
+
+    @property
+    def attributes(self) -> Attributes:
+        """Those of the base's rows."""
+        return self.base.attributes
+
+    def attributes_of(self, row: int) -> dict[str, AttributeValue]:
+        """The attributes of `row`, those that it has."""
+        added = row - len(self.base)
+        return self.base.attributes_of(row) if added <= 0 else self.added_attributes.of(added - 1)
 
     @property
     def category_shares(self) -> NDArray[np.float64]:
@@ -212,13 +227,14 @@ class Overlay:
         self._base = base
         self._items: list[Item] = []
         self._row_of: dict[str, int] = {}
-        self._alive = _Growing(np.empty(0, dtype=np.bool_))
+        self._alive = Growing(np.empty(0, dtype=np.bool_))
         self._alive.extend(np.append(False, np.ones(len(base), dtype=np.bool_)))
-        self._vectors = _Growing(np.empty((0, dim), dtype=np.float32))
-        self._popularity = _Growing(np.empty(0, dtype=np.int64))
+        self._vectors = Growing(np.empty((0, dim), dtype=np.float32))
+        self._popularity = Growing(np.empty(0, dtype=np.int64))
         self._code_of = {name: code for code, name in enumerate(base.category_names)}
-        self._codes = _Growing(np.empty(0, dtype=np.int64))
-        self._offsets = _Growing(np.zeros(1, dtype=np.int64))
+        self._codes = Growing(np.empty(0, dtype=np.int64))
+        self._offsets = Growing(np.zeros(1, dtype=np.int64))
+        self._attributes = AddedAttributes(base.attributes.schema)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -228,7 +244,14 @@ class Overlay:
         """Added rows that a later row of their item replaced: the room that a new overlay would save."""
         return len(self._items) - len(self._row_of)
 
-    def put(self, item: Item, vector: Vectors, *, alive: bool = True) -> None:
+    def put(
+        self,
+        item: Item,
+        vector: Vectors,
+        attributes: Mapping[str, AttributeValue] = NO_ATTRIBUTES,
+        *,
+        alive: bool = True,
+    ) -> None:
         """Add a row for `item`, with a unit `vector` (dim,); the row that it had is dead from now on."""
         self.remove(item.item_id)
         replaced = self._base.row(item.item_id)
@@ -242,6 +265,7 @@ class Overlay:
         self._popularity.extend(np.array([popularity]))
         self._codes.extend(np.array(codes, dtype=np.int64))
         self._offsets.extend(self._offsets.filled[-1:] + len(codes))
+        self._attributes.put(attributes)
 
     def remove(self, item_id: str) -> None:
         """Let the row of an item be dead; an unknown one has none."""
@@ -264,26 +288,6 @@ class Overlay:
             self._offsets.filled,
             self._codes.filled,
             self._popularity.filled,
+            self._attributes.view(),
         )
         return catalogue, self._vectors.filled
-
-
-class _Growing:
-    """An array that grows at its end; what is filled is never moved under a reader."""
-
-    def __init__(self, start: NDArray[Any]) -> None:
-        self._data = start
-        self._count = len(start)
-
-    @property
-    def filled(self) -> NDArray[Any]:
-        return self._data[: self._count]
-
-    def extend(self, values: NDArray[Any]) -> None:
-        needed = self._count + len(values)
-        if needed > len(self._data):
-            grown = np.empty((max(64, 2 * needed), *self._data.shape[1:]), dtype=self._data.dtype)
-            grown[: self._count] = self.filled
-            self._data = grown
-        self._data[self._count : needed] = values
-        self._count = needed

@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -182,12 +183,21 @@ def test_an_edited_manifest_is_refused(
     assert message in refusal(root)
 
 
-@pytest.mark.parametrize("found", [1, 0, None, "2", [2], "x" * 1000])
+@pytest.mark.parametrize("found", [1, 0, 4, None, "2", [2], "x" * 1000])
 def test_another_format_says_what_to_do(root: Path, version: str, found: object) -> None:
     edit_manifest(root, version, lambda content: content.update(format_version=found, unheard_of=True))
-    with pytest.raises(BundleIncompatibleError, match="this program reads 2") as raised:
+    with pytest.raises(BundleIncompatibleError, match="this program reads 2 and 3") as raised:
         read_bundle(root)
     assert len(str(raised.value)) < 250
+
+
+def test_a_bundle_of_the_format_before_attributes_is_read(root: Path, version: str) -> None:
+    content = json.loads((root / version / "manifest.json").read_text())
+    manifest = new_manifest({**content, "format_version": 2, "created": datetime.now(UTC)})
+    (root / version).rename(root / manifest.version)
+    (root / manifest.version / "manifest.json").write_text(manifest.model_dump_json())
+    bundle = read_bundle(root, manifest.version)
+    assert (bundle.manifest.format_version, bundle.catalogue.attributes.schema) == (2, {})
 
 
 @pytest.mark.parametrize("text", ["", "null", "[]", "{", "[" * 100_000, '{"format_version": NaN}', "\udcff"])

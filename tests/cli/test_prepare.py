@@ -80,3 +80,42 @@ def test_what_cannot_be_prepared_is_one_line(
 @pytest.mark.parametrize("arguments", [("--min-events", "2"), ("--timestamp-unit", "hours"), ("--events",)])
 def test_options_are_checked(dimerec: Run, log: Path, arguments: tuple[str, ...]) -> None:
     assert dimerec("prepare", "--events", log, *arguments).code == 2
+
+
+def test_columns_of_the_items_file_are_kept_as_attributes(dimerec: Run, log: Path) -> None:
+    out, items = log.with_name("data"), log.with_name("items.csv")
+    asked = (
+        "prepare",
+        "--events",
+        log,
+        "--items",
+        items,
+        "--out",
+        out,
+        *COLUMNS,
+        "--items-item-column",
+        "video",
+    )
+    result = dimerec(*asked, "--attribute", "name:text", "--attribute", "genres:texts")
+    assert "attributes │ name of 3 items, genres of 2 items" in " ".join(result.out.split())
+    catalogue = read_dataset(out).catalogue
+    assert catalogue.attributes_of(catalogue.row("x") or 0) == {"name": "Ex", "genres": ["War Drama"]}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["name"], "--attribute name: must be COLUMN:TYPE, the type one of number, date"),
+        (["name:colour"], "--attribute name:colour: must be COLUMN:TYPE"),
+        ([":text"], "the column must have 1"),
+        (["name:text", "name:date"], "name has a type already, text"),
+        ([f"n{index}:text" for index in range(33)], "at most 32 attributes are kept, not 33"),
+    ],
+)
+def test_an_attribute_without_a_type_is_refused(
+    dimerec: Run, log: Path, given: list[str], message: str
+) -> None:
+    options = [part for one in given for part in ("--attribute", one)]
+    result = dimerec("prepare", "--events", log, "--out", log.with_name("data"), *COLUMNS, *options)
+    assert result.code == 1
+    assert message in result.err

@@ -82,6 +82,8 @@ class ItemsFileCard(BaseModel):
     category_forms: dict[str, int]
     """Rows by how several categories were told apart: `lists`, `|`, `,` …"""
     ignored_columns: list[str]
+    attributes: dict[str, int] = {}
+    """Listed items that have a value, by attribute."""
 
 
 class DataCard(BaseModel):

@@ -1,6 +1,7 @@
 """Prepared data in memory and on disk: one flat log of item rows, users one after the other."""
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from files.atomic import replacing
+from index.attribute_columns import to_arrow
 from index.catalogue import Catalogue
 from index.errors import IndexingError
 from training.data.items_table import read_items, write_items
@@ -69,6 +71,9 @@ class Dataset:
         _update_with_texts(digest, self.catalogue.item_ids)
         _update_with_texts(digest, (title or "" for title in self.catalogue.titles))
         _update_with_texts(digest, ("\x1f".join(categories) for categories in self.catalogue.categories))
+        for name, column in to_arrow(self.catalogue.attributes).items():
+            values = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+            _update_with_texts(digest, (name, str(column.type), *map(json.dumps, values.to_pylist())))
         return digest.hexdigest()
 
 

@@ -1,7 +1,7 @@
 """From an event log to prepared data: `dimerec prepare`."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from files.atomic import replacing
+from index.attribute_columns import from_arrow
+from index.attributes import AttributeType
 from index.catalogue import Catalogue
+from training.data.attribute_values import PREFIX
 from training.data.data_card import CARD_FILE, DataCard, Dropped, ItemsFileCard
 from training.data.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset
 from training.data.event_log import EventLog, open_event_log
@@ -46,6 +49,8 @@ def prepare(
     options = options or PrepareOptions()
     if out.exists() and not out.is_dir():
         raise ConfigError(f"{out} is a file; name a directory to write to")
+    if options.attributes and not items:
+        raise ConfigError("--attribute names a column of an items file: name that with --items, too")
     if rejects is not None:
         check_rejects(rejects)
     with ExitStack() as opened:
@@ -60,8 +65,8 @@ def prepare(
                 f"{log.table.name}: no user has {options.min_events} events left after cleaning; "
                 "give a longer log or lower --min-events and --min-item-events"
             )
-        dataset = _arranged(coded, core.kept, listed, log.timestamp_unit)
-        items_card = _items_file_card(listed, coded, dataset.catalogue)
+        dataset = _arranged(coded, core.kept, listed, log.timestamp_unit, options)
+        items_card = _items_file_card(listed, coded, dataset.catalogue, options.attributes)
         card = _card(dataset, log, core.dropped, items_card, options)
         if not check:
             write_dataset(dataset, out)
@@ -155,7 +160,11 @@ def _left_out(log: EventLog, core: _Core, listed: ItemsFile | None) -> Iterator[
 
 
 def _arranged(
-    coded: _Coded, kept: npt.NDArray[np.int64], listed: ItemsFile | None, unit: TimestampUnit
+    coded: _Coded,
+    kept: npt.NDArray[np.int64],
+    listed: ItemsFile | None,
+    unit: TimestampUnit,
+    options: PrepareOptions,
 ) -> Dataset:
     """The kept events by user and time; items by descending popularity, equally popular ones by id."""
     popularity, lengths = np.bincount(coded.items[kept]), np.bincount(coded.users[kept])
@@ -170,18 +179,27 @@ def _arranged(
         items=row[order],
         timestamps=coded.timestamps[kept][order],
         offsets=np.concatenate([[0], np.cumsum(lengths[present])]),
-        catalogue=_catalogue(coded.item_ids.gather(by_popularity), popularity[by_popularity], listed),
+        catalogue=_catalogue(
+            coded.item_ids.gather(by_popularity), popularity[by_popularity], listed, options.attributes
+        ),
         timestamp_unit=unit,
         windows=None if coded.windows is None else coded.windows[kept][order],
     )
 
 
-def _catalogue(item_ids: pl.Series, popularity: npt.NDArray[np.int64], listed: ItemsFile | None) -> Catalogue:
+def _catalogue(
+    item_ids: pl.Series,
+    popularity: npt.NDArray[np.int64],
+    listed: ItemsFile | None,
+    types: Mapping[str, AttributeType],
+) -> Catalogue:
     if listed is None:
         return Catalogue(item_ids.to_list(), [None] * len(item_ids), [()] * len(item_ids), popularity)
     items = item_ids.to_frame().join(listed.items, on="item_id", how="left", maintain_order="left")
     titles, categories = items["title"].to_list(), items["categories"].fill_null([]).to_list()
-    return Catalogue(item_ids.to_list(), titles, categories, popularity)
+    columns = {name: (kind, items[PREFIX + name].to_arrow()) for name, kind in types.items()}
+    attributes = from_arrow(len(items), columns)
+    return Catalogue(item_ids.to_list(), titles, categories, popularity, attributes)
 
 
 def _card(
@@ -220,7 +238,9 @@ def _card(
     )
 
 
-def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalogue) -> ItemsFileCard | None:
+def _items_file_card(
+    listed: ItemsFile | None, coded: _Coded, catalogue: Catalogue, attributes: Iterable[str]
+) -> ItemsFileCard | None:
     if listed is None:
         return None
     known = set(listed.items["item_id"])
@@ -238,6 +258,7 @@ def _items_file_card(listed: ItemsFile | None, coded: _Coded, catalogue: Catalog
         odd_titles=listed.odd_titles,
         category_forms=listed.category_forms,
         ignored_columns=listed.ignored_columns,
+        attributes={name: listed.items[PREFIX + name].drop_nulls().len() for name in attributes},
     )
 
 

@@ -1,14 +1,21 @@
 """Options with which `prepare` reads an event log and an items file."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from files.ids import MISSING_WORDS
+from index.attributes import MAX_ATTRIBUTES, MAX_NAME_LENGTH, AttributeType, is_attribute_name
 from training.data.dataset import TimestampUnit
 from training.data.reading.quoting import Quote
 
 CategorySeparator = Literal["auto", "|", ",", ";", "space", "none"]
+
+
+def _attribute_name(name: str) -> str:
+    if not is_attribute_name(name):
+        raise ValueError(f"must have 1 … {MAX_NAME_LENGTH} printable characters and no blanks around them")
+    return name
 
 
 class PrepareOptions(BaseModel):
@@ -41,8 +48,12 @@ class PrepareOptions(BaseModel):
     category_column: str = "category"
     category_separator: CategorySeparator = "auto"
     """auto: lists are read as such; in other text `|` if any row holds one, else `,`, else one a row."""
+    attributes: dict[Annotated[str, AfterValidator(_attribute_name)], AttributeType] = Field(
+        {}, max_length=MAX_ATTRIBUTES
+    )
+    """Further columns of the items file, each with the type that its values are to have."""
     missing: tuple[str, ...] = MISSING_WORDS
-    """Words that stand for a missing id, timestamp, type, weight or category; the empty one always does."""
+    """Words for a missing id, timestamp, type, weight, category or attribute; the empty one always is."""
     min_events: int = Field(3, ge=3)
     """Users with fewer events are left out; leave-one-out needs three."""
     min_item_events: int = Field(1, ge=1)

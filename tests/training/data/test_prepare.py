@@ -349,6 +349,7 @@ class TestItemsFile:
             "odd_titles": 0,
             "category_forms": {"|": 1, "one a row": 6},
             "ignored_columns": ["year"],
+            "attributes": {},
         }
         assert (card.items_without_title, card.items_without_category, card.categories) == (1, 1, 2)
 

@@ -54,16 +54,21 @@ class JsonLinesFile:
     """A file with a JSON object in each line."""
 
     def __init__(
-        self, text: Text, ids: Collection[str], lists: Collection[str], spare: Collection[str]
+        self,
+        text: Text,
+        ids: Collection[str],
+        lists: Collection[str],
+        spare: Collection[str],
+        booleans: Collection[str] = (),
     ) -> None:
         """Open it. In the columns `ids` a number must be whole.
 
         What is neither text nor a number is a fault; but in `lists` a list or an object is read as its JSON
-        text, and in `spare` anything is.
+        text, in `booleans` true and false are, and in `spare` anything is.
         """
         self.name = text.name
         self._text = text
-        self._ids, self._lists, self._spare = ids, lists, spare
+        self._ids, self._lists, self._spare, self._booleans = ids, lists, spare, booleans
         self._seen: dict[str, None] = {}
         self._counter = Counter()
 
@@ -139,7 +144,7 @@ class JsonLinesFile:
             return f"has a {column} {NO_WHOLE}"
         if value is None or isinstance(value, str) or column in self._spare:
             return None
-        if isinstance(value, bool) or column not in self._lists:
+        if column not in (self._booleans if isinstance(value, bool) else self._lists):
             return f"has a {column} that is neither text nor a number"
         return None
 

@@ -59,6 +59,8 @@ class Wanted:
     """Those that hold ids."""
     lists: Sequence[str] = ()
     """Those that may hold lists."""
+    booleans: Sequence[str] = ()
+    """Those that may hold true and false."""
     spare: Sequence[str] = ()
     """Those of `optional` that nobody asked for: one that cannot be read is left out."""
 
@@ -162,7 +164,7 @@ def _open(source: Source, wanted: Wanted, separator: str | None, quote: Quote) -
             raise DataError(f"{source.name} is not a Parquet file; write it as Parquet or name a CSV file")
         text = open_text(source, head)
         if text.head().lstrip().startswith(b"{"):
-            return JsonLinesFile(text, wanted.ids, wanted.lists, wanted.spare)
+            return JsonLinesFile(text, wanted.ids, wanted.lists, wanted.spare, wanted.booleans)
         opened = DelimitedFile(text, wanted.columns, wanted.spare, separator, quote)
     refuse_repeated(opened.name, opened.names)
     require_columns(opened.name, opened.names, wanted.required)
