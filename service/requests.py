@@ -79,10 +79,14 @@ def _id_schema(string: dict[str, Any], description: str) -> WithJsonSchema:
     return WithJsonSchema(schema, mode="validation")
 
 
+WRITTEN_STRING: dict[str, Any] = {
+    "pattern": UNPADDED,
+    "not": {"enum": [word for word in MISSING_WORDS if word]},
+}
+"""JSON Schema of a string that may be written as an id, besides its length."""
 _READ = _id_schema({"pattern": PRINTABLE}, "a string without control characters")
 _WRITTEN = _id_schema(
-    {"pattern": UNPADDED, "not": {"enum": [word for word in MISSING_WORDS if word]}},
-    "a string without control characters, blanks around it or a word for a missing value",
+    WRITTEN_STRING, "a string without control characters, blanks around it or a word for a missing value"
 )
 Text = Annotated[str, StringConstraints(min_length=1, max_length=MAX_ID_LENGTH, pattern=PRINTABLE)]
 Id = Annotated[Text, BeforeValidator(_integer_as_text), _READ]

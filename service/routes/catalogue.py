@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
+from files.ids import MAX_ID_LENGTH
 from service.catalogue.changes import Changed
 from service.catalogue.requests import ItemRequest, ItemsRequest, NamedItemRequest
 from service.catalogue.responses import (
@@ -21,7 +22,7 @@ from service.catalogue.responses import (
 from service.dependencies import Service, TheService, service_of
 from service.errors import InvalidRequestError, ServiceError, UnknownItemError
 from service.problems import documented, faults_of, problem_of
-from service.requests import Text, WrittenId
+from service.requests import WRITTEN_STRING, Text, WrittenId
 from service.responses import Problem
 from service.routes.encoded_path import EncodedPathRoute
 from service.routes.json_route import JsonRoute
@@ -33,7 +34,7 @@ _ITEM_ID = {
     "name": "item_id",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+    "schema": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, **WRITTEN_STRING},
     "description": "as in events; percent-encode it",
     "example": "50",
 }
@@ -47,6 +48,10 @@ _written_id: TypeAdapter[str] = TypeAdapter(WrittenId)
 
 router = APIRouter(tags=["catalogue"], route_class=EncodedPathRoute)
 ItemId = Annotated[Text, Path(description="as in events; percent-encode it", examples=["50"])]
+WrittenItemId = Annotated[
+    Text,
+    Path(description="as in events; percent-encode it", examples=["50"], json_schema_extra=WRITTEN_STRING),
+]
 
 
 class _ItemJsonRoute(EncodedPathRoute, JsonRoute):
@@ -92,7 +97,7 @@ async def put_items(request: Request, body: ItemsRequest) -> Response:
 
 
 @router.delete("/items/{item_id:path}", responses={**documented(400, 422, 503), **_REMOVED_HERE})
-async def remove_item(item_id: ItemId, service: TheService, response: Response) -> ItemRemovedResponse:
+async def remove_item(item_id: WrittenItemId, service: TheService, response: Response) -> ItemRemovedResponse:
     """Take an item out of every answer from now on, whatever bundle serves; also one that is unknown yet."""
     entry = await service.changes.remove(_checked_id(item_id))
     if entry is None:
