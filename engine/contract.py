@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from model.interests import InterestKind, InterestMode
 
-Source = Literal["personal", "popularity"]
+Source = Literal["personal", "trending", "popularity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,8 @@ class EngineAnswer(Struct, frozen=True, gc=False):
     items: list[RecommendedItem]
     interests: list[AnsweredInterest]
     """Empty: answered by popularity."""
+    source: Source
     unknown_categories: list[str]
     """Those of the request that no item has."""
     model_ms: float
     search_ms: float
-
-    @property
-    def source(self) -> Source:
-        """Origin of the answer."""
-        return "personal" if self.interests else "popularity"

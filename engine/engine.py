@@ -19,13 +19,15 @@ from engine.contract import (
     EngineRequest,
     RecommendedItem,
     ScoredItem,
+    Source,
     WatchedItem,
 )
 from engine.costs import Costs
 from engine.descriptions import Descriptions
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
+from engine.popularity import Trend
 from engine.recipes import Derived, Recipe
-from engine.snapshot import Snapshot, take_snapshot
+from engine.snapshot import Snapshot, take_snapshot, trending_snapshot
 from index.catalogue import Catalogue
 from index.query import Query, Retrieval
 from index.vector_index import Rows
@@ -65,6 +67,7 @@ class Engine:
             bundle.catalogue, bundle.index, bundle.table, self.defaults.temperature, max_whole_items
         )
         self._changed = ChangedCatalogue(bundle, self._snapshot)
+        self._trend = Trend()
 
     @property
     def searches_by(self) -> str:
@@ -89,8 +92,17 @@ class Engine:
         earlier changes that cannot be served for want of a vector, each with the reason.
         """
         if changes:
-            self._snapshot = self._changed.apply(changes)
+            self._snapshot = trending_snapshot(self._changed.apply(changes), self._trend)
         return self._changed.stale
+
+    def follow_trend(self, trend: Trend) -> None:
+        """Answer those of whom nothing is known by these recent events, too, from now on.
+
+        In the thread that changes the catalogue.
+        """
+        if trend != self._trend:
+            self._trend = trend
+            self._snapshot = trending_snapshot(self._snapshot, trend)
 
     def derive(self, item_id: str, recipe: Recipe) -> Derived:
         """The vector that follows from a recipe here; raises RecipeError."""
@@ -228,7 +240,7 @@ class Engine:
         return [by_index.get(index) for index in range(len(requests))]
 
 
-_Part = tuple[list[RecommendedItem], list[AnsweredInterest]]
+_Part = tuple[list[RecommendedItem], list[AnsweredInterest], Source]
 
 
 def _personal(
@@ -252,15 +264,16 @@ def _personal(
     ]
     weights = merged.together(found.interest_weights).tolist()
     counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
-    return items, list(map(AnsweredInterest, merged.kinds, weights, counts, labels))
+    return items, list(map(AnsweredInterest, merged.kinds, weights, counts, labels)), "personal"
 
 
 def _popular(request: _Resolved, snapshot: Snapshot) -> _Part:
     eligible = snapshot.retriever.eligibility.of(request.categories)
     best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
     because = () if request.request.explain else None
-    described = [(snapshot.descriptions.of(row), score) for row, score in best]
-    return [
+    described = [(snapshot.descriptions.of(one.row), one.score) for one in best]
+    items = [
         RecommendedItem(item.item_id, score, None, because, item.categories, item.title)
         for item, score in described
-    ], []
+    ]
+    return items, [], "trending" if any(one.trending for one in best) else "popularity"

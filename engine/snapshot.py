@@ -1,10 +1,10 @@
 """Everything an answer is made from, at one moment."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engine.descriptions import Descriptions
 from engine.explain import Explainer
-from engine.popularity import Popularity
+from engine.popularity import Popularity, Trend
 from index.catalogue import Catalogue
 from index.layered import LayeredIndex
 from index.overlay import LayeredCatalogue, LayeredEligibility, LayeredTable
@@ -56,6 +56,11 @@ def take_snapshot(
         temperature=temperature,
         max_whole_items=max_whole_items,
     )
+
+
+def trending_snapshot(snapshot: Snapshot, trend: Trend) -> Snapshot:
+    """The snapshot with a popularity that recent events have a part in, in place of earlier ones."""
+    return replace(snapshot, popularity=snapshot.popularity.blended(trend))
 
 
 def layered_snapshot(base: Snapshot, catalogue: LayeredCatalogue, added: Vectors) -> Snapshot:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 import torch
 from fastapi import FastAPI
-from pydantic import SecretStr
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
@@ -35,24 +34,24 @@ from service.dependencies import Service, Task
 from service.engines import Engines
 from service.errors import StartupError
 from service.fleet import Fleet
-from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.observed import ObservedHistory
+from service.history.opening import open_delivery, open_history
 from service.history.protocol import HistoryStore
-from service.history.redis import RedisHistory
 from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import catalogue as catalogue_routes
 from service.routes import console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
-from service.settings import HistorySettings, Settings
-from service.spool.delivery import Delivery
+from service.settings import Settings
 from service.spool.spool import Spool
 from service.spool.writes import SpooledWrites
 from service.telemetry import Metrics
 from service.tracing import open_tracing
-from service.vitals import keep_redis_memory, watch_catalogue, watch_parts, watch_redis
+from service.trending.shared import SharedCounts
+from service.trending.trending import Trending, TrendingEvents
+from service.vitals import watch_catalogue, watch_parts, watch_trending
 from service.watching import watch_current
 
 if TYPE_CHECKING:
@@ -68,8 +67,6 @@ answer carries `X-Request-ID`, the caller's own if one was sent.
 
 log = structlog.get_logger("dimerec.service")
 
-DELIVERY_TIMEOUT_S = 5.0
-"""Longest wait of a delivery for Redis. Chosen: nobody waits for it, and a slow Redis takes it, too."""
 TASKS_END_WITHIN_S = 1.0
 """Longest wait at a stop for what goes on beside requests. Chosen: what these end with is a disk's flush."""
 
@@ -121,14 +118,7 @@ def create_app(
             task.cancel()
         if background:
             await asyncio.wait(background, timeout=TASKS_END_WITHIN_S)  # before what they use is closed
-        await service.batcher.close()
-        if service.follower is not None:
-            await service.follower.write_view()
-        await service.changes.close()
-        if service.delivery is not None:
-            await service.delivery.close()
-        await service.history.close()
-        await service.rates.close()
+        await _close(service)
         if tracing is not None:
             await tracing.close()
 
@@ -150,6 +140,19 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router)
     return app
+
+
+async def _close(service: Service) -> None:
+    await service.batcher.close()
+    if service.follower is not None:
+        await service.follower.write_view()
+    await service.changes.close()
+    if service.delivery is not None:
+        await service.delivery.close()
+    if service.trending is not None:
+        await service.trending.close()
+    await service.history.close()
+    await service.rates.close()
 
 
 def _begun(task: Task) -> asyncio.Task[None]:
@@ -234,11 +237,14 @@ def _assemble(
     address = None if settings.redis_url is None else settings.redis_url.get_secret_value()
     rates = Rates(address, settings.history_timeout_s, metrics)
     tasks: list[Task] = [metrics.keep_sampled]
-    opened = history if history is not None else _open_history(settings, metrics, tasks)
+    half_life_s = settings.trending_half_life_s
+    events = TrendingEvents(half_life_s) if half_life_s else None
+    opened = history if history is not None else open_history(settings, metrics, tasks, events)
     store = ObservedHistory(opened, metrics)
     spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
+        opened.listener = events
     kept = open_log(settings.bundles, address)
     catalogue = LiveCatalogue(kept.contents)
     engines = Engines(settings.bundles, settings.device, metrics, catalogue, version)
@@ -265,9 +271,12 @@ def _assemble(
     all_engines = fleet(engines)
     if settings.watch_s is not None:
         tasks.append(partial(watch_current, settings.bundles, settings.watch_s, all_engines))
-    delivery = None if spool is None else _open_delivery(settings, spool, history)
+    delivery = None if spool is None else open_delivery(settings, spool, history, events)
     if delivery is not None:
         tasks.append(delivery.run)
+    trending = None if events is None else _trending(events, engines, address, metrics)
+    if trending is not None:
+        tasks.append(trending.run)
     return Service(
         settings,
         engines,
@@ -286,7 +295,15 @@ def _assemble(
         _door(batcher, settings, metrics),
         tasks,
         delivery,
+        trending,
     )
+
+
+def _trending(events: TrendingEvents, engines: Engines, address: str | None, metrics: Metrics) -> Trending:
+    shared = None if address is None else SharedCounts.from_url(address, events.half_life_ms)
+    trending = Trending(events, engines, shared)
+    watch_trending(metrics, trending)
+    return trending
 
 
 def _door(batcher: MicroBatcher[Job, JobAnswer], settings: Settings, metrics: Metrics) -> Door:
@@ -296,35 +313,3 @@ def _door(batcher: MicroBatcher[Job, JobAnswer], settings: Settings, metrics: Me
         for route in module.router.routes
     }
     return Door(batcher, routes, settings.default_deadline_ms, metrics)
-
-
-def _open_history(settings: HistorySettings, metrics: Metrics, tasks: list[Task]) -> HistoryStore:
-    """The store that the settings name; to `tasks` is added what goes on beside its calls."""
-    if settings.redis_url is None:
-        return InProcessHistory(
-            max_events=settings.history_max_events,
-            max_users=settings.history_max_users,
-            max_bytes=settings.history_max_bytes,
-        )
-    redis = _open_redis(settings.redis_url, settings, settings.history_timeout_s)
-    guarded = GuardedHistory(redis)
-    watch_redis(metrics, redis, guarded)
-    tasks.append(partial(keep_redis_memory, metrics, redis))
-    return guarded
-
-
-def _open_delivery(settings: HistorySettings, spool: Spool, history: HistoryStore | None) -> Delivery | None:
-    """Delivery to a store of its own: one that hangs there occupies no connection that requests need."""
-    if history is not None or settings.redis_url is None:
-        return None if history is None else Delivery(spool, history)
-    return Delivery(spool, _open_redis(settings.redis_url, settings, DELIVERY_TIMEOUT_S))
-
-
-def _open_redis(address: SecretStr, settings: HistorySettings, timeout_s: float) -> RedisHistory:
-    return RedisHistory.from_url(
-        address.get_secret_value(),
-        max_events=settings.history_max_events,
-        ttl_s=settings.history_ttl_s,
-        new_ttl_s=settings.history_new_ttl_s,
-        timeout_s=timeout_s,
-    )

@@ -20,6 +20,7 @@ from service.settings import Settings
 from service.spool.delivery import Delivery
 from service.spool.writes import HistoryWrites
 from service.telemetry import Metrics
+from service.trending.trending import Trending
 
 Task = Callable[[], Coroutine[Any, Any, None]]
 
@@ -47,6 +48,8 @@ class Service:
     tasks: Sequence[Task]
     """Those that go on beside requests, each until it is cancelled."""
     delivery: Delivery | None
+    trending: Trending | None
+    """None where no recent event counts."""
 
     @property
     def lists_users(self) -> bool:

@@ -10,6 +10,7 @@ from bundle import read
 from bundle.errors import BundleError
 from bundle.write import set_current
 from engine.engine import Engine
+from engine.popularity import Trend
 from service.catalogue.live import LiveCatalogue
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
 from service.fleet import ServingWorker, Swap
@@ -41,6 +42,7 @@ class Engines:
         self._metrics = metrics
         self._catalogue = catalogue
         self._swapping = asyncio.Lock()
+        self._trend = Trend()
         self.engine = self._load(version)
         catalogue.serve(self.engine)
         metrics.serve_bundle(self.engine.version)
@@ -53,6 +55,11 @@ class Engines:
     async def workers(self) -> list[ServingWorker]:
         """The one process there is."""
         return [ServingWorker(os.getpid(), self.version)]
+
+    def follow_trend(self, trend: Trend) -> None:
+        """Answer by these recent events, too, with this engine and those after it."""
+        self._trend = trend
+        self.engine.follow_trend(trend)
 
     async def reload(self) -> Swap:
         """Serve the version that CURRENT names now; nothing happens when it is in service already."""
@@ -97,6 +104,7 @@ class Engines:
         if operation == "rollback":
             await asyncio.to_thread(self._make_current, engine.version)
         self._catalogue.serve(engine)
+        engine.follow_trend(self._trend)
         self.engine = engine
         self._metrics.serve_bundle(engine.version)
         self._count(operation, "done")

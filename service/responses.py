@@ -73,7 +73,8 @@ class RecommendResponse(ResponseModel):
     items: list[RecommendedItem] = Field(description="best first")
     interests: list[Interest] = Field(description="empty for popularity")
     source: Source = Field(
-        description="popularity: nothing is known of the user, or only items that are not in the catalogue"
+        description="popularity: nothing is known of the user, or only items that are not in the catalogue;"
+        " trending: so too, and recent events brought some of the items"
     )
     unknown_categories: list[str] = Field(
         description="names in the request's `categories` that no item of the catalogue has", examples=[[]]

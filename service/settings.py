@@ -166,6 +166,13 @@ class HistorySettings(BaseModel):
         description="most that waits there, bytes; then events are answered 503",
     )
 
+    trending_half_life_s: int = Field(
+        3 * 86_400,
+        ge=0,
+        le=366 * 86_400,
+        description="age at which an event counts half in answers by popularity; 0: none counts, s",
+    )
+
     @field_validator("redis_url")
     @classmethod
     def _refuse_wrong_address(cls, url: SecretStr | None) -> SecretStr | None:

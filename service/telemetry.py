@@ -203,6 +203,14 @@ class Metrics:
             "Time since the log of changes in Redis was heard; 0 without Redis",
             "livemax",
         )
+        self.trending_items = self._gauge(
+            "dimerec_trending_items", "Items whose recent events count in answers by popularity", "livemax"
+        )
+        self.trending_age = self._gauge(
+            "dimerec_trending_age_seconds",
+            "Time since the recent events were read from Redis; 0 without Redis",
+            "livemax",
+        )
         self.swaps = Counter(
             "dimerec_bundle_swaps",
             "Reloads and rollbacks",

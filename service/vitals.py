@@ -15,6 +15,7 @@ from service.history.errors import HistoryUnavailableError
 from service.history.guarded import GuardedHistory, Kind
 from service.history.redis import RedisHistory
 from service.telemetry import Metrics
+from service.trending.trending import Trending
 
 REDIS_EVERY_S = 15.0
 """A choice: as often as Prometheus asks."""
@@ -36,6 +37,12 @@ def watch_catalogue(metrics: Metrics, catalogue: LiveCatalogue, follower: Follow
     metrics.watch(metrics.catalogue_sequence, lambda: catalogue.sequence)
     if follower is not None:
         metrics.watch(metrics.catalogue_lag, lambda: follower.silence_s)
+
+
+def watch_trending(metrics: Metrics, trending: Trending) -> None:
+    """Show the recent events that count."""
+    metrics.watch(metrics.trending_items, lambda: trending.items)
+    metrics.watch(metrics.trending_age, lambda: trending.age_s)
 
 
 def watch_redis(metrics: Metrics, store: RedisHistory, guarded: GuardedHistory) -> None:

@@ -99,7 +99,7 @@ function showNotes({ degraded, source, unknown_categories: unknown, items }) {
   const notes = [];
   if (degraded) {
     notes.push("The history store does not answer, so these are what most people watch. Personal answers come back by themselves.");
-  } else if (source === "popularity") {
+  } else if (source !== "personal") {
     const next = state.allowed.writes ? "Watch one, and" : "Once they watch one,";
     notes.push(`Nothing is known of this viewer yet: these are what most people watch. ${next} the next answer is personal.`);
   }

@@ -132,7 +132,7 @@ export function showBadges(box, answer) {
   const badges = [
     answer.source === "personal"
       ? element("span", { className: "badge personal", textContent: "personal", title: "From this viewer's history" })
-      : element("span", { className: "badge", textContent: "popularity", title: "The same for everyone" }),
+      : element("span", { className: "badge", textContent: answer.source, title: "The same for everyone" }),
   ];
   if (answer.degraded) {
     const fault = `degraded: ${answer.degraded.replaceAll("_", " ")}`;

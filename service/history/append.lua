@@ -8,7 +8,7 @@
 --
 -- A full history is long: it's cut and joined once, and never copied for less.
 --
--- Returns {events added, events older than a full history}.
+-- Returns {events added, events older than a full history, a character for each of the events: + where added}.
 
 local given = columns(ARGV[3])
 local stored = redis.call('GET', KEYS[1]) or struct.pack('>I4I4', 0, given.day)
@@ -21,8 +21,9 @@ local function life(day)
     return day == 0 and ARGV[2] or ARGV[4]
 end
 
-local new = {}
+local new, fates = {}, {}
 for event = 0, given.count - 1 do
+    fates[event + 1] = '-'
     local at = given.identities + 8 * event
     if not find(kept, given.bytes:sub(at, at + 7)) then
         table.insert(new, event)
@@ -30,7 +31,7 @@ for event = 0, given.count - 1 do
 end
 if #new == 0 then
     redis.call('PEXPIRE', KEYS[1], life(kept.day))
-    return {0, 0}
+    return {0, 0, table.concat(fates)}
 end
 
 local excess = math.max(0, kept.count + #new - ARGV[1])
@@ -64,6 +65,7 @@ for _, event in ipairs(new) do
         to_drop, outdated = to_drop - 1, outdated + 1
     else
         take(given, event, event + 1, given_item, skip(given, given_item, 1))
+        fates[event + 1] = '+'
     end
 end
 take_kept(kept.count)
@@ -72,4 +74,4 @@ local day = (given.day == 0 or given.day > kept.day) and 0 or kept.day
 local head = struct.pack('>I4I4', kept.count + #new - excess, day)
 local merged = head .. table.concat(timestamps) .. table.concat(identities) .. table.concat(items)
 redis.call('SET', KEYS[1], merged, 'PX', life(day))
-return {#new - outdated, outdated}
+return {#new - outdated, outdated, table.concat(fates)}

@@ -8,11 +8,21 @@ from typing import Any, NamedTuple
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError
 
-from service.history.encoding import encode
+from service.history.encoding import decode, encode
 from service.history.forgetting import Reading, RedisMarks
-from service.history.protocol import AppendResult, Event, check_events, check_user
+from service.history.protocol import (
+    MAX_TIMESTAMP,
+    AppendResult,
+    Event,
+    HistoryListener,
+    check_events,
+    check_user,
+)
 from service.history.redis_keys import history_key
 from service.history.scripts import APPEND, DROP_OLDER
+
+_ADDED = ord("+")
+"""As append.lua says it."""
 
 
 class Append(NamedTuple):
@@ -39,10 +49,19 @@ class RedisAppends:
     Errors are the client's.
     """
 
-    def __init__(self, client: Any, max_events: int, ttl_ms: int, new_ttl_ms: int, marks: RedisMarks) -> None:
+    def __init__(
+        self,
+        client: Any,
+        max_events: int,
+        ttl_ms: int,
+        new_ttl_ms: int,
+        marks: RedisMarks,
+        listener: HistoryListener | None = None,
+    ) -> None:
         self._client = client
         self._max_events, self._ttl_ms, self._new_ttl_ms = max_events, ttl_ms, new_ttl_ms
         self._marks = marks
+        self._listener = listener
 
     async def make(self, appends: Sequence[Append]) -> AppendResult:
         """Append in one round trip; each user gets all or none of their events."""
@@ -69,10 +88,16 @@ class RedisAppends:
         return total
 
     async def _settled(
-        self, append: Append, counts: tuple[int, int], forgotten_ms: int | None
+        self, append: Append, counts: tuple[int, int, bytes], forgotten_ms: int | None
     ) -> AppendResult:
         """The result of an append; takes back what is from before the user was forgotten."""
-        added, outdated = counts
+        added, outdated, fates = counts
+        if added and self._listener is not None:
+            events = zip(decode(append.encoded, len(fates)), fates, strict=True)
+            since = -MAX_TIMESTAMP if forgotten_ms is None else forgotten_ms + 1
+            self._listener.added(
+                [event for event, fate in events if fate == _ADDED and event.timestamp >= since]
+            )
         result = AppendResult(added, len(append.events) - added - outdated, outdated)
         if forgotten_ms is None or all(event.timestamp > forgotten_ms for event in append.events):
             return result

@@ -16,6 +16,7 @@ from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
     Event,
+    HistoryListener,
     by_user,
     check_event_id,
     check_events,
@@ -41,7 +42,8 @@ class InProcessHistory:
     """A HistoryStore in memory.
 
     Keeps `max_events` a user, and so many users as fit into `max_users` and into `max_bytes`, about: the
-    least recently used, by reading or adding, go first. `on_eviction` is called for each.
+    least recently used, by reading or adding, go first. `on_eviction` is called for each. A `listener`
+    hears of what `load` adds as well.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class InProcessHistory:
         self._max_bytes = max_bytes
         self._bytes = 0
         self.on_eviction: Callable[[], object] = lambda: None
+        self.listener: HistoryListener | None = None
         self._clock = clock
         self._histories: OrderedDict[str, list[Event]] = OrderedDict()
         self._secret = secrets.token_bytes(32)
@@ -106,10 +109,12 @@ class InProcessHistory:
         check_user(user_id)
         check_event_id(event_id)
         history = self._histories.get(user_id, [])
-        remaining = [event for event in history if event.event_id != event_id]
-        if len(remaining) < len(history):
-            self._keep(user_id, remaining)
-        return len(history) - len(remaining)
+        named = [event for event in history if event.event_id == event_id]
+        for event in named:  # there is one at most
+            self._keep(user_id, [other for other in history if other is not event])
+            if self.listener is not None:
+                self.listener.removed(Event(event.item_id, event.timestamp))
+        return len(named)
 
     async def forget(self, user_id: str, at_ms: int | None = None) -> int:
         """Delete all that is kept of a user, and keep events away that are not after `at_ms`, or now."""
@@ -158,6 +163,9 @@ class InProcessHistory:
         outdated = sum(_identity(event) in new for event in merged[:excess])
         if merged[excess:]:
             self._keep(user_id, merged[excess:])
+        if self.listener is not None and len(new) > outdated:
+            kept = (event for event in merged[excess:] if _identity(event) in new)
+            self.listener.added([Event(event.item_id, event.timestamp) for event in kept])
         while len(self._histories) > self._max_users or self._bytes > self._max_bytes:
             self._keep(next(iter(self._histories)), [])
             self.on_eviction()

@@ -58,6 +58,18 @@ class AppendResult:
         )
 
 
+class HistoryListener(Protocol):
+    """Hears of each change of a history by events, once: repeats and what is not kept are none."""
+
+    def added(self, events: Sequence[Event]) -> None:
+        """Note events that a history has from now on, without their `event_id`."""
+        ...
+
+    def removed(self, event: Event) -> None:
+        """Note an event that was taken back."""
+        ...
+
+
 class HistoryStore(Protocol):
     """Keeps histories. Methods raise HistoryUnavailableError, and HistoryInputError for a bad argument."""
 

@@ -18,6 +18,7 @@ from service.history.protocol import (
     DEFAULT_MAX_EVENTS,
     AppendResult,
     Event,
+    HistoryListener,
     by_user,
     check_event_id,
     check_limit,
@@ -74,6 +75,7 @@ class RedisHistory:
         busy_s: float = DEFAULT_BUSY_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         clock: Callable[[], int] = now_ms,
+        listener: HistoryListener | None = None,
     ) -> None:
         self._client: Any = client
         self._clock = clock
@@ -81,7 +83,8 @@ class RedisHistory:
         self._marks = RedisMarks(client, int(ttl_s * 1000))
         self._tells_new_users = new_ttl_s is not None
         lives = (int(ttl_s * 1000), int(min(ttl_s, new_ttl_s or ttl_s) * 1000))
-        self._appends = RedisAppends(client, max_events, *lives, self._marks)
+        self._appends = RedisAppends(client, max_events, *lives, self._marks, listener)
+        self._listener = listener
         self._calls = RedisCalls(timeout_s, busy_s, max_connections)
         self.max_connections = max_connections
 
@@ -96,6 +99,7 @@ class RedisHistory:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         max_connections: int = DEFAULT_MAX_CONNECTIONS,
         clock: Callable[[], int] = now_ms,
+        listener: HistoryListener | None = None,
     ) -> Self:
         """A store at an address; address.py lists the schemes. Nothing is connected yet.
 
@@ -109,6 +113,7 @@ class RedisHistory:
             timeout_s=timeout_s,
             max_connections=max_connections,
             clock=clock,
+            listener=listener,
         )
 
     @property
@@ -171,7 +176,11 @@ class RedisHistory:
         key, identity = history_key(user_id), named_identity(event_id)
 
         async def call() -> int:
-            return int(await REMOVE.run(self._client, key, identity))
+            removed = await REMOVE.run(self._client, key, identity)
+            if removed and self._listener is not None:
+                timestamp, item_id = removed
+                self._listener.removed(Event(item_id.decode(errors="replace"), timestamp))
+            return 1 if removed else 0
 
         return await self._calls.make(call)
 

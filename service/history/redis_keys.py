@@ -8,6 +8,7 @@
 | `dimerec:forgotten:secret`     | key of those hashes     | stays                          |
 | `dimerec:rate:1:…`             | service/access/rates.py | the window of the rate         |
 | `dimerec:{catalogue}:1:…`      | service/catalogue/redis.py | stays                       |
+| `dimerec:{trending}:1:…`       | service/trending/shared.py | its own                     |
 | `dimerec:doctor:1:{<random>}`  | 1                       | 10 s at most                   |
 
 A history of a new user lives `new_ttl_s` instead. The user id is percent-encoded, so that nothing a caller

@@ -258,10 +258,9 @@ def test_popularity_is_a_sort_of_what_fits(
     expected = sorted(fitting, key=lambda row: (-counts[row - 1], row))[:k]
     eligible = Eligibility(catalogue).of(categories)
     found = Popularity(catalogue).best(k, np.array(sorted(excluded), dtype=np.int64), eligible, 0.0)
-    assert [row for row, _ in found] == expected
-    np.testing.assert_allclose(
-        [score for _, score in found], [counts[row - 1] / sum(counts) for row in expected]
-    )
+    assert [one.row for one in found] == expected
+    assert [one.score for one in found] == [counts[row - 1] / sum(counts) for row in expected]
+    assert not any(one.trending for one in found)
 
 
 def test_diversity_spreads_popular_answers_over_categories() -> None:
@@ -275,5 +274,5 @@ def test_diversity_spreads_popular_answers_over_categories() -> None:
         pairs = [(a, b) for place, a in enumerate(sets) for b in sets[:place]]
         return sum(len(a & b) / max(1, len(a | b)) for a, b in pairs)
 
-    assert overlaps([row for row, _ in spread]) < overlaps([row for row, _ in plain])
-    assert len({row for row, _ in spread}) == 10
+    assert overlaps([one.row for one in spread]) < overlaps([one.row for one in plain])
+    assert len({one.row for one in spread}) == 10

@@ -30,7 +30,10 @@ TROUBLE = {
         'dimerec_request_seconds_bucket{route="/recommend",le="0.5"}': GROWS,
         'dimerec_request_seconds_bucket{route="/recommend",le="+Inf"}': GROWS,
     },
-    "DimerecDegraded": {"dimerec_degraded_total": "0+1x120", "dimerec_answers_total": GROWS},
+    "DimerecDegraded": {
+        "dimerec_degraded_total": "0+1x120",
+        'dimerec_answers_total{source="personal"}': GROWS,
+    },
     "DimerecCircuitOpen": {'dimerec_history_circuit_open{operation="read"}': "1x120"},
     "DimerecRedisEvicts": {"dimerec_redis_evicted_keys": "0+1x120"},
     "DimerecRedisFull": {
@@ -45,7 +48,8 @@ TROUBLE = {
     "DimerecSpoolRefuses": {'dimerec_spool_records_total{outcome="refused"}': "0+1x120"},
     "DimerecOverloaded": {'dimerec_refused_total{reason="deadline"}': "0+1x120"},
     "DimerecKnowsNobody": {
-        'dimerec_answers_total{source="popularity"}': GROWS,
+        'dimerec_answers_total{source="popularity"}': "0+30x120",
+        'dimerec_answers_total{source="trending"}': "0+30x120",
         'dimerec_answers_total{source="personal"}': "0+50x120",
     },
     "DimerecSwapFailed": {'dimerec_bundle_swaps_total{outcome="failed"}': "0+1x120"},

@@ -77,6 +77,7 @@ def settings_for(bundle_root: Path, **fields: object) -> Settings:
         "default_deadline_ms": 30_000,
         "keys_file": keys_file(),
         "compute_threads": 1,
+        "trending_half_life_s": 0,  # tests share servers, and one's events are no other's answers
         **fields,
     }
     return Settings(_env_file=None, **chosen)  # type: ignore[arg-type]

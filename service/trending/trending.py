@@ -1,0 +1,103 @@
+"""Recent events, counted as they come into histories, and the engine that answers by them."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from engine.popularity import Trend
+from files.clock import now_ms
+from service.engines import Engines
+from service.history.errors import HistoryError
+from service.history.protocol import Event
+from service.trending.decay import DecayedCounts
+from service.trending.shared import SharedCounts
+
+log = structlog.get_logger("dimerec.trending")
+
+EVERY_S = 5.0
+"""Between two looks at the counts. Chosen: short beside any half-life, and long beside what a look costs."""
+GRAIN = 1_024
+"""Part of a half-life by which moments are told apart: processes that look a moment apart see the same."""
+
+
+class TrendingEvents:
+    """A `HistoryListener` that counts the events of this process, until they are taken."""
+
+    def __init__(self, half_life_s: int, clock: Callable[[], int] = now_ms) -> None:
+        self.half_life_ms = 1000.0 * half_life_s
+        self._clock = clock
+        self.counts = DecayedCounts(self.half_life_ms)
+
+    def added(self, events: Sequence[Event]) -> None:
+        """Count events."""
+        now = self._clock()
+        for event in events:
+            self.counts.add(event.item_id, event.timestamp, now)
+
+    def removed(self, event: Event) -> None:
+        """Count an event no longer."""
+        self.counts.add(event.item_id, event.timestamp, self._clock(), times=-1.0)
+
+    def take(self) -> DecayedCounts:
+        """The counts so far; those after it begin anew."""
+        taken, self.counts = self.counts, DecayedCounts(self.half_life_ms)
+        return taken
+
+    @property
+    def moment_ms(self) -> int:
+        """The moment that counts are of now."""
+        now = self._clock()
+        return now - now % max(1, int(self.half_life_ms / GRAIN))
+
+
+class Trending:
+    """Lets recent events count in the engine in service: the `shared` ones, else those of this process."""
+
+    def __init__(self, events: TrendingEvents, engines: Engines, shared: SharedCounts | None) -> None:
+        self._events = events
+        self._engines = engines
+        self._shared = shared
+        self._read_s = time.monotonic()
+        self._away = False
+        self.items = 0
+        """Items that have recent events."""
+
+    @property
+    def age_s(self) -> float:
+        """Time since the shared counts were read, or since the start; 0 where none are shared."""
+        return 0.0 if self._shared is None else time.monotonic() - self._read_s
+
+    async def run(self) -> None:
+        """Look at the counts again and again; never returns."""
+        while True:
+            await self.refresh()
+            await asyncio.sleep(EVERY_S)
+
+    async def refresh(self) -> None:
+        """Let the counts of now decide answers; while the shared ones are away, the last ones do."""
+        moment_ms = self._events.moment_ms
+        try:
+            counts = await self._counts(moment_ms)
+        except HistoryError as error:
+            if not self._away:
+                log.warning("recent events cannot be shared", reason=str(error))
+            self._away = True
+            return
+        self._away, self._read_s = False, time.monotonic()
+        positive = {item_id: count for item_id, count in counts.items() if count > 0}
+        self.items = len(positive)
+        self._engines.follow_trend(Trend(tuple(positive), tuple(positive.values())))
+
+    async def close(self) -> None:
+        """Share what was counted last."""
+        if self._shared is not None:
+            await self.refresh()
+            await self._shared.close()
+
+    async def _counts(self, moment_ms: int) -> dict[str, float]:
+        if self._shared is None:
+            return self._events.counts.at(moment_ms)
+        # What was sent and not answered is not sent again: a count is lost rather than counted twice.
+        return await self._shared.exchange(self._events.take().at(moment_ms), moment_ms)
