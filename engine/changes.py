@@ -68,5 +68,7 @@ class ChangedCatalogue:
             if served:
                 self._stale[item_id] = str(error)
             return
-        self._overlay.put(Item(item_id, recipe.title, recipe.categories), vector, alive=served)
+        self._overlay.put(
+            Item(item_id, recipe.title, recipe.categories), vector, recipe.attributes, alive=served
+        )
         self._made[item_id] = recipe

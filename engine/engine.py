@@ -26,8 +26,9 @@ from engine.costs import Costs
 from engine.descriptions import Descriptions
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
 from engine.popularity import Trend
-from engine.recipes import Derived, Recipe
+from engine.recipes import Derived, Recipe, checked_attributes
 from engine.snapshot import Snapshot, take_snapshot, trending_snapshot
+from index.attributes import AttributeType, AttributeValue
 from index.catalogue import Catalogue
 from index.query import Query, Retrieval
 from index.vector_index import Rows
@@ -156,6 +157,21 @@ class Engine:
         snapshot = self._snapshot
         row = snapshot.catalogue.served_row(item_id)
         return None if row is None else snapshot.descriptions.of(row)
+
+    @property
+    def attribute_types(self) -> Mapping[str, AttributeType]:
+        """The attributes that items may have, each with its type."""
+        return self._snapshot.catalogue.attributes.schema
+
+    def attributes(self, item_id: str) -> dict[str, AttributeValue]:
+        """Those that an item has; none for one that is unknown or removed."""
+        catalogue = self._snapshot.catalogue
+        row = catalogue.served_row(item_id)
+        return {} if row is None else catalogue.attributes_of(row)
+
+    def checked_attributes(self, values: Mapping[str, object]) -> dict[str, AttributeValue]:
+        """The values of an item's attributes as they are shown; raises RecipeError for one that is none."""
+        return checked_attributes(self.attribute_types, values)
 
     def unknown(self, item_ids: Iterable[str]) -> list[str]:
         """Those that the catalogue does not have, each once, in their order."""

@@ -5,6 +5,7 @@ every bundle. The vector is a function of recipe and bundle alone: means are of 
 learned, whatever else was changed or removed.
 """
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +13,16 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from files.errors import DimeRecError
+from index.attributes import (
+    NO_ATTRIBUTES,
+    AttributeType,
+    AttributeValue,
+    readable,
+    shown,
+    stored,
+)
 from index.catalogue import Catalogue
+from index.errors import AttributeValueError
 from index.remembering import remembering
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
@@ -51,6 +61,7 @@ class Recipe(Struct, frozen=True):
     categories: tuple[str, ...]
     origin: Like | Given | None
     of_categories: tuple[str, ...]
+    attributes: Mapping[str, AttributeValue] = NO_ATTRIBUTES
 
 
 class RecipeError(DimeRecError):
@@ -64,6 +75,23 @@ class RecipeError(DimeRecError):
 
 class VectorSpaceError(RecipeError):
     """The vector that was given is of another model than the one in service."""
+
+
+def checked_attributes(
+    types: Mapping[str, AttributeType], values: Mapping[str, object]
+) -> dict[str, AttributeValue]:
+    """The values of an item's attributes as they are shown; raises RecipeError for one that is none."""
+    checked = {}
+    for name, value in values.items():
+        field = f"attributes.{readable(name)}"
+        if name not in types:
+            there = ", ".join(types) or "none"
+            raise RecipeError(field, f"is no attribute of the bundle in service, which has {there}")
+        try:
+            checked[name] = shown(types[name], stored(types[name], value))
+        except AttributeValueError as error:
+            raise RecipeError(field, str(error)) from error
+    return checked
 
 
 class Derived(NamedTuple):

@@ -52,6 +52,11 @@ def is_attribute_name(text: str) -> bool:
     )
 
 
+def readable(name: str) -> str:
+    """A name that a caller sent, cut and made fit for a message: JSON can write half a surrogate pair."""
+    return name[:MAX_NAME_LENGTH].encode(errors="replace").decode()
+
+
 def stored(kind: AttributeType, value: object) -> Stored:
     """A value that a caller wrote, as a column of this type holds it; raises AttributeValueError."""
     match kind, value:

@@ -246,6 +246,10 @@ class VersionResponse(ResponseModel):
     index: IndexResponse | None = Field(
         description="of the bundle, searched unless `index_kind` is `whole`; null: not measured"
     )
+    attributes: dict[str, str] = Field(
+        description="attributes that items may have, each with its type: number, date, text, boolean, texts",
+        examples=[{"duration": "number", "language": "text"}],
+    )
     workers: list[WorkerResponse] = Field(description="every process that answers at this address")
 
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from bundle.manifest import IndexFacts, ServingDefaults
 from bundle.write import publish
+from index.attribute_columns import from_arrow
+from index.attributes import Attributes, AttributeType
 from index.building import build_index
 from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
@@ -25,7 +28,43 @@ def make_unit_vectors(count: int, dim: int, seed: int = 0) -> Vectors:
     return unit
 
 
-def make_catalogue(items: int, seed: int = 0) -> Catalogue:
+LANGUAGES = ("de", "en", "fr", "ja")
+TAGS = ("cat", "dog", "funny", "live", "sad")
+
+
+def make_attributes(items: int, seed: int = 0) -> Attributes:
+    """Attributes of every type, each of which a fifth of the items lack."""
+    generator = np.random.default_rng(seed)
+    days = generator.integers(0, 20_000, items) * 86_400_000
+    values: dict[str, tuple[AttributeType, list[object]]] = {
+        "length": ("number", generator.integers(1, 60, items).tolist()),
+        "released": ("date", days.tolist()),
+        "language": ("text", generator.choice(LANGUAGES, items).tolist()),
+        "live": ("boolean", generator.choice([True, False], items).tolist()),
+        "tags": (
+            "texts",
+            [
+                generator.choice(TAGS, size, replace=False).tolist()
+                for size in generator.integers(0, 4, items)
+            ],
+        ),
+    }
+    columns = {
+        name: (
+            kind,
+            pa.array(
+                [
+                    value if keep else None
+                    for value, keep in zip(some, generator.random(items) < 0.8, strict=True)
+                ]
+            ),
+        )
+        for name, (kind, some) in values.items()
+    }
+    return from_arrow(items, columns)
+
+
+def make_catalogue(items: int, seed: int = 0, *, attributes: bool = False) -> Catalogue:
     """Items `"1001"`, `"1002"`, … in rows 1, 2, …: up to three categories each, some without a title."""
     generator = np.random.default_rng(seed)
     return Catalogue(
@@ -36,6 +75,7 @@ def make_catalogue(items: int, seed: int = 0) -> Catalogue:
             for _ in range(items)
         ],
         popularity=generator.integers(0, 1000, size=items),
+        attributes=make_attributes(items, seed) if attributes else None,
     )
 
 
@@ -73,6 +113,7 @@ def publish_tiny_bundle(
     repeat_weight: float = 1.0,
     index_facts: IndexFacts | None = None,
     make_current: bool = True,
+    attributes: bool = False,
     **config: object,
 ) -> str:
     """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
@@ -80,7 +121,7 @@ def publish_tiny_bundle(
     return publish(
         root,
         model,
-        make_catalogue(items, seed),
+        make_catalogue(items, seed, attributes=attributes),
         make_index(model),
         serving=make_serving(),
         metrics={"hit_rate@20": 0.1},

@@ -134,6 +134,7 @@ class CatalogueChanges:
             sequence=None,
             title=described.title,
             categories=list(described.categories),
+            attributes=self._engines.engine.attributes(item_id),
             derived_from="learned",
             available_from=None,
             available_until=None,
@@ -180,7 +181,8 @@ class CatalogueChanges:
         return [_refused_or(self._judged, item_id, request, engine) for item_id, request in items]
 
     def _judged(self, item_id: str, request: ItemRequest, engine: Engine) -> tuple[Write, DerivedFrom]:
-        description, given = request.description, request.given
+        description = request.description(engine.checked_attributes(request.attributes))
+        given = request.given
         origin = Origin(given, description.categories)
         entry = self._live.entry(item_id)
         kept = entry.origin if entry is not None and not entry.removed and given is None else None
@@ -262,6 +264,7 @@ class CatalogueChanges:
             sequence=entry.sequence or None,
             title=None if description is None else description.title,
             categories=[] if description is None else list(description.categories),
+            attributes={} if description is None else description.attributes,
             derived_from=derived_from,
             available_from=None if description is None else description.available_from,
             available_until=None if description is None else description.available_until,

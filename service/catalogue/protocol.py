@@ -27,6 +27,7 @@ class Description(msgspec.Struct, frozen=True):
     categories: tuple[str, ...]
     available_from: int | None = None
     available_until: int | None = None
+    attributes: dict[str, bool | int | float | str | list[str]] = {}
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -68,6 +69,7 @@ class Entry(msgspec.Struct, frozen=True):
             self.description.categories,
             self.origin.given,
             self.origin.of_categories,
+            self.description.attributes,
         )
 
 

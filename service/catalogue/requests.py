@@ -6,6 +6,7 @@ from pydantic import Discriminator, FailFast, Field, Tag, WithJsonSchema, model_
 from pydantic_core import PydanticCustomError
 
 from engine.recipes import Given, Like
+from index.attributes import MAX_ATTRIBUTES, MAX_TEXT_LENGTH, MAX_TEXTS
 from service.catalogue.protocol import Description
 from service.requests import Id, RequestModel, Text, WrittenId
 
@@ -55,12 +56,36 @@ OriginRequest = Annotated[
 ]
 
 
+_ATTRIBUTES = {
+    "type": "object",
+    "maxProperties": MAX_ATTRIBUTES,
+    "additionalProperties": {
+        "anyOf": [
+            {"type": "number"},
+            {"type": "boolean"},
+            {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_LENGTH},
+            {
+                "type": "array",
+                "maxItems": MAX_TEXTS,
+                "items": {"type": "string", "minLength": 1, "maxLength": MAX_TEXT_LENGTH},
+            },
+        ]
+    },
+}
+
+
 class ItemRequest(RequestModel):
     """All of an item but its id."""
 
     title: str | None = Field(None, max_length=MAX_TITLE_LENGTH, examples=["A new video"])
     categories: Annotated[list[Text], FailFast()] = Field(
         [], max_length=MAX_CATEGORIES, examples=[["Comedy"]]
+    )
+    attributes: Annotated[dict[str, Any], WithJsonSchema(_ATTRIBUTES)] = Field(
+        {},
+        max_length=MAX_ATTRIBUTES,
+        description="attributes of the bundle in service by name, each of its type",
+        examples=[{"duration": 34.5, "language": "en"}],
     )
     origin: OriginRequest | None = Field(
         None,
@@ -84,11 +109,14 @@ class ItemRequest(RequestModel):
             )
         return self
 
-    @property
-    def description(self) -> Description:
-        """As it is kept."""
+    def description(self, attributes: dict[str, Any]) -> Description:
+        """As it is kept, with the attributes that the bundle in service makes of what was sent."""
         return Description(
-            self.title, tuple(dict.fromkeys(self.categories)), self.available_from, self.available_until
+            self.title,
+            tuple(dict.fromkeys(self.categories)),
+            self.available_from,
+            self.available_until,
+            attributes,
         )
 
     @property

@@ -61,6 +61,9 @@ class ItemStateResponse(ResponseModel):
     sequence: int | None = Field(description="of its newest change; null: none", examples=[17])
     title: str | None = Field(examples=["A new video"])
     categories: list[str] = Field(examples=[["Comedy"]])
+    attributes: dict[str, bool | int | float | str | list[str]] = Field(
+        description="those that it has, by name", examples=[{"duration": 34.5, "language": "en"}]
+    )
     derived_from: DerivedFrom | None = Field(
         description="what its vector follows from; null: it has none", examples=["like"]
     )

@@ -85,6 +85,7 @@ async def version(request: Request, service: TheService) -> VersionResponse:
         history_store=service.history_kind,
         index_kind=engine.searches_by,
         index=_index(manifest.index),
+        attributes=dict(engine.attribute_types),
         workers=await _workers(service),
     )
 

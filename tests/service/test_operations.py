@@ -66,6 +66,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
         "diversity": 0.0,
     }
     assert version["index"] is None
+    assert version["attributes"] == {}
     assert version["history_store"] == "in-process"
     assert re.fullmatch(r"\d+\.\d+\.\d+", version["service"])
 
