@@ -1,6 +1,7 @@
 """What counts in one process, by what it was told and by the clock; and that it is kept on disk."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -14,8 +15,8 @@ from service.catalogue.redis import RedisLog
 from service.catalogue.view import FILE, read_view
 
 
-def entry(item_id: str, sequence: int, **times: int) -> Entry:
-    return Entry(item_id, sequence, False, Description(None, (), **times), Origin(Like(("1001",)), ()))
+def entry(item_id: str, sequence: int, **more: Any) -> Entry:
+    return Entry(item_id, sequence, False, Description(None, (), **more), Origin(Like(("1001",)), ()))
 
 
 def test_the_times_of_an_item_that_was_put_again_are_forgotten() -> None:

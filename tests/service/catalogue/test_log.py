@@ -25,8 +25,8 @@ from tests.redis_server import RedisServer
 Reopened = Callable[[], Awaitable[tuple[CatalogueLog, Contents]]]
 
 
-def described(title: str = "A", *categories: str, **times: int) -> Description:
-    return Description(title, categories, **times)
+def described(title: str = "A", *categories: str, **more: Any) -> Description:
+    return Description(title, categories, **more)
 
 
 def like(*item_ids: str) -> Origin:
@@ -71,14 +71,16 @@ async def test_an_empty_log_has_nothing(reopened: Reopened) -> None:
 
 async def test_each_write_gets_a_higher_sequence_and_the_last_one_counts(reopened: Reopened) -> None:
     log, _ = await reopened()
+    attributes = {"length": 1.5, "live": True, "language": "ü", "tags": ["a", "b"], "year": 2024}
+    second_time = described("Second", available_from=1, available_until=2, attributes=attributes)
     first, second = await log.write(
-        [Write("a", described("First"), like("1")), Write("a", described("Second"), of_categories("x"))]
+        [Write("a", described("First"), like("1")), Write("a", second_time, of_categories("x"))]
     )
     (third,) = await log.write([Write("b")])
     assert first.sequence < second.sequence < third.sequence
     _, contents = await reopened()
     assert contents.entries == [
-        Entry("a", second.sequence, False, described("Second"), of_categories("x")),
+        Entry("a", second.sequence, False, second_time, of_categories("x")),
         Entry("b", third.sequence, True),
     ]
     log, _ = await reopened()
