@@ -1,7 +1,7 @@
 """A long run at a steady rate: memory, descriptors and threads must not grow (`make soak`)."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +21,8 @@ SETTLING = 1 / 6
 """Part of the run that does not count: minutes 0 to 5 of 30."""
 MAX_GROWTH = 0.02
 """Of memory, from then to the end."""
+MAX_REFUSED = 0.01
+"""Of the requests; more, and the load was beyond what this machine could do meanwhile. Chosen."""
 _EVERY_S = 5.0
 
 program = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -78,7 +80,7 @@ def soak(stage: Stage, seconds: float) -> Soak:
     names = [answer.outcome for answer in report.answers]
     lost = len(stage.lost(report))
     outcomes = {str(name): names.count(name) for name in sorted(set(names))}
-    found = [*judged(samples), *([f"{lost} events lost"] if lost else [])]
+    found = [*judged(samples), *unborne(outcomes), *([f"{lost} events lost"] if lost else [])]
     return Soak(
         minutes=seconds / 60,
         rate=round(rate, 1),
@@ -100,6 +102,13 @@ def judged(samples: Sequence[Sample]) -> list[str]:
         if last > first * (1 + most):
             found.append(f"{name} grew from {first} to {last}")
     return found
+
+
+def unborne(outcomes: Mapping[str, int]) -> list[str]:
+    """The part of the requests without an answer, in words, where the load was more than could be borne."""
+    asked = sum(outcomes.values())
+    left = asked - outcomes.get("ok", 0) - outcomes.get("degraded", 0)
+    return [f"{left / asked:.1%} had no answer: no load of {PART:.0%}"] if left > MAX_REFUSED * asked else []
 
 
 def _sample(stage: Stage, seconds: float) -> Sample:

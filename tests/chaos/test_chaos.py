@@ -20,7 +20,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.load import Answer, Load, Plan, Report
 from tests.chaos.measure import Times, row_of
 from tests.chaos.proxy import Proxy
-from tests.chaos.soak import Sample
+from tests.chaos.soak import Sample, unborne
 from tests.chaos.soak import judged as judged_soak
 from tests.chaos.stage import Stage, staged
 from tests.factories import publish_tiny_bundle
@@ -125,6 +125,13 @@ def test_rows_replace_those_of_the_same_fault_and_are_shown(tmp_path: Path) -> N
         keep(out, one)
     assert [(one.fault, one.ok) for one in read_rows(out)] == [(FAULTS[0].name, 1), (FAULTS[1].name, 400)]
     assert "| none | 1 | 400 | 1 |" in chaos_table(read_rows(out))
+
+
+def test_a_soak_that_was_too_much_for_the_machine_says_so() -> None:
+    assert unborne({"ok": 900, "degraded": 90, "refused": 10}) == []
+    assert unborne({"ok": 480, "degraded": 20, "refused": 450, "unanswered": 50}) == [
+        "50.0% had no answer: no load of 70%"
+    ]
 
 
 def test_what_grows_in_a_soak_is_named() -> None:
