@@ -35,7 +35,8 @@ from bundle.manifest import (
 )
 from index.catalogue import Catalogue
 from index.errors import IndexingError, VectorError
-from index.faiss_index import FaissIndex, gpu_available, require_faiss
+from index.faiss_index import FaissIndex, gpu_available
+from index.faiss_library import require_faiss
 from index.vector_index import VectorIndex, checked_unit_vectors
 from index.vector_table import VectorTable
 from model.checkpoint import CheckpointError, read_checkpoint

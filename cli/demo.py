@@ -11,7 +11,7 @@ from rich.console import Console
 from bundle.read import current_version, verify
 from cli import evaluate, import_history, prepare, publish, serve, train
 from cli.log_options import DEFAULTS
-from index.faiss_index import require_faiss
+from index.faiss_library import require_faiss
 from service.access.exposure import exposure
 from service.errors import StartupError
 from service.history.redis import RedisHistory

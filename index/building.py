@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 
 from index import tuning
+from index.cells import Cells
 from index.errors import VectorError
-from index.faiss_index import FaissIndex, require_faiss
+from index.faiss_index import FaissIndex
+from index.faiss_library import require_faiss
 from index.tuning import IndexChoice
-from index.vector_index import Vectors, checked_unit_vectors
+from index.vector_index import VectorIndex, Vectors, checked_unit_vectors
 from index.vector_table import VectorTable
 
 
@@ -27,6 +29,21 @@ def build_index(vectors: Vectors, kind: IndexChoice = "auto") -> FaissIndex:
         raise VectorError(f"unknown index kind {chosen!r}: choose auto, flat, hnsw or ivf")
     table = VectorTable(vectors)
     return FaissIndex(_BUILDERS[chosen](table), chosen, table)
+
+
+def extended_index(index: VectorIndex, added: Vectors) -> Cells | None:
+    """A copy of an index, with all of `added` (rows, dim), unit vectors, after the rows of its bundle.
+
+    `index`: of a bundle, or one that was made here of fewer of these rows. Cells and codes stay as they were
+    trained, so that this takes little: 20,000 rows .2 s. None for an index that is no ivf of this process.
+    """
+    cells = index.cells if isinstance(index, FaissIndex) else index
+    if not isinstance(cells, Cells):
+        return None
+    first = cells.tables[0]
+    structure = require_faiss().clone_index(cells.structure)
+    structure.add(np.ascontiguousarray(added[len(cells) - len(first) :]))
+    return Cells(structure, [first, VectorTable(added)])
 
 
 def _flat(table: VectorTable) -> Any:

@@ -9,7 +9,6 @@ It looks at mapped, read-only bytes for as long as the index lives, so that an i
 would end the process. `tests/index/test_mapped.py` holds that only `index.building` calls what changes one.
 """
 
-import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -21,28 +20,14 @@ import numpy as np
 
 from files.atomic import replacing
 from index import tuning
-from index.errors import FaissMissingError, GpuUnavailableError, IndexFileError
+from index.cells import Cells
+from index.errors import GpuUnavailableError, IndexFileError
+from index.faiss_library import flat_over, require_faiss
 from index.tuning import IndexKind
 from index.vector_index import Eligible, Hits, Vectors, checked_hits, checked_unit_vectors, kept
 from index.vector_table import VectorTable
 
 _KINDS: dict[str, IndexKind] = {"IndexFlatIP": "flat", "IndexHNSWFlat": "hnsw", "IndexIVFPQFastScan": "ivf"}
-
-logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of every build that it tries
-
-
-def require_faiss() -> Any:
-    """The FAISS module, imported at the first need; called early, too, by what works for long before it.
-
-    Raises `FaissMissingError` where it cannot be imported: no extra is installed, or one is damaged.
-    """
-    try:
-        import faiss
-    except ImportError as error:
-        raise FaissMissingError(
-            f"FAISS cannot be imported ({error}): pip install 'dimerec-serve[cpu]', or [gpu] for a GPU"
-        ) from error
-    return faiss
 
 
 class FaissIndex:
@@ -62,6 +47,8 @@ class FaissIndex:
         self._vectors = flat_over(table)
         self._content = content
         self._searcher = _joined(structure, kind, self._vectors)
+        self.cells = Cells(structure, [table]) if kind == "ivf" else None
+        """Its part that is searched where it is an ivf."""
         self._turn: AbstractContextManager[object] = nullcontext()
         self._on_gpu = False
 
@@ -95,42 +82,23 @@ class FaissIndex:
         further. A graph, which walks through them anyway, walks as much
         further as it is likely to meet of them; a GPU, which cannot, is asked for as many more hits.
         """
+        if self.cells is not None:
+            return self.cells.search(queries, k, eligible)
         queries = checked_unit_vectors(queries, "queries", self.dim)
         checked_hits(k)
         if self._on_gpu:
             return self._search_on_gpu(queries, k, eligible)
-        if self.kind == "ivf" and eligible is not None:
-            return self._search_cells(queries, k, eligible)
         return _hits(*self._searcher.search(queries, k, params=self._parameters(k, eligible)))
 
-    def _search_cells(self, queries: Vectors, k: int, eligible: Eligible) -> Hits:
-        """Look into more and more cells for those queries that have too few eligible items near them."""
-        cells, wanted = int(self._structure.nprobe), min(k, eligible.count)
-        found = _hits(*self._searcher.search(queries, k, params=self._parameters(k, eligible, cells)))
-        if not wanted:
-            return found
-        short = np.flatnonzero(found.rows[:, wanted - 1] < 0)
-        while len(short) and cells < self._structure.nlist:
-            cells *= tuning.WIDENING
-            again = _hits(
-                *self._searcher.search(queries[short], k, params=self._parameters(k, eligible, cells))
-            )
-            found.cosines[short], found.rows[short] = again
-            short = short[again.rows[:, wanted - 1] < 0]
-        return found
-
-    def _parameters(self, k: int, eligible: Eligible | None, cells: int | None = None) -> Any:
+    def _parameters(self, k: int, eligible: Eligible | None) -> Any:
         faiss = require_faiss()
         chosen = None if eligible is None else faiss.IDSelectorBitmap(eligible.bitmap)
         if self.kind == "flat":
             return faiss.SearchParameters(sel=chosen)
-        if self.kind == "hnsw":
-            walk = self._structure.hnsw.efSearch
-            if eligible is not None:
-                walk = max(walk, self._deeper(k, eligible))
-            return faiss.SearchParametersHNSW(sel=chosen, efSearch=walk)
-        base = faiss.SearchParametersIVF(sel=chosen, nprobe=cells or self._structure.nprobe)
-        return faiss.IndexRefineSearchParameters(k_factor=tuning.REFINED, base_index_params=base)
+        walk = self._structure.hnsw.efSearch
+        if eligible is not None:
+            walk = max(walk, self._deeper(k, eligible))
+        return faiss.SearchParametersHNSW(sel=chosen, efSearch=walk)
 
     def _deeper(self, k: int, eligible: Eligible) -> int:
         deeper = math.ceil(tuning.FILTER_MARGIN * k / max(eligible.share, 1 / len(self)))
@@ -214,26 +182,11 @@ def gpu_available() -> bool:
     return hasattr(faiss, "StandardGpuResources") and faiss.get_num_gpus() > 0
 
 
-def flat_over(table: VectorTable) -> Any:
-    """FAISS's flat index over the vectors of a table, which it looks at and does not copy."""
-    faiss = require_faiss()
-    codes = table.all.reshape(-1).view(np.uint8)
-    flat = faiss.IndexFlatIP(table.dim)
-    flat.codes = faiss.MaybeOwnedVectorUInt8.create_view(
-        faiss.swig_ptr(codes), codes.nbytes, flat.codes.owner
-    )
-    flat.ntotal = len(table)
-    return flat
-
-
 def _joined(structure: Any, kind: IndexKind, vectors: Any) -> Any:
     """The structure together with the vectors, as it is searched; FAISS owns neither."""
-    if kind == "flat":
-        return vectors
     if kind == "hnsw":
         structure.storage, structure.own_fields = vectors, False
-        return structure
-    return require_faiss().IndexRefine(structure, vectors)
+    return vectors if kind == "flat" else structure
 
 
 def _hits(cosines: Vectors, positions: Any) -> Hits:

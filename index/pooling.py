@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index import tuning
 from index.eligibility import EligibleRows
 from index.exact import ExactIndex
-from index.query import Query
+from index.query import Query, distinct
 from index.vector_index import Hits, Rows, VectorIndex
 from index.vector_table import ItemVectors
 
@@ -25,6 +25,10 @@ Of 100,000 items they hold .44 of a softmax with τ = .05 and .10 of one with .1
 interest of a request: of the top 20, .98 and .99 are those of the softmax over all, .97 and .98 with 32 hits,
 .99 and more with 2,048.
 """
+
+
+HITS_STEP = 128
+"""Hits are asked for in such steps: searches for as many hits are made together."""
 
 
 def candidates_per_interest(k: int) -> int:
@@ -101,8 +105,22 @@ class _Search:
         self.wanted = candidates_per_interest(query.k) + (
             len(query.distinct_seen) if query.repeat_weight < 1 else 0
         )
-        expected = len(query.distinct_excluded) + self.wanted
-        self.ask = max(SOFTMAX_HITS, 1 << (expected - 1).bit_length())
+        # Of a long history little is among the nearest of one interest, but at least its part of all items.
+        left = max(1, self.eligible.count - len(query.distinct_excluded))
+        spare = max(SOFTMAX_HITS // 2, self.wanted // 4)
+        self._ask_for(max(self.wanted + spare, self.wanted * self.eligible.count // left))
+
+    @property
+    def enough(self) -> int:
+        """Hits that bring what is wanted even if all that is excluded is nearest."""
+        return max(SOFTMAX_HITS, _in_steps(self.wanted + len(self.query.distinct_excluded)))
+
+    def _ask_for(self, hits: int) -> None:
+        """Ask for about so many hits next."""
+        ask = min(max(SOFTMAX_HITS, _in_steps(hits)), self.enough)
+        if ask > tuning.MAX_HITS:
+            ask = tuning.MAX_HITS if 0 < self.ask < tuning.MAX_HITS else self.enough
+        self.ask = ask
 
     @property
     def key(self) -> tuple[int, int]:
@@ -113,14 +131,16 @@ class _Search:
         """Make the pool of `hits` if they do, or ask for more."""
         usable = self._usable(hits.rows)
         ranks = usable.cumsum(axis=1)
-        rows = np.unique(hits.rows[usable & (ranks <= self.wanted)])
+        rows = distinct(hits.rows[usable & (ranks <= self.wanted)])
         has_no_more = hits.rows.min() < 0
         # A graph filtered afterwards comes back short where a category lies apart: that is done exactly.
         short_is_all = has_no_more and self.eligible.everything and len(rows) >= self.query.k
         if exact or ranks[:, -1].min() >= self.wanted or short_is_all:
             self.pool = Pool(self._with_seen(rows), hits.first(SOFTMAX_HITS))
+        elif has_no_more:
+            self.ask = max(self.enough, tuning.MAX_HITS + 1)
         else:
-            self.ask = 4 * self.ask if not has_no_more else 2 * tuning.MAX_HITS
+            self._ask_for(4 * self.ask)
 
     def _usable(self, rows: Rows) -> NDArray[np.bool_]:
         excluded = self.query.distinct_excluded
@@ -137,3 +157,7 @@ class _Search:
             return rows
         seen = query.distinct_seen
         return np.union1d(rows, np.setdiff1d(seen[self.eligible.mask[seen]], query.distinct_excluded))
+
+
+def _in_steps(hits: int) -> int:
+    return -(-hits // HITS_STEP) * HITS_STEP

@@ -10,7 +10,8 @@ from bundle.manifest import IndexFacts, ServingDefaults, Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
-from index.faiss_index import FaissIndex, require_faiss
+from index.faiss_index import FaissIndex
+from index.faiss_library import require_faiss
 from index.measuring import MAX_MEASURED, tuned_index
 from index.tuning import IndexChoice
 from model.checkpoint import read_checkpoint
