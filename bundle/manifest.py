@@ -136,6 +136,8 @@ class Manifest(_Part):
     """Factor on the score of a seen item where such items may be answered: as often as users come back."""
     data_fingerprint: Annotated[str, Field(min_length=1, max_length=256)]
     source_revision: Annotated[str, Field(max_length=256)] | None = None
+    catalogue_sequence: int = Field(0, ge=0, lt=2**53)
+    """Of the last change of the catalogue in service that its data obeys; 0: none was known."""
     files: dict[str, FileEntry]
 
     @model_validator(mode="after")

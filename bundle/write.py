@@ -63,6 +63,7 @@ def publish(
     data_fingerprint: str,
     repeat_weight: float = 1.0,
     split: str | None = None,
+    catalogue_sequence: int = 0,
     source_revision: str | None = None,
     make_current: bool = True,
 ) -> str:
@@ -91,6 +92,7 @@ def publish(
             "repeat_weight": repeat_weight,
             "data_fingerprint": data_fingerprint,
             "split": split,
+            "catalogue_sequence": catalogue_sequence,
             "source_revision": source_revision,
             "files": {name: _entry(staging / name) for name in CONTENT_FILES},
         }

@@ -1,44 +1,40 @@
-"""`dimerec catalogue`: see and change the catalogue of a running service."""
+"""`dimerec catalogue`: see and change the catalogue of a running service, or what is kept of it."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.error import HTTPError
-from urllib.parse import quote, urlencode
-from urllib.request import Request, urlopen
+from urllib.parse import urlencode
 
 import typer
 
-from cli.interrupts import interruptible
+from cli.catalogue_log import DEFAULT_URL, Bundles, CatalogueFileError, blocks_of, opened_log
+from cli.interrupts import NOTHING_WRITTEN, interruptible
 from cli.output import Json, print_json, print_table
-from service.catalogue.requests import MAX_ITEMS
+from cli.service_calls import CatalogueCallError, called
+from service.catalogue.export import is_export, read_export, write_export
 from service.catalogue.responses import ListedSource
-from service.errors import ServiceError
 
 command = typer.Typer(
     no_args_is_help=True, help="See and change the catalogue of a running service; the key's role: catalogue."
 )
 
-Url = Annotated[str, typer.Option(metavar="URL", help="Where the service answers; a path prefix may follow.")]
-DEFAULT_URL = "http://127.0.0.1:8000"
-TIMEOUT_S = 60.0
-"""Of a call: longer than the service takes for its largest. Chosen."""
-MAX_BLOCK_BYTES = 512 * 1024
-"""Of the items of a call, unless it is one: half of what a service reads unless told otherwise."""
-
-
-class CatalogueCallError(ServiceError):
-    """The service cannot be reached, or refuses."""
+Url = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        help=f"Where the service answers; a path prefix may follow. [default: {DEFAULT_URL}]",
+    ),
+]
+MAX_HEADER_BYTES = 1_000
+"""Of the first line of an export: it has some 100."""
 
 
 @command.command("list")
 def list_items(
     source: Annotated[ListedSource, typer.Option(help="Changed ones, those without a vector, or removed.")],
-    url: Url = DEFAULT_URL,
+    url: Url = None,
     as_json: Json = False,
 ) -> None:
     """List the items that were changed or removed since the bundle in service, by id.
@@ -47,7 +43,7 @@ def list_items(
 
     The key is in the variable DIMEREC_KEY, since others can see this line.
     """
-    items = list(_listed(url, source))
+    items = list(_listed(url or DEFAULT_URL, source))
     if as_json:
         print_json(items)
         return
@@ -64,26 +60,80 @@ def list_items(
     print_table(("item", "title", "categories", "sequence", "reason"), rows)
 
 
+@command.command("export")
+def export(
+    output: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines; replaced as a whole.")],
+    url: Url = None,
+    bundles: Bundles = None,
+    as_json: Json = False,
+) -> None:
+    """Write all changes to a file: to train by, to keep, and to restore them with `import`.
+
+    - `dimerec catalogue export --output changes.jsonl`
+
+    - `dimerec prepare --events watches.parquet --catalogue changes.jsonl`
+
+    The first line has the `sequence` of the last change; then comes a line an item, with its newest entry.
+    """
+    with interruptible(lambda: NOTHING_WRITTEN), opened_log(url, bundles) as log:
+        contents = log.read()
+        write_export(output, contents)
+    removed = sum(entry.removed for entry in contents.entries)
+    count = len(contents.entries)
+    if as_json:
+        facts = {"output": output, "sequence": contents.sequence, "items": count, "removed": removed}
+        print_json(facts)
+    else:
+        typer.echo(
+            f"{count:,} items, {removed:,} of them removed, up to change {contents.sequence} → {output}"
+        )
+
+
 @command.command("import")
 def import_items(
-    items: Annotated[Path, typer.Option(metavar="FILE", help="JSON lines, each as for PUT, with `item_id`.")],
-    url: Url = DEFAULT_URL,
+    items: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="JSON lines, each as for PUT, with `item_id`; or an export."),
+    ],
+    url: Url = None,
+    bundles: Bundles = None,
 ) -> None:
     """Put the items of a file, each by itself; exit with 1 where some are refused, and name them.
 
     - `dimerec catalogue import --items new.jsonl`
 
     A line is for example `{"item_id": "v-1", "from": {"like": ["50", "181"]}}`.
+
+    A file that `dimerec catalogue export` wrote restores what it has: each entry counts again unless the log
+    has a newer one of its item.
     """
+    with items.open("rb") as lines:
+        restores = is_export(lines.readline(MAX_HEADER_BYTES))
+    if restores:
+        _restore(items, url, bundles)
+        return
+    if bundles is not None:
+        raise CatalogueFileError(f"{items} is no export: only a service, with --url, puts items")
+    _put_all(items, url or DEFAULT_URL)
+
+
+def _restore(path: Path, url: str | None, bundles: Path | None) -> None:
+    contents = read_export(path)
+    with interruptible(lambda: "import it again"), opened_log(url, bundles) as log:
+        log.restore(contents)
+    typer.echo(f"{len(contents.entries):,} items restored, but for those with a newer change")
+
+
+def _put_all(items: Path, url: str) -> None:
     report = _Report(items)
     with (
         interruptible(lambda: f"{report}, and maybe what was sent last; import it again"),
         items.open("rb") as lines,
     ):
         try:
-            for block in _blocks(items, lines):
+            for block in blocks_of(_read_all(items, lines)):
                 bodies = [body for _, body in block]
-                outcomes = _called(url, "POST", "/items", {"items": bodies})["items"]
+                outcomes = called(url, "POST", "/items", {"items": bodies})["items"]
                 for (number, _), outcome in zip(block, outcomes, strict=True):
                     report.note(number, outcome)
         except CatalogueCallError as error:
@@ -98,16 +148,17 @@ def import_items(
 @command.command("remove")
 def remove_items(
     item_ids: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Known or not.")],
-    url: Url = DEFAULT_URL,
+    url: Url = None,
+    bundles: Bundles = None,
 ) -> None:
     """Take items out of all answers from now on.
 
     - `dimerec catalogue remove v-1 v-2`
     """
-    for item_id in item_ids:
-        answer = _called(url, "DELETE", f"/items/{quote(item_id, safe='')}")
-        later = "" if answer["sequence"] is not None else " by one process; others follow when Redis is back"
-        typer.echo(f"removed {item_id}{later}")
+    with opened_log(url, bundles) as log:
+        for item_id in item_ids:
+            later = "" if log.remove(item_id) else " by one process; others follow when Redis is back"
+            typer.echo(f"removed {item_id}{later}")
 
 
 @dataclass
@@ -133,29 +184,18 @@ class _Report:
 def _listed(url: str, source: ListedSource) -> Iterator[dict[str, Any]]:
     after: dict[str, str] = {}
     while True:
-        page = _called(url, "GET", f"/items?{urlencode({'source': source, 'limit': 1000, **after})}")
+        page = called(url, "GET", f"/items?{urlencode({'source': source, 'limit': 1000, **after})}")
         yield from page["items"]
         if page["after"] is None:
             return
         after = {"after": page["after"]}
 
 
-def _blocks(path: Path, lines: Iterable[bytes]) -> Iterator[list[tuple[int, object]]]:
-    """The items of a file by the numbers of their lines, as many together as one call takes."""
-    block: list[tuple[int, object]] = []
-    size = 0
+def _read_all(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[int, object]]:
+    """The items of a file by the numbers of their lines."""
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        item = _read(path, number, line)
-        length = len(_encoded(item))
-        if block and (len(block) == MAX_ITEMS or size + length > MAX_BLOCK_BYTES):
-            yield block
-            block, size = [], 0
-        block.append((number, item))
-        size += length
-    if block:
-        yield block
+        if line.strip():
+            yield number, _read(path, number, line)
 
 
 def _read(path: Path, number: int, line: bytes) -> object:
@@ -167,35 +207,3 @@ def _read(path: Path, number: int, line: bytes) -> object:
         ) from error
     except (ValueError, RecursionError) as error:
         raise CatalogueCallError(f"{path} line {number} is no JSON ({error})") from error
-
-
-def _encoded(body: object) -> bytes:
-    return json.dumps(body).encode()
-
-
-def _called(url: str, method: str, path: str, body: object = None) -> Any:
-    """The answer of the service; raises CatalogueCallError."""
-    headers = {"content-type": "application/json"}
-    key = os.environ.get("DIMEREC_KEY")
-    if key:
-        headers["authorization"] = f"Bearer {key}"
-    sent = None if body is None else _encoded(body)
-    try:
-        request = Request(url.rstrip("/") + path, sent, headers, method=method)  # noqa: S310 - looked at next
-        if request.type not in {"http", "https"}:
-            raise CatalogueCallError(f"{url} is no address of a service: begin it with http:// or https://")
-        with urlopen(request, timeout=TIMEOUT_S) as response:  # nosec B310  # noqa: S310 - as above
-            return json.load(response)
-    except HTTPError as error:
-        raise CatalogueCallError(_refusal(url, error)) from error
-    except (OSError, HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise CatalogueCallError(f"no answer of a service from {url} ({reason}): check --url") from error
-
-
-def _refusal(url: str, error: HTTPError) -> str:
-    try:
-        detail = json.load(error)["detail"]
-    except (ValueError, KeyError, TypeError):
-        detail = "no answer of this service"
-    return f"{url} answers {error.code}: {detail}"

@@ -47,7 +47,7 @@ COMMANDS = {
     "serve": Subcommand("cli.serve", SERVE, "Serve recommendations over HTTP."),
     "doctor": Subcommand("cli.doctor", SERVE, "Examine settings, bundle, Redis and machine."),
     "keys": Subcommand("cli.keys", SERVE, "Make, list and revoke API keys."),
-    "catalogue": Subcommand("cli.catalogue", SERVE, "See and change the catalogue of a running service."),
+    "catalogue": Subcommand("cli.catalogue", SERVE, "See, change and export the catalogue in service."),
     "import-history": Subcommand("cli.import_history", SERVE, "Load an event log into Redis."),
 }
 

@@ -9,6 +9,7 @@ import typer
 from rich.text import Text
 
 from cli.attribute_option import Attributes, typed_attributes
+from cli.catalogue_option import CatalogueExports, changes_of
 from cli.interrupts import NOTHING_WRITTEN, interruptible
 from cli.log_options import (
     COLUMNS,
@@ -32,7 +33,7 @@ from cli.log_options import (
 )
 from cli.output import Json, print_json, print_table
 from files.ids import MAX_ID_LENGTH
-from training.data.data_card import DataCard, EventTypesCard, FileCard, ItemsFileCard
+from training.data.data_card import CatalogueCard, DataCard, EventTypesCard, FileCard, ItemsFileCard
 from training.data.dataset import TimestampUnit
 from training.data.prepare import prepare
 from training.data.prepare_options import CategorySeparator
@@ -52,6 +53,7 @@ def command(
         typer.Option(metavar="DIRECTORY", parser=path_of, help="Directory to write to; made if need be."),
     ] = Path("data"),
     items: ItemsFiles = None,
+    catalogue: CatalogueExports = None,
     rejects: Annotated[
         Path | None,
         typer.Option(
@@ -121,6 +123,9 @@ def command(
 
     - `dimerec prepare --events january.csv --events february.csv --check --rejects rejects.csv`
 
+    - `dimerec prepare --events watches.parquet --items videos.csv --catalogue changes.jsonl` (what `dimerec
+      catalogue export` wrote: removed items stay out, changed ones have their new titles)
+
     Items that no event names stay out of the catalogue, for a model knows nothing of them.
     """
     options = prepare_options(
@@ -146,7 +151,8 @@ def command(
     )
     before = _stamps(out)
     with interruptible(lambda: _kept(out, before)):
-        card = prepare(events, items, out, options, rejects=rejects, check=check)
+        changes = changes_of(catalogue)
+        card = prepare(events, items, out, options, rejects=rejects, check=check, changes=changes)
     if as_json:
         print_json(card)
         return
@@ -201,6 +207,8 @@ def _facts(card: DataCard) -> Iterator[Fact]:
         yield "titles", f"for all but {card.items_without_title:,} items"
     if card.items_file is not None:
         yield from _items_file_facts(card.items_file)
+    if card.catalogue is not None:
+        yield "changes", _changes(card.catalogue)
     ignored = [*card.ignored_columns, *(card.items_file.ignored_columns if card.items_file else [])]
     if ignored:
         yield "columns ignored", ", ".join(ignored)
@@ -260,6 +268,13 @@ def _items_file_facts(card: ItemsFileCard) -> Iterator[Fact]:
     for note, count in notes.items():
         if count:
             yield "", f"{count:,} {note}"
+
+
+def _changes(card: CatalogueCard) -> str:
+    return (
+        f"up to {card.sequence:,}: {card.removed:,} items of the log were removed, {card.renamed:,} have"
+        " other titles or categories"
+    )
 
 
 def _spelled(quantiles: dict[str, int]) -> str:

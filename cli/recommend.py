@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bundle.read import read_bundle
 from cli.answers import SCHEMA, answers_file, check_out
+from cli.catalogue_option import CatalogueExports, contents_of
 from cli.log_options import (
     DEFAULTS,
     EventTypeColumn,
@@ -32,6 +33,7 @@ from cli.log_options import (
 from cli.output import Json, print_json, print_table
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
+from service.catalogue.live import LiveCatalogue
 from service.requests import MAX_STEPS
 from service.settings import read_settings
 from training.data.event_log import read_event_log
@@ -64,6 +66,7 @@ def command(
             " .parquet."
         ),
     ] = None,
+    catalogue: CatalogueExports = None,
     k: Annotated[int, typer.Option("-k", min=1, max=500, help="Items per user.")] = 10,
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise. [default: from the user id]")] = None,
@@ -83,7 +86,8 @@ def command(
 ) -> None:
     """Recommend from the shell: a table for one user, or a file for all users of a log.
 
-    Seen items are left out and of a log's users only the newest events are used (DIMEREC_HISTORY_MAX_EVENTS,
+    Changes of the catalogue count as in the service where `--catalogue` names an export of them. Seen items
+    are left out and of a log's users only the newest events are used (DIMEREC_HISTORY_MAX_EVENTS,
     1,000), as the service does; with equal seeds the answers are the service's.
 
     - `dimerec recommend --bundles bundles --history 50,181,172`
@@ -116,7 +120,9 @@ def command(
         min_weight=min_weight,
         missing=missing,
     )
+    contents = contents_of(catalogue)
     engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
+    LiveCatalogue(contents).serve(engine)
     asked = _Asked(engine, k, diversity, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)

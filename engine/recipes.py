@@ -54,7 +54,8 @@ class Recipe(Struct, frozen=True):
     """An item as its newest change says.
 
     `origin`: the vector's, where one was given; without it, it is the learned one, else the mean of
-    `of_categories`, those that the item had when nothing else was known.
+    `of_categories`, those that the item had when nothing else was known. `origin_sequence`: of the change
+    that gave it, in the order of all changes.
     """
 
     title: str | None
@@ -62,6 +63,7 @@ class Recipe(Struct, frozen=True):
     origin: Like | Given | None
     of_categories: tuple[str, ...]
     attributes: Mapping[str, AttributeValue] = NO_ATTRIBUTES
+    origin_sequence: int = 0
 
 
 class RecipeError(DimeRecError):

@@ -30,6 +30,7 @@ from service.catalogue.following import Follower
 from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.opening import open_log
+from service.catalogue.whole_log import WholeLog
 from service.dependencies import Service, Task
 from service.engines import Engines
 from service.errors import StartupError
@@ -42,7 +43,7 @@ from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
 from service.routes import catalogue as catalogue_routes
-from service.routes import console, events, items, operations, recommend, users
+from service.routes import catalogue_log, console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
 from service.settings import Settings
 from service.spool.spool import Spool
@@ -75,6 +76,8 @@ _ROUTERS = (
     operations.admin,
     catalogue_routes.json_router,
     catalogue_routes.router,
+    catalogue_log.json_router,
+    catalogue_log.router,
 )
 _ROUTES = [route for router in _ROUTERS for route in router.routes]
 
@@ -110,6 +113,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.whole_log.begin()
         if service.follower is not None:
             await service.follower.begin()
         background = list(map(_begun, service.tasks))
@@ -288,6 +292,7 @@ def _assemble(
         recommender,
         catalogue,
         changes,
+        WholeLog(catalogue, kept.log, follower),
         follower,
         metrics,
         keyring,

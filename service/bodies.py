@@ -12,7 +12,7 @@ from service.problems import response_to
 
 MAX_UNREAD_BYTES = 4 * 1024
 """Of routes that read no body."""
-READ = frozenset({"/recommend", "/recommend/batch", "/events", "/items"})
+READ = frozenset({"/recommend", "/recommend/batch", "/events", "/items", "/catalogue"})
 """Paths of the routes that read one, beside those of single items."""
 MAX_GZIP_MEMBERS = 1_000
 """Parts of one gzip body; each costs a little, however small it is."""

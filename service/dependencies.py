@@ -12,6 +12,7 @@ from service.admission import Door, deadline_ms
 from service.catalogue.changes import CatalogueChanges
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
+from service.catalogue.whole_log import WholeLog
 from service.engines import Engines
 from service.fleet import Fleet
 from service.history.protocol import HistoryStore
@@ -39,6 +40,7 @@ class Service:
     recommender: Recommender
     catalogue: LiveCatalogue
     changes: CatalogueChanges
+    whole_log: WholeLog
     follower: Follower | None
     """None where no other process changes the catalogue."""
     metrics: Metrics

@@ -89,6 +89,7 @@ def publish_run(
         standing=_standing(DimeRecScorer(model, training.serving), split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
+        catalogue_sequence=dataset.catalogue_sequence,
         source_revision=source_revision,
     )
 

@@ -42,6 +42,8 @@ ROLES: dict[str, Role | None] = {
     "GET /items/{item_id}": Role.CATALOGUE,
     "POST /items": Role.CATALOGUE,
     "GET /items": Role.CATALOGUE,
+    "GET /catalogue": Role.CATALOGUE,
+    "POST /catalogue": Role.CATALOGUE,
     "GET /version": Role.READ,
     "POST /events": Role.WRITE,
     "DELETE /users/{user_id}/events/{event_id}": Role.WRITE,

@@ -30,6 +30,11 @@ STALE_AFTER_S = 5.0
 class FollowedLog(Protocol):
     """A log that several processes write. Methods raise CatalogueUnavailableError."""
 
+    @property
+    def sequence(self) -> int:
+        """The sequence up to which `read` and `follow` have returned every change."""
+        ...
+
     async def read(self, known: Contents) -> Contents:
         """All of the log, once it has everything that is `known` here."""
         ...
@@ -51,6 +56,8 @@ class Follower:
         self._away = False
         self._heard_s = time.monotonic()
         self._has_heard = False
+        self.sequence = 0
+        """The sequence up to which every change counts here."""
 
     @property
     def silence_s(self) -> float:
@@ -84,7 +91,7 @@ class Follower:
                 if found is None:
                     await self._read()
                 else:
-                    await self._take(found)
+                    await self._take(found, self._log.sequence)
             except CatalogueUnavailableError as error:
                 self._note_away(error)
                 await asyncio.sleep(RETRY_S)
@@ -114,13 +121,15 @@ class Follower:
     async def _read(self) -> None:
         contents = await self._log.read(self._live.contents)
         self._live.pass_time(contents.passed_ms)
-        await self._take(contents.entries)
+        await self._take(contents.entries, contents.sequence)
 
-    async def _take(self, entries: Iterable[Entry]) -> None:
+    async def _take(self, entries: Iterable[Entry], sequence: int) -> None:
         some = list(entries)
         for start in range(0, len(some), MAX_TAKEN):
             self._live.take(some[start : start + MAX_TAKEN])
             await asyncio.sleep(0)
+        self.sequence = sequence
+        self._live.note_sequence(sequence)
 
     def _note_heard(self, moment_s: float) -> None:
         """Note that all counts that the log had at this moment."""

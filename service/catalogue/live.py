@@ -35,7 +35,7 @@ class LiveCatalogue:
         self._live: set[str] = set()
         self._moments: list[tuple[int, str]] = []
         self._stale_of: WeakKeyDictionary[Engine, Mapping[str, str]] = WeakKeyDictionary()
-        self.sequence = 0
+        self.sequence = contents.sequence
         """The highest sequence that counts here."""
         self.take(contents.entries)
 
@@ -91,7 +91,7 @@ class LiveCatalogue:
     @property
     def contents(self) -> Contents:
         """All that counts here."""
-        return Contents(list(self._entries.values()), self._passed_ms)
+        return Contents(list(self._entries.values()), self._passed_ms, self.sequence)
 
     def entry(self, item_id: str) -> Entry | None:
         """The newest entry of an item, None where nothing was changed; sequence 0: struck and no other."""
@@ -147,6 +147,10 @@ class LiveCatalogue:
         changed = [item_id for _, item_id in self._moments[:come]]
         del self._moments[:come]
         self._mark_all(changed)
+
+    def note_sequence(self, sequence: int) -> None:
+        """Note that changes up to this one were made, whether an item still has them or not."""
+        self.sequence = max(self.sequence, sequence)
 
     def bring(self, engine: Engine) -> None:
         """Make all changes to an engine that it has not seen, before it is in service; from any thread."""

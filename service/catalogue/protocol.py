@@ -58,6 +58,8 @@ class Entry(msgspec.Struct, frozen=True):
     description: Description | None = None
     """None where it was never described."""
     origin: Origin | None = None
+    origin_sequence: int = 0
+    """Of the change that gave the origin."""
 
     @property
     def recipe(self) -> Recipe | None:
@@ -70,21 +72,33 @@ class Entry(msgspec.Struct, frozen=True):
             self.origin.given,
             self.origin.of_categories,
             self.description.attributes,
+            self.origin_sequence,
         )
 
 
 class Contents(NamedTuple):
-    """All entries of a log, and the highest moment that it was told of, ms since the epoch."""
+    """All entries of a log, the highest moment that it was told of (ms since the epoch), and the sequence of
+    its last change: no later one is missing.
+    """
 
     entries: list[Entry]
     passed_ms: int = 0
+    sequence: int = 0
 
 
 class CatalogueLog(Protocol):
     """Keeps the newest entry of every changed item. Methods raise CatalogueUnavailableError."""
 
+    async def begin(self) -> None:
+        """Keep other processes from writing where one alone may, unless another one does already."""
+        ...
+
     async def write(self, writes: Sequence[Write]) -> list[Entry]:
         """Store changes in their order, all or none; returns the entry that each became."""
+        ...
+
+    async def restore(self, contents: Contents) -> None:
+        """Store the entries of an earlier time of this log, each where it has no newer one."""
         ...
 
     async def pass_time(self, moment_ms: int) -> None:
@@ -107,7 +121,12 @@ def encoded(part: Description | Origin | None) -> bytes | None:
 
 
 def decoded(
-    item_id: str, sequence: int, removed: bool, description: bytes | None, origin: bytes | None
+    item_id: str,
+    sequence: int,
+    removed: bool,
+    origin_sequence: int,
+    description: bytes | None,
+    origin: bytes | None,
 ) -> Entry:
     """The entry of stored parts; one that cannot be read counts as removed, so that nothing returns by it."""
     try:
@@ -117,6 +136,7 @@ def decoded(
             removed,
             None if description is None else _description.decode(description),
             None if origin is None else _origin.decode(origin),
+            origin_sequence,
         )
     except (msgspec.DecodeError, UnicodeDecodeError):
         return Entry(item_id, sequence, removed=True)

@@ -2,9 +2,9 @@
 
 | key                              | value                                                          |
 |----------------------------------|----------------------------------------------------------------|
-| `dimerec:{catalogue}:1:entries`  | hash, the truth: item id → entry, as entry.lua says            |
-| `dimerec:{catalogue}:1:stream`   | the newest changes: what is to be read again                   |
-| `dimerec:{catalogue}:1:facts`    | hash: random `epoch` of the log, last `sequence`, `passed_ms`  |
+| `dimerec:{catalogue}:2:entries`  | hash, the truth: item id → entry, as entry.lua says            |
+| `dimerec:{catalogue}:2:stream`   | the newest changes: what is to be read again                   |
+| `dimerec:{catalogue}:2:facts`    | hash: random `epoch` of the log, last `sequence`, `passed_ms`  |
 
 None of them expires. One script writes all three. A process that follows reads the stream; it reads all
 entries where the stream no longer has what it missed, and brings back what the log has lost: after that, the
@@ -26,7 +26,7 @@ from service.history.errors import HistoryError
 from service.history.redis_calls import RedisCalls
 from service.redis_client import connect
 
-ENTRIES, STREAM, FACTS = (f"dimerec:{{catalogue}}:1:{name}" for name in ("entries", "stream", "facts"))
+ENTRIES, STREAM, FACTS = (f"dimerec:{{catalogue}}:2:{name}" for name in ("entries", "stream", "facts"))
 KEYS = (ENTRIES, STREAM, FACTS)
 
 STREAM_LENGTH = 10_000
@@ -57,6 +57,9 @@ class RedisLog:
         """The log at an address; raises HistoryUrlError. Nothing is connected yet."""
         return cls(connect(url, TIMEOUT_S, MAX_WRITING), connect(url, TIMEOUT_S, MAX_FOLLOWING))
 
+    async def begin(self) -> None:
+        """As `CatalogueLog.begin`: any number of processes may write."""
+
     async def write(self, writes: Sequence[Write]) -> list[Entry]:
         """As `CatalogueLog.write`; of a log that this process has read, else it is unavailable."""
         arguments: list[Any] = [self._epoch or "unread", STREAM_LENGTH]
@@ -66,22 +69,31 @@ class RedisLog:
         values = await self._called(lambda: self._writing.eval(_WRITE, len(KEYS), *KEYS, *arguments))
         return [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
 
+    @property
+    def sequence(self) -> int:
+        """The sequence up to which `read` and `follow` have returned every change."""
+        return self._sequence
+
+    async def restore(self, contents: Contents) -> None:
+        """As `CatalogueLog.restore`."""
+        await self._refill(contents)
+
     async def pass_time(self, moment_ms: int) -> None:
         """As `CatalogueLog.pass_time`."""
-        await self._refill([], moment_ms)
+        await self._refill(Contents([], moment_ms))
 
     async def read(self, known: Contents) -> Contents:
         """All of the log, once it has everything that is `known` here."""
         newest = await self._called(lambda: self._following.xrevrange(STREAM, count=1))
-        for start in range(0, max(1, len(known.entries)), PER_CALL):
-            epoch = await self._refill(known.entries[start : start + PER_CALL], known.passed_ms)
+        epoch = await self._refill(known)
         sequence, passed_ms = await self._called(
             lambda: self._following.hmget(FACTS, "sequence", "passed_ms")
         )
         found = await self._scan()
         self._epoch, self._sequence = epoch, int(sequence or 0)
         self._last_id = newest[0][0] if newest else "0"
-        return Contents(sorted(found, key=lambda entry: entry.sequence), int(passed_ms or 0))
+        entries = sorted(found, key=lambda entry: entry.sequence)
+        return Contents(entries, int(passed_ms or 0), self._sequence)
 
     async def follow(self) -> list[Entry] | None:
         """The entries that were changed since the last call, after a wait of `BLOCK_MS` at most.
@@ -119,13 +131,16 @@ class RedisLog:
         for client in (self._writing, self._following):
             await client.aclose()
 
-    async def _refill(self, entries: Sequence[Entry], passed_ms: int) -> str:
-        arguments: list[Any] = [secrets.token_hex(8), passed_ms, STREAM_LENGTH]
-        for entry in entries:
-            arguments += [entry.item_id, _value(entry)]
-        epoch = await self._called(lambda: self._writing.eval(_REFILL, len(KEYS), *KEYS, *arguments))
-        found: str = epoch.decode()
-        return found
+    async def _refill(self, known: Contents) -> str:
+        """Bring back what the log lacks, some entries a call; returns its epoch."""
+        facts = (secrets.token_hex(8), known.passed_ms, STREAM_LENGTH, known.sequence)
+        epoch = b""
+        for start in range(0, max(1, len(known.entries)), PER_CALL):
+            some = known.entries[start : start + PER_CALL]
+            parts = [part for entry in some for part in (entry.item_id, _value(entry))]
+            call = partial(self._writing.eval, _REFILL, len(KEYS), *KEYS, *facts, *parts)
+            epoch = await self._called(call)
+        return epoch.decode()
 
     async def _scan(self) -> list[Entry]:
         found: dict[str, Entry] = {}  # an item may be on several pages
@@ -157,16 +172,17 @@ _WRITE, _REFILL = _script("write.lua"), _script("refill.lua")
 def _value(entry: Entry) -> bytes:
     """As entry.lua has it."""
     description, origin = encoded(entry.description) or b"", encoded(entry.origin) or b""
-    return f"{entry.sequence};{int(entry.removed)};{len(description)};".encode() + description + origin
+    numbers = (entry.sequence, int(entry.removed), entry.origin_sequence, len(description))
+    return "".join(f"{number};" for number in numbers).encode() + description + origin
 
 
 def _entry(item_id: str, value: bytes) -> Entry:
     """The entry of a value; one that is none counts as removed, and gives way to any that is one."""
     try:
-        sequence, removed, length, rest = value.split(b";", 3)
+        sequence, removed, given, length, rest = value.split(b";", 4)
         cut = int(length)
-        description, origin = rest[:cut], rest[cut:]
-        return decoded(item_id, int(sequence), removed == b"1", description or None, origin or None)
+        parts = rest[:cut] or None, rest[cut:] or None
+        return decoded(item_id, int(sequence), removed == b"1", int(given), *parts)
     except ValueError:
         return Entry(item_id, 0, removed=True)
 

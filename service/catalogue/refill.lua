@@ -2,15 +2,15 @@
 --
 -- KEYS[1]  hash of entries    KEYS[2]  stream of changes    KEYS[3]  hash of facts
 -- ARGV[1]  epoch of the log, should it have none            ARGV[2]  highest moment that is known to have passed
--- ARGV[3]  changes that the stream keeps
+-- ARGV[3]  changes that the stream keeps                   ARGV[4]  highest sequence that is known to be given
 -- then of each entry: item id, value
 --
 -- An entry counts where the log has no newer one. Returns the log's epoch.
 
 redis.call('HSETNX', KEYS[3], 'epoch', ARGV[1])
-local last = tonumber(redis.call('HGET', KEYS[3], 'sequence') or '0')
+local last = math.max(tonumber(redis.call('HGET', KEYS[3], 'sequence') or '0'), tonumber(ARGV[4]))
 local changed = false
-for i = 4, #ARGV, 2 do
+for i = 5, #ARGV, 2 do
     local own = parsed(ARGV[i + 1]).sequence
     if parsed(redis.call('HGET', KEYS[1], ARGV[i])).sequence < own then
         redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -18,7 +18,7 @@ for i = 4, #ARGV, 2 do
     end
     last = math.max(last, own)
 end
-redis.call('HSET', KEYS[3], 'sequence', last)
+redis.call('HSET', KEYS[3], 'sequence', string.format('%d', last))
 local passed = tonumber(redis.call('HGET', KEYS[3], 'passed_ms') or '0')
 if tonumber(ARGV[2]) > passed then
     redis.call('HSET', KEYS[3], 'passed_ms', ARGV[2])

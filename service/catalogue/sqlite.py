@@ -1,48 +1,61 @@
 """The catalogue log in a file beside the bundles, for a service of one process.
 
-SQLite brings every write to disk before it is answered (WAL, synchronous=FULL). The process that writes first
-holds a lock until it ends; another one reads the file when it starts, and can write nothing.
+SQLite brings every write to disk before it is answered (WAL, synchronous=FULL). The process that starts first
+holds a lock until it ends; another one reads the file when it starts, and can write nothing meanwhile.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from typing import IO, Any
 
 from service.catalogue.protocol import Contents, Entry, Write, decoded, encoded
 from service.errors import CatalogueUnavailableError, StartupError
 
 FILE = "catalogue.sqlite"
 LOCK_FILE = ".catalogue.lock"
+FORMAT = 2
+"""Counted up by a change that older readers cannot read; it stands in the schema, too."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS entries (
     item_id TEXT PRIMARY KEY, sequence INTEGER NOT NULL, removed INTEGER NOT NULL,
-    description BLOB, origin BLOB
+    origin_sequence INTEGER NOT NULL, description BLOB, origin BLOB
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT OR IGNORE INTO facts VALUES ('format', 1), ('sequence', 0), ('passed_ms', 0);
+INSERT OR IGNORE INTO facts VALUES ('format', 2), ('sequence', 0), ('passed_ms', 0);
 """
 _NEXT = "UPDATE facts SET value = value + 1 WHERE name = 'sequence' RETURNING value"
 _PUT = """
-INSERT INTO entries VALUES (:item_id, :sequence, 0, :description, :origin)
+INSERT INTO entries VALUES (:item_id, :sequence, 0, :sequence, :description, :origin)
 ON CONFLICT DO UPDATE SET sequence = :sequence, removed = 0, description = :description,
-    origin = CASE WHEN :keep AND NOT removed THEN coalesce(origin, :origin) ELSE :origin END
+    origin_sequence = iif(:keep AND NOT removed AND origin NOTNULL, origin_sequence, :sequence),
+    origin = iif(:keep AND NOT removed, coalesce(origin, :origin), :origin)
 RETURNING *
 """
 _REMOVE = """
-INSERT INTO entries VALUES (:item_id, :sequence, 1, NULL, NULL)
+INSERT INTO entries VALUES (:item_id, :sequence, 1, 0, NULL, NULL)
 ON CONFLICT DO UPDATE SET sequence = :sequence, removed = 1
 RETURNING *
 """
+_RESTORE = """
+INSERT INTO entries VALUES (:item_id, :sequence, :removed, :origin_sequence, :description, :origin)
+ON CONFLICT DO UPDATE SET sequence = :sequence, removed = :removed, origin_sequence = :origin_sequence,
+    description = :description, origin = :origin
+WHERE sequence < :sequence
+"""
+_RAISE = "UPDATE facts SET value = max(value, ?) WHERE name = ?"
 
 
 class SqliteLog:
-    """The log in the directory `root`, which holds the bundles; nothing is there before the first change.
+    """The log in the directory `root`, which holds the bundles; no file but a lock is there before a change.
+
+    Where there is a file already, or from `begin` on, no other process may write it, unless one did before.
 
     `read` raises StartupError where there is a file that cannot be read.
     """
@@ -53,8 +66,14 @@ class SqliteLog:
         self._lock_file: IO[bytes] | None = None
         self._connection: sqlite3.Connection | None = None
         self._turn = Lock()
+        self._known = 0
         if self._path.exists():
             self._try_to_open()
+
+    def hold(self) -> None:
+        """Let no other process write until it is released; raises CatalogueUnavailableError."""
+        with self._turn:
+            self._lock()
 
     def read(self) -> Contents:
         """All entries, in the order of their sequences. Raises StartupError."""
@@ -62,20 +81,31 @@ class SqliteLog:
             return Contents([])
         try:
             connection = self._connection or self._read_only()
+            facts = dict(connection.execute("SELECT * FROM facts").fetchall())
+            _check_format(facts["format"])
             found = connection.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
-            [(passed_ms,)] = connection.execute("SELECT value FROM facts WHERE name = 'passed_ms'")
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, ValueError, KeyError) as error:
             raise StartupError(
                 f"{self._path} cannot be read ({error}): restore it, or remove it and with it all changes"
                 " of the catalogue, removals included"
             ) from error
         if connection is not self._connection:
             connection.close()
-        return Contents([_entry(row) for row in found], passed_ms)
+        self._known = facts["sequence"]
+        return Contents([_entry(row) for row in found], facts["passed_ms"], facts["sequence"])
+
+    async def begin(self) -> None:
+        """As `CatalogueLog.begin`."""
+        with contextlib.suppress(CatalogueUnavailableError):
+            self.hold()
 
     async def write(self, writes: Sequence[Write]) -> list[Entry]:
         """As `CatalogueLog.write`."""
         return await asyncio.to_thread(self._write, writes)
+
+    async def restore(self, contents: Contents) -> None:
+        """As `CatalogueLog.restore`."""
+        await asyncio.to_thread(self._restore, contents)
 
     async def pass_time(self, moment_ms: int) -> None:
         """As `CatalogueLog.pass_time`."""
@@ -96,15 +126,23 @@ class SqliteLog:
 
     def _write(self, writes: Sequence[Write]) -> list[Entry]:
         with self._turn, _Transaction(self._opened()) as connection:
-            return [_written(connection, one) for one in writes]
+            entries = [_written(connection, one) for one in writes]
+        self._known += len(entries)
+        return entries
+
+    def _restore(self, contents: Contents) -> None:
+        last = max([contents.sequence, *(entry.sequence for entry in contents.entries)])
+        with self._turn, _Transaction(self._opened()) as connection:
+            connection.executemany(_RESTORE, map(_values, contents.entries))
+            for value, name in ((last, "sequence"), (contents.passed_ms, "passed_ms")):
+                connection.execute(_RAISE, (value, name))
+        self._known = max(self._known, last)
 
     def _pass_time(self, moment_ms: int) -> None:
         if self._connection is None and self._path.exists():
             return  # who writes the file notes it
         with self._turn, _Transaction(self._opened()) as connection:
-            connection.execute(
-                "UPDATE facts SET value = max(value, ?) WHERE name = 'passed_ms'", (moment_ms,)
-            )
+            connection.execute(_RAISE, (moment_ms, "passed_ms"))
 
     def _read_only(self) -> sqlite3.Connection:
         """The file as it is; where its directory may not be written either, and all of it is in this file."""
@@ -119,18 +157,30 @@ class SqliteLog:
 
     def _try_to_open(self) -> None:
         try:
-            self._opened()
+            self._lock()
+            if self._path.exists():
+                self._connection = self._connected()
         except CatalogueUnavailableError:
             return  # another process writes, or nobody may: what is there can be read
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
             self._lock()
-            try:
-                self._connection = _connected(self._path)
-            except sqlite3.Error as error:
-                raise _unavailable(error) from error
+            connection = self._connected()
+            [(sequence,)] = connection.execute("SELECT value FROM facts WHERE name = 'sequence'")
+            if sequence != self._known:
+                connection.close()
+                raise CatalogueUnavailableError(
+                    "another process has changed the catalogue since this one started: start this one again"
+                )
+            self._connection = connection
         return self._connection
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            return _connected(self._path)
+        except sqlite3.Error as error:
+            raise _unavailable(error) from error
 
     def _lock(self) -> None:
         if self._lock_file is not None:
@@ -196,9 +246,26 @@ def _written(connection: sqlite3.Connection, write: Write) -> Entry:
     return _entry(row)
 
 
-def _entry(row: tuple[str, int, int, bytes | None, bytes | None]) -> Entry:
-    item_id, sequence, removed, description, origin = row
-    return decoded(item_id, sequence, bool(removed), description, origin)
+def _values(entry: Entry) -> dict[str, Any]:
+    """The row of an entry."""
+    return {
+        "item_id": entry.item_id,
+        "sequence": entry.sequence,
+        "removed": entry.removed,
+        "origin_sequence": entry.origin_sequence,
+        "description": encoded(entry.description),
+        "origin": encoded(entry.origin),
+    }
+
+
+def _entry(row: tuple[str, int, int, int, bytes | None, bytes | None]) -> Entry:
+    item_id, sequence, removed, origin_sequence, description, origin = row
+    return decoded(item_id, sequence, bool(removed), origin_sequence, description, origin)
+
+
+def _check_format(found: int) -> None:
+    if found != FORMAT:
+        raise ValueError(f"its format is {found}, this program reads {FORMAT}")
 
 
 def _unavailable(error: sqlite3.Error) -> CatalogueUnavailableError:

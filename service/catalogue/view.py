@@ -14,6 +14,7 @@ FILE = "catalogue.view"
 class _View(msgspec.Struct):
     entries: list[Entry]
     passed_ms: int
+    sequence: int = 0
 
 
 def read_view(root: Path) -> Contents | None:
@@ -30,10 +31,10 @@ def read_view(root: Path) -> Contents | None:
         raise StartupError(
             f"{path} cannot be read ({error}): remove it where Redis is there, it is written again"
         ) from error
-    return Contents(view.entries, view.passed_ms)
+    return Contents(view.entries, view.passed_ms, view.sequence)
 
 
 def write_view(root: Path, contents: Contents) -> None:
     """Write what is known, atomically; raises OSError."""
     with replacing(root / FILE) as temporary:
-        temporary.write_bytes(msgspec.json.encode(_View(contents.entries, contents.passed_ms)))
+        temporary.write_bytes(msgspec.json.encode(_View(*contents)))

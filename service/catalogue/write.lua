@@ -14,13 +14,13 @@ for i = 3, #ARGV, 4 do
     local item, description, origin, keep = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
     local sequence = redis.call('HINCRBY', KEYS[3], 'sequence', 1)
     local known = parsed(redis.call('HGET', KEYS[1], item))
-    local removed = '0'
+    local removed, given = '0', sequence
     if description == '' then
-        removed, description, origin = '1', known.description, known.origin
+        removed, description, origin, given = '1', known.description, known.origin, known.given
     elseif keep == '1' and known.removed == '0' and known.origin ~= '' then
-        origin = known.origin
+        origin, given = known.origin, known.given
     end
-    local value = joined(sequence, removed, description, origin)
+    local value = joined(sequence, removed, given, description, origin)
     redis.call('HSET', KEYS[1], item, value)
     redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'sequence', sequence, 'item', item)
     values[#values + 1] = value

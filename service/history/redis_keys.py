@@ -7,7 +7,7 @@
 | `dimerec:forgotten:1:{<hash>}` | ms since the epoch      | `ttl_s` from the forgetting    |
 | `dimerec:forgotten:secret`     | key of those hashes     | stays                          |
 | `dimerec:rate:1:…`             | service/access/rates.py | the window of the rate         |
-| `dimerec:{catalogue}:1:…`      | service/catalogue/redis.py | stays                       |
+| `dimerec:{catalogue}:2:…`      | service/catalogue/redis.py | stays                       |
 | `dimerec:{trending}:1:…`       | service/trending/shared.py | its own                     |
 | `dimerec:doctor:1:{<random>}`  | 1                       | 10 s at most                   |
 

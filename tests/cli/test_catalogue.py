@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from cli import catalogue
+from cli import service_calls
 from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
 from tests.service.serving import KEY, Running, running, settings_for
@@ -101,7 +101,7 @@ def test_an_import_that_is_interrupted_says_what_was_put(
             raise KeyboardInterrupt
         return urlopen(*arguments, **options)
 
-    monkeypatch.setattr(catalogue, "urlopen", interrupted)
+    monkeypatch.setattr(service_calls, "urlopen", interrupted)
     done = dimerec("catalogue", "import", "--items", path, "--url", server.url)
     assert (done.code, done.err.count("\n")) == (130, 1)
     assert "interrupted; 1000 put, 0 refused" in done.err

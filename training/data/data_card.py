@@ -86,6 +86,20 @@ class ItemsFileCard(BaseModel):
     """Listed items that have a value, by attribute."""
 
 
+class CatalogueCard(BaseModel):
+    """The effect of changes that were made to the catalogue in service."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: list[str]
+    sequence: int
+    """Of the last change that is known."""
+    removed: int
+    """Items with events that were left out, since they were removed."""
+    renamed: int
+    """Items whose title or categories are those of a change and not of the items file."""
+
+
 class DataCard(BaseModel):
     """Counts of one prepared data set; written as `card.json`."""
 
@@ -116,6 +130,8 @@ class DataCard(BaseModel):
     dropped: list[Dropped]
     ignored_columns: list[str]
     items_file: ItemsFileCard | None
+    catalogue: CatalogueCard | None = None
+    """None where no changes were given."""
     fingerprint: str
     """SHA-256 of the prepared content."""
 

@@ -48,6 +48,8 @@ class Dataset:
     timestamp_unit: TimestampUnit
     windows: npt.NDArray[np.int8] | None = None
     """`(events,)` indices in `WINDOWS`, where the log assigns its events to them."""
+    catalogue_sequence: int = 0
+    """Of the last change of the catalogue in service that was obeyed; 0: none was known."""
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -92,6 +94,7 @@ def write_dataset(dataset: Dataset, directory: Path) -> None:
         "format": _FORMAT,
         "timestamp_unit": dataset.timestamp_unit,
         "fingerprint": dataset.fingerprint,
+        "catalogue_sequence": str(dataset.catalogue_sequence),
     }
     directory.mkdir(parents=True, exist_ok=True)
     write_items(dataset.catalogue, directory / ITEMS_FILE)
@@ -128,6 +131,7 @@ def read_dataset(directory: Path) -> Dataset:
         catalogue=catalogue,
         timestamp_unit=cast(TimestampUnit, unit),
         windows=_windows(table) if "windows" in table.column_names else None,
+        catalogue_sequence=int(metadata.get("catalogue_sequence", 0)),
     )
     del table, items
     pa.default_memory_pool().release_unused()  # Arrow would keep several times the data for its next read

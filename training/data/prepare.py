@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,8 @@ from index.attribute_columns import from_arrow
 from index.attributes import AttributeType
 from index.catalogue import Catalogue
 from training.data.attribute_values import PREFIX
-from training.data.data_card import CARD_FILE, DataCard, Dropped, ItemsFileCard
+from training.data.catalogue_changes import CatalogueChanges
+from training.data.data_card import CARD_FILE, CatalogueCard, DataCard, Dropped, ItemsFileCard
 from training.data.dataset import WINDOWS, Dataset, TimestampUnit, write_dataset
 from training.data.event_log import EventLog, open_event_log
 from training.data.items_file import ItemsFile, open_items_file
@@ -36,6 +37,7 @@ def prepare(
     *,
     rejects: Path | None = None,
     check: bool = False,
+    changes: CatalogueChanges | None = None,
     now_ms: int | None = None,
 ) -> DataCard:
     """Turn an event log and optional items files into sequences and an item table in the directory `out`.
@@ -43,7 +45,8 @@ def prepare(
     Writes `sequences.parquet`, `items.parquet` and `card.json`, each atomically; with `check` none of them.
     The same events give the same files in whatever order their rows come. Items without events do not enter
     the catalogue: a row of the item table that was never trained cannot be ranked. `rejects`: a file for the
-    records that are left out. `now_ms`: the moment that times are judged by, by default that of the system's
+    records that are left out. `changes`: items that they remove do not enter, and the others are described as
+    they say. `now_ms`: the moment that times are judged by, by default that of the system's
     clock. Raises DataError if the input cannot be used.
     """
     options = options or PrepareOptions()
@@ -58,6 +61,8 @@ def prepare(
         listed = opened.enter_context(open_items_file(items, options)) if items else None
         if rejects is not None:
             refuse_sources(rejects, [log.table, *([listed.table] if listed else [])])
+        if changes is not None:
+            log = changes.without_removed(log)
         coded = _coded(log.events)
         core = _dense_core(coded, options)
         if not len(core.kept):
@@ -67,7 +72,8 @@ def prepare(
             )
         dataset = _arranged(coded, core.kept, listed, log.timestamp_unit, options)
         items_card = _items_file_card(listed, coded, dataset.catalogue, options.attributes)
-        card = _card(dataset, log, core.dropped, items_card, options)
+        dataset, catalogue_card = _described(dataset, changes, log)
+        card = _card(dataset, log, core.dropped, items_card, options, catalogue_card)
         if not check:
             write_dataset(dataset, out)
             with replacing(out / CARD_FILE) as temporary:
@@ -202,12 +208,24 @@ def _catalogue(
     return Catalogue(item_ids.to_list(), titles, categories, popularity, attributes)
 
 
+def _described(
+    dataset: Dataset, changes: CatalogueChanges | None, log: EventLog
+) -> tuple[Dataset, CatalogueCard | None]:
+    """The data with the newest descriptions of its items, and the account of all changes."""
+    if changes is None:
+        return dataset, None
+    catalogue, renamed = changes.describe(dataset.catalogue)
+    described = replace(dataset, catalogue=catalogue, catalogue_sequence=changes.sequence)
+    return described, changes.card(log, renamed)
+
+
 def _card(
     dataset: Dataset,
     log: EventLog,
     dropped: list[Dropped],
     items_file: ItemsFileCard | None,
     options: PrepareOptions,
+    changed: CatalogueCard | None,
 ) -> DataCard:
     catalogue = dataset.catalogue
     users = np.repeat(np.arange(len(dataset)), np.diff(dataset.offsets))
@@ -234,6 +252,7 @@ def _card(
         dropped=dropped,
         ignored_columns=log.ignored_columns,
         items_file=items_file,
+        catalogue=changed,
         fingerprint=dataset.fingerprint,
     )
 

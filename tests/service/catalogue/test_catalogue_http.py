@@ -536,8 +536,8 @@ def test_without_the_role_nothing_is_changed_or_seen(serve: Serve, root: Path, t
 
 
 def test_a_directory_that_cannot_be_written_takes_no_change(serve: Serve, root: Path) -> None:
-    server = serve(bundles=root)
     (root / ".catalogue.lock").mkdir()
+    server = serve(bundles=root)
     response = call(server, "PUT", "v", json={"from": {"like": ["1001"]}})
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert response.json()["type"] == "urn:dimerec:problem:catalogue-unavailable"

@@ -12,12 +12,13 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from engine.recipes import Given, Like
 from service.catalogue import redis as log_in_redis
 from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
 from service.catalogue.redis import ENTRIES, FACTS, KEYS, STREAM, RedisLog
-from service.catalogue.sqlite import FILE, SqliteLog
+from service.catalogue.sqlite import FILE, LOCK_FILE, SqliteLog
 from service.errors import CatalogueUnavailableError, StartupError
 from tests.effort import examples
 from tests.redis_server import RedisServer
@@ -80,9 +81,10 @@ async def test_each_write_gets_a_higher_sequence_and_the_last_one_counts(reopene
     assert first.sequence < second.sequence < third.sequence
     _, contents = await reopened()
     assert contents.entries == [
-        Entry("a", second.sequence, False, second_time, of_categories("x")),
+        Entry("a", second.sequence, False, second_time, of_categories("x"), second.sequence),
         Entry("b", third.sequence, True),
     ]
+    assert contents.sequence == third.sequence
     log, _ = await reopened()
     (fourth,) = await log.write([Write("c")])
     assert fourth.sequence > third.sequence
@@ -114,6 +116,33 @@ async def test_an_origin_is_kept_where_a_write_leaves_it_open(reopened: Reopened
     assert again.origin == of_categories("x")
     (replaced,) = await log.write([Write("b", described(), like("1"))])
     assert replaced.origin == like("1")
+
+
+async def test_an_origin_has_the_sequence_of_the_change_that_gave_it(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    (put,) = await log.write([Write("a", described(), like("1"))])
+    (renamed,) = await log.write([Write("a", described("New"), of_categories(), keep_origin=True)])
+    (removed,) = await log.write([Write("a")])
+    assert {one.origin_sequence for one in (put, renamed, removed)} == {put.sequence}
+    (revived,) = await log.write([Write("a", described(), of_categories("x"), keep_origin=True)])
+    assert revived.origin_sequence == revived.sequence
+    _, contents = await reopened()
+    assert contents.entries == [revived]
+    assert revived.recipe is not None
+    assert revived.recipe.origin_sequence == revived.sequence
+
+
+async def test_what_is_restored_counts_where_nothing_newer_is_known(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    first = await log.write([Write("a", described("Old"), like("1")), Write("b")])
+    (newer,) = await log.write([Write("a")])
+    lost = Entry("c", 90, False, described("C", "x", available_until=5), like("1"), 80)
+    for _ in range(2):
+        await log.restore(Contents([*first, lost, Entry("d", 91, True)], 7_000, 95))
+    _, contents = await reopened()
+    assert contents == Contents([first[1], newer, lost, Entry("d", 91, True)], 7_000, 95)
+    log, _ = await reopened()
+    assert (await log.write([Write("e")]))[0].sequence == 96
 
 
 async def test_the_highest_moment_is_kept(reopened: Reopened) -> None:
@@ -162,12 +191,13 @@ async def test_it_is_a_plain_dictionary(
             sequence += 1
             known = plain.get(write.item_id)
             if write.description is None:
-                parts = (None, None) if known is None else (known.description, known.origin)
-                entry = Entry(write.item_id, sequence, True, *parts)
+                entry = Entry(write.item_id, sequence, True)
+                if known is not None:
+                    entry = replace(known, sequence=sequence, removed=True)
             else:
-                kept = known is not None and not known.removed and write.keep_origin
-                origin = known.origin if kept and known is not None else write.origin
-                entry = Entry(write.item_id, sequence, False, write.description, origin)
+                entry = Entry(write.item_id, sequence, False, write.description, write.origin, sequence)
+                if known is not None and not known.removed and write.keep_origin:
+                    entry = replace(entry, origin=known.origin, origin_sequence=known.origin_sequence)
             plain[write.item_id] = entry
             expected.append(entry)
         assert await log.write(batch) == expected
@@ -198,23 +228,40 @@ def unprivileged() -> Iterator[None]:
 class TestSqlite:
     """The file."""
 
-    def test_nothing_is_written_before_the_first_change(self, tmp_path: Path) -> None:
-        SqliteLog(tmp_path).read()
+    async def test_nothing_but_a_lock_is_written_before_the_first_change(self, tmp_path: Path) -> None:
+        log = SqliteLog(tmp_path)
+        log.read()
         assert list(tmp_path.iterdir()) == []
+        await log.begin()
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+        await log.close()
 
     async def test_one_process_writes_and_others_read(self, tmp_path: Path) -> None:
         first, second = SqliteLog(tmp_path), SqliteLog(tmp_path)
-        await first.write([Write("a")])
+        await first.begin()
+        await second.begin()
         with pytest.raises(CatalogueUnavailableError, match="another process"):
             await second.write([Write("b")])
+        await first.write([Write("a")])
         late = SqliteLog(tmp_path)
         assert [entry.item_id for entry in late.read().entries] == ["a"]
         with pytest.raises(CatalogueUnavailableError, match="another process"):
             await late.write([Write("b")])
         await first.close()
-        await second.write([Write("b")])
+        await late.write([Write("b")])
+        await late.close()
+        with pytest.raises(CatalogueUnavailableError, match="start this one again"):
+            await second.write([Write("c")])
         await second.close()
         assert await contents_of(tmp_path) == ["a", "b"]
+
+    async def test_a_file_of_another_format_is_refused(self, tmp_path: Path) -> None:
+        log = SqliteLog(tmp_path)
+        await log.write([Write("a")])
+        log._opened().execute("UPDATE facts SET value = 1 WHERE name = 'format'")
+        await log.close()
+        with pytest.raises(StartupError, match="its format is 1, this program reads 2"):
+            await contents_of(tmp_path)
 
     async def test_a_directory_that_cannot_be_written_takes_no_change(self, tmp_path: Path) -> None:
         log = SqliteLog(tmp_path / "gone")
@@ -338,7 +385,7 @@ class TestRedis:
         first, second, new = new_log(), new_log(), new_log()
         await first.read(Contents([]))
         entries = await first.write([Write("a", described(), like("1")), Write("b"), Write("c")])
-        assert await second.read(Contents([])) == Contents(entries)
+        assert await second.read(Contents([])) == Contents(entries, 0, 3)
         if lost == "everything":
             client.flushdb()
         else:
@@ -348,9 +395,9 @@ class TestRedis:
         with contextlib.suppress(CatalogueUnavailableError):  # an empty log is one that was not read
             if lost == "everything":
                 await second.write([Write("d")])
-        assert await second.read(Contents(entries, 7_000)) == Contents(entries, 7_000)
-        assert await new.read(Contents([])) == Contents(entries, 7_000)
-        assert (await second.write([Write("d")]))[0].sequence == 4
+        assert await second.read(Contents(entries, 7_000, 5)) == Contents(entries, 7_000, 5)
+        assert await new.read(Contents([])) == Contents(entries, 7_000, 5)
+        assert (await second.write([Write("d")]))[0].sequence == 6
 
     async def test_of_two_that_bring_back_the_newest_of_each_item_counts(
         self, new_log: Callable[[], RedisLog], client: Any

@@ -1,0 +1,78 @@
+"""The catalogue log as a whole: read by pages, and restored from an export."""
+
+import asyncio
+import heapq
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from service.catalogue.changes import MAX_LIVE_ITEMS, MAX_WRITES
+from service.catalogue.following import Follower
+from service.catalogue.live import LiveCatalogue
+from service.catalogue.protocol import CatalogueLog, Contents, Entry
+from service.errors import CatalogueFullError
+
+
+class Page(NamedTuple):
+    """Some entries by id; `after`: to ask with for the next ones, None where there are none.
+
+    `sequence`: of the last change of which none before it is missing.
+    """
+
+    entries: list[Entry]
+    after: str | None
+    sequence: int
+    passed_ms: int
+
+
+class WholeLog:
+    """All entries of what is live and of its log."""
+
+    def __init__(
+        self,
+        live: LiveCatalogue,
+        kept: CatalogueLog,
+        follower: Follower | None,
+        max_items: int = MAX_LIVE_ITEMS,
+    ) -> None:
+        self._live = live
+        self._log = kept
+        self._follower = follower
+        self._max_items = max_items
+
+    async def begin(self) -> None:
+        """As `CatalogueLog.begin`, before anything is answered."""
+        await self._log.begin()
+
+    @property
+    def sequence(self) -> int:
+        """The sequence of the last change of which none before it is missing here."""
+        return self._live.sequence if self._follower is None else self._follower.sequence
+
+    def page(self, limit: int, after: str | None) -> Page:
+        """The first `limit` entries whose ids come after `after`, as they count here.
+
+        Whatever changes between two pages, an item that was changed before the first of them is on one.
+        """
+        sequence = self.sequence
+        entries = (entry for entry in self._live.entries() if after is None or entry.item_id > after)
+        found = heapq.nsmallest(limit + 1, entries, key=lambda entry: entry.item_id)
+        following = found[limit - 1].item_id if len(found) > limit else None
+        return Page(found[:limit], following, sequence, self._live.passed_ms)
+
+    async def restore(self, contents: Contents) -> None:
+        """Store entries of an earlier time, each where there is no newer one of its item.
+
+        Raises CatalogueFullError and CatalogueUnavailableError.
+        """
+        if self._live.live_items + self._added(contents.entries) > self._max_items:
+            raise CatalogueFullError(self._max_items)
+        await self._log.restore(contents)
+        for start in range(0, len(contents.entries), MAX_WRITES):
+            self._live.take(contents.entries[start : start + MAX_WRITES])
+            await asyncio.sleep(0)
+        self._live.pass_time(contents.passed_ms)
+        self._live.note_sequence(contents.sequence)
+
+    def _added(self, entries: Iterable[Entry]) -> int:
+        """Those that would be live and are not."""
+        return sum(not entry.removed and not self._live.is_live(entry.item_id) for entry in entries)
