@@ -133,14 +133,14 @@ def _serve(
 
     configure_logging(settings.log_level, settings.log_format)
     app = create_app(settings, history=None if history is None else _loaded_history(history, settings))
-    engines = app.state.service.engines
+    fleet = app.state.service.fleet
     for listener in listeners:
         listener.listen(BACKLOG)
-    _announce(settings, listeners, engines.version)
+    _announce(settings, listeners, fleet.version)
 
     async def serve_until_stopped() -> None:
         server = Server(app, settings)
-        handle_hangup(on_hangup, engines, server.stop)
+        handle_hangup(on_hangup, fleet, server.stop)
         await server.serve(listeners)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -7,7 +7,6 @@ from functools import partial
 from importlib.metadata import version as installed_version
 from typing import TYPE_CHECKING, Any, Literal
 
-import structlog
 import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -22,6 +21,7 @@ from service.access.openapi import with_security
 from service.access.rates import Rates
 from service.access.roles import RouteRoles
 from service.admission import Admission, Door
+from service.background import Task, begun
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
 from service.bodies import RequestBody
@@ -31,7 +31,7 @@ from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.opening import open_log
 from service.catalogue.whole_log import WholeLog
-from service.dependencies import Service, Task
+from service.dependencies import Service
 from service.engines import Engines
 from service.errors import StartupError
 from service.fleet import Fleet
@@ -42,6 +42,7 @@ from service.history.protocol import HistoryStore
 from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
+from service.replicas.joining import alone, join
 from service.routes import catalogue as catalogue_routes
 from service.routes import catalogue_log, console, events, items, operations, recommend, users
 from service.routes.json_route import ShortWay
@@ -65,8 +66,6 @@ diffusion on the unit sphere, and an index finds the items nearest to them.
 Every failure is an `application/problem+json` document (RFC 9457) that names the fields at fault. Every
 answer carries `X-Request-ID`, the caller's own if one was sent.
 """
-
-log = structlog.get_logger("dimerec.service")
 
 TASKS_END_WITHIN_S = 1.0
 """Longest wait at a stop for what goes on beside requests. Chosen: what these end with is a disk's flush."""
@@ -114,9 +113,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.whole_log.begin()
+        await service.presence.begin()
         if service.follower is not None:
             await service.follower.begin()
-        background = list(map(_begun, service.tasks))
+        background = list(map(begun, service.tasks))
         yield
         for task in background:
             task.cancel()
@@ -150,6 +150,7 @@ async def _close(service: Service) -> None:
     await service.batcher.close()
     if service.follower is not None:
         await service.follower.write_view()
+    await service.presence.close()
     await service.changes.close()
     if service.delivery is not None:
         await service.delivery.close()
@@ -157,19 +158,6 @@ async def _close(service: Service) -> None:
         await service.trending.close()
     await service.history.close()
     await service.rates.close()
-
-
-def _begun(task: Task) -> asyncio.Task[None]:
-    """A task in the background; the log says so if it ends by an error."""
-    begun = asyncio.create_task(task())
-    begun.add_done_callback(_tell_failure)
-    return begun
-
-
-def _tell_failure(task: asyncio.Task[None]) -> None:
-    error = None if task.cancelled() else task.exception()
-    if error is not None:
-        log.error("a task in the background failed", exc_info=error)
 
 
 def _middleware(service: Service, tracing: "Tracing | None") -> list[Middleware]:
@@ -272,9 +260,15 @@ def _assemble(
     watch_parts(metrics, engines, batcher)
     watch_catalogue(metrics, catalogue, follower)
     recommender = Recommender(engines, store, batcher, metrics, settings, follower)
-    all_engines = fleet(engines)
+    own = fleet(engines)
+    if follower is None or address is None:
+        joined = alone(catalogue, engines, own)
+    else:
+        joined = join(address, settings.bundles, follower, engines, own)
+    tasks += joined.tasks
     if settings.watch_s is not None:
-        tasks.append(partial(watch_current, settings.bundles, settings.watch_s, all_engines))
+        watched = (settings.bundles, settings.watch_s, joined.fleet, joined.ordered_ms)
+        tasks.append(partial(watch_current, *watched))
     delivery = None if spool is None else open_delivery(settings, spool, history, events)
     if delivery is not None:
         tasks.append(delivery.run)
@@ -284,7 +278,7 @@ def _assemble(
     return Service(
         settings,
         engines,
-        all_engines,
+        joined.fleet,
         store,
         store if spool is None else SpooledWrites(store, spool),
         kind,
@@ -294,6 +288,7 @@ def _assemble(
         changes,
         WholeLog(catalogue, kept.log, follower),
         follower,
+        joined.presence,
         metrics,
         keyring,
         rates,

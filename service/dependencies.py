@@ -1,14 +1,15 @@
 """Dependencies of the routes: the parts of the running service, and a check of what is sent."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import Depends, Request
 
 from service.access.keyring import Keyring
 from service.access.rates import Rates
 from service.admission import Door, deadline_ms
+from service.background import Task
 from service.catalogue.changes import CatalogueChanges
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
@@ -17,13 +18,12 @@ from service.engines import Engines
 from service.fleet import Fleet
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
+from service.replicas.presence import Presence
 from service.settings import Settings
 from service.spool.delivery import Delivery
 from service.spool.writes import HistoryWrites
 from service.telemetry import Metrics
 from service.trending.trending import Trending
-
-Task = Callable[[], Coroutine[Any, Any, None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class Service:
     whole_log: WholeLog
     follower: Follower | None
     """None where no other process changes the catalogue."""
+    presence: Presence
     metrics: Metrics
     keyring: Keyring
     rates: Rates

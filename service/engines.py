@@ -13,7 +13,7 @@ from engine.engine import Engine
 from engine.popularity import Trend
 from service.catalogue.live import LiveCatalogue
 from service.errors import BundleRootReadOnlyError, NoEarlierBundleError, ServiceError
-from service.fleet import ServingWorker, Swap
+from service.fleet import Order, ServingWorker, Swap
 from service.garbage import settle_again
 from service.rehearsal import rehearsed
 from service.telemetry import Metrics
@@ -88,6 +88,12 @@ class Engines:
             except BundleError:
                 self._count("follow", "failed")
                 raise
+
+    async def obey(self, order: Order) -> Swap:
+        """As `Fleet.obey`; whoever has orders obeys them one after the other."""
+        if order.version == self.version:  # or what is being loaded now, ordered next, would be undone
+            return Swap(self.version, self.version)
+        return await self.follow(order.version)
 
     def _earlier_version(self) -> str:
         older = [version for version in read.versions(self._root) if version < self.engine.version]

@@ -19,7 +19,7 @@ import structlog
 
 from bundle.errors import BundleError
 from service.errors import ServiceError
-from service.fleet import Fleet
+from service.fleet import Reloading
 
 log = structlog.get_logger("dimerec.bundles")
 
@@ -46,7 +46,7 @@ def hangup_policy() -> HangupPolicy:
     return HangupPolicy.RELOAD
 
 
-def handle_hangup(policy: HangupPolicy, fleet: Fleet, stop: Callable[[], None]) -> None:
+def handle_hangup(policy: HangupPolicy, fleet: Reloading, stop: Callable[[], None]) -> None:
     """Do what `policy` says from now on, in the running event loop of the main thread."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
@@ -61,7 +61,7 @@ def handle_hangup(policy: HangupPolicy, fleet: Fleet, stop: Callable[[], None]) 
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-async def reload_or_keep(fleet: Fleet) -> None:
+async def reload_or_keep(fleet: Reloading) -> None:
     """Reload where nobody waits for the answer: what came of it goes to the log."""
     try:
         swap = await fleet.reload()

@@ -211,6 +211,22 @@ class WorkerResponse(ResponseModel):
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
 
 
+class ProcessResponse(ResponseModel):
+    """A process of any replica that shares the log of changes in Redis."""
+
+    host: str = Field(description="its machine or container", examples=["dimerec-7d4b9c"])
+    pid: int = Field(description="process id there", examples=[4711])
+    model_version: str = Field(
+        description="the bundle that it serves", examples=["20261123T181500.123456Z-0a1b2c3d"]
+    )
+    sequence: int = Field(
+        description="all changes of the catalogue up to this one count there", examples=[17]
+    )
+    missing: str | None = Field(
+        description="the bundle that it was to serve and cannot, so that it goes on with its own; null: none"
+    )
+
+
 class IndexResponse(ResponseModel):
     """The bundle's index, as it was measured when it was published."""
 
@@ -251,6 +267,9 @@ class VersionResponse(ResponseModel):
         examples=[{"duration": "number", "language": "text"}],
     )
     workers: list[WorkerResponse] = Field(description="every process that answers at this address")
+    processes: list[ProcessResponse] | None = Field(
+        description="every live process of all replicas with the same Redis; null: it does not tell"
+    )
 
 
 class SwapResponse(ResponseModel):
@@ -258,5 +277,8 @@ class SwapResponse(ResponseModel):
 
     previous_version: str = Field(examples=["20261122T090000.000000Z-9f8e7d6c"])
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
-    changed: bool = Field(description="false: it was in service already")
+    changed: bool = Field(description="false: it was in service already, or is not yet (202)")
     workers: list[WorkerResponse] = Field(description="every process that answers at this address")
+    processes: list[ProcessResponse] | None = Field(
+        description="every live process of all replicas with the same Redis; null: it does not tell"
+    )

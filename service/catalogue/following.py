@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from service.catalogue.live import LiveCatalogue
-from service.catalogue.protocol import Contents, Entry
+from service.catalogue.protocol import Contents, Entry, Known
 from service.catalogue.view import write_view
 from service.errors import CatalogueUnavailableError
 
@@ -31,8 +31,8 @@ class FollowedLog(Protocol):
     """A log that several processes write. Methods raise CatalogueUnavailableError."""
 
     @property
-    def sequence(self) -> int:
-        """The sequence up to which `read` and `follow` have returned every change."""
+    def known(self) -> Known:
+        """The changes that were read or followed."""
         ...
 
     async def read(self, known: Contents) -> Contents:
@@ -56,8 +56,15 @@ class Follower:
         self._away = False
         self._heard_s = time.monotonic()
         self._has_heard = False
-        self.sequence = 0
+        self.known = Known()
+        """All changes that count here because the log was followed; others may, too."""
+        self.news = asyncio.Event()
+        """Set whenever there are more."""
+
+    @property
+    def sequence(self) -> int:
         """The sequence up to which every change counts here."""
+        return self.known.sequence
 
     @property
     def silence_s(self) -> float:
@@ -91,7 +98,7 @@ class Follower:
                 if found is None:
                     await self._read()
                 else:
-                    await self._take(found, self._log.sequence)
+                    await self._take(found)
             except CatalogueUnavailableError as error:
                 self._note_away(error)
                 await asyncio.sleep(RETRY_S)
@@ -121,15 +128,17 @@ class Follower:
     async def _read(self) -> None:
         contents = await self._log.read(self._live.contents)
         self._live.pass_time(contents.passed_ms)
-        await self._take(contents.entries, contents.sequence)
+        await self._take(contents.entries)
 
-    async def _take(self, entries: Iterable[Entry], sequence: int) -> None:
+    async def _take(self, entries: Iterable[Entry]) -> None:
         some = list(entries)
         for start in range(0, len(some), MAX_TAKEN):
             self._live.take(some[start : start + MAX_TAKEN])
             await asyncio.sleep(0)
-        self.sequence = sequence
-        self._live.note_sequence(sequence)
+        if self.known != self._log.known:
+            self.known = self._log.known
+            self._live.note_sequence(self.known.sequence)
+            self.news.set()
 
     def _note_heard(self, moment_s: float) -> None:
         """Note that all counts that the log had at this moment."""

@@ -86,6 +86,13 @@ class Contents(NamedTuple):
     sequence: int = 0
 
 
+class Known(NamedTuple):
+    """All changes of a log up to one: that of this sequence, since the log began anew with this epoch."""
+
+    epoch: str = ""
+    sequence: int = 0
+
+
 class CatalogueLog(Protocol):
     """Keeps the newest entry of every changed item. Methods raise CatalogueUnavailableError."""
 

@@ -20,7 +20,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
-from service.catalogue.protocol import Contents, Entry, Write, decoded, encoded
+from service.catalogue.protocol import Contents, Entry, Known, Write, decoded, encoded
 from service.errors import CatalogueUnavailableError
 from service.history.errors import HistoryError
 from service.history.redis_calls import RedisCalls
@@ -57,6 +57,11 @@ class RedisLog:
         """The log at an address; raises HistoryUrlError. Nothing is connected yet."""
         return cls(connect(url, TIMEOUT_S, MAX_WRITING), connect(url, TIMEOUT_S, MAX_FOLLOWING))
 
+    @property
+    def known(self) -> Known:
+        """The changes that were read or followed."""
+        return Known(self._epoch, self._sequence)
+
     async def begin(self) -> None:
         """As `CatalogueLog.begin`: any number of processes may write."""
 
@@ -68,11 +73,6 @@ class RedisLog:
             arguments += [one.item_id, encoded(one.description) or b"", encoded(one.origin) or b"", keep]
         values = await self._called(lambda: self._writing.eval(_WRITE, len(KEYS), *KEYS, *arguments))
         return [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
-
-    @property
-    def sequence(self) -> int:
-        """The sequence up to which `read` and `follow` have returned every change."""
-        return self._sequence
 
     async def restore(self, contents: Contents) -> None:
         """As `CatalogueLog.restore`."""

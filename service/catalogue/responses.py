@@ -10,6 +10,10 @@ from service.responses import Problem, ResponseModel
 Effective = Literal["here", "everywhere"]
 ItemSource = Literal["base", "overlay", "stale", "removed"]
 ListedSource = Literal["overlay", "stale", "removed"]
+_MISSING = (
+    "with `wait=all` the processes, as host:pid, that had not said in time that they know of it; null: not"
+    " asked for, or Redis did not tell"
+)
 
 
 class ItemPutResponse(ResponseModel):
@@ -25,6 +29,7 @@ class ItemPutResponse(ResponseModel):
     effective: Effective = Field(
         description="where the next answer knows of it; others do within a second", examples=["everywhere"]
     )
+    missing: list[str] | None = Field(description=_MISSING, examples=[[]])
 
 
 class ItemRemovedResponse(ResponseModel):
@@ -39,6 +44,7 @@ class ItemRemovedResponse(ResponseModel):
     effective: Effective = Field(
         description="where no answer has it; elsewhere within a second", examples=["everywhere"]
     )
+    missing: list[str] | None = Field(description=_MISSING, examples=[[]])
 
 
 class ItemsResponse(ResponseModel):

@@ -18,6 +18,7 @@ from service.history.redis import DEFAULT_MAX_CONNECTIONS
 from service.history.redis_calls import RedisCalls
 from service.history.redis_keys import probe_key
 from service.redis_client import Info, connect, infos
+from service.replicas import board
 from service.settings import Settings, variable
 from service.trending import shared as trending
 
@@ -152,6 +153,7 @@ def _connections(info: Info, settings: Settings) -> Iterator[Finding]:
         "rates": rates.MAX_CONNECTIONS,
         "the catalogue": catalogue.MAX_WRITING + catalogue.MAX_FOLLOWING,
         "recent events": trending.MAX_CONNECTIONS if settings.trending_half_life_s else 0,
+        "other replicas": board.MAX_CONNECTIONS,
         **({} if settings.spool is None else {"the spool": DEFAULT_MAX_CONNECTIONS}),
     }
     needed = settings.workers * sum(uses.values())

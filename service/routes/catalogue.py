@@ -1,9 +1,9 @@
 """Changes of the catalogue: put, remove, and see what was changed."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import TypeAdapter, ValidationError
@@ -12,6 +12,7 @@ from files.ids import MAX_ID_LENGTH
 from service.catalogue.changes import Changed
 from service.catalogue.requests import ItemRequest, ItemsRequest, NamedItemRequest
 from service.catalogue.responses import (
+    Effective,
     ItemListResponse,
     ItemPutResponse,
     ItemRemovedResponse,
@@ -20,7 +21,7 @@ from service.catalogue.responses import (
     ListedSource,
 )
 from service.dependencies import Service, TheService, service_of
-from service.errors import InvalidRequestError, ServiceError, UnknownItemError
+from service.errors import FieldFault, InvalidRequestError, ServiceError, UnknownItemError
 from service.problems import documented, faults_of, problem_of
 from service.requests import WRITTEN_STRING, Text, WrittenId
 from service.responses import Problem
@@ -38,6 +39,14 @@ _ITEM_ID = {
     "description": "as in events; percent-encode it",
     "example": "50",
 }
+_WAIT = "`all`: answer when every live process knows of it, or say in `missing` which did not in time"
+_WAIT_PARAMETER = {
+    "name": "wait",
+    "in": "query",
+    "schema": {"type": "string", "enum": ["all"]},
+    "description": _WAIT,
+}
+Wait = Annotated[Literal["all"] | None, Query(description=_WAIT)]
 _REMOVED_HERE: dict[int | str, dict[str, Any]] = {
     202: {
         "model": ItemRemovedResponse,
@@ -54,6 +63,13 @@ WrittenItemId = Annotated[
 ]
 
 
+class Effect(NamedTuple):
+    """The processes in which a change counts, as an answer says it."""
+
+    effective: Effective
+    missing: list[str] | None = None
+
+
 class _ItemJsonRoute(EncodedPathRoute, JsonRoute):
     """A JsonRoute of one item."""
 
@@ -65,7 +81,7 @@ json_router = APIRouter(tags=["catalogue"], route_class=_ItemJsonRoute)
     "/items/{item_id:path}",
     response_model=ItemPutResponse,
     responses=documented(400, 409, 413, 415, 422, 503),
-    openapi_extra={"parameters": [_ITEM_ID]},
+    openapi_extra={"parameters": [_ITEM_ID, _WAIT_PARAMETER]},
 )
 async def put_item(request: Request, body: ItemRequest) -> Response:
     """Let an item be as it is described here, from the next answer on; a removed one comes back.
@@ -74,36 +90,49 @@ async def put_item(request: Request, body: ItemRequest) -> Response:
     """
     service = service_of(request)
     item_id = _checked_id(request.path_params["item_id"])
+    waits = _waits(request)
     changed = await service.changes.put(item_id, body)
     similar = await asyncio.to_thread(service.engines.engine.similar, item_id, NEAREST)
     nearest = [one.item_id for one in similar or () if not service.catalogue.is_gone(one.item_id)]
-    return _json(_put_response(changed, nearest, service))
+    (effect,) = await _effects(service, [changed.entry.sequence], waits=waits)
+    return _json(_put_response(changed, nearest, effect))
 
 
-@json_router.post("/items", response_model=ItemsResponse, responses=documented(400, 413, 415, 422, 503))
+@json_router.post(
+    "/items",
+    response_model=ItemsResponse,
+    responses=documented(400, 413, 415, 422, 503),
+    openapi_extra={"parameters": [_WAIT_PARAMETER]},
+)
 async def put_items(request: Request, body: ItemsRequest) -> Response:
     """Put many items, each as by itself; one that is bad gets a problem and spoils no other.
 
     Where changes cannot be kept from one of them on, it and those after it get one, too.
     """
     service = service_of(request)
+    waits = _waits(request)
     results: list[NamedItemRequest | Changed | ServiceError] = list(map(_validated, body.items))
     valid = [(index, one) for index, one in enumerate(results) if isinstance(one, NamedItemRequest)]
     changes = await service.changes.put_each([(one.item_id, one) for _, one in valid])
     for (index, _), changed in zip(valid, changes, strict=True):
         results[index] = changed
     request_id = request.scope["state"]["request_id"]
-    return _json(ItemsResponse(items=[_outcome(result, request_id, service) for result in results]))
+    sequences = [result.entry.sequence for result in results if isinstance(result, Changed)]
+    effects = iter(await _effects(service, sequences, waits=waits))
+    return _json(ItemsResponse(items=[_outcome(result, request_id, effects) for result in results]))
 
 
 @router.delete("/items/{item_id:path}", responses={**documented(400, 422, 503), **_REMOVED_HERE})
-async def remove_item(item_id: WrittenItemId, service: TheService, response: Response) -> ItemRemovedResponse:
+async def remove_item(
+    item_id: WrittenItemId, service: TheService, response: Response, wait: Wait = None
+) -> ItemRemovedResponse:
     """Take an item out of every answer from now on, whatever bundle serves; also one that is unknown yet."""
     entry = await service.changes.remove(_checked_id(item_id))
     if entry is None:
         response.status_code = HTTPStatus.ACCEPTED
-    sequence = None if entry is None else entry.sequence
-    return ItemRemovedResponse(item_id=item_id, sequence=sequence, effective=service.changes.effective)
+        return ItemRemovedResponse(item_id=item_id, sequence=None, effective="here", missing=None)
+    (effect,) = await _effects(service, [entry.sequence], waits=wait is not None)
+    return ItemRemovedResponse(item_id=item_id, sequence=entry.sequence, **effect._asdict())
 
 
 @router.get("/items/{item_id:path}", responses=documented(400, 404, 422))
@@ -145,19 +174,35 @@ def _validated(item: Any) -> NamedItemRequest | InvalidRequestError:
         return InvalidRequestError(faults_of(error))
 
 
-def _put_response(changed: Changed, nearest: Sequence[str], service: Service) -> ItemPutResponse:
+def _waits(request: Request) -> bool:
+    waits = request.query_params.getlist("wait")
+    if waits not in ([], ["all"]):
+        raise InvalidRequestError([FieldFault("wait", "Input should be 'all'")])
+    return bool(waits)
+
+
+async def _effects(service: Service, sequences: Sequence[int], *, waits: bool) -> list[Effect]:
+    """The effect of each of these changes, which count here, once they count everywhere if it waits."""
+    if not waits or not sequences:
+        return [Effect(service.changes.effective)] * len(sequences)
+    spread = await service.presence.spread(max(sequences))
+    found = map(spread.missing, sequences)
+    return [Effect("everywhere" if missing == [] else "here", missing) for missing in found]
+
+
+def _put_response(changed: Changed, nearest: Sequence[str], effect: Effect) -> ItemPutResponse:
     return ItemPutResponse(
         item_id=changed.entry.item_id,
         sequence=changed.entry.sequence,
         derived_from=changed.derived_from,
         nearest=list(nearest),
-        effective=service.changes.effective,
+        **effect._asdict(),
     )
 
 
-def _outcome(result: object, request_id: str, service: Service) -> ItemPutResponse | Problem:
+def _outcome(result: object, request_id: str, effects: Iterator[Effect]) -> ItemPutResponse | Problem:
     if isinstance(result, Changed):
-        return _put_response(result, (), service)
+        return _put_response(result, (), next(effects))
     if not isinstance(result, Exception):
         raise TypeError(result)
     return problem_of(result, request_id)

@@ -1,17 +1,26 @@
 """For operators: probes, metrics, versions, and swapping bundles."""
 
+import asyncio
+from collections.abc import Coroutine
+from http import HTTPStatus
+from typing import Any
+
+import structlog
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from bundle.errors import BundleError
 from bundle.manifest import IndexFacts
 from service.dependencies import Service, TheService
-from service.errors import NotReadyError
+from service.errors import NotReadyError, ServiceError
 from service.fleet import Swap
 from service.problems import documented
+from service.replicas.presence import WAIT_S
 from service.responses import (
     Defaults,
     HealthResponse,
     IndexResponse,
+    ProcessResponse,
     SwapResponse,
     VersionResponse,
     WorkerResponse,
@@ -20,6 +29,15 @@ from service.responses import (
 router = APIRouter(tags=["operations"])
 admin = APIRouter(prefix="/admin", tags=["operations"])
 
+log = structlog.get_logger("dimerec.bundles")
+
+_GOES_ON: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": SwapResponse,
+        "description": "It takes longer, and goes on: `GET /version` shows what came of it",
+    }
+}
+_swaps: set[asyncio.Task[Swap]] = set()  # the loop itself keeps no task alive
 STALLED_AFTER_S = 60.0
 """A batch that computes for this long will not end: the longest deadline that a request may have."""
 
@@ -87,19 +105,56 @@ async def version(request: Request, service: TheService) -> VersionResponse:
         index=_index(manifest.index),
         attributes=dict(engine.attribute_types),
         workers=await _workers(service),
+        processes=await _processes(service),
     )
 
 
-@admin.post("/reload", responses=documented(409, 503))
-async def reload(service: TheService) -> SwapResponse:
-    """Serve the bundle that CURRENT names, in every worker; requests in flight finish with the old one."""
-    return await _response(await service.fleet.reload(), service)
+@admin.post("/reload", responses={**documented(409, 503), **_GOES_ON})
+async def reload(service: TheService, response: Response) -> SwapResponse:
+    """Serve the bundle that CURRENT names, in every worker; requests in flight finish with the old one.
+
+    Other replicas with the same Redis follow, where they have the bundle.
+    """
+    return await _swapped(service.fleet.reload(), service, response)
 
 
-@admin.post("/rollback", responses=documented(409, 503))
-async def rollback(service: TheService) -> SwapResponse:
-    """Serve the bundle published before the one in service, and make it CURRENT."""
-    return await _response(await service.fleet.rollback(), service)
+@admin.post("/rollback", responses={**documented(409, 503), **_GOES_ON})
+async def rollback(service: TheService, response: Response) -> SwapResponse:
+    """Serve the bundle published before the one in service, and make it CURRENT.
+
+    Other replicas with the same Redis follow, where they have the bundle.
+    """
+    return await _swapped(service.fleet.rollback(), service, response)
+
+
+async def _swapped(swapping: Coroutine[Any, Any, Swap], service: Service, response: Response) -> SwapResponse:
+    """The outcome, once every process has it or cannot have it, or as it is after a while.
+
+    A process alone is waited for, however long it loads.
+    """
+    before = service.fleet.version
+    task = asyncio.create_task(swapping)
+    _swaps.add(task)
+    task.add_done_callback(_swaps.discard)
+    try:
+        async with asyncio.timeout(None if service.follower is None else WAIT_S):
+            swap = await asyncio.shield(task)
+            if swap.ordered_ms is not None:
+                await service.presence.obeyed(swap.ordered_ms)
+    except TimeoutError:
+        if not task.done():
+            task.add_done_callback(_note_failure)
+            response.status_code = HTTPStatus.ACCEPTED
+            swap = Swap(before, before)
+    return await _response(swap, service)
+
+
+def _note_failure(swap: asyncio.Task[Swap]) -> None:
+    """Tell of the end of a swap that nobody waits for any more, where it is a bad one."""
+    error = None if swap.cancelled() else swap.exception()
+    if error is not None:
+        expected = isinstance(error, BundleError | ServiceError)
+        log.error("bundle kept", reason=str(error), exc_info=None if expected else error)
 
 
 def _index(facts: IndexFacts | None) -> IndexResponse | None:
@@ -114,6 +169,7 @@ async def _response(swap: Swap, service: Service) -> SwapResponse:
         model_version=swap.current,
         changed=swap.previous != swap.current,
         workers=await _workers(service),
+        processes=await _processes(service),
     )
 
 
@@ -121,4 +177,20 @@ async def _workers(service: Service) -> list[WorkerResponse]:
     return [
         WorkerResponse(pid=worker.pid, model_version=worker.version)
         for worker in await service.fleet.workers()
+    ]
+
+
+async def _processes(service: Service) -> list[ProcessResponse] | None:
+    found = await service.presence.processes()
+    if found is None:
+        return None
+    return [
+        ProcessResponse(
+            host=process.host,
+            pid=process.pid,
+            model_version=process.version,
+            sequence=process.sequence,
+            missing=process.missing,
+        )
+        for process in found
     ]

@@ -6,11 +6,12 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
+from service.fleet import Swap
 from service.settings import Settings
 from service.workers.channel import Channel, Handler
 
@@ -70,11 +71,15 @@ class SupervisedWorker:
         """Begin to answer."""
         await self._channel.call("listen", host=host, ports=list(ports))
 
-    async def swap(self, operation: str) -> dict[str, str]:
-        """Do `reload` or `rollback` before all others; returns the fields of a `Swap`."""
-        swap: dict[str, str] = await self._channel.call(operation)
-        self.version = swap["current"]
+    async def swap(self, operation: Literal["reload", "rollback"]) -> Swap:
+        """Do it before all others."""
+        swap = Swap(**await self._channel.call(operation))
+        self.version = swap.current
         return swap
+
+    async def reload_all(self) -> Swap:
+        """Let it reload all processes that it knows of, those of its supervisor first."""
+        return Swap(**await self._channel.call("reload_all"))
 
     async def follow(self, version: str) -> None:
         """Serve the version that another one serves already."""

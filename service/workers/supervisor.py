@@ -8,10 +8,11 @@ import asyncio
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Literal
 
 import structlog
 from prometheus_client import Counter
@@ -20,7 +21,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from files.errors import DimeRecError
 from service.access.exposure import exposure
 from service.errors import NotReadyError, StartupError, WorkerGoneError
-from service.fleet import ServingWorker, Swap
+from service.fleet import Order, ServingWorker, Swap
 from service.hangup import HangupPolicy, handle_hangup
 from service.listening import ports, reserved_address
 from service.settings import Settings
@@ -58,12 +59,15 @@ class Supervisor:
         self._processes: dict[int, SupervisedWorker] = {}  # all that run, by index
         self._serving: dict[int, SupervisedWorker] = {}  # those of them that answer
         self._version = ""
+        self._ordered_ms = 0  # moment of the newest order that was obeyed, or refused for this reason:
+        self._refusal: DimeRecError | None = None
         self._swapping = asyncio.Lock()
         self._stopping = asyncio.Event()
         self._ending: list[asyncio.Task[None]] = []
         self._calls: dict[str, Handler] = {
             "reload": lambda: self._answer_swap("reload"),
             "rollback": lambda: self._answer_swap("rollback"),
+            "obey": self._answer_obey,
             "workers": self.workers,
         }
         self._ends = Counter("dimerec_worker_ends", "Workers that ended and were replaced", registry=None)
@@ -109,26 +113,51 @@ class Supervisor:
         """As `Fleet.rollback`."""
         return await self._swap("rollback")
 
+    async def reload_all(self) -> Swap:
+        """Reload in all workers and other replicas, which the workers know of."""
+        return await self._by_first(SupervisedWorker.reload_all)
+
+    async def obey(self, order: Order) -> Swap:
+        """As `Fleet.obey`."""
+        if order.version == self._version:
+            return Swap(self._version, self._version)
+        async with self._swapping:
+            if order.moment_ms > self._ordered_ms:
+                self._ordered_ms, self._refusal = order.moment_ms, None
+                try:
+                    return await self._swap_all(lambda worker: _followed(worker, order.version))
+                except DimeRecError as error:
+                    self._refusal = error
+            if self._refusal is not None and order.moment_ms == self._ordered_ms:
+                raise self._refusal
+            return Swap(self._version, self._version)
+
     async def workers(self) -> list[ServingWorker]:
         """All that answer."""
         return [ServingWorker(worker.pid, worker.version) for _, worker in sorted(self._serving.items())]
 
-    async def _answer_swap(self, operation: str) -> dict[str, str]:
+    async def _answer_swap(self, operation: Literal["reload", "rollback"]) -> dict[str, Any]:
         return asdict(await self._swap(operation))
 
-    async def _swap(self, operation: str) -> Swap:
-        """One worker does it, which shows that it can be done; the others follow to its version."""
-        async with self._swapping:
-            swap = await self._lead(operation)
-            self._version = swap.current
-            await asyncio.gather(*(self._follow(*one) for one in list(self._serving.items())))
-            return swap
+    async def _answer_obey(self, **order: Any) -> dict[str, Any]:
+        return asdict(await self.obey(Order(**order)))
 
-    async def _lead(self, operation: str) -> Swap:
+    async def _swap(self, operation: Literal["reload", "rollback"]) -> Swap:
+        async with self._swapping:
+            return await self._swap_all(lambda worker: worker.swap(operation))
+
+    async def _swap_all(self, lead: Callable[[SupervisedWorker], Awaitable[Swap]]) -> Swap:
+        """One worker does it, which shows that it can be done; the others follow to its version."""
+        swap = await self._by_first(lead)
+        self._version = swap.current
+        await asyncio.gather(*(self._follow(*one) for one in list(self._serving.items())))
+        return swap
+
+    async def _by_first(self, lead: Callable[[SupervisedWorker], Awaitable[Swap]]) -> Swap:
         for worker in list(self._serving.values()):
             # One that dies of it leaves all others at the version from which the next one begins.
             with suppress(WorkerGoneError):
-                return Swap(**await worker.swap(operation))
+                return await lead(worker)
         raise NotReadyError("no worker answers: the log says why")
 
     async def _follow(self, index: int, worker: SupervisedWorker) -> None:
@@ -206,6 +235,28 @@ class Supervisor:
             self._announce(self._version)
 
 
+class _Everywhere:
+    """The workers as SIGHUP sees them: a reload reaches other replicas, too."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    @property
+    def version(self) -> str:
+        """The version in service."""
+        return self._supervisor.version
+
+    async def reload(self) -> Swap:
+        """As `Reloading.reload`."""
+        return await self._supervisor.reload_all()
+
+
+async def _followed(worker: SupervisedWorker, version: str) -> Swap:
+    previous = worker.version
+    await worker.follow(version)
+    return Swap(previous, version)
+
+
 async def _stop(worker: SupervisedWorker) -> None:
     with suppress(WorkerGoneError):  # it has ended already
         await worker.stop()
@@ -246,7 +297,7 @@ def supervise(
 
         for one in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(one, stop, one)
-        handle_hangup(on_hangup, supervisor, supervisor.stop)
+        handle_hangup(on_hangup, _Everywhere(supervisor), supervisor.stop)
         await supervisor.run()
 
     with ExitStack() as open_until_then:

@@ -17,7 +17,7 @@ import uvloop
 from service.app import create_app
 from service.engines import Engines
 from service.errors import NotReadyError, WorkerGoneError
-from service.fleet import ServingWorker, Swap
+from service.fleet import Fleet, Order, ServingWorker, Swap
 from service.listening import BACKLOG, bound_socket
 from service.log_lines import configure_logging
 from service.server import Server
@@ -46,13 +46,17 @@ class SupervisedFleet:
         """As `Fleet.rollback`, by every worker."""
         return Swap(**await self._ask("rollback"))
 
+    async def obey(self, order: Order) -> Swap:
+        """As `Fleet.obey`, by every worker."""
+        return Swap(**await self._ask("obey", **asdict(order)))
+
     async def workers(self) -> list[ServingWorker]:
         """All workers, in the order of their start."""
         return [ServingWorker(*worker) for worker in await self._ask("workers")]
 
-    async def _ask(self, call: str) -> Any:
+    async def _ask(self, call: str, **arguments: Any) -> Any:
         try:
-            return await self._channel.call(call)
+            return await self._channel.call(call, **arguments)
         except WorkerGoneError as error:
             raise NotReadyError("the supervisor has ended, and this worker is ending") from error
 
@@ -69,6 +73,7 @@ class Worker:
             "load": self.load,
             "listen": self.listen,
             "reload": self.reload,
+            "reload_all": self.reload_all,
             "rollback": self.rollback,
             "follow": self.follow,
             "stop": self.stop,
@@ -90,6 +95,7 @@ class Worker:
         configure_logging(chosen.log_level, chosen.log_format)
         app = create_app(chosen, fleet=partial(SupervisedFleet, self._channel), version=version)
         self._engines: Engines = app.state.service.engines
+        self._fleet: Fleet = app.state.service.fleet
         self._server = Server(app, chosen)
         loaded: str = self._engines.version
         return loaded
@@ -102,11 +108,15 @@ class Worker:
         self._listeners.set_result(listeners)
         await self._server.listening.wait()
 
-    async def reload(self) -> dict[str, str]:
+    async def reload(self) -> dict[str, Any]:
         """Reload in this process."""
         return asdict(await self._engines.reload())
 
-    async def rollback(self) -> dict[str, str]:
+    async def reload_all(self) -> dict[str, Any]:
+        """Reload in every process that this one knows of."""
+        return asdict(await self._fleet.reload())
+
+    async def rollback(self) -> dict[str, Any]:
         """Roll back in this process."""
         return asdict(await self._engines.rollback())
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import socket
 import threading
 import weakref
 from collections.abc import Callable, Mapping
@@ -30,6 +31,12 @@ def admin(server: Running, operation: str) -> httpx.Response:
     return server.client.post(f"/admin/{operation}", headers=AUTHORIZED)
 
 
+def alone(version: str | None) -> dict[str, object]:
+    """This process, as it tells of itself where it has no others."""
+    host = socket.gethostname()
+    return {"host": host, "pid": os.getpid(), "model_version": version, "sequence": 0, "missing": None}
+
+
 def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, root: Path) -> None:
     first = read.current_version(root)
     server = serve(bundles=root)
@@ -38,6 +45,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "model_version": first,
         "changed": False,
         "workers": [{"pid": os.getpid(), "model_version": first}],
+        "processes": [alone(first)],
     }
     second = publish_tiny_bundle(root, seed=2)
     assert server.answer(history=["1001"])["model_version"] == first
@@ -46,6 +54,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "model_version": second,
         "changed": True,
         "workers": [{"pid": os.getpid(), "model_version": second}],
+        "processes": [alone(second)],
     }
     assert server.answer(history=["1001"])["model_version"] == second
     assert server.client.get("/version").json()["data_fingerprint"] == "tiny-200-2"
@@ -54,6 +63,7 @@ def test_reload_and_rollback_move_between_versions_and_record_it(serve: Serve, r
         "model_version": first,
         "changed": True,
         "workers": [{"pid": os.getpid(), "model_version": first}],
+        "processes": [alone(first)],
     }
     assert server.answer(history=["1001"])["model_version"] == first
     assert read.current_version(root) == first

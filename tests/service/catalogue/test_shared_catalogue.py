@@ -3,12 +3,11 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from shutil import copytree, ignore_patterns
+from shutil import copytree
 
 import httpx
 import pytest
@@ -22,52 +21,10 @@ from service.catalogue.view import FILE
 from service.errors import StartupError
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
+from tests.service.catalogue.replicas import Replicas, sequence, together
 from tests.service.catalogue.test_catalogue_http import Clock, call, put, remove, similar
 from tests.service.processes import process, until
 from tests.service.serving import AUTHORIZED, Running, keys_file, running, settings_for
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A Redis that a test may stop; what it keeps is lost then."""
-    server = RedisServer()
-    server.start()
-    yield server
-    server.close()
-
-
-class Replicas:
-    """Servers with directories of their own, of the same bundle, and one Redis."""
-
-    def __init__(self, root: Path, redis_url: str, servers: ExitStack, items: int = 1000) -> None:
-        self._root = root
-        self._url = redis_url
-        self._servers = servers
-        publish_tiny_bundle(root / "first", items=items)
-
-    def start(self, name: str, **fields: object) -> Running:
-        if not (self._root / name).exists():
-            copytree(self._root / "first", self._root / name, ignore=ignore_patterns("*catalogue.*"))
-        settings = settings_for(self._root / name, redis_url=self._url, history_timeout_s=2.0, **fields)
-        return self._servers.enter_context(running(settings))
-
-    def directory(self, name: str) -> Path:
-        return self._root / name
-
-
-@pytest.fixture
-def replicas(tmp_path: Path, own_redis: RedisServer) -> Iterator[Replicas]:
-    with ExitStack() as servers:
-        yield Replicas(tmp_path, own_redis.url, servers)
-
-
-def sequence(server: Running) -> int:
-    return server.service.catalogue.sequence
-
-
-def together(*servers: Running) -> None:
-    """Wait until all know the same changes."""
-    until(lambda: len({sequence(server) for server in servers}) == 1)
 
 
 def test_a_change_counts_on_every_replica(replicas: Replicas) -> None:

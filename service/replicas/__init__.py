@@ -1,0 +1,1 @@
+"""Processes that share one Redis: what each serves and knows, and swaps that reach all replicas."""
