@@ -6,7 +6,7 @@ from functools import partial
 
 from pydantic import SecretStr
 
-from service.dependencies import Task
+from service.background import Task
 from service.history.guarded import GuardedHistory
 from service.history.in_process import InProcessHistory
 from service.history.protocol import HistoryListener, HistoryStore
