@@ -15,6 +15,7 @@ from bundle.read import current_version, versions
 from bundle.write import set_current
 from engine.engine import Engine
 from service import engines
+from service.rehearsal import rehearsed
 from service.replicas import presence
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
@@ -162,7 +163,7 @@ def test_a_swap_that_takes_long_goes_on_after_its_answer(
     monkeypatch.setattr(presence, "WAIT_S", 0.3)
     monkeypatch.setattr("service.routes.operations.WAIT_S", 0.3)
     first, second = replicas.start("first"), replicas.start("second")
-    gate, rehearsed = threading.Event(), engines.rehearsed
+    gate = threading.Event()
 
     def slow(bundle: Any) -> Engine:
         gate.wait()
@@ -205,8 +206,8 @@ def test_swaps_reach_all_workers_of_all_replicas(
         return ("--bundles", replicas.copied(name), "--redis", own_redis.url, "--workers", 2)
 
     with (
-        process(tmp_path, *options("first"), **variables) as one,
-        process(tmp_path, *options("second"), **variables) as other,
+        process(tmp_path, *options("first"), before=None, **variables) as one,
+        process(tmp_path, *options("second"), before=None, **variables) as other,
     ):
         first, second = Workers(one), Workers(other)
         until(lambda: first.said() == [(first_version, None)] * 4)

@@ -17,10 +17,11 @@ from tests.service.processes import Process, process, until
 from tests.service.serving import AUTHORIZED, Running, keys_file
 
 LIKE = {"from": {"like": ["1001"]}}
-EVERYWHERE = ("everywhere", [])
+Effect = tuple[str, list[str] | None]
+EVERYWHERE: Effect = ("everywhere", [])
 
 
-def effect(server: Running, method: str, item_id: str | None, body: Any = None) -> tuple[str, list[str]]:
+def effect(server: Running, method: str, item_id: str | None, body: Any = None) -> Effect:
     """The processes in which a change counts and those that lack it, as its answer says after a wait."""
     answer = call(server, method, item_id, params={"wait": "all"}, json=body)
     assert answer.status_code == 200, answer.text
@@ -117,7 +118,9 @@ def test_two_workers_know_a_change_once_it_is_answered(tmp_path: Path, redis_url
     root = tmp_path / "bundles"
     publish_tiny_bundle(root)
     variables = {"DIMEREC_KEYS_FILE": str(keys_file()), "TMPDIR": str(tmp_path)}
-    with process(tmp_path, "--bundles", root, "--redis", redis_url, "--workers", 2, **variables) as served:
+    with process(
+        tmp_path, "--bundles", root, "--redis", redis_url, "--workers", 2, before=None, **variables
+    ) as served:
 
         def ask(method: str, path: str, body: Any = None) -> httpx.Response:
             """The answer of any worker, by a connection of its own."""
