@@ -36,6 +36,7 @@ from service.engines import Engines
 from service.errors import StartupError
 from service.fleet import Fleet
 from service.history.in_process import InProcessHistory
+from service.history.meanings import Meanings
 from service.history.observed import ObservedHistory
 from service.history.opening import open_delivery, open_history
 from service.history.protocol import HistoryStore
@@ -230,7 +231,8 @@ def _assemble(
     rates = Rates(address, settings.history_timeout_s, metrics)
     tasks: list[Task] = [metrics.keep_sampled]
     half_life_s = settings.trending_half_life_s
-    events = TrendingEvents(half_life_s) if half_life_s else None
+    meanings = Meanings.parse(settings.event_types)
+    events = TrendingEvents(half_life_s, meanings) if half_life_s else None
     opened = history if history is not None else open_history(settings, metrics, tasks, events)
     store = ObservedHistory(opened, metrics)
     spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
@@ -281,6 +283,7 @@ def _assemble(
         joined.fleet,
         store,
         store if spool is None else SpooledWrites(store, spool),
+        meanings,
         kind,
         batcher,
         recommender,

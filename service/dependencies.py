@@ -16,6 +16,7 @@ from service.catalogue.live import LiveCatalogue
 from service.catalogue.whole_log import WholeLog
 from service.engines import Engines
 from service.fleet import Fleet
+from service.history.meanings import Meanings
 from service.history.protocol import HistoryStore
 from service.recommender import Batcher, Recommender, RequestInfo
 from service.replicas.presence import Presence
@@ -35,6 +36,7 @@ class Service:
     fleet: Fleet
     history: HistoryStore
     writes: HistoryWrites
+    meanings: Meanings
     history_kind: Literal["redis", "in-process"]
     batcher: Batcher
     recommender: Recommender

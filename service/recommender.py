@@ -14,6 +14,7 @@ from service.budget import Budget
 from service.catalogue.following import Follower
 from service.engines import Engines
 from service.errors import FieldFault, InvalidRequestError, RequestRefusedError, UnknownItemError
+from service.history.meanings import Meanings
 from service.history.protocol import HistoryStore
 from service.history.reading import NOBODY, HistoryReader, Known
 from service.requests import RecommendRequest
@@ -61,7 +62,8 @@ class Recommender:
         follower: Follower | None = None,
     ) -> None:
         self._engines = engines
-        self._histories = HistoryReader(history, metrics, settings.history_max_events)
+        meanings = Meanings.parse(settings.event_types)
+        self._histories = HistoryReader(history, metrics, settings.history_max_events, meanings)
         self._batcher = batcher
         self._metrics = metrics
         self._settings = settings
@@ -167,7 +169,8 @@ class Recommender:
         self, request: RecommendRequest, engine: Engine, known: Known, cost: float, info: RequestInfo
     ) -> Answer:
         left_s = info.left_s(self._deadline_ms(request, info))
-        completed = await self._computed(Job(engine, request.to_engine(known.stored)), left_s, cost, info)
+        job = Job(engine, request.to_engine(known.stored, known.negative))
+        completed = await self._computed(job, left_s, cost, info)
         fault = known.fault or self._catalogue_fault()
         answer = _answer(cast("Completed[EngineAnswer]", completed), engine, fault, info)
         self._observe(answer)
@@ -205,9 +208,8 @@ def _check(request: RecommendRequest, engine: Engine) -> None:
 
 
 def _user(request: RecommendRequest) -> str | None:
-    """The user whose stored history is needed: as the model's input or as what was seen."""
-    needed = request.history is None or request.exclude_seen
-    return request.user_id if needed else None
+    """The user whose stored history is needed: as the model's input, as what was seen or is not wanted."""
+    return request.user_id
 
 
 def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:

@@ -31,6 +31,7 @@ from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
 from service.errors import MAX_ERRORS
+from service.history.meanings import TYPE_NAME
 from service.settings import MAX_DEADLINE_MS
 
 MAX_ITEMS = 500
@@ -96,6 +97,8 @@ Draws = Annotated[int, Field(ge=1, le=MAX_DRAWS), BeforeValidator(_integral)]
 Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS), BeforeValidator(_integral)]
+EventType = Annotated[str, StringConstraints(pattern=f"^{TYPE_NAME}$")]
+RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
 Timestamp = Annotated[
     int,
     BeforeValidator(_integral),
@@ -191,12 +194,12 @@ class RecommendRequest(RequestModel):
             )
         return self
 
-    def to_engine(self, stored: Sequence[str]) -> EngineRequest:
+    def to_engine(self, stored: Sequence[str], negative: Sequence[str] = ()) -> EngineRequest:
         """The request to the engine, for a user whose history is `stored`, item ids, oldest first.
 
-        An inline history replaces the stored one, and both were seen.
+        An inline history replaces the stored one, and both were seen. `negative` items are not answered.
         """
-        excluded = list(self.exclude)
+        excluded = [*self.exclude, *negative]
         if self.exclude_seen:
             excluded += [*stored, *(self.history or ())]
         return EngineRequest(
@@ -226,7 +229,7 @@ class RecommendBatchRequest(RequestModel):
 
 
 class WatchEvent(RequestModel):
-    """One item that a user watched."""
+    """One item that a user watched, or did something else with."""
 
     user_id: WrittenId = Field(examples=["196"])
     item_id: WrittenId = Field(examples=["50"])
@@ -235,6 +238,16 @@ class WatchEvent(RequestModel):
     )
     event_id: WrittenId | None = Field(
         None, description="the caller's name of the event; repeats of it change nothing", examples=["e-1"]
+    )
+    event_type: EventType | None = Field(
+        None,
+        description="one that DIMEREC_EVENT_TYPES names; none: it is positive, watched",
+        examples=["skip"],
+    )
+    request_id: RequestId | None = Field(
+        None,
+        description="of the answer that the event came from; it is kept with the event",
+        examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"],
     )
 
 

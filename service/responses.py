@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from engine.contract import Source
 from index.tuning import IndexKind
 from model.interests import InterestKind, InterestMode
+from service.history.meanings import Meaning
 from service.history.reading import HistoryFault
 
 Fault = HistoryFault | Literal["catalogue_stale"]
@@ -117,6 +118,7 @@ class EventsResponse(ResponseModel):
     added: int = Field(description="kept in a history", examples=[1])
     repeated: int = Field(description="known already, nothing changed", examples=[0])
     outdated: int = Field(description="older than everything in a full history, not kept", examples=[0])
+    ignored: int = Field(description="of types that say nothing, not kept", examples=[0])
     unknown_items: list[str] = Field(description="kept, but not in the catalogue in service", examples=[[]])
 
 
@@ -138,6 +140,9 @@ class HistoryEvent(ResponseModel):
     categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
     known: bool = Field(description="true where the catalogue in service has the item")
     removed: bool = Field(description="true where it was removed from the catalogue", examples=[False])
+    event_type: str | None = Field(description="as it was sent; null: watched", examples=[None])
+    meaning: Meaning = Field(description="meaning of the type here: positive events count as watched")
+    request_id: str | None = Field(description="of the answer that it came from", examples=[None])
 
 
 class HistoryResponse(ResponseModel):

@@ -12,6 +12,7 @@ from service.access.settings import AccessSettings
 from service.environment import ENCODING, PREFIX, check_variables, is_service_address
 from service.errors import StartupError
 from service.history.errors import HistoryUrlError
+from service.history.meanings import DEFAULT_MEANINGS, Meanings
 from service.redis_address import parse
 
 DOTENV = Path(".env")
@@ -156,6 +157,11 @@ class HistorySettings(BaseModel):
         description="memory of the in-process store; the least recently used users go first, bytes",
     )
 
+    event_types: str = Field(
+        DEFAULT_MEANINGS,
+        description="what each type of events is: positive, negative or ignored; without a type: positive",
+    )
+
     spool: Path | None = Field(
         None, description="directory where events wait while Redis is away; unset: they are answered 503"
     )
@@ -172,6 +178,12 @@ class HistorySettings(BaseModel):
         le=366 * 86_400,
         description="age at which an event counts half in answers by popularity; 0: none counts, s",
     )
+
+    @field_validator("event_types")
+    @classmethod
+    def _refuse_wrong_types(cls, text: str) -> str:
+        Meanings.parse(text)
+        return text
 
     @field_validator("redis_url")
     @classmethod

@@ -96,7 +96,7 @@ class InProcessHistory:
         if history:
             self._histories.move_to_end(user_id)
         oldest = max(0, len(history) - limit)
-        return [Event(event.item_id, event.timestamp) for event in history[oldest:]]
+        return list(map(_unnamed, history[oldest:]))
 
     async def read_many(
         self, user_ids: Sequence[str], limit: int
@@ -113,7 +113,7 @@ class InProcessHistory:
         for event in named:  # there is one at most
             self._keep(user_id, [other for other in history if other is not event])
             if self.listener is not None:
-                self.listener.removed(Event(event.item_id, event.timestamp))
+                self.listener.removed(_unnamed(event))
         return len(named)
 
     async def forget(self, user_id: str, at_ms: int | None = None) -> int:
@@ -165,7 +165,7 @@ class InProcessHistory:
             self._keep(user_id, merged[excess:])
         if self.listener is not None and len(new) > outdated:
             kept = (event for event in merged[excess:] if _identity(event) in new)
-            self.listener.added([Event(event.item_id, event.timestamp) for event in kept])
+            self.listener.added(list(map(_unnamed, kept)))
         while len(self._histories) > self._max_users or self._bytes > self._max_bytes:
             self._keep(next(iter(self._histories)), [])
             self.on_eviction()
@@ -183,9 +183,16 @@ def _size(user_id: str, history: Sequence[Event]) -> int:
     """Bytes that a history takes, about."""
     if not history:
         return 0
-    texts = sum(len(event.item_id) + len(event.event_id or "") for event in history)
+    texts = sum(len(text) for event in history for text in event if isinstance(text, str))
     return _USER_BYTES + len(user_id) + _EVENT_BYTES * len(history) + texts
 
 
 def _identity(event: Event) -> Hashable:
-    return event.event_id if event.event_id is not None else (event.item_id, event.timestamp)
+    if event.event_id is not None:
+        return event.event_id
+    return (event.item_id, event.timestamp, event.event_type)
+
+
+def _unnamed(event: Event) -> Event:
+    item_id, timestamp, _, event_type, request_id = event
+    return Event(item_id, timestamp, None, event_type, request_id)

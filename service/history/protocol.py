@@ -4,7 +4,7 @@ The rules that every store keeps, whatever order events come in:
 
 - A history holds the newest N events by timestamp; events of the same timestamp stay in order of arrival.
 - An event is a repeat if the history holds one of the same identity: the same `event_id`, or, for events
-  without one, the same item and timestamp. A repeat changes nothing, so that every call may be made again.
+  without one, the same item, timestamp and type. A repeat changes nothing: every call may be made again.
 - An event older than a full history is outdated: it's accepted, counted, and not kept.
 - A user who is forgotten stays so: events from before that are outdated, for as long as a history lives.
 - An event that its caller named by an `event_id` can be removed again. Sent once more after that, it's new.
@@ -28,7 +28,11 @@ MAX_ID_BYTES = 1_024
 MAX_TIMESTAMP = 2**53 - 1
 """Bound on the magnitude of a timestamp: the largest integer that a double keeps."""
 
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+MAX_NAME_LENGTH = 128
+"""Characters of an event's type, or of the id of its request: as many as the latter has at most."""
+
+_UNSTORABLE = re.compile("[\0\1\ud800-\udfff]")
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME_LENGTH}}}")
 
 
 class Event(NamedTuple):
@@ -36,11 +40,14 @@ class Event(NamedTuple):
 
     `timestamp` is in ms since the epoch (or a plain order). `event_id` is the caller's name of the event and
     makes a repeat recognisable; stores keep only a digest of it, so that events read back have none.
+    `event_type`: what kind of event it is, None for a watch; `request_id`: of the answer that it came from.
     """
 
     item_id: str
     timestamp: int
     event_id: str | None = None
+    event_type: str | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +143,8 @@ def check_events(events: Sequence[Event]) -> None:
         _check_id("item_id", event.item_id)
         if event.event_id is not None:
             check_event_id(event.event_id)
+        _check_name("event_type", event.event_type)
+        _check_name("request_id", event.request_id)
         if not -MAX_TIMESTAMP <= event.timestamp <= MAX_TIMESTAMP:
             raise HistoryInputError("timestamp: must lie within ±(2^53 − 1), in ms since the epoch")
 
@@ -162,4 +171,11 @@ def _check_id(field: str, value: str) -> None:
     ):
         raise HistoryInputError(f"{field}: must be at most {MAX_ID_BYTES} bytes of UTF-8")
     if _UNSTORABLE.search(value):
-        raise HistoryInputError(f"{field}: must be valid Unicode without the NUL character")
+        raise HistoryInputError(f"{field}: must be valid Unicode without the characters U+0000 and U+0001")
+
+
+def _check_name(field: str, value: str | None) -> None:
+    if value is not None and not _NAME.fullmatch(value):
+        raise HistoryInputError(
+            f"{field}: must be at most {MAX_NAME_LENGTH} of A-Z, a-z, 0-9, '.', '_' and '-'"
+        )

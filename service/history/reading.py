@@ -9,6 +9,7 @@ from functools import partial
 from typing import Literal, NamedTuple
 
 from service.history.errors import HistoryBusyError, HistoryUnavailableError
+from service.history.meanings import Meanings
 from service.history.protocol import Event, HistoryStore
 from service.telemetry import Metrics
 
@@ -17,10 +18,11 @@ HistoryFault = Literal["history_unavailable", "history_busy"]
 
 
 class Known(NamedTuple):
-    """Facts about a user: items watched, oldest first, and the fault that kept them from being read."""
+    """Facts about a user: items watched, oldest first, and those not wanted; the fault that hid them."""
 
     stored: list[str]
     fault: HistoryFault | None = None
+    negative: Sequence[str] = ()
 
 
 NOBODY = Known([])
@@ -46,8 +48,9 @@ class HistoryReader:
     hardly more than that of one of them, and the more there is to do, the more come together.
     """
 
-    def __init__(self, store: HistoryStore, metrics: Metrics, max_events: int) -> None:
+    def __init__(self, store: HistoryStore, metrics: Metrics, max_events: int, meanings: Meanings) -> None:
         self._store = store
+        self._meanings = meanings
         self._metrics = metrics
         self._max_events = max_events
         self._gathered: _Gathered | None = None
@@ -67,9 +70,17 @@ class HistoryReader:
             return dict.fromkeys(user_ids, Known([], fault))
         try:
             answers = reading.result()
-            return {user_id: _known(answers[user_id]) for user_id in user_ids}
+            return {user_id: self._known(answers[user_id]) for user_id in user_ids}
         except HistoryUnavailableError as error:
-            return dict.fromkeys(user_ids, _known(error))
+            return dict.fromkeys(user_ids, self._known(error))
+
+    def _known(self, answer: list[Event] | HistoryUnavailableError) -> Known:
+        if isinstance(answer, HistoryBusyError):
+            return Known([], "history_busy")
+        if isinstance(answer, HistoryUnavailableError):
+            return Known([], "history_unavailable")
+        positive, negative = self._meanings.judge(answer)
+        return Known(positive, None, negative)
 
     def _gather(self, user_id: str) -> asyncio.Future[Answers]:
         """A call for this user and those that others ask for before it is made."""
@@ -109,11 +120,3 @@ def _hand_on(answers: asyncio.Future[Answers], reading: asyncio.Future[Answers])
         answers.set_exception(fault)
     else:
         answers.set_result(reading.result())
-
-
-def _known(answer: list[Event] | HistoryUnavailableError) -> Known:
-    if isinstance(answer, HistoryBusyError):
-        return Known([], "history_busy")
-    if isinstance(answer, HistoryUnavailableError):
-        return Known([], "history_unavailable")
-    return Known([event.item_id for event in answer])

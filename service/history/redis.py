@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 
 from files.clock import now_ms
 from service.history.appending import RedisAppends, prepared
-from service.history.encoding import decode, encoded_count, named_identity
+from service.history.encoding import decode, encoded_count, named_identity, read_event
 from service.history.errors import HistoryUnavailableError, HistoryUnreadableError
 from service.history.forgetting import RedisMarks
 from service.history.protocol import (
@@ -179,7 +179,7 @@ class RedisHistory:
             removed = await REMOVE.run(self._client, key, identity)
             if removed and self._listener is not None:
                 timestamp, item_id = removed
-                self._listener.removed(Event(item_id.decode(errors="replace"), timestamp))
+                self._listener.removed(read_event(item_id.decode(errors="replace"), timestamp))
             return 1 if removed else 0
 
         return await self._calls.make(call)

@@ -52,6 +52,9 @@ async def read_history(
                 categories=[] if item is None else list(item.categories),
                 known=item is not None,
                 removed=service.catalogue.is_gone(event.item_id),
+                event_type=event.event_type,
+                meaning=service.meanings.of(event.event_type) or "ignored",
+                request_id=event.request_id,
             )
         )
     return HistoryResponse(user_id=user_id, events=described)

@@ -13,7 +13,7 @@ import structlog
 
 from service.history.errors import HistoryInputError, HistoryUnavailableError, HistoryUnreadableError
 from service.history.protocol import Event, HistoryStore
-from service.spool.file import Kept, SpoolFileError
+from service.spool.file import Kept, Record, SpoolFileError
 from service.spool.spool import Spool
 
 EVERY_S = 1.0
@@ -95,12 +95,7 @@ class Delivery:
         first = run[0].record
         match first.kind:
             case "append":
-                await self._store.append_many(
-                    [
-                        (record.user_id, Event(record.item_id or "", record.timestamp or 0, record.event_id))
-                        for _, record in run
-                    ]
-                )
+                await self._store.append_many([(record.user_id, _event(record)) for _, record in run])
             case "remove":
                 await self._store.remove(first.user_id, first.event_id or "")
             case "forget":
@@ -112,6 +107,11 @@ class Delivery:
         self._stuck = stuck
 
 
+def _event(record: Record) -> Event:
+    names = record.event_id, record.event_type, record.request_id
+    return Event(record.item_id or "", record.timestamp or 0, *names)
+
+
 def _runs(records: Sequence[Kept]) -> Iterator[list[Kept]]:
     """Neighbours that may go together: events, but not two of a name; other changes go one by one.
 
@@ -120,8 +120,8 @@ def _runs(records: Sequence[Kept]) -> Iterator[list[Kept]]:
     run: list[Kept] = []
     named: set[tuple[str, str]] = set()
     for one in records:
-        kind, user_id, _, _, event_id = one.record
-        name = (user_id, event_id or "")
+        kind, event_id = one.record.kind, one.record.event_id
+        name = (one.record.user_id, event_id or "")
         if run and (kind != "append" or run[-1].record.kind != "append" or name in named):
             yield run
             run, named = [], set()

@@ -17,8 +17,8 @@ from typing import Literal, NamedTuple
 from files.errors import DimeRecError
 
 NAME = "spool.db"
-FORM = 1
-"""Version of the tables, as `user_version` of the database; another one is refused."""
+FORM = 2
+"""Version of the tables, as `user_version` of the database; a later one is refused."""
 LOCKED_S = 2.0
 """Longest wait for another process's commit. Chosen: many times a disk's flush."""
 _TABLES = """
@@ -29,12 +29,20 @@ CREATE TABLE records (
     item_id TEXT,
     timestamp INTEGER,
     event_id TEXT,
-    taken_ms INTEGER NOT NULL
+    taken_ms INTEGER NOT NULL,
+    event_type TEXT,
+    request_id TEXT
 );
 CREATE INDEX by_user ON records (user_id);
 CREATE TABLE counts (taken INTEGER NOT NULL, delivered INTEGER NOT NULL, forgotten INTEGER NOT NULL);
 INSERT INTO counts VALUES (0, 0, 0);
 """
+
+_SINCE_1 = """
+ALTER TABLE records ADD COLUMN event_type TEXT;
+ALTER TABLE records ADD COLUMN request_id TEXT
+"""
+"""Makes tables of version 2 of those of 1."""
 
 Kind = Literal["append", "remove", "forget"]
 
@@ -50,7 +58,7 @@ class SpoolFullError(SpoolFileError):
 class Record(NamedTuple):
     """One change of a user's history.
 
-    `append` has an item, a timestamp and perhaps an `event_id`, `remove` the `event_id`, and `forget` the
+    `append` has an item, a timestamp and what else the event has, `remove` the `event_id`, and `forget` the
     moment as timestamp, ms since the epoch.
     """
 
@@ -59,6 +67,8 @@ class Record(NamedTuple):
     item_id: str | None = None
     timestamp: int | None = None
     event_id: str | None = None
+    event_type: str | None = None
+    request_id: str | None = None
 
 
 class Kept(NamedTuple):
@@ -127,7 +137,7 @@ class SpoolFile:
 
     def after(self, seq: int, limit: int) -> list[Kept]:
         """The oldest `limit` records with a higher number, in order."""
-        columns = "seq, kind, user_id, item_id, timestamp, event_id"
+        columns = "seq, kind, user_id, item_id, timestamp, event_id, event_type, request_id"
         with _as_ours():
             rows = self._sql.execute(
                 f"SELECT {columns} FROM records WHERE seq > ? ORDER BY seq LIMIT ?",  # nosec B608  # noqa: S608 - ours
@@ -170,9 +180,9 @@ class SpoolFile:
         (page_bytes,) = self._sql.execute("PRAGMA page_size").fetchone()
         self._sql.execute(f"PRAGMA max_page_count = {max_bytes // page_bytes}").fetchone()
         (form,) = self._sql.execute("PRAGMA user_version").fetchone()
-        if form == 0:
+        if form in (0, 1):
             with self._transaction():
-                for statement in _TABLES.split(";\n"):
+                for statement in (_SINCE_1 if form else _TABLES).split(";\n"):
                     self._sql.execute(statement)
                 self._sql.execute(f"PRAGMA user_version = {FORM}")
         elif form != FORM:
@@ -183,8 +193,9 @@ class SpoolFile:
             gone = self._sql.execute("DELETE FROM records WHERE user_id = ?", (record.user_id,)).rowcount
             self._sql.execute("UPDATE counts SET forgotten = forgotten + ?", (gone,))
         self._sql.execute(
-            "INSERT INTO records (kind, user_id, item_id, timestamp, event_id, taken_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO records"
+            " (kind, user_id, item_id, timestamp, event_id, event_type, request_id, taken_ms)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (*record, now_ms),
         )
         self._sql.execute("UPDATE counts SET taken = taken + 1")

@@ -10,6 +10,7 @@ from engine.popularity import Trend
 from files.clock import now_ms
 from service.engines import Engines
 from service.history.errors import HistoryError
+from service.history.meanings import Meanings
 from service.history.protocol import Event
 from service.trending.decay import DecayedCounts
 from service.trending.shared import SharedCounts
@@ -23,22 +24,21 @@ GRAIN = 1_024
 
 
 class TrendingEvents:
-    """A `HistoryListener` that counts the events of this process, until they are taken."""
+    """A `HistoryListener` that counts the positive events of this process, until they are taken."""
 
-    def __init__(self, half_life_s: int, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(self, half_life_s: int, meanings: Meanings, clock: Callable[[], int] = now_ms) -> None:
         self.half_life_ms = 1000.0 * half_life_s
+        self._meanings = meanings
         self._clock = clock
         self.counts = DecayedCounts(self.half_life_ms)
 
     def added(self, events: Sequence[Event]) -> None:
         """Count events."""
-        now = self._clock()
-        for event in events:
-            self.counts.add(event.item_id, event.timestamp, now)
+        self._count(events, 1.0)
 
     def removed(self, event: Event) -> None:
         """Count an event no longer."""
-        self.counts.add(event.item_id, event.timestamp, self._clock(), times=-1.0)
+        self._count([event], -1.0)
 
     def take(self) -> DecayedCounts:
         """The counts so far; those after it begin anew."""
@@ -50,6 +50,12 @@ class TrendingEvents:
         """The moment that counts are of now."""
         now = self._clock()
         return now - now % max(1, int(self.half_life_ms / GRAIN))
+
+    def _count(self, events: Sequence[Event], times: float) -> None:
+        now = self._clock()
+        for event in events:
+            if self._meanings.of(event.event_type) == "positive":
+                self.counts.add(event.item_id, event.timestamp, now, times)
 
 
 class Trending:

@@ -36,10 +36,11 @@ class PlainHistory:
 
     def read(self, limit: int) -> list[Event]:
         newest = list(reversed(self.events))[:limit]
-        return [Event(event.item_id, event.timestamp) for event in reversed(newest)]
+        return [event._replace(event_id=None) for event in reversed(newest)]
 
 
 def same(event: Event, other: Event) -> bool:
     if event.event_id is None and other.event_id is None:
-        return (event.item_id, event.timestamp) == (other.item_id, other.timestamp)
+        first, second = ((one.item_id, one.timestamp, one.event_type) for one in (event, other))
+        return first == second
     return event.event_id == other.event_id

@@ -37,7 +37,7 @@ def test_every_field_of_a_recommendation_is_listed(server: Running) -> None:
 
 def test_every_example_works_and_shows_the_fields_of_the_answer(server: Running) -> None:
     requests = re.findall(r"```json POST (\S+)\n(.*?)```\n\n(?:```json answer\n(.*?)```)?", REST, re.DOTALL)
-    assert len(requests) == 4
+    assert len(requests) == 5
     for path, body, answer in requests:
         response = server.client.post(path, json=json.loads(body))
         assert response.status_code == 200, response.text

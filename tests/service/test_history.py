@@ -298,6 +298,10 @@ async def test_odd_ids_stay_what_they_are(store: HistoryStore, odd: str) -> None
         ("u", Event("a\0b", 1), "item_id"),
         ("u", Event("\udfff", 1), "item_id"),
         ("u", Event("a", 1, ""), "event_id"),
+        ("u", Event("a\1b", 1), "item_id"),
+        ("u", Event("a", 1, None, "a\0b"), "event_type"),
+        ("u", Event("a", 1, None, ""), "event_type"),
+        ("u", Event("a", 1, None, None, "x" * 129), "request_id"),
         ("u", Event("a", MAX_TIMESTAMP + 1), "timestamp"),
         ("u", Event("a", -MAX_TIMESTAMP - 1), "timestamp"),
     ],
@@ -399,6 +403,8 @@ EVENTS = st.builds(
     item_id=ITEM_IDS,
     timestamp=st.integers(-3, 12) | st.integers(1_700_000_000_000, 1_700_000_000_020),
     event_id=st.none() | st.sampled_from([f"id {n}" for n in range(9)]),
+    event_type=st.none() | st.sampled_from(["watch", "skip"]),
+    request_id=st.none() | st.sampled_from(["r-1", "7" * 128]),
 )
 
 

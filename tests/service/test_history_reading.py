@@ -7,6 +7,7 @@ import pytest
 
 from service.history.errors import HistoryUnavailableError
 from service.history.in_process import InProcessHistory
+from service.history.meanings import Meanings
 from service.history.protocol import Event
 from service.history.reading import MAX_TOGETHER, HistoryReader, Known
 from service.telemetry import Metrics
@@ -35,7 +36,7 @@ async def filled(users: int) -> tuple[Store, HistoryReader]:
     store = Store()
     for user in range(users):
         await store.append(f"u{user}", [Event(f"i{user}", 1_700_000_000_000)])
-    return store, HistoryReader(store, Metrics(), 50)
+    return store, HistoryReader(store, Metrics(), 50, Meanings({}))
 
 
 async def test_histories_that_are_wanted_together_are_read_in_one_call() -> None:

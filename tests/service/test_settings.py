@@ -46,6 +46,12 @@ def test_secrets_do_not_show_in_the_representation(monkeypatch: pytest.MonkeyPat
         ("DEVICE", "tpu; rm"),
         ("LOG_LEVEL", "loud"),
         ("MAX_BODY_BYTES", "10"),
+        ("EVENT_TYPES", "skip"),
+        ("EVENT_TYPES", "skip=bad"),
+        ("EVENT_TYPES", "=negative"),
+        ("EVENT_TYPES", "a b=negative"),
+        ("EVENT_TYPES", "skip=negative,skip=positive"),
+        ("EVENT_TYPES", ",".join(f"t{number}=ignored" for number in range(65))),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_the_variable(

@@ -72,6 +72,8 @@ EVENTS = st.builds(
     item_id=st.sampled_from(["a", "b", "é"]),
     timestamp=st.integers(-3, 12),
     event_id=st.none() | st.sampled_from(EVENT_IDS),
+    event_type=st.none() | st.just("skip"),
+    request_id=st.none() | st.just("r-1"),
 )
 
 
@@ -347,6 +349,25 @@ def test_only_the_owner_reads_it(tmp_path: Path) -> None:
     assert modes == dict.fromkeys([NAME, f"{NAME}-wal", f"{NAME}-shm"], 0o600)
     assert stat.S_IMODE((tmp_path / "spool").stat().st_mode) == 0o700
     file.close()
+
+
+def test_what_was_spooled_before_there_were_types_is_kept(tmp_path: Path) -> None:
+    old = Record("append", "u", "a", 5, "e")
+    SpoolFile(tmp_path, MIB).close()
+    with sqlite3.connect(tmp_path / NAME) as sql:
+        sql.execute("ALTER TABLE records DROP COLUMN event_type")
+        sql.execute("ALTER TABLE records DROP COLUMN request_id")
+        sql.execute("PRAGMA user_version = 1")
+        columns = "kind, user_id, item_id, timestamp, event_id, taken_ms"
+        sql.execute(f"INSERT INTO records ({columns}) VALUES (?, ?, ?, ?, ?, 0)", old[:5])
+    sql.close()
+    typed = Record("append", "u", "b", 6, None, "skip", "r-1")
+    for _ in range(2):
+        file = SpoolFile(tmp_path, MIB)
+        if len(file.after(0, 9)) == 1:
+            assert file.take([[typed]], 0) == [None]
+        assert [kept.record for kept in file.after(0, 9)] == [old, typed]
+        file.close()
 
 
 def test_a_spool_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
