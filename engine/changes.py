@@ -28,7 +28,9 @@ class ChangedCatalogue:
     def __init__(self, bundle: Bundle, base: Snapshot) -> None:
         self._base = base
         self._table = bundle.table
-        self.derivation = Derivation(bundle.version, bundle.catalogue, bundle.table)
+        self.derivation = Derivation(
+            bundle.version, bundle.catalogue, bundle.table, bundle.manifest.catalogue_sequence
+        )
         self._changes: dict[str, Change] = {}
         self._overlay = Overlay(bundle.catalogue, bundle.table.dim)
         self._made: dict[str, Recipe] = {}

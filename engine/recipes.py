@@ -104,10 +104,16 @@ class Derived(NamedTuple):
 
 
 class Derivation:
-    """Derives vectors in the space of one bundle. Safe to share between threads."""
+    """Derives vectors in the space of one bundle. Safe to share between threads.
 
-    def __init__(self, version: str, catalogue: Catalogue, table: ItemVectors) -> None:
+    `catalogue_sequence`: of the last change that the bundle's data obey; 0: of none.
+    """
+
+    def __init__(
+        self, version: str, catalogue: Catalogue, table: ItemVectors, catalogue_sequence: int = 0
+    ) -> None:
         self._version = version
+        self._catalogue_sequence = catalogue_sequence
         self._catalogue = catalogue
         self._table = table
         self._categories = frozenset(catalogue.category_names)
@@ -123,13 +129,22 @@ class Derivation:
         return self._without_origin(item_id, recipe)
 
     def derive_anyhow(self, item_id: str, recipe: Recipe) -> Derived:
-        """As `derive`; where this bundle can make nothing of the origin, as if there were none."""
+        """As `derive`; as if there were no origin where this bundle can make nothing of it, or was trained
+        after it with enough events of the item.
+        """
+        if self._is_outdated(item_id, recipe):
+            return self._without_origin(item_id, recipe)
         try:
             return self.derive(item_id, recipe)
         except RecipeError:
             if recipe.origin is None:
                 raise
             return self._without_origin(item_id, recipe)
+
+    def _is_outdated(self, item_id: str, recipe: Recipe) -> bool:
+        if not 0 < recipe.origin_sequence <= self._catalogue_sequence:
+            return False
+        return len(self._learned(self._catalogue.rows([item_id]))) > 0
 
     def _without_origin(self, item_id: str, recipe: Recipe) -> Derived:
         row = self._catalogue.row(item_id)

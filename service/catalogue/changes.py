@@ -183,12 +183,20 @@ class CatalogueChanges:
     def _judged(self, item_id: str, request: ItemRequest, engine: Engine) -> tuple[Write, DerivedFrom]:
         description = request.description(engine.checked_attributes(request.attributes))
         given = request.given
-        origin = Origin(given, description.categories)
+        origin, derive = Origin(given, description.categories), engine.derive
+        becomes = Recipe(
+            description.title,
+            description.categories,
+            origin.given,
+            origin.of_categories,
+            description.attributes,
+        )
         entry = self._live.entry(item_id)
-        kept = entry.origin if entry is not None and not entry.removed and given is None else None
-        count = (kept or origin).given, (kept or origin).of_categories
-        derive = engine.derive_anyhow if given is None else engine.derive
-        derived = derive(item_id, Recipe(description.title, description.categories, *count))
+        if given is None:
+            derive = engine.derive_anyhow
+            if entry is not None and not entry.removed and entry.recipe is not None:
+                becomes = entry.recipe
+        derived = derive(item_id, becomes)
         return Write(item_id, description, origin, keep_origin=given is None), derived.derived_from
 
     async def _put_judged(
