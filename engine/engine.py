@@ -4,14 +4,14 @@ Rows never leave this package: requests and answers speak the caller's ids.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
 
 from bundle.read import Bundle
-from engine.changes import Change, ChangedCatalogue
+from engine.changes import Change, ChangedCatalogue, Indexed
 from engine.contract import (
     AnsweredInterest,
     DescribedItem,
@@ -95,6 +95,16 @@ class Engine:
         if changes:
             self._snapshot = trending_snapshot(self._changed.apply(changes), self._trend)
         return self._changed.stale
+
+    def index_due(self) -> Callable[[], Indexed] | None:
+        """The making of an index of changes that have none, for any thread; None where none is due."""
+        return self._changed.index_due()
+
+    def search_by(self, indexed: Indexed) -> None:
+        """Search by this index from now on; in the thread that changes the catalogue."""
+        snapshot = self._changed.use(indexed)
+        if snapshot is not None:
+            self._snapshot = trending_snapshot(snapshot, self._trend)
 
     def follow_trend(self, trend: Trend) -> None:
         """Answer those of whom nothing is known by these recent events, too, from now on.

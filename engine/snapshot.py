@@ -63,9 +63,15 @@ def trending_snapshot(snapshot: Snapshot, trend: Trend) -> Snapshot:
     return replace(snapshot, popularity=snapshot.popularity.blended(trend))
 
 
-def layered_snapshot(base: Snapshot, catalogue: LayeredCatalogue, added: Vectors) -> Snapshot:
-    """The snapshot of a `base` with a catalogue of more rows, whose vectors are `added` (rows, dim)."""
-    index = LayeredIndex(base.index, added, catalogue.alive)
+def layered_snapshot(
+    base: Snapshot, catalogue: LayeredCatalogue, added: Vectors, indexed: VectorIndex | None = None
+) -> Snapshot:
+    """The snapshot of a `base` with a catalogue of more rows, whose vectors are `added` (rows, dim).
+
+    `indexed`: an index of the base's rows and the first of these, in place of its own.
+    """
+    first = base.index if indexed is None else indexed
+    index = LayeredIndex(first, added[len(first) - len(base.index) :], catalogue.alive)
     table = LayeredTable(base.table, added)
     eligibility = LayeredEligibility(base.retriever.eligibility, catalogue)
     return Snapshot(

@@ -31,15 +31,17 @@ def build_index(vectors: Vectors, kind: IndexChoice = "auto") -> FaissIndex:
     return FaissIndex(_BUILDERS[chosen](table), chosen, table)
 
 
-def extended_index(index: VectorIndex, added: Vectors) -> Cells | None:
+def cells_of(index: VectorIndex) -> Cells | None:
+    """The part of an index that rows can be added to, in a copy; None where it is no ivf of this process."""
+    return index.cells if isinstance(index, FaissIndex) else None
+
+
+def extended(cells: Cells, added: Vectors) -> Cells:
     """A copy of an index, with all of `added` (rows, dim), unit vectors, after the rows of its bundle.
 
-    `index`: of a bundle, or one that was made here of fewer of these rows. Cells and codes stay as they were
-    trained, so that this takes little: 20,000 rows .2 s. None for an index that is no ivf of this process.
+    `cells`: of a bundle, or made here of fewer of these rows. Centres and codes stay as they were trained, so
+    that this takes little: 20,000 rows .2 s.
     """
-    cells = index.cells if isinstance(index, FaissIndex) else index
-    if not isinstance(cells, Cells):
-        return None
     first = cells.tables[0]
     structure = require_faiss().clone_index(cells.structure)
     structure.add(np.ascontiguousarray(added[len(cells) - len(first) :]))

@@ -1,7 +1,8 @@
 """An index of a catalogue and of the rows that came after it, with those left out that are dead.
 
-The base is mapped and never changed. The rows after it are few: they are searched by one matrix product,
-and only what is nearer than the last hit of the base enters its line.
+The base is mapped and never changed, or a copy that has the first of the rows after it, too
+(`index.building.extended`). Those that it lacks are few: they are searched by a matrix product, and only what
+is nearer than the last hit of the base enters its line.
 """
 
 import math
@@ -14,6 +15,7 @@ from index.eligibility import EligibleRows
 from index.vector_index import (
     Eligible,
     Hits,
+    Rows,
     VectorIndex,
     Vectors,
     checked_hits,
@@ -25,6 +27,11 @@ from index.whole import best_columns
 SPARE_HITS = 8
 """Hits that are asked for beside the expected number of dead ones among the nearest. Chosen: a line that has
 more of them is searched again, so that this number decides nothing but how often.
+"""
+MAX_PRODUCT_ROWS = 1_024
+"""Added rows of one product: their cosines are compared while they are in the processor's cache.
+
+20,000 rows of 64 dimensions and 768 queries, ms of the thread: 12.7 with 1,024, 18 in one.
 """
 
 
@@ -55,21 +62,22 @@ class LayeredIndex:
             found, mask = self._base.search(queries, k, eligible.first(len(self._base))), eligible.mask
         if not len(self._added):
             return found
-        cosines = queries @ self._added.T
-        struck = ~mask[len(self._base) + 1 : -1]
-        if struck.any():
-            cosines[:, struck] = -np.inf
-        return self._joined(found, cosines, k)
+        return self._joined(
+            found, *self._nearer(queries, found.cosines[:, -1:], mask[len(self._base) + 1 : -1]), k
+        )
 
     def _of_base(self, queries: Vectors, k: int) -> Hits:
         """The nearest rows of the base that are alive.
 
-        To ask for some more and strike the dead ones takes less time than to look each row up in a mask,
-        which is left for the lines that have too few then.
+        Cells look only those rows up that are near by their codes. Otherwise to ask for some more and strike
+        the dead ones takes less time than to look each row up, which is left for the lines that have too few
+        then.
         """
         alive = self._alive_base
         if alive.all_rows:
             return self._base.search(queries, k)
+        if self.kind == "ivf":
+            return self._base.search(queries, k, alive)
         more = math.ceil(2 * k * (1 - alive.share)) + SPARE_HITS
         if k + more > tuning.MAX_HITS:
             return self._base.search(queries, k, alive)
@@ -80,11 +88,24 @@ class LayeredIndex:
             found.cosines[short], found.rows[short] = self._base.search(queries[short], k, alive)
         return found
 
-    def _joined(self, found: Hits, cosines: Vectors, k: int) -> Hits:
+    def _nearer(
+        self, queries: Vectors, least: Vectors, usable: NDArray[np.bool_]
+    ) -> tuple[Rows, Rows, Vectors]:
+        """Lines, columns and cosines of the `usable` added rows nearer than `least` (queries, 1), by line."""
+        found = []
+        for start in range(0, len(self._added), MAX_PRODUCT_ROWS):
+            cosines = queries @ self._added[start : start + MAX_PRODUCT_ROWS].T
+            cells = np.flatnonzero(cosines > least)
+            lines, columns = np.divmod(cells, cosines.shape[1])
+            found.append((lines, columns + start, cosines.ravel()[cells]))
+        lines, columns, nearer = map(np.concatenate, zip(*found, strict=True))
+        order = np.argsort(lines, kind="stable")
+        order = order[usable[columns[order]]]
+        return lines[order], columns[order], nearer[order]
+
+    def _joined(self, found: Hits, lines: Rows, columns: Rows, cosines: Vectors, k: int) -> Hits:
         """The hits of the base with those of the added rows that are nearer; of equal ones the base's."""
-        width = cosines.shape[1]
-        lines, columns = np.divmod(np.flatnonzero(cosines > found.cosines[:, -1:]), width)
-        counts = np.bincount(lines, minlength=len(cosines))
+        counts = np.bincount(lines, minlength=len(found.rows))
         own = np.flatnonzero(counts)
         if not len(own):
             return found
@@ -92,7 +113,7 @@ class LayeredIndex:
         shape = len(own), int(counts.max())
         positions = (np.cumsum(counts > 0) - 1)[lines], ranks
         nearer = np.full(shape, -np.inf, dtype=np.float32)
-        nearer[positions] = cosines[lines, columns]
+        nearer[positions] = cosines
         rows = np.full(shape, -1, dtype=np.int64)
         rows[positions] = columns + len(self._base) + 1
         together = np.concatenate([found.cosines[own], nearer], axis=1)

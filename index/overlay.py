@@ -106,7 +106,8 @@ class LayeredCatalogue(Catalogue):
 
     def rows(self, item_ids: Iterable[str]) -> Rows:
         """The rows of those `item_ids` that there are, in their order."""
-        found = map(self.row, item_ids)
+        of_added, of_base = self._row_of.get, self.base.row
+        found = [of_added(item_id) or of_base(item_id) for item_id in item_ids]  # no row is 0
         return np.array([row for row in found if row is not None], dtype=np.int64)
 
     def item(self, row: int) -> Item:
@@ -178,13 +179,12 @@ class LayeredTable:
 
     def vectors(self, rows: Rows) -> Vectors:
         """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
-        added = rows > len(self.base)
-        if not added.any():
+        if rows.max(initial=0) <= len(self.base):
             return self.base.vectors(rows)
         if rows.max() > len(self):
             raise VectorError(f"rows must lie in 1 … {len(self)}")
-        found = np.empty((len(rows), self.dim), dtype=np.float32)
-        found[~added] = self.base.vectors(rows[~added])
+        found = self.base.vectors(np.minimum(rows, len(self.base)))
+        added = np.flatnonzero(rows > len(self.base))
         found[added] = self.added[rows[added] - len(self.base) - 1]
         return found
 
@@ -244,6 +244,11 @@ class Overlay:
         """Added rows that a later row of their item replaced: the room that a new overlay would save."""
         return len(self._items) - len(self._row_of)
 
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors (rows, dim) that were added; they stay as they are while more come."""
+        return self._vectors.filled
+
     def put(
         self,
         item: Item,
@@ -290,4 +295,4 @@ class Overlay:
             self._popularity.filled,
             self._attributes.view(),
         )
-        return catalogue, self._vectors.filled
+        return catalogue, self.vectors

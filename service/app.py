@@ -246,7 +246,7 @@ def _assemble(
     if late is not None:
         tasks.append(late.run)
     changes = CatalogueChanges(catalogue, kept.log, engines, effective=kept.effective, late=late)
-    tasks.append(changes.keep_time)
+    tasks += [changes.keep_time, catalogue.keep_indexed]
     follower = None if kept.followed is None else Follower(catalogue, kept.followed, settings.bundles)
     if follower is not None:
         tasks += [follower.follow, follower.keep_view]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import heapq
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -28,9 +29,13 @@ from service.errors import (
 log = structlog.get_logger("dimerec.catalogue")
 
 MAX_LIVE_ITEMS = 20_000
-"""Items that are new or changed beside a bundle. Chosen: they are searched one by one, by every request."""
+"""Items that are new or changed beside a bundle. Chosen: each view of them takes time with their number."""
 MAX_WRITES = 256
 """Changes that are stored and made together. Chosen: nothing is answered while they are made, for some ms."""
+VIEW_EVERY_S = 0.02
+"""Between two views of the catalogue at least: what comes meanwhile is stored and made together. Chosen: with
+20,000 items a view takes some ms, in which nothing is answered.
+"""
 TIME_LEFT_S = 1.0
 """Longest wait before the clock is looked at again: a clock that is set forward is noticed."""
 
@@ -66,6 +71,7 @@ class CatalogueChanges:
         self._max_items = max_items
         self._late = late
         self._turn = asyncio.Lock()
+        self._next_view_s = 0.0
         self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
         self._storing: set[asyncio.Task[None]] = set()
         self._told_ms = 0
@@ -234,6 +240,8 @@ class CatalogueChanges:
 
     async def _store_waiting(self) -> None:
         async with self._turn:
+            if self._waiting:
+                await asyncio.sleep(self._next_view_s - time.monotonic())
             together: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
             while self._waiting and sum(len(writes) for writes, _ in together) < MAX_WRITES:
                 together.append(self._waiting.pop(0))

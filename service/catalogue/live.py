@@ -1,5 +1,6 @@
 """The changes of the catalogue that count now, in the engine that answers and for answers on their way."""
 
+import asyncio
 import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from operator import itemgetter
@@ -11,6 +12,9 @@ from engine.changes import Change
 from engine.engine import Engine
 from files.clock import now_ms
 from service.catalogue.protocol import Contents, Entry
+
+INDEXED_EVERY_S = 1.0
+"""Between two looks whether an index is due. Chosen: a burst of changes has few made, and soon the last."""
 
 
 class LiveCatalogue:
@@ -158,6 +162,19 @@ class LiveCatalogue:
         changed = [item_id for item_id, at in list(self._changed_at.items()) if at > brought]
         self._stale_of[engine] = engine.change({item_id: self._change(item_id) for item_id in changed})
         self._brought[engine] = generation
+
+    async def keep_indexed(self) -> None:
+        """Give the changes an index when there are many, made in a thread of its own; never returns."""
+        while True:
+            await asyncio.sleep(INDEXED_EVERY_S)
+            await self.index()
+
+    async def index(self) -> None:
+        """Give the changes an index if one is due."""
+        engine = self._engine
+        making = None if engine is None else engine.index_due()
+        if engine is not None and making is not None:
+            engine.search_by(await asyncio.to_thread(making))
 
     def serve(self, engine: Engine) -> None:
         """Bring an engine that is to answer from now on up to date, on the event loop."""
