@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from index.filters import Filter
 from model.interests import InterestKind, InterestMode
 
 Source = Literal["personal", "trending", "popularity"]
@@ -28,6 +29,8 @@ class EngineRequest:
     """Items not to answer with."""
     categories: Sequence[str] | None = None
     """Answer with items of any of them; None: of all."""
+    where: Filter | None = None
+    """Answer with items that it lets through."""
     diversity: float | None = None
     draws: int | None = None
     interest_mode: InterestMode | None = None

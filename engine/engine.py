@@ -8,28 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-import numpy as np
-
 from bundle.read import Bundle
 from engine.changes import Change, ChangedCatalogue, Indexed
-from engine.contract import (
-    AnsweredInterest,
-    DescribedItem,
-    EngineAnswer,
-    EngineRequest,
-    RecommendedItem,
-    ScoredItem,
-    Source,
-    WatchedItem,
-)
+from engine.contract import DescribedItem, EngineAnswer, EngineRequest, ScoredItem
 from engine.costs import Costs
-from engine.descriptions import Descriptions
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
+from engine.lists import Part, personal_list, popular_list
 from engine.popularity import Trend
 from engine.recipes import Derived, Recipe, checked_attributes
 from engine.snapshot import Snapshot, take_snapshot, trending_snapshot
 from index.attributes import AttributeType, AttributeValue
 from index.catalogue import Catalogue
+from index.filters import Filter, check
 from index.query import Query, Retrieval
 from index.vector_index import Rows
 from model.batch import collate
@@ -134,8 +124,8 @@ class Engine:
         found = snapshot.retriever.retrieve(list(map(self._query, personal, interests)))
         merged = [merge_duplicates(one.vectors, one.kinds.count("draw")) for one in interests]
         explained = self._explained(personal, interests, merged, found, snapshot)
-        answers = map(_personal, found, merged, explained, [snapshot.descriptions] * len(personal))
-        parts = [next(answers) if len(one.history) else _popular(one, snapshot) for one in resolved]
+        answers = map(personal_list, found, merged, explained, [snapshot.descriptions] * len(personal))
+        parts = [next(answers) if len(one.history) else self._popular(one, snapshot) for one in resolved]
         model_ms, search_ms = 1000 * (modelled - started), 1000 * (time.perf_counter() - modelled)
         return [
             EngineAnswer(
@@ -182,6 +172,10 @@ class Engine:
     def checked_attributes(self, values: Mapping[str, object]) -> dict[str, AttributeValue]:
         """The values of an item's attributes as they are shown; raises RecipeError for one that is none."""
         return checked_attributes(self.attribute_types, values)
+
+    def check_filter(self, where: Filter) -> None:
+        """Raise FilterError unless the attributes here can be filtered so."""
+        check(where, self.attribute_types)
 
     def unknown(self, item_ids: Iterable[str]) -> list[str]:
         """Those that the catalogue does not have, each once, in their order."""
@@ -233,6 +227,7 @@ class Engine:
             k=request.request.k,
             excluded=request.excluded,
             categories=request.categories,
+            where=request.request.where,
             diversity=request.diversity,
             merge=self.defaults.merge,
             temperature=self.defaults.temperature,
@@ -241,6 +236,11 @@ class Engine:
             repeat_weight=self.manifest.repeat_weight,
             nearest=NEAREST if request.request.explain else 0,
         )
+
+    def _popular(self, request: _Resolved, snapshot: Snapshot) -> Part:
+        eligible = snapshot.retriever.eligibility.of(request.categories, request.request.where)
+        best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
+        return popular_list(best, snapshot.descriptions, explain=request.request.explain)
 
     def _explained(
         self,
@@ -264,42 +264,3 @@ class Engine:
         )
         by_index = dict(zip(wanted, explained, strict=True))
         return [by_index.get(index) for index in range(len(requests))]
-
-
-_Part = tuple[list[RecommendedItem], list[AnsweredInterest], Source]
-
-
-def _personal(
-    found: Retrieval,
-    merged: MergedInterests,
-    explained: list[Explanation] | None,
-    descriptions: Descriptions,
-) -> _Part:
-    """The items found, each by the interest with the greatest part in it."""
-    brought = merged.together(found.shares).argmax(axis=0)
-    because: Sequence[tuple[WatchedItem, ...] | None] = [None] * len(merged.kinds)
-    labels: Sequence[tuple[str, ...] | None] = [None] * len(merged.kinds)
-    if explained is not None:
-        because = [tuple(map(descriptions.watched, one.because)) for one in explained]
-        labels = [one.top_categories for one in explained]
-    described = map(descriptions.of, found.rows.tolist())
-    columns = described, found.scores.tolist(), brought.tolist()
-    items = [
-        RecommendedItem(item.item_id, score, interest, because[interest], item.categories, item.title)
-        for item, score, interest in zip(*columns, strict=True)
-    ]
-    weights = merged.together(found.interest_weights).tolist()
-    counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
-    return items, list(map(AnsweredInterest, merged.kinds, weights, counts, labels)), "personal"
-
-
-def _popular(request: _Resolved, snapshot: Snapshot) -> _Part:
-    eligible = snapshot.retriever.eligibility.of(request.categories)
-    best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
-    because = () if request.request.explain else None
-    described = [(snapshot.descriptions.of(one.row), one.score) for one in best]
-    items = [
-        RecommendedItem(item.item_id, score, None, because, item.categories, item.title)
-        for item, score in described
-    ]
-    return items, [], "trending" if any(one.trending for one in best) else "popularity"

@@ -1,17 +1,22 @@
-"""The items that may be answered with: a mask for each set of categories, kept for the next request."""
+"""The items that may be answered with: a mask for each set of categories and filter, kept for the next
+request.
+"""
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
+from index.filters import Filter, matching
 from index.remembering import remembering
 from index.vector_index import Rows
 
 MAX_KEPT = 16
-"""Masks kept, those asked for most recently: callers choose the sets, so that their number needs a bound.
+"""Masks kept, those asked for most recently: callers choose what is asked for, so that their number needs a
+bound.
 
 Of a million items each takes 1 MB, and up to 8 MB more for its rows.
 """
@@ -66,11 +71,18 @@ class EligibleRows:
     """Kept: many searches ask for the same."""
 
 
-class Eligibility:
-    """The eligible rows of a catalogue, by the categories that a request asks for.
+class Asked(NamedTuple):
+    """Any of these categories, None for all; and a filter, None for none."""
 
-    A set of categories costs a pass over the rows that have one of them, the first time that it is asked for;
-    the newest `MAX_KEPT` sets are kept. Safe to share between threads.
+    categories: frozenset[str] | None
+    where: Filter | None
+
+
+class Eligibility:
+    """The eligible rows of a catalogue, by the categories and the filter of a request.
+
+    The first time that they are asked for they cost a pass over the rows that have one of the categories, and
+    one over a column for each condition; the newest `MAX_KEPT` are kept. Safe to share between threads.
     """
 
     def __init__(self, catalogue: Catalogue) -> None:
@@ -80,14 +92,22 @@ class Eligibility:
         self._everything = EligibleRows(alive, count, count)
         self._kept = remembering(self._of, MAX_KEPT)
 
-    def of(self, categories: frozenset[str] | None) -> EligibleRows:
-        """The rows that have any of `categories`, all for None; unknown categories have none."""
-        return self._everything if categories is None else self._kept(categories)
+    def of(self, categories: frozenset[str] | None, where: Filter | None = None) -> EligibleRows:
+        """The rows that have any of `categories`, all for None, and that the filter `where` lets through.
 
-    def _of(self, categories: frozenset[str]) -> EligibleRows:
+        Unknown categories have none. Raises FilterError for a filter that the attributes do not allow.
+        """
+        asked = Asked(categories, where)
+        return self._everything if asked == (None, None) else self._kept(asked)
+
+    def _of(self, asked: Asked) -> EligibleRows:
         mask = self._none()
-        for name in categories:
+        if asked.categories is None:
+            mask[1:-1] = True
+        for name in asked.categories or ():
             mask[self._catalogue.rows_of(name)] = True
+        if asked.where is not None:
+            mask[1:-1] &= matching(asked.where, self._catalogue.attributes)
         return EligibleRows(mask, int(np.count_nonzero(mask)), self._everything.count)
 
     def _none(self) -> NDArray[np.bool_]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from index.added_attributes import AddedAttributes
 from index.attributes import NO_ATTRIBUTES, Attributes, AttributeValue
 from index.catalogue import Catalogue, Item
-from index.eligibility import Eligibility, EligibleRows
+from index.eligibility import Asked, Eligibility, EligibleRows
 from index.errors import VectorError
+from index.filters import matching
 from index.growing import Growing
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
@@ -203,19 +204,23 @@ class LayeredTable:
 
 
 class LayeredEligibility(Eligibility):
-    """The eligible rows of a layered catalogue; those of its base's sets of categories are kept there."""
+    """The eligible rows of a layered catalogue; those of its base are kept there."""
 
     def __init__(self, base: Eligibility, catalogue: LayeredCatalogue) -> None:
         super().__init__(catalogue)
         self._base = base
         self._layered = catalogue
 
-    def _of(self, categories: frozenset[str]) -> EligibleRows:
+    def _of(self, asked: Asked) -> EligibleRows:
         mask = self._none()
-        first = self._base.of(categories).mask[:-1]
+        first = self._base.of(*asked).mask[:-1]
         mask[: len(first)] = first
-        for name in categories:
+        if asked.categories is None:
+            mask[len(first) : -1] = True
+        for name in asked.categories or ():
             mask[self._layered.added_rows_of(name)] = True
+        if asked.where is not None:
+            mask[len(first) : -1] &= matching(asked.where, self._layered.added_attributes)
         mask &= self._layered.alive
         return EligibleRows(mask, int(np.count_nonzero(mask)), self._everything.count)
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import QueryError, VectorError
+from index.filters import Filter
 from index.merging import DEFAULT_TEMPERATURE, Merge
 from index.vector_index import Hits, Rows, Vectors, checked_unit_vectors
 
@@ -29,6 +30,7 @@ class Query:
 
     `interests` (interests, dim): unit rows; `k`: 1 … 1,000; `excluded`: rows never to answer with (0,
     padding, may be among them); `categories`: answer only with items that have any of them, None for all;
+    `where`: and that this filter lets through;
     `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
     (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
     as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
@@ -40,6 +42,7 @@ class Query:
     k: int
     excluded: Rows = field(default_factory=_no_rows)
     categories: frozenset[str] | None = None
+    where: Filter | None = None
     diversity: float = 0.0
     merge: Merge = "mean"
     temperature: float = DEFAULT_TEMPERATURE

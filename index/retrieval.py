@@ -1,7 +1,7 @@
 """From interests to candidates: filters that never come back short, merging, diversity.
 
-A query's *eligible* items are those of the categories that it asks for. Every interest is a distribution over
-them, softmax(cosine / temperature), and an item's score is the interests' weighted mean
+A query's *eligible* items are those of the categories and of the filter that it asks for. Every interest is a
+distribution over them, softmax(cosine / temperature), and an item's score is the interests' weighted mean
 (`index.merging`); then the excluded items are struck from the list. So a score depends neither on `k`
 nor on what is excluded. The best `k` are the answer or, with diversity, `k` chosen greedily from the best
 `candidates_per_interest(k)`: always `k`, or all that there are.
@@ -72,7 +72,7 @@ class Retriever:
         if not queries:
             return []
         interests = checked_interests(queries, len(self._table), self._table.dim)
-        eligible = [self.eligibility.of(query.categories) for query in queries]
+        eligible = [self.eligibility.of(query.categories, query.where) for query in queries]
         if self.scores_whole:
             return self._whole(queries, eligible, interests)
         return self._searched(queries, eligible)

@@ -7,6 +7,8 @@ from typing import NamedTuple, cast
 
 from engine.contract import EngineAnswer, ScoredItem
 from engine.engine import Engine
+from files.errors import field_path
+from index.errors import FilterError
 from service.answers import Answer, Timings
 from service.batch import Job, JobAnswer, SimilarRequest
 from service.batcher import Completed, MicroBatcher
@@ -205,6 +207,12 @@ def _check(request: RecommendRequest, engine: Engine) -> None:
     if request.steps is not None and request.steps > engine.max_steps:
         fault = f"the model in service takes at most {engine.max_steps} steps"
         raise InvalidRequestError([FieldFault("steps", fault)])
+    if request.where is not None:
+        try:
+            engine.check_filter(request.where.filter)
+        except FilterError as error:
+            field = field_path(("where", *error.location))
+            raise InvalidRequestError([FieldFault(field, error.fault)]) from error
 
 
 def _user(request: RecommendRequest) -> str | None:

@@ -6,12 +6,10 @@ also have no `files.ids.fault`.
 """
 
 from collections.abc import Sequence
-from itertools import islice
 from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Discriminator,
@@ -30,8 +28,9 @@ from files import ids
 from files.clock import EARLIEST_MS
 from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
-from service.errors import MAX_ERRORS
+from service.filters import WhereRequest
 from service.history.meanings import TYPE_NAME
+from service.request_model import RequestModel
 from service.settings import MAX_DEADLINE_MS
 
 MAX_ITEMS = 500
@@ -107,22 +106,6 @@ Timestamp = Annotated[
 """Judged by `files.clock` once the moment is known."""
 
 
-class RequestModel(BaseModel):
-    """A request, or a part of one."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _few_unknown_fields(cls, body: Any) -> Any:
-        """Keep no more unknown fields than an answer names: a body may hold 100,000, each of them a fault."""
-        fields = cls.model_fields
-        if not isinstance(body, dict) or len(body) <= len(fields) + MAX_ERRORS:
-            return body
-        unknown = islice((name for name in body if name not in fields), MAX_ERRORS)
-        return {name: body[name] for name in (*unknown, *(name for name in fields if name in body))}
-
-
 class RecommendRequest(RequestModel):
     """Who is asking and what for: give `user_id`, `history`, or both."""
 
@@ -154,6 +137,11 @@ class RecommendRequest(RequestModel):
     )
     categories: list[Text] | None = Field(
         None, min_length=1, max_length=64, description="only items of any of these", examples=[["Comedy"]]
+    )
+    where: WhereRequest | None = Field(
+        None,
+        description="only items whose attributes this filter lets through",
+        examples=[{"attribute": "language", "in": ["en", "fr"]}],
     )
     diversity: float | None = Field(
         None,
@@ -208,6 +196,7 @@ class RecommendRequest(RequestModel):
             k=self.k,
             excluded=excluded,
             categories=self.categories,
+            where=None if self.where is None else self.where.filter,
             diversity=self.diversity,
             draws=self.draws,
             interest_mode=self.interest_mode,

@@ -8,7 +8,8 @@ from pydantic_core import PydanticCustomError
 from engine.recipes import Given, Like
 from index.attributes import MAX_ATTRIBUTES, MAX_TEXT_LENGTH, MAX_TEXTS
 from service.catalogue.protocol import Description
-from service.requests import Id, RequestModel, Text, WrittenId
+from service.request_model import RequestModel
+from service.requests import Id, Text, WrittenId
 
 MAX_ITEMS = 1_000
 """Of one call: some hundred bytes each, and a list of them is answered within a second."""

@@ -13,7 +13,8 @@ from service.catalogue.requests import MAX_ITEMS, Moment
 from service.dependencies import TheService, service_of
 from service.errors import FieldFault, InvalidRequestError
 from service.problems import documented
-from service.requests import RequestModel, Text
+from service.request_model import RequestModel
+from service.requests import Text
 from service.responses import ResponseModel
 from service.routes.json_route import JsonRoute
 

@@ -1,9 +1,11 @@
 """Retrieval by plain loops over every item: slow, obvious, and what the fast path is tested against."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from index.catalogue import Catalogue
+from index.filters import Combined, Filter
 from index.pooling import SOFTMAX_HITS, candidates_per_interest
 from index.query import Query, Retrieval
 from index.vector_index import Vectors
@@ -12,12 +14,31 @@ TOLERANCE = 1e-5
 """float32 against float64."""
 
 
+def holds(where: Filter, values: Mapping[str, Any]) -> bool:
+    """True for an item of these attributes, as they are shown."""
+    if isinstance(where, Combined):
+        parts = [holds(part, values) for part in where.parts]
+        return {"all_of": all(parts), "any_of": any(parts), "none_of": not any(parts)}[where.how]
+    if where.attribute not in values:
+        return False
+    value = values[where.attribute]
+    if where.among is not None:
+        return bool(set(value if isinstance(value, list) else [value]) & set(where.among))
+    return (
+        (where.at_least is None or value >= where.at_least)
+        and (where.above is None or value > where.above)
+        and (where.at_most is None or value <= where.at_most)
+        and (where.below is None or value < where.below)
+    )
+
+
 def eligible_rows(catalogue: Catalogue, query: Query) -> list[int]:
-    """Those of the categories asked for, excluded ones among them."""
+    """Those of the categories and the filter asked for, excluded ones among them."""
     return [
         row
         for row in range(1, len(catalogue) + 1)
-        if query.categories is None or query.categories & set(catalogue.category(row))
+        if (query.categories is None or query.categories & set(catalogue.category(row)))
+        and (query.where is None or holds(query.where, catalogue.attributes_of(row)))
     ]
 
 

@@ -24,6 +24,7 @@ from index.vector_table import VectorTable
 from index.whole import nearest_hits
 from tests.effort import examples
 from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
+from tests.filters import filters
 from tests.index.reference import assert_answers, eligible_rows
 
 DIM = 8
@@ -38,7 +39,7 @@ def world(items: int, kind: IndexKind | str) -> tuple[VectorIndex, Catalogue, Ve
     vectors = make_unit_vectors(items, DIM, seed=items)
     exact = kind == "exact"
     index: VectorIndex = ExactIndex(VectorTable(vectors)) if exact else build_index(vectors, kind)  # type: ignore[arg-type]
-    return index, make_catalogue(items, seed=items), vectors
+    return index, make_catalogue(items, seed=items, attributes=True), vectors
 
 
 def retriever(items: int, kind: IndexKind | str = "flat") -> Retriever:
@@ -97,6 +98,7 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         k=draw(st.integers(1, 60)),
         excluded=rows(excluded),
         categories=draw(st.none() | names),
+        where=draw(st.none() | filters()),
         diversity=draw(st.sampled_from([0.0, 0.3, 1.0])),
         merge=merge,
         temperature=draw(st.sampled_from([0.01, 0.07, 1.0])),
