@@ -11,6 +11,7 @@ from bundle.manifest import MAX_DRAWS
 from cli.bars import measuring
 from cli.horizons import horizons_of, lengths, measure_horizons, show_horizons
 from cli.output import Json, print_comparisons, print_json, print_table
+from cli.stages import measure_stages, show_stages
 from index.tuning import IndexKind
 from model.interests import InterestMode
 from training.data.dataset import Dataset, read_dataset
@@ -18,6 +19,7 @@ from training.data.splits import SPLITS, Split, SplitName
 from training.errors import ConfigError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
+from training.evaluation.horizon import sample
 from training.evaluation.ranking import DEFAULT_KS
 from training.evaluation.report import (
     COMPARED_KS,
@@ -30,6 +32,7 @@ from training.evaluation.report import (
     write_report,
 )
 from training.evaluation.served import Served, engine_for, evaluate_served
+from training.evaluation.stage.report import NOISE_SEEDS, fitted_sides
 from training.evaluation.trained import asked_otherwise, check_fit, repeat_weight_of, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
@@ -115,6 +118,23 @@ def command(
             " of the part. May be repeated; for --split last-events or window.",
         ),
     ] = None,
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls",
+            help="With --horizon: also hold the model's draws against its guidance alone and against two"
+            " controls without diffusion, by likelihood, calibration, and recall at a budget.",
+        ),
+    ] = False,
+    noise_seeds: Annotated[
+        int, typer.Option(min=1, max=100, help="With --controls: seeds of noise that each side's mean is of.")
+    ] = NOISE_SEEDS,
+    users: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --controls: at most so many users, drawn once.", show_default="all of them"
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the model's noise and of the bootstrap.")] = 0,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
     out: Annotated[
@@ -139,6 +159,8 @@ def command(
 
     - `dimerec evaluate --run runs/sessions --data data --horizon 5 --horizon rest`
 
+    - `dimerec evaluate --run runs/sessions --data data --horizon 5 --controls --users 2000`
+
     - `dimerec evaluate --data data --split time` (the baselines alone)
     """
     ahead = lengths(horizon or [])
@@ -154,6 +176,8 @@ def command(
         "temperature": temperature,
     }
     _check_served(bundles, asked, served=served, index=index)
+    if controls and (trained is None or not ahead):
+        raise ConfigError("--controls judge a model over a horizon; give --run or --bundles, and --horizon")
     futures = horizons_of(getattr(held_out, part), ahead)
     contestants = baselines(held_out, len(dataset.catalogue))
     found = answered = None
@@ -175,6 +199,12 @@ def command(
     report = measure(contestants, dataset, held_out, part, seed)
     horizons = measure_horizons(contestants, futures, dataset.catalogue, held_out.train, seed)
     report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
+    if controls and trained is not None:
+        others = {name: one.scorer for name, one in contestants.items() if name != "DimeRec"}
+        sides = fitted_sides(trained.model, serving, others, held_out, seed)
+        some = [sample(one, users, seed) for one in futures]
+        stages = measure_stages(sides, some, dataset.catalogue, held_out.train, noise_seeds, seed)
+        report = report.model_copy(update={"stages": stages})
     if out is None and run is not None:
         out = run / f"evaluation-{part}.json"
     if out is not None:
@@ -225,6 +255,7 @@ def show_report(report: Report) -> None:
         _show_served(report.served, removed["DimeRec"])
     print_comparisons(report.comparisons)
     show_horizons(report.horizons)
+    show_stages(report.stages)
 
 
 def _show_served(served: Served, ranked: dict[str, float]) -> None:

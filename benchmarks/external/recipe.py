@@ -15,10 +15,10 @@ from benchmarks.external.exchange import (
     ExternalRecord,
     list_scorer,
 )
-from training.benchmark.diversity_curve import POOL
 from training.benchmark.recipe import Budget, Fitted, Variant
 from training.data.dataset import Dataset
 from training.data.splits import Split
+from training.evaluation.reranking import POOL
 
 _RECORDS = TypeAdapter(list[ExternalRecord])
 

@@ -15,10 +15,11 @@ from training.config import TrainingConfig
 from training.data.dataset import Dataset, write_dataset
 from training.data.splits import by_time, leave_last_out, leave_one_out
 from training.evaluation.dimerec_scorer import DimeRecScorer
-from training.evaluation.horizon import horizon, measure
+from training.evaluation.horizon import horizon, measure, sample
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import fit_repeat_weight
 from training.evaluation.scorer import Scorer
+from training.evaluation.stage.report import StageReport, fitted_sides, stage_report
 from training.run import BEST_FILE, RunConfig, open_run
 
 ITEMS = 30
@@ -209,6 +210,45 @@ def test_recommenders_are_judged_by_what_people_went_on_to(dimerec: Run, tmp_pat
         expected = measure(scorer, ahead, dataset.catalogue, split.train)["recall@50"].mean()
         assert found["recommenders"]["Popularity"]["recall@50"] == pytest.approx(expected)
     assert rest["relevant"] > five["relevant"]
+
+
+def test_a_model_s_draws_are_held_against_controls(dimerec: Run, tmp_path: Path) -> None:
+    dataset = random_dataset(np.random.default_rng(1), np.full(25, 20), 40)
+    write_dataset(dataset, tmp_path / "data")
+    serving = make_serving(interest_mode="both")
+    config = TrainingConfig.model_validate({"serving": serving, "split": "last-events"})
+    run = tmp_path / "run"
+    open_run(run, RunConfig(training=config, data_fingerprint=dataset.fingerprint))
+    write_checkpoint(run / BEST_FILE, make_model(40))
+    asked = ("evaluate", "--run", run, "--data", tmp_path / "data")
+    done = dimerec(*asked, "--horizon", 5, "--controls", "--noise-seeds", 2, "--users", 20)
+    assert done.code == 0
+    for shown in ("(b), samples", "budget recall@200", "nll-next", "brier", "ece", "as a retrieval stage"):
+        assert shown in done.out
+    report = json.loads((run / "evaluation-test.json").read_text())
+    (found,) = report["stages"]
+    assert (found["events"], found["users"], found["seeds"]) == (5, 20, 2)
+    split, model = leave_last_out(dataset), make_model(40)
+    others = {"ItemKNN": ItemKNN.tuned(split, 40), "Popularity": Popularity(split.train, 40)}
+    expected = stage_report(
+        fitted_sides(model, serving, others, split),
+        sample(horizon(split.test, 5), 20, 0),
+        dataset.catalogue,
+        split.train,
+        seeds=(0, 1),
+        generator=np.random.default_rng(0),
+    )
+    assert StageReport.model_validate(found) == expected
+
+
+@pytest.mark.parametrize("given", [("--horizon", "5"), ("--run", "run")])
+def test_controls_need_a_model_and_a_horizon(
+    dimerec: Run, data: Path, run_directory: Path, given: tuple[str, ...]
+) -> None:
+    model = [run_directory if word == "run" else word for word in given]
+    done = dimerec("evaluate", "--data", data, *model, "--controls")
+    assert (done.code, done.out) == (1, "")
+    assert "give --run or --bundles, and --horizon" in done.err
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "five", "10001", "٥", ""])

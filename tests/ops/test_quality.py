@@ -13,11 +13,12 @@ from benchmarks.quality import plots, quality
 from cli.main import application
 from tests.training.logs import cyclic_dataset
 from training.benchmark.comparisons import Comparison
-from training.benchmark.diversity_curve import DELTAS, Point
+from training.benchmark.diversity_curve import Point
 from training.benchmark.probing import ProbeRow
 from training.benchmark.registry import REGISTRY
 from training.benchmark.rows import Row
 from training.benchmark.store import DIVERSITY_FILE, PROBING_FILE, Store, read_kept, read_rows, write_rows
+from training.evaluation.reranking import DELTAS
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENT = (REPOSITORY / "docs" / "benchmark.md").read_text()

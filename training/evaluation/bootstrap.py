@@ -35,13 +35,14 @@ class Compared(BaseModel):
     mean: float
     low: float
     high: float
+    lower_is_better: bool = False
 
     @property
     def verdict(self) -> str:
         """In words."""
         if self.low <= 0 <= self.high:
             return "no difference that these users show"
-        return f"{self.first if self.mean > 0 else self.second} is better"
+        return f"{self.first if (self.mean > 0) != self.lower_is_better else self.second} is better"
 
 
 def paired_bootstrap(

@@ -89,6 +89,15 @@ def horizon(targets: Targets, events: int | None) -> Horizon:
     return found
 
 
+def sample(ahead: Horizon, users: int | None, seed: int) -> Horizon:
+    """`users` of a horizon in their order, drawn without replacement; None, or no more there: all."""
+    if users is None or users >= len(ahead):
+        return ahead
+    kept = np.zeros(len(ahead), bool)
+    kept[np.random.default_rng(seed).choice(len(ahead), users, replace=False)] = True
+    return _chosen(ahead, np.arange(len(ahead)), kept)
+
+
 def measure(
     scorer: Scorer,
     horizon: Horizon,
@@ -103,7 +112,7 @@ def measure(
     categories that the first k have between them, each category weighing −log of its share of the events in
     `train`. `on_progress` is called with the number of users of each finished batch.
     """
-    weights = _category_weights(catalogue, train)
+    weights = category_weights(catalogue, train)
     found: dict[str, list[npt.NDArray[np.float64]]] = {}
     size = block_of(scorer.items)
     for first in range(0, len(horizon), size):
@@ -111,7 +120,7 @@ def measure(
         histories = horizon.histories.batch(first, size)
         top = top_items(without_seen(scorer.score(histories), histories), max(RECALL_KS))
         relevant = [horizon.relevant(row) for row in rows]
-        for name, values in {**_recalls(top, relevant), **_tastes(top, relevant, catalogue, weights)}.items():
+        for name, values in (recalls(top, relevant) | tastes(top, relevant, catalogue, weights)).items():
             found.setdefault(name, []).append(values)
         if on_progress is not None:
             on_progress(len(rows))
@@ -160,15 +169,28 @@ def _chosen(found: Horizon, rows: Positions, kept: npt.NDArray[np.bool_]) -> Hor
     return Horizon(found.events, some, found.ends[kept], found.users[kept])
 
 
-def _recalls(top: npt.NDArray[np.int64], relevant: Sequence[npt.NDArray[np.int32]]) -> Values:
-    hits = np.stack([np.isin(listed, items) for listed, items in zip(top, relevant, strict=True)])
-    reached = np.cumsum(hits, axis=1)
+def recalls(top: npt.NDArray[np.int64], relevant: Sequence[npt.NDArray[np.int32]]) -> Values:
+    """`recall@k` and `hit@k` of lists of item rows, best first; `relevant`: of each."""
+    reached = np.cumsum(_hits(top, relevant), axis=1)
     sizes = np.array([len(items) for items in relevant])
-    recalls = {f"recall@{k}": reached[:, k - 1] / sizes for k in RECALL_KS}
-    return recalls | {f"hit@{k}": (reached[:, k - 1] > 0).astype(np.float64) for k in LIST_KS}
+    found = {f"recall@{k}": reached[:, k - 1] / sizes for k in RECALL_KS}
+    return found | {f"hit@{k}": (reached[:, k - 1] > 0).astype(np.float64) for k in LIST_KS}
 
 
-def _tastes(
+def recall(
+    lists: npt.NDArray[np.int64], relevant: Sequence[npt.NDArray[np.int32]]
+) -> npt.NDArray[np.float64]:
+    """The part of each user's relevant items that are on the list `(users,)`."""
+    sizes = np.array([len(items) for items in relevant])
+    found: npt.NDArray[np.float64] = _hits(lists, relevant).sum(axis=1) / sizes
+    return found
+
+
+def _hits(lists: npt.NDArray[np.int64], relevant: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.bool_]:
+    return np.stack([np.isin(listed, items) for listed, items in zip(lists, relevant, strict=True)])
+
+
+def tastes(
     top: npt.NDArray[np.int64],
     relevant: Sequence[npt.NDArray[np.int32]],
     catalogue: Catalogue,
@@ -177,15 +199,23 @@ def _tastes(
     """`category_recall@k` of each list; none where no item has a category."""
     if not len(weights):
         return {}
+    return {
+        f"category_recall@{k}": category_recalls(top[:, :k], relevant, catalogue, weights) for k in LIST_KS
+    }
+
+
+def category_recalls(
+    lists: npt.NDArray[np.int64],
+    relevant: Sequence[npt.NDArray[np.int32]],
+    catalogue: Catalogue,
+    weights: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The part of the relevant items' categories that each list has `(users,)`; NaN where they have none."""
     wanted = _categories(relevant, catalogue)
     total = wanted @ weights
-    values: Values = {}
-    for k in LIST_KS:
-        reached = (wanted & _categories([items[items > 0] for items in top[:, :k]], catalogue)) @ weights
-        values[f"category_recall@{k}"] = np.where(
-            total > 0, reached / np.where(total > 0, total, 1), math.nan
-        )
-    return values
+    reached = (wanted & _categories([items[items > 0] for items in lists], catalogue)) @ weights
+    found: npt.NDArray[np.float64] = np.where(total > 0, reached / np.where(total > 0, total, 1), math.nan)
+    return found
 
 
 def _categories(lists: Sequence[npt.NDArray[Any]], catalogue: Catalogue) -> npt.NDArray[np.bool_]:
@@ -197,7 +227,7 @@ def _categories(lists: Sequence[npt.NDArray[Any]], catalogue: Catalogue) -> npt.
     return found
 
 
-def _category_weights(catalogue: Catalogue, train: Sequences) -> npt.NDArray[np.float64]:
+def category_weights(catalogue: Catalogue, train: Sequences) -> npt.NDArray[np.float64]:
     """−log of each category's share of the training events `(categories,)`; 0 of one that has none."""
     if not catalogue.category_names:
         return np.zeros(0)

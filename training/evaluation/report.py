@@ -20,6 +20,7 @@ from training.evaluation.horizon import HorizonReport
 from training.evaluation.ranking import METRICS, Evaluation, evaluate_both
 from training.evaluation.scorer import Scorer
 from training.evaluation.served import Served
+from training.evaluation.stage.report import StageReport
 
 Part = Literal["test", "validation"]
 """The part of a split that is predicted."""
@@ -56,6 +57,8 @@ class Report(_Entry):
     """Of a bundle, where that was asked for."""
     horizons: list[HorizonReport] = []
     """The same recommenders by what people went on to, where that was asked for."""
+    stages: list[StageReport] = []
+    """The model's interests beside controls, a horizon each, where that was asked for."""
 
 
 class Contestant(NamedTuple):

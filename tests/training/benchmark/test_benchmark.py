@@ -19,7 +19,7 @@ from tests.training.random_logs import random_dataset
 from training.benchmark.comparisons import compare, compare_with
 from training.benchmark.data import Data
 from training.benchmark.dimerec import DimeRecRecipe
-from training.benchmark.diversity_curve import DELTAS, Point
+from training.benchmark.diversity_curve import Point
 from training.benchmark.execute import Job, Outcome, run
 from training.benchmark.markdown import render
 from training.benchmark.probing import ProbeRow
@@ -36,6 +36,7 @@ from training.errors import BenchmarkError, ConfigError
 from training.evaluation.bootstrap import paired_bootstrap
 from training.evaluation.metrics import Scores
 from training.evaluation.ranking import DEFAULT_KS, Evaluation, without_seen
+from training.evaluation.reranking import DELTAS
 from training.run import BEST_FILE, EpochRecord
 
 TINY = [

@@ -16,16 +16,14 @@ from training.benchmark.diversity_curve import (
     Curve,
     Point,
     at_equal_recall,
-    category_overlaps,
-    diversified,
     diversity_curve,
-    rank_values,
     references,
 )
 from training.data.splits import Histories, Targets, leave_one_out
 from training.evaluation.diversity import memberships
 from training.evaluation.metrics import Scores
 from training.evaluation.ranking import evaluate
+from training.evaluation.reranking import category_overlaps, diversified, rank_values
 
 CURVE = Curve(data="toy", split="leave-one-out", model="any", seed=0, run="r", variant=0)
 

@@ -1,0 +1,88 @@
+"""`dimerec evaluate --horizon … --controls`: a model's interests beside controls, as a retrieval stage."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+import typer
+
+from cli.bars import measuring
+from cli.output import print_table
+from index.catalogue import Catalogue
+from training.data.splits import Sequences
+from training.evaluation.bootstrap import Compared
+from training.evaluation.horizon import Horizon
+from training.evaluation.stage.report import Fitted, StageReport, stage_report
+
+
+def measure_stages(
+    sides: Mapping[str, Fitted],
+    horizons: Iterable[Horizon],
+    catalogue: Catalogue,
+    train: Sequences,
+    noise_seeds: int,
+    seed: int,
+) -> list[StageReport]:
+    """Each horizon, behind a progress bar."""
+    found = []
+    for ahead in horizons:
+        with measuring(sides, len(ahead) * noise_seeds) as advance:
+            found.append(
+                stage_report(
+                    sides,
+                    ahead,
+                    catalogue,
+                    train,
+                    seeds=range(seed, seed + noise_seeds),
+                    generator=np.random.default_rng(seed),
+                    on_progress=advance,
+                )
+            )
+    return found
+
+
+def show_stages(stages: Sequence[StageReport]) -> None:
+    """Print a table a horizon: a row a metric, a column a side."""
+    for stage in stages:
+        future = "all that was held out" if stage.events is None else f"the next {stage.events} events"
+        print_table(
+            ["", *stage.sides],
+            list(_settings(stage)),
+            list(_metrics(stage)),
+            title=f"{future} of {stage.users:,} users, as a retrieval stage: τ fitted on validation,"
+            f" the mean of {stage.seeds} seeds of noise",
+            right_from=1,
+        )
+    if stages:
+        typer.echo(
+            "+ better than DimeRec, − worse, by a 95 % bootstrap interval over users that has no 0;"
+            " docs/data-and-evaluation.md says what each row is."
+        )
+
+
+def _settings(stage: StageReport) -> Iterator[list[str]]:
+    for setting in ("temperature", "merge", "pull", "interests", "distances"):
+        values = [side.settings.get(setting) for side in stage.sides.values()]
+        yield [setting, *(_shown(value) for value in values)]
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _metrics(stage: StageReport) -> Iterator[list[str]]:
+    marks = {(one.second, one.metric): _mark(one) for one in stage.comparisons}
+    for metric in dict.fromkeys(metric for side in stage.sides.values() for metric in side.metrics):
+        values = ((name, side.metrics.get(metric)) for name, side in stage.sides.items())
+        yield [
+            metric.replace("_", " "),
+            *("– " if of is None else f"{of:.4f}{marks.get((name, metric), ' ')}" for name, of in values),
+        ]
+
+
+def _mark(compared: Compared) -> str:
+    """Says of the second whether it is better than the first, or worse."""
+    if compared.low <= 0 <= compared.high:
+        return " "
+    return "−" if (compared.mean > 0) != compared.lower_is_better else "+"

@@ -1,0 +1,185 @@
+"""Probabilities, budgets, calibration and lists at one recall, against plain loops."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import brute
+
+from tests.factories import make_catalogue
+from training.data.splits import Histories, Targets
+from training.errors import DataError
+from training.evaluation.stage.budgets import fetched
+from training.evaluation.stage.calibration import (
+    BINS,
+    brier_scores,
+    calibration_error,
+    category_shares,
+    ece_differences,
+    happened,
+    surpluses,
+)
+from training.evaluation.stage.equal_recall import Curve, at_equal_recall
+from training.evaluation.stage.mixture import fitted_temperature, log_probabilities, unseen
+from training.evaluation.stage.sides import Answer
+
+
+def random_affinities(seed: int, rows: int, interests: int, items: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).uniform(-1, 1, (rows, interests, items)).astype("f4"))
+
+
+@given(st.integers(0, 1000), st.floats(0.05, 3))
+def test_probabilities_are_the_weighted_softmaxes_over_unseen_items(seed: int, temperature: float) -> None:
+    affinities = random_affinities(seed, 2, 3, 9)
+    histories = Histories(np.array([1, 4, 4, 9], np.int32), np.array([0, 3]), np.array([3, 4]))
+    weights = np.array([0.5, 0.3, 0.2], np.float32)
+    found = log_probabilities(unseen(affinities, histories), weights, temperature).exp().numpy()
+    for row, seen in ((0, {1, 4}), (1, {9})):
+        expected = [0.0] * 9
+        for interest in range(3):
+            grown = {
+                item: math.exp(float(affinities[row, interest, item - 1]) / temperature)
+                for item in range(1, 10)
+                if item not in seen
+            }
+            for item, value in grown.items():
+                expected[item - 1] += float(weights[interest]) * value / sum(grown.values())
+        assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
+        assert found[row].sum() == pytest.approx(1, abs=1e-5)
+
+
+class Mixture:
+    """Random interests, a function of the newest event."""
+
+    seeded = False
+    items = 12
+    weights = np.array([0.7, 0.3], np.float32)
+
+    def answer(self, histories: Histories, seed: int) -> Answer:
+        newest = histories.items[histories.ends - 1].tolist()
+        return Answer(torch.cat([random_affinities(item + seed, 1, 2, 12) for item in newest]))
+
+
+def test_the_temperature_makes_validation_likeliest() -> None:
+    generator = np.random.default_rng(0)
+    items = generator.integers(1, 13, 300).astype(np.int32)
+    starts = np.arange(300)
+    histories = Histories(items, starts, starts + 1)
+    side = Mixture()
+    stated = log_probabilities(unseen(side.answer(histories, 0).affinities, histories), side.weights, 0.4)
+    cumulated = stated.double().exp().numpy().cumsum(axis=1)
+    drawn = (cumulated[:, :-1] <= generator.random((300, 1)) * cumulated[:, -1:]).sum(axis=1) + 1
+    targets = Targets(histories, drawn.astype(np.int32), starts, starts + 1)
+
+    def cost(log_temperature: np.ndarray) -> float:
+        temperature = math.exp(float(np.ravel(log_temperature)[0]))
+        log_p = log_probabilities(
+            unseen(side.answer(histories, 0).affinities, histories), side.weights, temperature
+        )
+        return -float(log_p[range(300), drawn - 1].mean())
+
+    expected = brute(cost, (slice(math.log(0.1), math.log(2), 0.02),), finish=None)
+    found = fitted_temperature(side, targets)
+    assert math.log(found) == pytest.approx(float(expected), abs=0.03)
+    assert found == pytest.approx(0.4, rel=0.3)
+
+
+def test_a_temperature_needs_an_event_that_is_new() -> None:
+    histories = Histories(np.array([3], np.int32), np.array([0]), np.array([1]))
+    targets = Targets(histories, np.array([3], np.int32), np.array([0]), np.array([1]))
+    with pytest.raises(DataError, match="no event of validation is new"):
+        fitted_temperature(Mixture(), targets)
+
+
+@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 15))
+def test_candidates_are_read_from_the_interests_in_turn(seed: int, interests: int, k: int) -> None:
+    affinities = random_affinities(seed, 2, interests, 11)
+    affinities[0, :, :4] = -torch.inf
+    found = fetched(affinities, k)
+    for row in range(2):
+        lists = [
+            sorted(
+                (item for item in range(1, 12) if affinities[row, one, item - 1] > -1e9),
+                key=lambda item: -float(affinities[row, one, item - 1]),
+            )
+            for one in range(interests)
+        ]
+        met: list[int] = []
+        counts: list[int] = []
+        read = 0
+        for turn in range(min(k, 11)):
+            for one in range(interests):
+                read += 1
+                if turn < len(lists[one]) and lists[one][turn] not in met and len(met) < k:
+                    met.append(lists[one][turn])
+                    counts.append(read)
+        assert found.items[row].tolist() == met + [0] * (k - len(met))
+        assert found.read[row, : len(met)].tolist() == counts
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_calibration_is_that_of_plain_bins(seed: int, users: int) -> None:
+    generator = np.random.default_rng(seed)
+    catalogue = make_catalogue(30, seed)
+    probabilities = generator.dirichlet(np.ones(30), users)
+    items = generator.integers(1, 31, users)
+    shares, outcomes = category_shares(probabilities, catalogue), happened(items, catalogue)
+    names = catalogue.category_names
+    pairs = []
+    brier = []
+    for user in range(users):
+        total = 0.0
+        for column, name in enumerate(names):
+            share = sum(
+                probabilities[user, row - 1] for row in range(1, 31) if name in catalogue.category(row)
+            )
+            outcome = name in catalogue.category(int(items[user]))
+            assert shares[user, column] == pytest.approx(share)
+            pairs.append((float(shares[user, column]), outcome))
+            total += (share - outcome) ** 2
+        brier.append(total)
+    assert brier_scores(shares, outcomes) == pytest.approx(brier)
+    pairs.sort(key=lambda pair: pair[0])
+    expected = 0.0
+    for part in np.array_split(np.arange(len(pairs)), BINS):
+        if len(part):
+            said = sum(pairs[index][0] for index in part) / len(part)
+            was = sum(pairs[index][1] for index in part) / len(part)
+            expected += len(part) / len(pairs) * abs(said - was)
+    assert calibration_error(surpluses(shares, outcomes), len(names)) == pytest.approx(expected)
+
+
+def test_what_is_stated_truly_is_calibrated_and_what_is_not_is_told_apart() -> None:
+    generator = np.random.default_rng(0)
+    shares = generator.uniform(0, 0.4, (3000, 5))
+    outcomes = generator.random((3000, 5)) < shares
+    told = {"true": [surpluses(shares, outcomes)], "bold": [surpluses(shares * 1.5, outcomes)]}
+    assert calibration_error(told["true"][0], 5) < 0.015
+    assert calibration_error(told["bold"][0], 5) == pytest.approx(0.1, abs=0.01)
+    found = ece_differences(told, 5, generator=generator)["bold"]
+    assert found.low < found.mean < found.high < 0
+    assert found.mean == pytest.approx(
+        calibration_error(told["true"][0], 5) - calibration_error(told["bold"][0], 5)
+    )
+    same = ece_differences({"one": told["true"], "other": told["true"]}, 5, generator=generator)["other"]
+    assert (same.mean, same.low, same.high) == (0, 0, 0)
+
+
+def test_categories_at_one_recall_lie_between_two_deltas() -> None:
+    falling = np.linspace(0.8, 0.3, 11)[:, None]
+    rising = np.linspace(0.1, 0.6, 11)[:, None] + np.array([[0.0, 0.2]])
+    strong = Curve(np.repeat(falling, 2, axis=1), rising)
+    weak = Curve(np.repeat(falling - 0.125, 2, axis=1), rising)
+    hopeless = Curve(np.repeat(falling - 0.5, 2, axis=1), rising)
+    sides = {
+        "strong": {20: strong, 50: strong},
+        "weak": {20: weak, 50: weak},
+        "hopeless": {20: hopeless, 50: hopeless},
+    }
+    found = at_equal_recall(sides, ["strong", "weak"])
+    assert found["weak"]["categories_at_equal_recall@20"] == pytest.approx([0.1, 0.3])
+    assert found["strong"]["categories_at_equal_recall@20"] == pytest.approx([0.225, 0.425])
+    assert np.isnan(found["hopeless"]["categories_at_equal_recall@50"]).all()

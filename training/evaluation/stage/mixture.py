@@ -1,0 +1,110 @@
+"""Probabilities that weighted interests state: p(e) = Σ_j w_j softmax_j(affinity / τ) over unseen items."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from model.interests import Vectors
+from training.data.splits import Histories, Targets
+from training.errors import DataError
+from training.evaluation.metrics import Scores
+from training.evaluation.stage.sides import Contender, Side
+
+MAX_AFFINITIES_IN_MEMORY = 2**22
+"""A bound on memory: of a block of histories, 16 MiB of float32, and some copies of it."""
+_RANGE = (1e-3, 1e2)
+"""τ between these multiples of the affinities' deviation: from their best alone to all items alike."""
+
+
+def block_of(side: Side) -> int:
+    """Histories that are answered at once."""
+    return max(1, MAX_AFFINITIES_IN_MEMORY // (side.items * len(side.weights)))
+
+
+@torch.inference_mode()
+def unseen(affinities: Tensor, histories: Histories) -> Tensor:
+    """A copy of `(rows, interests, items)` in which the items of each history are −inf."""
+    rows, positions = histories.flattened()
+    seen = torch.zeros(len(affinities), affinities.shape[2], dtype=torch.bool)
+    seen[torch.from_numpy(rows), torch.from_numpy(histories.items[positions].astype(np.int64) - 1)] = True
+    return affinities.masked_fill(seen.to(affinities.device)[:, None], -torch.inf)
+
+
+@torch.inference_mode()
+def log_probabilities(affinities: Tensor, weights: Vectors, temperature: float) -> Tensor:
+    """Logarithms of p, of every item `(rows, items)`; −inf where all affinities are."""
+    logits = affinities / temperature
+    total = logits.logsumexp(dim=2, keepdim=True)
+    with np.errstate(divide="ignore"):  # a weight of 0 takes its interest out
+        total -= torch.from_numpy(np.log(weights)).to(total.device)[:, None]
+    logits -= total
+    return logits.logsumexp(dim=1)
+
+
+def merged(affinities: Tensor, contender: Contender, log_p: Tensor) -> Scores:
+    """Scores that lists are made by `(rows, items)`: log p, or the greatest affinity."""
+    scores = affinities.amax(dim=1) if contender.merge == "max" else log_p
+    found: Scores = scores.cpu().numpy()
+    return found
+
+
+class RankedSide:
+    """A side as a recommender that scores unseen items; the seen have −inf."""
+
+    def __init__(self, contender: Contender, seed: int = 0) -> None:
+        self._contender = contender
+        self._seed = seed
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return self._contender.side.items
+
+    def score(self, histories: Histories) -> Scores:
+        """Scores `(rows, items)`."""
+        side = self._contender.side
+        affinities = unseen(side.answer(histories, self._seed).affinities, histories)
+        log_p = log_probabilities(affinities, side.weights, self._contender.temperature)
+        return merged(affinities, self._contender, log_p)
+
+
+def fitted_temperature(side: Side, targets: Targets, seed: int = 0) -> float:
+    """The τ that makes the targets likeliest; one that the history has says nothing.
+
+    Raises DataError where there is none that it has not.
+    """
+    blocks = range(0, len(targets), block_of(side))
+    deviation = _deviation(side, targets.histories.batch(0, block_of(side)), seed)
+
+    def cost(log_temperature: float) -> float:
+        temperature = math.exp(log_temperature) * deviation
+        parts = [_losses(side, targets, first, temperature, seed) for first in blocks]
+        known = np.concatenate(parts)
+        return float(known[np.isfinite(known)].mean())
+
+    if not any(np.isfinite(_losses(side, targets, first, deviation, seed)).any() for first in blocks):
+        raise DataError("no event of validation is new to its user, so τ cannot be fitted; try another split")
+    bounds = (math.log(_RANGE[0]), math.log(_RANGE[1]))
+    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.01})
+    return math.exp(found.x) * deviation
+
+
+def _losses(
+    side: Side, targets: Targets, first: int, temperature: float, seed: int
+) -> npt.NDArray[np.float64]:
+    """−log p of a block of targets."""
+    size = block_of(side)
+    histories, items = targets.histories.batch(first, size), targets.items[first : first + size]
+    affinities = unseen(side.answer(histories, seed).affinities, histories)
+    log_p = log_probabilities(affinities, side.weights, temperature).cpu().numpy()
+    found: npt.NDArray[np.float64] = -log_p[np.arange(len(items)), items - 1].astype(np.float64)
+    return found
+
+
+def _deviation(side: Side, histories: Histories, seed: int) -> float:
+    found = float(side.answer(histories, seed).affinities.std())
+    return found if found > 0 else 1.0

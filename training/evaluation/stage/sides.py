@@ -1,0 +1,182 @@
+"""Sides of the comparison: each answers a history with weighted interests, seen as scores of all items."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bundle.manifest import ServingDefaults
+from index.merging import Merge
+from model.batch import windows
+from model.dimerec import DimeRec
+from model.interests import (
+    InterestFinder,
+    InterestMode,
+    InterestSettings,
+    Vectors,
+    history_seeds,
+    interest_weights,
+)
+from training.data.splits import Histories
+from training.evaluation.scorer import Scorer
+from training.evaluation.stage.controls import chance, cosines, leaders, pulled, sampled_items
+
+Kind = Literal["draws", "chance", "samples"]
+"""Origin of the draws: the diffusion, or one of the two controls."""
+
+
+class Answer(NamedTuple):
+    """Interests of some histories."""
+
+    affinities: Tensor
+    """Of each interest with every item, `(rows, interests, items)` float32: cosines or scores."""
+    draws: Vectors | None = None
+    """Those of the interests, the first ones, that are drawn: unit vectors `(rows, draws, dim)`."""
+    guidance_cosines: Vectors | None = None
+    """Of each of them with the guidance that it belongs to `(rows, draws)`."""
+
+
+class Side(Protocol):
+    """A recommender as the comparison sees it."""
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        ...
+
+    @property
+    def weights(self) -> Vectors:
+        """Of the interests in their mean `(interests,)`, of sum 1."""
+        ...
+
+    @property
+    def seeded(self) -> bool:
+        """True where the answer depends on the seed."""
+        ...
+
+    def answer(self, histories: Histories, seed: int) -> Answer:
+        """Its interests; no row depends on another."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScorerSide:
+    """A recommender with one score an item."""
+
+    scorer: Scorer
+    seeded: bool = False
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return self.scorer.items
+
+    @property
+    def weights(self) -> Vectors:
+        """One interest."""
+        return np.ones(1, np.float32)
+
+    def answer(self, histories: Histories, seed: int) -> Answer:  # noqa: ARG002
+        """Its scores as one interest's."""
+        return Answer(torch.from_numpy(np.array(self.scorer.score(histories), np.float32))[:, None])
+
+
+class ModelSide:
+    """A DimeRec model, asked as `serving` says, in a mode, with draws of a kind."""
+
+    def __init__(
+        self,
+        model: DimeRec,
+        serving: ServingDefaults,
+        mode: InterestMode,
+        kind: Kind = "draws",
+        pull: float = 0.0,
+    ) -> None:
+        """`pull`: the weight of the sampled item, of `samples`."""
+        self._model = model.eval()
+        self._finder = InterestFinder(model)
+        self._serving = serving
+        self._mode: InterestMode = mode
+        self._kind = kind
+        self.pull = pull
+        with torch.inference_mode():
+            self._vectors = model.item_vectors().float()
+
+    @property
+    def items(self) -> int:
+        """Size of the catalogue."""
+        return len(self._vectors)
+
+    @property
+    def seeded(self) -> bool:
+        """True but for guidance alone."""
+        return self._mode != "guidance"
+
+    @property
+    def weights(self) -> Vectors:
+        """As in serving."""
+        draws = 0 if self._mode == "guidance" else self._serving.draws
+        guidance = 0 if self._mode == "draws" else self._model.config.guidance_count
+        return interest_weights(draws, guidance, self._serving.guidance_weight)
+
+    def answer(self, histories: Histories, seed: int) -> Answer:
+        """Draws first, then the guidance; those of both that the mode has."""
+        if self._mode == "guidance":
+            return Answer(self._affinities(self._found(histories, "guidance", seed)[0]))
+        found, seeds = self._found(histories, "both", seed)
+        draws, guidance = np.split(found, [self._serving.draws], axis=1)
+        led_by = leaders(draws, guidance)
+        draws = self._replaced(draws, led_by, seeds)
+        vectors = draws if self._mode == "draws" else np.concatenate([draws, guidance], axis=1)
+        return Answer(self._affinities(vectors), draws, cosines(draws, led_by))
+
+    def guidance_cosines(self, histories: Histories, seed: int) -> Vectors:
+        """Of the model's draws, each with the guidance that it is nearest to `(rows, draws)`."""
+        draws, guidance = np.split(self._found(histories, "both", seed)[0], [self._serving.draws], axis=1)
+        return cosines(draws, leaders(draws, guidance))
+
+    def item_cosines(self, histories: Histories, seed: int) -> Vectors:
+        """Of the items that `samples` draws with the guidance that they are drawn by `(rows, draws)`."""
+        found, seeds = self._found(histories, "both", seed)
+        led_by = leaders(*np.split(found, [self._serving.draws], axis=1))
+        return cosines(led_by, self._sampled(led_by, seeds))
+
+    def _found(self, histories: Histories, mode: InterestMode, seed: int) -> tuple[Vectors, list[int]]:
+        config = self._model.config
+        history = windows(histories.items, histories.starts, histories.ends, config.max_length)
+        seeds = history_seeds(history, seed)
+        settings = InterestSettings(
+            self._serving.draws, self._serving.steps, mode, self._serving.guidance_weight
+        )
+        found = self._finder.find(history.to(self._vectors.device), [settings] * len(histories), seeds)
+        return np.stack([interests.vectors for interests in found]), seeds
+
+    def _replaced(self, draws: Vectors, led_by: Vectors, seeds: Sequence[int]) -> Vectors:
+        match self._kind:
+            case "draws":
+                return draws
+            case "chance":
+                return chance(draws, led_by, seeds)
+            case "samples":
+                return pulled(led_by, self._sampled(led_by, seeds), self.pull)
+
+    def _sampled(self, led_by: Vectors, seeds: Sequence[int]) -> Vectors:
+        vectors: Vectors = self._vectors.cpu().numpy()
+        return vectors[sampled_items(led_by, vectors, self._model.config.temperature, seeds)]
+
+    @torch.inference_mode()
+    def _affinities(self, vectors: Vectors) -> Tensor:
+        return torch.from_numpy(vectors).to(self._vectors.device) @ self._vectors.T
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A side, and how one list is made of its interests."""
+
+    side: Side
+    temperature: float
+    """τ of the softmaxes."""
+    merge: Merge = "mean"
