@@ -229,7 +229,10 @@ def test_a_model_s_draws_are_held_against_controls(dimerec: Run, tmp_path: Path)
     (found,) = report["stages"]
     assert (found["events"], found["users"], found["seeds"]) == (5, 20, 2)
     split, model = leave_last_out(dataset), make_model(40)
-    others = {"ItemKNN": ItemKNN.tuned(split, 40), "Popularity": Popularity(split.train, 40)}
+    others: dict[str, Scorer] = {
+        "ItemKNN": ItemKNN.tuned(split, 40),
+        "Popularity": Popularity(split.train, 40),
+    }
     expected = stage_report(
         fitted_sides(model, serving, others, split),
         sample(horizon(split.test, 5), 20, 0),

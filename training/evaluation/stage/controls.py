@@ -9,7 +9,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import bisect
-from scipy.special import softmax
 
 from model.interests import Vectors
 from model.sampler import starting_noises
@@ -58,7 +57,8 @@ def sampled_items(
     for row, seed in enumerate(seeds):
         points = np.random.default_rng([seed, _OF_ITEMS]).random(count)
         affinities = (led_by[row] @ vectors.T).astype(np.float64)
-        reached: npt.NDArray[np.float64] = np.cumsum(softmax(affinities / temperature, axis=1), axis=1)
+        grown = np.exp((affinities - affinities.max(axis=1, keepdims=True)) / temperature)
+        reached: npt.NDArray[np.float64] = grown.cumsum(axis=1)
         found[row] = (reached[:, :-1] <= points[:, None] * reached[:, -1:]).sum(axis=1)
     return found
 
