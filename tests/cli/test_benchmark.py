@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.conftest import Run
 from tests.training.logs import cyclic_dataset
-from training.benchmark.diversity_curve import DELTAS, Point
+from training.benchmark.diversity_curve import Point
 from training.benchmark.probing import ProbeRow
 from training.benchmark.registry import REGISTRY
 from training.benchmark.store import (
@@ -20,6 +20,7 @@ from training.benchmark.store import (
     read_kept,
     read_rows,
 )
+from training.evaluation.reranking import DELTAS
 
 QUICK = ("--set", "epochs=1")
 

@@ -55,11 +55,11 @@ def sampled_items(
     rows, count, _ = led_by.shape
     found = np.empty((rows, count), np.int64)
     for row, seed in enumerate(seeds):
-        points = np.random.default_rng([seed, _OF_ITEMS]).random(count)
+        points: npt.NDArray[np.float64] = np.random.default_rng([seed, _OF_ITEMS]).random((count, 1))
         affinities = (led_by[row] @ vectors.T).astype(np.float64)
         grown = np.exp((affinities - affinities.max(axis=1, keepdims=True)) / temperature)
         reached: npt.NDArray[np.float64] = grown.cumsum(axis=1)
-        found[row] = (reached[:, :-1] <= points[:, None] * reached[:, -1:]).sum(axis=1)
+        found[row] = (reached[:, :-1] <= points * reached[:, -1:]).sum(axis=1)
     return found
 
 
