@@ -239,7 +239,7 @@ def _assemble(
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
         opened.listener = events
-    kept = open_log(settings.bundles, address)
+    kept = open_log(settings.bundles, address, settings.catalogue_redis_replicas)
     catalogue = LiveCatalogue(kept.contents)
     engines = Engines(settings.bundles, settings.device, metrics, catalogue, version)
     late = None if kept.followed is None else LateRemovals(settings.bundles, catalogue, kept.followed)

@@ -206,6 +206,12 @@ class CatalogueSettings(BaseModel):
         allow_inf_nan=False,
         description="not ready while Redis told of no changes for so long; unset: ready, s",
     )
+    catalogue_redis_replicas: int | None = Field(
+        None,
+        ge=0,
+        le=16,
+        description="replicas of Redis that are to have a change before it is answered; unset: one, if any",
+    )
 
 
 class LogSettings(BaseModel):
@@ -251,6 +257,13 @@ class Settings(
     def _refuse_a_spool_for_nothing(self) -> Self:
         if self.spool is not None and self.redis_url is None:
             raise ValueError(f"{variable('spool')} is of no use without {variable('redis_url')}: unset it")
+        return self
+
+    @model_validator(mode="after")
+    def _refuse_replicas_of_a_cluster(self) -> Self:
+        url = self.redis_url
+        if self.catalogue_redis_replicas and url and parse(url.get_secret_value()).topology == "cluster":
+            raise ValueError(f"{variable('catalogue_redis_replicas')} cannot be had of a cluster: unset it")
         return self
 
     @model_validator(mode="after")

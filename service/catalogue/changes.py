@@ -165,6 +165,10 @@ class CatalogueChanges:
             if self._live.come_ms > self._told_ms:
                 await self._tell_time(self._live.passed_ms)
 
+    async def replicated(self) -> bool | None:
+        """True where replicas of Redis have all that was changed here, too; None where none are to."""
+        return await self._log.replicated()
+
     async def close(self) -> None:
         """Finish what is being stored, and close the log."""
         await asyncio.gather(*self._storing, return_exceptions=True)

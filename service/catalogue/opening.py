@@ -28,15 +28,16 @@ class Opened(NamedTuple):
         return "everywhere" if self.followed is None else "here"
 
 
-def open_log(bundles: Path, redis_url: str | None) -> Opened:
+def open_log(bundles: Path, redis_url: str | None, replicas: int | None = None) -> Opened:
     """The log in Redis, or without it in a file beside the bundles.
 
-    What was kept in a file is brought into a Redis that comes after it. Raises StartupError.
+    What was kept in a file is brought into a Redis that comes after it. `replicas`: as `RedisLog` takes it.
+    Raises StartupError.
     """
     view = read_view(bundles)
     in_file = SqliteLog(bundles)
     if redis_url is not None:
-        followed = RedisLog.from_url(redis_url)
+        followed = RedisLog.from_url(redis_url, replicas)
         contents = in_file.read() if view is None else view
         in_file.release()
         return Opened(followed, followed, contents)

@@ -112,6 +112,10 @@ class CatalogueLog(Protocol):
         """Note that a moment has passed, so that a clock set back later revives nothing."""
         ...
 
+    async def replicated(self) -> bool | None:
+        """True where replicas of the store have all that was written, too; None where none are to."""
+        ...
+
     async def close(self) -> None:
         """Release files and connections; the log cannot be used afterwards."""
         ...

@@ -21,6 +21,7 @@ from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
 from service.catalogue.protocol import Contents, Entry, Known, Write, decoded, encoded
+from service.catalogue.replication import Replication
 from service.errors import CatalogueUnavailableError
 from service.history.errors import HistoryError
 from service.history.redis_calls import RedisCalls
@@ -35,7 +36,7 @@ BLOCK_MS = 400
 """Longest wait for a change. Chosen: a log that was emptied is noticed within the second."""
 TIMEOUT_S = 2.0
 """Of a call: longer than a change is waited for. Chosen."""
-MAX_WRITING, MAX_FOLLOWING = 8, 2
+MAX_WRITING, MAX_CONFIRMING, MAX_FOLLOWING = 8, 1, 2
 """Connections. Chosen: changes are few, and who follows makes one call after another."""
 PER_CALL = 500
 """Entries in one call, so that Redis answers others in between."""
@@ -44,18 +45,30 @@ PER_CALL = 500
 class RedisLog:
     """A `CatalogueLog` in Redis; with a connection for writing, and one of its own for following."""
 
-    def __init__(self, writing: Redis | RedisCluster, following: Redis | RedisCluster) -> None:
+    def __init__(
+        self,
+        writing: Redis | RedisCluster,
+        following: Redis | RedisCluster,
+        replicas: int | None = None,
+    ) -> None:
         self._writing: Any = writing
         self._following: Any = following
         self._calls = RedisCalls(TIMEOUT_S, TIMEOUT_S, MAX_WRITING)
         self._epoch = ""
         self._sequence = 0
         self._last_id = "0"
+        self._written = Known()
+        wanted = 0 if isinstance(writing, RedisCluster) else replicas  # WAIT does not go through its client
+        self._replication = Replication(writing, FACTS, wanted, lambda: self._written, TIMEOUT_S)
 
     @classmethod
-    def from_url(cls, url: str) -> "RedisLog":
-        """The log at an address; raises HistoryUrlError. Nothing is connected yet."""
-        return cls(connect(url, TIMEOUT_S, MAX_WRITING), connect(url, TIMEOUT_S, MAX_FOLLOWING))
+    def from_url(cls, url: str, replicas: int | None = None) -> "RedisLog":
+        """The log at an address; raises HistoryUrlError. Nothing is connected yet.
+
+        `replicas`: those that are to have a change, None: one, where there is any.
+        """
+        writing = connect(url, TIMEOUT_S, MAX_WRITING + MAX_CONFIRMING)
+        return cls(writing, connect(url, TIMEOUT_S, MAX_FOLLOWING), replicas)
 
     @property
     def known(self) -> Known:
@@ -72,7 +85,9 @@ class RedisLog:
             keep = int(one.keep_origin)
             arguments += [one.item_id, encoded(one.description) or b"", encoded(one.origin) or b"", keep]
         values = await self._called(lambda: self._writing.eval(_WRITE, len(KEYS), *KEYS, *arguments))
-        return [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
+        entries = [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
+        self._written = Known(arguments[0], max((entry.sequence for entry in entries), default=0))
+        return entries
 
     async def restore(self, contents: Contents) -> None:
         """As `CatalogueLog.restore`."""
@@ -120,6 +135,10 @@ class RedisLog:
         pairs = zip(item_ids, values, strict=True)
         return [_entry(item_id.decode(), value) for item_id, value in pairs if value is not None]
 
+    async def replicated(self) -> bool | None:
+        """As `CatalogueLog.replicated`."""
+        return await self._replication.confirmed()
+
     async def newest(self, item_ids: Sequence[str]) -> list[Entry]:
         """The entries of these items, of those that have one."""
         values = await self._called(lambda: self._writing.hmget(ENTRIES, list(item_ids)))
@@ -128,6 +147,7 @@ class RedisLog:
     async def close(self) -> None:
         """As `CatalogueLog.close`."""
         await self._calls.close()
+        await self._replication.close()
         for client in (self._writing, self._following):
             await client.aclose()
 

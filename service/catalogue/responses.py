@@ -16,6 +16,12 @@ _MISSING = (
 )
 
 
+_REPLICATED = (
+    "replicas of Redis have it, too; false: not in time, so that a Redis that dies now may lose it; null:"
+    " there are none"
+)
+
+
 class ItemPutResponse(ResponseModel):
     """An item as it is from now on."""
 
@@ -30,6 +36,7 @@ class ItemPutResponse(ResponseModel):
         description="where the next answer knows of it; others do within a second", examples=["everywhere"]
     )
     missing: list[str] | None = Field(description=_MISSING, examples=[[]])
+    replicated: bool | None = Field(description=_REPLICATED, examples=[True])
 
 
 class ItemRemovedResponse(ResponseModel):
@@ -45,6 +52,7 @@ class ItemRemovedResponse(ResponseModel):
         description="where no answer has it; elsewhere within a second", examples=["everywhere"]
     )
     missing: list[str] | None = Field(description=_MISSING, examples=[[]])
+    replicated: bool | None = Field(description=_REPLICATED, examples=[True])
 
 
 class ItemsResponse(ResponseModel):

@@ -111,6 +111,9 @@ class SqliteLog:
         """As `CatalogueLog.pass_time`."""
         await asyncio.to_thread(self._pass_time, moment_ms)
 
+    async def replicated(self) -> None:
+        """As `CatalogueLog.replicated`: a file has none."""
+
     async def close(self) -> None:
         """As `CatalogueLog.close`."""
         self.release()

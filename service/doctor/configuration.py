@@ -37,9 +37,10 @@ def _ignored(settings: Settings) -> Iterator[Finding]:
             yield note(_PART, f"{variable(name)} does nothing, since histories are kept {store}", "remove it")
     if in_redis:
         return
-    if "catalogue_max_staleness_s" in settings.model_fields_set:
-        name = variable("catalogue_max_staleness_s")
-        yield note(_PART, f"{name} does nothing without {variable('redis_url')}", "remove it")
+    for field in ("catalogue_max_staleness_s", "catalogue_redis_replicas"):
+        if field in settings.model_fields_set:
+            fact = f"{variable(field)} does nothing without {variable('redis_url')}"
+            yield note(_PART, fact, "remove it")
     yield note(
         _PART,
         "histories are kept in this process and end with it",

@@ -151,7 +151,7 @@ def _connections(info: Info, settings: Settings) -> Iterator[Finding]:
     uses = {
         "histories": DEFAULT_MAX_CONNECTIONS,
         "rates": rates.MAX_CONNECTIONS,
-        "the catalogue": catalogue.MAX_WRITING + catalogue.MAX_FOLLOWING,
+        "the catalogue": catalogue.MAX_WRITING + catalogue.MAX_CONFIRMING + catalogue.MAX_FOLLOWING,
         "recent events": trending.MAX_CONNECTIONS if settings.trending_half_life_s else 0,
         "other replicas": board.MAX_CONNECTIONS,
         **({} if settings.spool is None else {"the spool": DEFAULT_MAX_CONNECTIONS}),

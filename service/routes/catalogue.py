@@ -67,7 +67,8 @@ class Effect(NamedTuple):
     """The processes in which a change counts, as an answer says it."""
 
     effective: Effective
-    missing: list[str] | None = None
+    missing: list[str] | None
+    replicated: bool | None
 
 
 class _ItemJsonRoute(EncodedPathRoute, JsonRoute):
@@ -130,7 +131,9 @@ async def remove_item(
     entry = await service.changes.remove(_checked_id(item_id))
     if entry is None:
         response.status_code = HTTPStatus.ACCEPTED
-        return ItemRemovedResponse(item_id=item_id, sequence=None, effective="here", missing=None)
+        return ItemRemovedResponse(
+            item_id=item_id, sequence=None, effective="here", missing=None, replicated=None
+        )
     (effect,) = await _effects(service, [entry.sequence], waits=wait is not None)
     return ItemRemovedResponse(item_id=item_id, sequence=entry.sequence, **effect._asdict())
 
@@ -183,11 +186,14 @@ def _waits(request: Request) -> bool:
 
 async def _effects(service: Service, sequences: Sequence[int], *, waits: bool) -> list[Effect]:
     """The effect of each of these changes, which count here, once they count everywhere if it waits."""
-    if not waits or not sequences:
-        return [Effect(service.changes.effective)] * len(sequences)
+    if not sequences:
+        return []
+    replicated = await service.changes.replicated()
+    if not waits:
+        return [Effect(service.changes.effective, None, replicated)] * len(sequences)
     spread = await service.presence.spread(max(sequences))
     found = map(spread.missing, sequences)
-    return [Effect("everywhere" if missing == [] else "here", missing) for missing in found]
+    return [Effect("everywhere" if missing == [] else "here", missing, replicated) for missing in found]
 
 
 def _put_response(changed: Changed, nearest: Sequence[str], effect: Effect) -> ItemPutResponse:

@@ -210,6 +210,7 @@ def test_settings_that_cannot_be_read_are_all_named_and_the_rest_is_still_examin
         ({"HOST": "0.0.0.0", "ALLOW_ANONYMOUS": "true"}, "note", ("OPEN WITHOUT A KEY",)),
         ({"HISTORY_TTL_S": "3600"}, "note", ("DIMEREC_HISTORY_TTL_S does nothing",)),
         ({"CATALOGUE_MAX_STALENESS_S": "30"}, "note", ("does nothing without DIMEREC_REDIS_URL",)),
+        ({"CATALOGUE_REDIS_REPLICAS": "1"}, "note", ("does nothing without DIMEREC_REDIS_URL",)),
         ({"STANDING_QUEUE_MS": "2000"}, "note", ("is not below",)),
         ({"MAX_QUEUE": "8"}, "note", ("DIMEREC_MAX_BATCH", "DIMEREC_MAX_QUEUE")),
     ],

@@ -179,3 +179,10 @@ def test_what_is_no_prefix_is_refused(monkeypatch: pytest.MonkeyPatch, path: str
     monkeypatch.setenv("DIMEREC_ROOT_PATH", path)
     with pytest.raises(StartupError, match="DIMEREC_ROOT_PATH must be a path like /dimerec"):
         read_settings()
+
+
+def test_replicas_of_a_cluster_are_refused() -> None:
+    cluster = "redis+cluster://localhost:7000"
+    with pytest.raises(StartupError, match=r"DIMEREC_CATALOGUE_REDIS_REPLICAS cannot be had of a cluster"):
+        read_settings(redis_url=cluster, catalogue_redis_replicas=1)
+    assert read_settings(redis_url=cluster, catalogue_redis_replicas=0).catalogue_redis_replicas == 0
