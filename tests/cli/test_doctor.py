@@ -106,7 +106,7 @@ def test_where_all_is_well_it_says_so(
         ("save", "", "wrong", ("restart loses every history",)),
         ("save", "60 1", "note", ("snapshots only", "60 1")),
         ("maxclients", "40", "wrong", ("40 connections", "64")),
-        ("maxclients", "80", "wrong", ("80 connections", "may open 90", "16 for rates", "10 for the cat")),
+        ("maxclients", "80", "wrong", ("80 connections", "may open 94", "16 for rates", "11 for the cat")),
     ],
 )
 def test_a_redis_with_a_bad_set_up_is_told(
