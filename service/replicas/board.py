@@ -72,12 +72,10 @@ class Board:
         known = newest or Order(0, "")
         said = (process.id, msgspec.json.encode(process), COUNTS_FOR_MS)
         order = (known.moment_ms, known.version, known.instead_of or "")
-        moment_ms, version, instead_of = await self._calls.make(
+        written = await self._calls.make(
             lambda: self._client.eval(_TELL, 3, PROCESSES, DEADLINES, ORDER, *said, *order)
         )
-        if moment_ms is None:
-            return None
-        return Order(int(moment_ms), version.decode(), instead_of.decode() or None)
+        return _order(*written)
 
     async def read(self) -> list[Process]:
         """Every process that counts, by host and process id."""
@@ -108,6 +106,16 @@ def _script(name: str) -> str:
 
 
 _TELL, _READ, _ORDER = map(_script, ("tell", "read", "order"))
+
+
+def _order(moment_ms: bytes | None, version: bytes | None, instead_of: bytes | None) -> Order | None:
+    """The order as it is written; None where there is none, or none that can be read."""
+    if moment_ms is None or version is None:
+        return None
+    try:
+        return Order(int(moment_ms), version.decode(), (instead_of or b"").decode() or None)
+    except ValueError:
+        return None
 
 
 def _process(process_id: bytes, said: bytes) -> Process:

@@ -8,7 +8,7 @@
 local time = redis.call('TIME')
 local moment = math.max(
     time[1] * 1000 + math.floor(time[2] / 1000),
-    tonumber(redis.call('HGET', KEYS[1], 'moment_ms') or '0') + 1,
+    (tonumber(redis.call('HGET', KEYS[1], 'moment_ms') or '0') or 0) + 1,
     tonumber(ARGV[1]) + 1
 )
 local written = string.format('%d', moment)

@@ -16,7 +16,7 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('ZADD', KEYS[2], string.format('%d', now + ARGV[3]), ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
-if tonumber(ARGV[4]) > tonumber(redis.call('HGET', KEYS[3], 'moment_ms') or '0') then
+if tonumber(ARGV[4]) > (tonumber(redis.call('HGET', KEYS[3], 'moment_ms') or '0') or 0) then
     redis.call('HSET', KEYS[3], 'moment_ms', ARGV[4], 'version', ARGV[5], 'instead_of', ARGV[6])
 end
 return redis.call('HMGET', KEYS[3], 'moment_ms', 'version', 'instead_of')

@@ -142,7 +142,9 @@ async def _swapped(swapping: Coroutine[Any, Any, Swap], service: Service, respon
             if swap.ordered_ms is not None:
                 await service.presence.obeyed(swap.ordered_ms)
     except TimeoutError:
-        if not task.done():
+        if task.done():  # others were waited for
+            swap = task.result()
+        else:
             task.add_done_callback(_note_failure)
             response.status_code = HTTPStatus.ACCEPTED
             swap = Swap(before, before)

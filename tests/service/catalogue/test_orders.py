@@ -17,6 +17,7 @@ from engine.engine import Engine
 from service import engines
 from service.rehearsal import rehearsed
 from service.replicas import presence
+from service.replicas.board import ORDER
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
 from tests.service.catalogue.replicas import Replicas
@@ -43,7 +44,7 @@ def served(*servers: Running) -> list[str]:
 
 def said(answer: dict[str, Any]) -> list[tuple[str, str | None]]:
     """The bundle that each process serves and the one that it lacks."""
-    return sorted((one["model_version"], one["missing"]) for one in answer["processes"])
+    return sorted(((one["model_version"], one["missing"]) for one in answer["processes"]), key=str)
 
 
 def published(replicas: Replicas, *names: str, seed: int = 1) -> str:
@@ -155,6 +156,22 @@ def test_an_order_that_redis_lost_is_brought_back(
     until(lambda: served(second) == [new])
     newest = published(replicas, "second", seed=2)
     assert said(admin(first, "reload")) == [(newest, None)] * 2
+
+
+def test_what_is_no_order_and_no_process_harms_nobody(
+    replicas: Replicas, first_version: str, own_redis: RedisServer
+) -> None:
+    first, second = replicas.start("first"), replicas.start("second")
+    with Redis.from_url(own_redis.url) as client:
+        client.hset(ORDER, mapping={"moment_ms": "9" * 400, "version": b"\xff", "instead_of": ""})
+        until(lambda: len(first.client.get("/version").json()["processes"]) == 2)
+        client.hset(ORDER, mapping={"moment_ms": "poison", "version": "../elsewhere"})
+        new = published(replicas, "second")
+        assert said(admin(first, "reload")) == [(new, None)] * 2
+        client.hset(ORDER, mapping={"moment_ms": int(client.hget(ORDER, "moment_ms")) + 1, "version": ".."})
+        until(lambda: said(first.client.get("/version").json()) == [(new, "..")] * 2)
+        assert said(admin(first, "reload")) == [(new, None)] * 2
+    assert served(first, second) == [new, new]
 
 
 def test_a_swap_that_takes_long_goes_on_after_its_answer(
