@@ -152,10 +152,10 @@ class Engine:
             for item in [snapshot.descriptions.of(found.row)]
         ]
 
-    def describe(self, item_id: str) -> DescribedItem | None:
-        """The catalogue's description of an item; None for one that is unknown or removed."""
+    def describe(self, item_id: str, *, removed: bool = False) -> DescribedItem | None:
+        """The catalogue's description of an item; None for an unknown one, or removed unless `removed`."""
         snapshot = self._snapshot
-        row = snapshot.catalogue.served_row(item_id)
+        row = _row(snapshot.catalogue, item_id, removed)
         return None if row is None else snapshot.descriptions.of(row)
 
     @property
@@ -163,10 +163,10 @@ class Engine:
         """The attributes that items may have, each with its type."""
         return self._snapshot.catalogue.attributes.schema
 
-    def attributes(self, item_id: str) -> dict[str, AttributeValue]:
-        """Those that an item has; none for one that is unknown or removed."""
+    def attributes(self, item_id: str, *, removed: bool = False) -> dict[str, AttributeValue]:
+        """Those that an item has; none for one that is unknown, or removed unless `removed`."""
         catalogue = self._snapshot.catalogue
-        row = catalogue.served_row(item_id)
+        row = _row(catalogue, item_id, removed)
         return {} if row is None else catalogue.attributes_of(row)
 
     def checked_attributes(self, values: Mapping[str, object]) -> dict[str, AttributeValue]:
@@ -264,3 +264,7 @@ class Engine:
         )
         by_index = dict(zip(wanted, explained, strict=True))
         return [by_index.get(index) for index in range(len(requests))]
+
+
+def _row(catalogue: Catalogue, item_id: str, removed: bool) -> int | None:
+    return catalogue.row(item_id) if removed else catalogue.served_row(item_id)

@@ -13,7 +13,7 @@ from engine.engine import Engine
 from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
 from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
-from service.catalogue.protocol import CatalogueLog, Entry, Origin, Write
+from service.catalogue.protocol import CatalogueLog, Description, Entry, Origin, Write
 from service.catalogue.requests import ItemRequest
 from service.catalogue.responses import Effective, ItemSource, ItemStateResponse, ListedSource
 from service.engines import Engines
@@ -272,7 +272,7 @@ class CatalogueChanges:
         return "stale" if entry.item_id in self._live.stale else "overlay"
 
     def _state(self, entry: Entry) -> ItemStateResponse:
-        description, recipe = entry.description, entry.recipe
+        description, recipe = entry.description or self._bundled(entry.item_id), entry.recipe
         derived_from: DerivedFrom | None = None
         if recipe is not None:
             with contextlib.suppress(RecipeError):
@@ -282,13 +282,22 @@ class CatalogueChanges:
             source=self._source(entry),
             reason=self._reason(entry),
             sequence=entry.sequence or None,
-            title=None if description is None else description.title,
-            categories=[] if description is None else list(description.categories),
-            attributes={} if description is None else description.attributes,
+            title=description.title,
+            categories=list(description.categories),
+            attributes=description.attributes,
             derived_from=derived_from,
-            available_from=None if description is None else description.available_from,
-            available_until=None if description is None else description.available_until,
+            available_from=description.available_from,
+            available_until=description.available_until,
         )
+
+    def _bundled(self, item_id: str) -> Description:
+        """An item that was removed and never described, as the bundle in service has it."""
+        engine = self._engines.engine
+        described = engine.describe(item_id, removed=True)
+        if described is None:
+            return Description(None, ())
+        attributes = engine.attributes(item_id, removed=True)
+        return Description(described.title, described.categories, attributes=attributes)
 
     def _reason(self, entry: Entry) -> str:
         if entry.item_id in self._live.struck:

@@ -1,5 +1,6 @@
 // The console: asks the service for what was chosen, and hands its answers to the views.
 
+import { Catalogue } from "./catalogue.js";
 import { Choice } from "./choice.js";
 import { highlight, showInterests, showTimings } from "./insight.js";
 import { keptKey, offerChange } from "./key.js";
@@ -21,6 +22,7 @@ const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node
 const state = { allowed: null, ranks: null, pinned: null, workers: [] };
 const choice = new Choice(page, enter, recommend);
 const writes = new Writes(choice, toast, refresh);
+const catalogue = new Catalogue(page, toast, refresh);
 const recommending = new Latest();
 const readingHistory = new Latest();
 
@@ -82,7 +84,8 @@ function show(answer) {
   busy(false);
   page.problem.hidden = true;
   showBadges(page.badges, answer);
-  showItems(page.recommendations, answer, state.ranks, state.allowed.writes ? writes.watch : null);
+  const actions = { onWatch: state.allowed.writes ? writes.watch : null, onRemove: catalogue.remover };
+  showItems(page.recommendations, answer, state.ranks, actions);
   showInterests(page["interest-list"], page["interests-count"], answer, pointAt);
   showTimings(page["timing-bar"], page.timings, page.total, answer.timings_ms);
   state.ranks = new Map(answer.items.map((item, index) => [item.item_id, index + 1]));
@@ -235,6 +238,7 @@ async function begin() {
     page[allowed.writes ? "writes-on" : "writes-off"].hidden = false;
     state.workers = version.workers;
     showModel(version.model_version);
+    await catalogue.begin(allowed.writes);
     choice.begin(version);
   } catch (error) {
     showProblem(error);

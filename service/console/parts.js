@@ -9,6 +9,13 @@ export function element(tag, properties = {}, ...children) {
   return node;
 }
 
+/** A button that says what it does, and to readers of the screen to which video. */
+export function namedButton(name, title, className) {
+  const button = element("button", { type: "button", className, textContent: name });
+  button.setAttribute("aria-label", `${name} ${title}`);
+  return button;
+}
+
 export function dot(interest) {
   const mark = element("span", { className: "dot", textContent: interest + 1 });
   tone(mark, interest);

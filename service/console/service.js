@@ -5,11 +5,14 @@ import { askForKey, keyHeaders } from "./key.js";
 const PATIENCE_MS = 30_000;
 const LATER = "Try again in a moment.";
 
-/** A failure for people: what happened, what to do about it, and the request's name in the log, if it has one. */
+/**
+ * A failure for people: what happened, what to do about it, and the request's name in the log, if it has one. `facts`:
+ * the status of the answer, and the fields that it finds fault with.
+ */
 export class Problem extends Error {
-  constructor(title, remedy, requestId = "") {
+  constructor(title, remedy, requestId = "", facts = {}) {
     super(title);
-    Object.assign(this, { remedy, requestId });
+    Object.assign(this, { remedy, requestId, ...facts });
   }
 }
 
@@ -25,17 +28,20 @@ export async function call(path, { signal, headers, ...options } = {}) {
   }
   const answer = await response.json().catch(() => null);
   if (response.ok && answer) return answer;
-  const { title, detail, request_id: requestId } = answer ?? {};
+  const { title, detail, request_id: requestId, status, errors } = answer ?? {};
   if (response.status === 401 && title && (await askForKey(title))) return call(path, { signal, headers, ...options });
-  if (title) throw new Problem(title, detail && detail !== title ? detail : LATER, requestId);
+  if (title) throw new Problem(title, detail && detail !== title ? detail : LATER, requestId, { status, errors });
   throw new Problem(
     `The answer, with status ${response.status}, is not the service's`,
     `Something between this page and the service answered in its place. ${LATER}`,
   );
 }
 
-export const post = (path, body, signal) =>
-  call(path, { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+const sending = (method) => (path, body, signal) =>
+  call(path, { method, headers: { "content-type": "application/json" }, body: JSON.stringify(body), signal });
+
+export const post = sending("POST");
+export const put = sending("PUT");
 
 export const pathOf = (...parts) => parts.map(encodeURIComponent).join("/");
 

@@ -1,6 +1,6 @@
 // A user's history and recommendations. What users and catalogues contain is only ever set as text.
 
-import { dot, element, percent, titleOf, tone } from "./parts.js";
+import { dot, element, namedButton, percent, titleOf, tone } from "./parts.js";
 
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
@@ -19,7 +19,7 @@ export function showHistory(list, count, events, limit, undoButton) {
         element("time", { className: "event-time", textContent: when(event.timestamp) }),
         element("span", {
           className: "event-categories",
-          textContent: event.known ? event.categories.join(", ") : "not in the catalogue",
+          textContent: event.known ? event.categories.join(", ") : absence(event),
         }),
         undoButton(event),
       ),
@@ -28,24 +28,30 @@ export function showHistory(list, count, events, limit, undoButton) {
   if (!events.length) list.append(element("li", { className: "nothing", textContent: "Nothing watched yet." }));
 }
 
+const absence = (event) => (event.removed ? "removed from the catalogue" : "not in the catalogue");
+
 /**
  * `ranks` maps the items of the list shown before to their ranks, so that moves can be told; null: a new user.
- * `onWatch` is called for an item that is watched; null: that is not offered.
+ * `onWatch` is called for an item that is watched, `onRemove` for one that is to be taken down; null: not offered.
  */
-export function showItems(list, answer, ranks, onWatch) {
+export function showItems(list, answer, ranks, { onWatch, onRemove }) {
   const before = new Map([...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]));
   const focused = list.contains(document.activeElement) && document.activeElement.closest("li").dataset.item;
   const best = Math.max(...answer.items.map((item) => item.score), Number.MIN_VALUE);
   list.replaceChildren(
-    ...answer.items.map((item, index) => itemRow(item, index + 1, item.score / best, answer.interests, ranks, onWatch)),
+    ...answer.items.map((item, index) => {
+      const actions = [onWatch && watchButton(item, onWatch), onRemove && removeButton(item, onRemove)].filter(Boolean);
+      return itemRow(item, index + 1, item.score / best, answer.interests, ranks, actions);
+    }),
   );
   for (const row of list.children) {
     if (row.dataset.item === focused) row.querySelector("button")?.focus();
     if (!calm.matches && ranks) slide(row, before.get(row.dataset.item));
   }
+  if (focused && !list.contains(document.activeElement)) list.focus({ preventScroll: true }); // its row is gone
 }
 
-function itemRow(item, rank, share, interests, ranks, onWatch) {
+function itemRow(item, rank, share, interests, ranks, actions) {
   const title = titleOf(item);
   const bar = element("span", { className: "bar-fill" });
   bar.style.setProperty("--share", share);
@@ -75,7 +81,7 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
         element("span", { className: "score-value", textContent: percent(item.score) }),
       ),
     ),
-    onWatch ? watchButton(item, title, onWatch) : "",
+    actions.length ? element("div", { className: "item-actions" }, ...actions) : "",
   );
   row.dataset.item = item.item_id;
   if (item.interest !== null) {
@@ -85,10 +91,16 @@ function itemRow(item, rank, share, interests, ranks, onWatch) {
   return row;
 }
 
-function watchButton(item, title, onWatch) {
-  const button = element("button", { className: "watch", type: "button", textContent: "Watch" });
-  button.setAttribute("aria-label", `Watch ${title}`);
+function watchButton(item, onWatch) {
+  const title = titleOf(item);
+  const button = namedButton("Watch", title, "watch");
   button.addEventListener("click", () => onWatch(item, title, button));
+  return button;
+}
+
+function removeButton(item, onRemove) {
+  const button = namedButton("Take down", titleOf(item), "small");
+  button.addEventListener("click", () => onRemove(item));
   return button;
 }
 

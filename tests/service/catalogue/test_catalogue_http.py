@@ -103,6 +103,19 @@ def test_a_removed_video_is_in_no_answer_and_its_users_keep_it(server: Running) 
     assert "1005" not in {item["item_id"] for item in batch.json()["answers"][0]["items"]}
 
 
+def test_a_removed_video_of_the_bundle_is_still_described_to_who_may_put_it_back(server: Running) -> None:
+    described = ("title", "categories", "attributes")
+    before = call(server, "GET", "1005").json()
+    remove(server, "1005")
+    remove(server, "unseen")
+    after = call(server, "GET", "1005").json()
+    assert after["source"] == "removed"
+    assert before["title"] == "Video 5"
+    assert [after[name] for name in described] == [before[name] for name in described]
+    listed = call(server, "GET", params={"source": "removed"}).json()["items"]
+    assert [(one["item_id"], one["title"]) for one in listed] == [("1005", "Video 5"), ("unseen", None)]
+
+
 def test_changes_survive_restart_reload_and_rollback(root: Path) -> None:
     with running(settings_for(root)) as server:
         put(server, "new", title="New", categories=["Comedy"], **{"from": {"like": ["1001"]}})

@@ -12,6 +12,42 @@ PATIENCE_MS = 30_000
 HOSTILE = """<img src=x onerror="document.title='hacked'"><b>'O&#39;Brien"</b>"""
 LONG = "A very long title " * 6 + "Donaudampfschifffahrtsgesellschaftskapitänswitwe" * 3
 
+CONTRASTS = """() => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const over = (colors) => {
+    canvas.clearRect(0, 0, 1, 1);
+    for (const color of colors) {
+      canvas.fillStyle = color;
+      canvas.fillRect(0, 0, 1, 1);
+    }
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const linear = (part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+  const luminance = (rgb) => {
+    const [red, green, blue] = rgb.map((part) => linear(part / 255));
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+  };
+  const contrasts = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const [text, element] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
+    const unseen = element.closest(".visually-hidden, .skip, noscript, option, :disabled");
+    if (!text || unseen || !element.checkVisibility()) continue;
+    const grounds = [];
+    for (let at = element; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
+    const ink = luminance(over([...grounds, getComputedStyle(element).color]));
+    const ground = luminance(over(grounds));
+    contrasts.push([(Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05), text]);
+  }
+  return contrasts;
+}"""
+"""The contrast of each text that is seen, by luminance."""
+
+OVERFLOWING = """() => [...document.querySelectorAll("main *, dialog[open] *")].filter((node) =>
+  node.checkVisibility() && node.getBoundingClientRect().right > innerWidth + 1
+).map((node) => node.className)"""
+"""Parts of the page that are cut at its right."""
+
 Open = Callable[..., Page]
 
 

@@ -15,7 +15,17 @@ from service.history.in_process import InProcessHistory
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from tests.service.conftest import Serve
-from tests.service.console.reading import HOSTILE, Open, answered, asked, settle, shell_words, shown
+from tests.service.console.reading import (
+    CONTRASTS,
+    HOSTILE,
+    OVERFLOWING,
+    Open,
+    answered,
+    asked,
+    settle,
+    shell_words,
+    shown,
+)
 from tests.service.serving import Running
 
 FILES = [
@@ -401,37 +411,6 @@ def test_no_string_of_any_answer_is_ever_markup(server: Running, viewer: str, op
     expect(page).to_have_title("DimeRec console")
 
 
-CONTRASTS = """() => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const over = (colors) => {
-    canvas.clearRect(0, 0, 1, 1);
-    for (const color of colors) {
-      canvas.fillStyle = color;
-      canvas.fillRect(0, 0, 1, 1);
-    }
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const linear = (part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
-  const luminance = (rgb) => {
-    const [red, green, blue] = rgb.map((part) => linear(part / 255));
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-  };
-  const contrasts = [];
-  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) {
-    const [text, element] = [texts.currentNode.data.trim(), texts.currentNode.parentElement];
-    const unseen = element.closest(".visually-hidden, .skip, noscript, option, :disabled");
-    if (!text || unseen || !element.checkVisibility()) continue;
-    const grounds = [];
-    for (let at = element; at; at = at.parentElement) grounds.unshift(getComputedStyle(at).backgroundColor);
-    const ink = luminance(over([...grounds, getComputedStyle(element).color]));
-    const ground = luminance(over(grounds));
-    contrasts.push([(Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05), text]);
-  }
-  return contrasts;
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_all_text_is_readable_in_both_themes(
     server: Running, viewer: str, open_console: Open, scheme: str
@@ -480,9 +459,7 @@ def test_no_width_needs_scrolling_sideways(
     settle(page, lambda: page.get_by_label("Show", exact=True).select_option("50"))
     page.wait_for_timeout(400)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    overflowing = """() => [...document.querySelectorAll("main *")].filter((node) => node.checkVisibility()
-        && node.getBoundingClientRect().right > innerWidth + 1).map((node) => node.className)"""
-    assert page.evaluate(overflowing) == []
+    assert page.evaluate(OVERFLOWING) == []
 
 
 def test_everything_that_can_be_operated_has_a_name(server: Running, viewer: str, open_console: Open) -> None:
