@@ -84,7 +84,7 @@ class AccessSettings(BaseModel):
         None, description="offer GET /users; unset: only with the in-process store"
     )
     console_writes: bool = Field(
-        False, description="show the console's Watch and Undo buttons; the role write is what allows it"
+        False, description="show the console's buttons that change something; roles are what allows it"
     )
 
     @model_validator(mode="after")
