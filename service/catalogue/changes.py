@@ -5,7 +5,7 @@ import contextlib
 import heapq
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -296,7 +296,7 @@ class CatalogueChanges:
         described = engine.describe(item_id, removed=True)
         if described is None:
             return Description(None, ())
-        attributes = engine.attributes(item_id, removed=True)
+        attributes: dict[str, Any] = engine.attributes(item_id, removed=True)
         return Description(described.title, described.categories, attributes=attributes)
 
     def _reason(self, entry: Entry) -> str:
