@@ -29,7 +29,7 @@ external := .quality/rectools-env
 audit := .audit
 ours := files model index bundle engine training service cli benchmarks tests
 
-.PHONY: help install demo stop test smoke fuzz quick audit sbom format lint types documents containers load bench quality small-logs external chaos soak training-speed training-memory clean
+.PHONY: help install demo stop test smoke fuzz quick audit sbom format lint types documents containers load bench quality small-logs retrieval-stage external chaos soak training-speed training-memory clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets and the variables
@@ -147,6 +147,10 @@ external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecT
 
 small-logs: .venv/installed-$(EXTRA),bench ## DimeRec, ItemKNN and Popularity on three small logs, to docs/results (minutes)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.small_logs --shared $(SHARED) --seeds $(SEEDS)
+
+retrieval-stage: .venv/installed-$(EXTRA),bench ## draws beside guidance, controls and baselines on KuaiRand-Pure, to docs/results (an hour)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.retrieval_stage --shared $(SHARED) \
+	    --others sasrec,comirec-dr,itemknn,popularity
 
 chaos: $(everything) ## the service and Redis under load, one fault after another, to docs/results (minutes)
 	@sh tests/provide.sh

@@ -9,7 +9,6 @@ from cli.bars import measuring
 from cli.output import print_table
 from index.catalogue import Catalogue
 from training.data.splits import Sequences
-from training.evaluation.bootstrap import Compared
 from training.evaluation.horizon import Horizon
 from training.evaluation.stage.report import Fitted, StageReport, stage_report
 
@@ -72,17 +71,10 @@ def _shown(value: object) -> str:
 
 
 def _metrics(stage: StageReport) -> Iterator[list[str]]:
-    marks = {(one.second, one.metric): _mark(one) for one in stage.comparisons}
+    marks = {(one.second, one.metric): one.mark or " " for one in stage.comparisons}
     for metric in dict.fromkeys(metric for side in stage.sides.values() for metric in side.metrics):
         values = ((name, side.metrics.get(metric)) for name, side in stage.sides.items())
         yield [
             metric.replace("_", " "),
             *("– " if of is None else f"{of:.4f}{marks.get((name, metric), ' ')}" for name, of in values),
         ]
-
-
-def _mark(compared: Compared) -> str:
-    """Says of the second whether it is better than the first, or worse."""
-    if compared.low <= 0 <= compared.high:
-        return " "
-    return "−" if (compared.mean > 0) != compared.lower_is_better else "+"

@@ -105,7 +105,7 @@ def _plan(
     for name in data:
         if name not in SOURCES:
             raise BenchmarkError(f"DATA: {name!r} is none of {', '.join(SOURCES)}")
-    return [job for name in data for job in plan(_prepared(name, shared, work), entries, seeds=seeds)]
+    return [job for name in data for job in plan(prepared(name, shared, work), entries, seeds=seeds)]
 
 
 def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> None:
@@ -186,7 +186,8 @@ def _rewritten(
     return merged
 
 
-def _prepared(name: str, shared: Path, work: Path) -> Data:
+def prepared(name: str, shared: Path, work: Path) -> Data:
+    """Prepare and split a data set of `SOURCES`."""
     source = SOURCES[name]
     if source is None:
         return prepare_data(name, *fetch_movielens_100k(work / "source"), "leave-one-out", work / "data")

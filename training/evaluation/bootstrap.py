@@ -38,6 +38,13 @@ class Compared(BaseModel):
     lower_is_better: bool = False
 
     @property
+    def mark(self) -> str:
+        """The second beside the first: + better, − worse, nothing where these users show no difference."""
+        if self.low <= 0 <= self.high:
+            return ""
+        return "−" if (self.mean > 0) != self.lower_is_better else "+"
+
+    @property
     def verdict(self) -> str:
         """In words."""
         if self.low <= 0 <= self.high:

@@ -187,7 +187,12 @@ def recall(
 
 
 def _hits(lists: npt.NDArray[np.int64], relevant: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.bool_]:
-    return np.stack([np.isin(listed, items) for listed, items in zip(lists, relevant, strict=True)])
+    """True where an item of a list is relevant; row 0, no item, never is."""
+    wanted = np.concatenate(relevant)
+    mask = np.zeros((len(lists), max(lists.max(), wanted.max()) + 1), np.bool_)
+    mask[np.repeat(np.arange(len(lists)), [len(items) for items in relevant]), wanted] = True
+    found: npt.NDArray[np.bool_] = np.take_along_axis(mask, lists, axis=1)
+    return found
 
 
 def tastes(

@@ -1,11 +1,14 @@
 """Probabilities that weighted interests state: p(e) = Σ_j w_j softmax_j(affinity / τ) over unseen items."""
 
 import math
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from torch import Tensor
 
 from model.interests import Vectors
@@ -16,6 +19,8 @@ from training.evaluation.stage.sides import Contender, Side
 
 MAX_AFFINITIES_IN_MEMORY = 2**22
 """A bound on memory: of a block of histories, 16 MiB of float32, and some copies of it."""
+_MAX_AFFINITIES_KEPT = 2**26
+"""A bound on memory: 256 MiB of float32; beyond it each try of a τ asks the side anew."""
 _RANGE = (1e-3, 1e2)
 """τ between these multiples of the affinities' deviation: from their best alone to all items alike."""
 
@@ -77,34 +82,55 @@ def fitted_temperature(side: Side, targets: Targets, seed: int = 0) -> float:
 
     Raises DataError where there is none that it has not.
     """
-    blocks = range(0, len(targets), block_of(side))
-    deviation = _deviation(side, targets.histories.batch(0, block_of(side)), seed)
+    answers: Iterable[_Answered] = _Answers(side, targets, seed)
+    if len(targets) * len(side.weights) * side.items <= _MAX_AFFINITIES_KEPT:
+        answers = list(answers)
+    known = np.concatenate([np.isfinite(own).all(axis=1) for _, own in answers])
+    if not known.any():
+        raise DataError("no event of validation is new to its user, so τ cannot be fitted; try another split")
+    deviation = float(np.concatenate([own for _, own in answers])[known].std()) or 1.0
 
     def cost(log_temperature: float) -> float:
         temperature = math.exp(log_temperature) * deviation
-        parts = [_losses(side, targets, first, temperature, seed) for first in blocks]
-        known = np.concatenate(parts)
-        return float(known[np.isfinite(known)].mean())
+        parts = [_log_p(of, own, side.weights, temperature) for of, own in answers]
+        return -float(np.concatenate(parts)[known].mean())
 
-    if not any(np.isfinite(_losses(side, targets, first, deviation, seed)).any() for first in blocks):
-        raise DataError("no event of validation is new to its user, so τ cannot be fitted; try another split")
     bounds = (math.log(_RANGE[0]), math.log(_RANGE[1]))
     found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 0.01})
     return math.exp(found.x) * deviation
 
 
-def _losses(
-    side: Side, targets: Targets, first: int, temperature: float, seed: int
+class _Answered(NamedTuple):
+    """A block of targets."""
+
+    affinities: Tensor
+    """Of unseen items; of the others −inf."""
+    of_targets: Vectors
+    """`(rows, interests)`"""
+
+
+class _Answers:
+    """The blocks of targets, asked anew each time they are gone through."""
+
+    def __init__(self, side: Side, targets: Targets, seed: int) -> None:
+        self._side = side
+        self._targets = targets
+        self._seed = seed
+
+    def __iter__(self) -> Iterator[_Answered]:
+        size = block_of(self._side)
+        for first in range(0, len(self._targets), size):
+            histories = self._targets.histories.batch(first, size)
+            affinities = unseen(self._side.answer(histories, self._seed).affinities, histories)
+            items = self._targets.items[first : first + size].astype(np.int64)
+            yield _Answered(affinities, affinities[range(len(items)), :, items - 1].cpu().numpy())
+
+
+@torch.inference_mode()
+def _log_p(
+    affinities: Tensor, of_targets: Vectors, weights: Vectors, temperature: float
 ) -> npt.NDArray[np.float64]:
-    """−log p of a block of targets."""
-    size = block_of(side)
-    histories, items = targets.histories.batch(first, size), targets.items[first : first + size]
-    affinities = unseen(side.answer(histories, seed).affinities, histories)
-    log_p = log_probabilities(affinities, side.weights, temperature).cpu().numpy()
-    found: npt.NDArray[np.float64] = -log_p[np.arange(len(items)), items - 1].astype(np.float64)
+    """Logarithms of p, of the targets alone: what `log_probabilities` has for them."""
+    total = (affinities / temperature).logsumexp(dim=2).double().cpu().numpy()
+    found: npt.NDArray[np.float64] = logsumexp(of_targets / temperature - total, axis=1, b=weights)
     return found
-
-
-def _deviation(side: Side, histories: Histories, seed: int) -> float:
-    found = float(side.answer(histories, seed).affinities.std())
-    return found if found > 0 else 1.0
