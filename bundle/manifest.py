@@ -81,6 +81,9 @@ class ServingDefaults(_Part):
         "mean", description="score of an item: mean of the interests' softmaxes, or its best cosine"
     )
     diversity: float = Field(0.0, ge=0, le=1, description="weight of category overlap when re-ranking")
+    fresh: float = Field(
+        0.0, ge=0, le=1, description="part of an answer that is of items new or changed since the bundle"
+    )
     temperature: float = Field(
         DEFAULT_TEMPERATURE,
         ge=0.001,

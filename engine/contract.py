@@ -4,6 +4,7 @@ Answers are `msgspec.Struct`s, because there are many of them: one is made in .1
 many fields in 1.9 µs, and they are encoded as they are. Fields stand in the order in which callers read them.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -31,6 +32,8 @@ class EngineRequest:
     """Answer with items of any of them; None: of all."""
     where: Filter | None = None
     """Answer with items that it lets through."""
+    fresh: float | None = None
+    """Part of the `k` that is of items new or changed since the bundle, where so many are eligible."""
     diversity: float | None = None
     draws: int | None = None
     interest_mode: InterestMode | None = None
@@ -39,6 +42,11 @@ class EngineRequest:
     seed: int | None = None
     explain: bool = True
     """Say what the interests are about and where they come from."""
+
+
+def fresh_items(fresh: float, k: int) -> int:
+    """The whole number of items that are the part `fresh` of `k`, as decimals have it: .29 of 100 are 29."""
+    return math.floor(fresh * k + 1e-9)
 
 
 class DescribedItem(Struct, frozen=True, gc=False):
@@ -96,5 +104,7 @@ class EngineAnswer(Struct, frozen=True, gc=False):
     source: Source
     unknown_categories: list[str]
     """Those of the request that no item has."""
+    fresh_missing: int
+    """New or changed items that are fewer than the request asks for: no more are eligible."""
     model_ms: float
     search_ms: float

@@ -8,9 +8,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import numpy as np
+
 from bundle.read import Bundle
 from engine.changes import Change, ChangedCatalogue, Indexed
-from engine.contract import DescribedItem, EngineAnswer, EngineRequest, ScoredItem
+from engine.contract import (
+    DescribedItem,
+    EngineAnswer,
+    EngineRequest,
+    RecommendedItem,
+    ScoredItem,
+    fresh_items,
+)
 from engine.costs import Costs
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
 from engine.lists import Part, personal_list, popular_list
@@ -35,6 +44,7 @@ class _Resolved:
     excluded: Rows
     categories: frozenset[str] | None
     diversity: float
+    fresh: int
     settings: InterestSettings
     seed: int
 
@@ -131,6 +141,7 @@ class Engine:
             EngineAnswer(
                 *part,
                 snapshot.catalogue.unknown_categories(one.request.categories or ()),
+                _fresh_missing(one, part[0], snapshot.catalogue),
                 model_ms,
                 search_ms,
             )
@@ -196,6 +207,7 @@ class Engine:
             excluded=history if all_seen else catalogue.rows(request.excluded),
             categories=None if request.categories is None else frozenset(request.categories),
             diversity=defaults.diversity if request.diversity is None else request.diversity,
+            fresh=fresh_items(defaults.fresh if request.fresh is None else request.fresh, request.k),
             settings=InterestSettings(
                 draws=request.draws or defaults.draws,
                 steps=request.steps or defaults.steps,
@@ -228,6 +240,7 @@ class Engine:
             excluded=request.excluded,
             categories=request.categories,
             where=request.request.where,
+            fresh=request.fresh,
             diversity=request.diversity,
             merge=self.defaults.merge,
             temperature=self.defaults.temperature,
@@ -239,7 +252,9 @@ class Engine:
 
     def _popular(self, request: _Resolved, snapshot: Snapshot) -> Part:
         eligible = snapshot.retriever.eligibility.of(request.categories, request.request.where)
-        best = snapshot.popularity.best(request.request.k, request.excluded, eligible, request.diversity)
+        best = snapshot.popularity.best(
+            request.request.k, request.excluded, eligible, request.diversity, request.fresh
+        )
         return popular_list(best, snapshot.descriptions, explain=request.request.explain)
 
     def _explained(
@@ -268,3 +283,11 @@ class Engine:
 
 def _row(catalogue: Catalogue, item_id: str, removed: bool) -> int | None:
     return catalogue.row(item_id) if removed else catalogue.served_row(item_id)
+
+
+def _fresh_missing(request: _Resolved, items: Sequence[RecommendedItem], catalogue: Catalogue) -> int:
+    """Added items that a list has fewer than its request asks for."""
+    if not request.fresh:
+        return 0
+    rows = catalogue.rows(item.item_id for item in items)
+    return max(0, request.fresh - int(np.count_nonzero(rows > catalogue.base_rows)))

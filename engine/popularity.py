@@ -67,22 +67,39 @@ class Popularity:
         """The popularity of the log and of recent events together; of items that the catalogue has."""
         return TrendingPopularity(self, trend) if trend.item_ids else self
 
-    def best(self, k: int, excluded: Rows, eligible: EligibleRows, diversity: float) -> list[PopularItem]:
+    def best(
+        self, k: int, excluded: Rows, eligible: EligibleRows, diversity: float, fresh: int = 0
+    ) -> list[PopularItem]:
         """The `k` most popular of the `eligible` items, without `excluded` rows.
 
         `diversity` in 0 … 1 trades popularity for distinct categories among the best
-        `candidates_per_interest(k)`, as retrieval does. Shorter than `k` only when fewer items fit.
+        `candidates_per_interest(k)`, as retrieval does. `fresh` of them are of added rows, where so many fit.
+        Shorter than `k` only when fewer items fit.
         """
         rows = self._first(candidates_per_interest(k) if diversity else k, excluded, eligible)
+        if fresh:
+            most = candidates_per_interest(fresh) if diversity else fresh
+            rows = self._with_added(rows, most, excluded, eligible)
         shares = self._shares[rows - 1]
-        if diversity and len(rows):
-            chosen = diversify(shares.astype(np.float32), self._catalogue.category_matrix(rows), k, diversity)
+        if (diversity or fresh) and len(rows):
+            matrix, added = self._catalogue.category_matrix(rows), rows > self._catalogue.base_rows
+            chosen = diversify(shares.astype(np.float32), matrix, k, diversity, fresh, added)
             rows, shares = rows[chosen], shares[chosen]
         columns = rows.tolist(), shares.tolist(), self._are_trending(rows)
         return [PopularItem(*item) for item in zip(*columns, strict=True)]
 
     def _are_trending(self, rows: Rows) -> list[bool]:
         return [False] * len(rows)
+
+    def _with_added(self, rows: Rows, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
+        """The rows and the most popular added ones that fit, the most popular first."""
+        base_rows = self._catalogue.base_rows
+        added = np.flatnonzero(eligible.mask[base_rows + 1 :]) + base_rows + 1
+        added = np.setdiff1d(added, excluded)
+        added = added[np.argsort(-self._shares[added - 1], kind="stable")][:most]
+        together = np.concatenate([rows, added[~np.isin(added, rows)]])
+        first: Rows = together[np.argsort(-self._shares[together - 1], kind="stable")]
+        return first
 
     def _first(self, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
         """The most popular rows that fit, found from the top without looking at the rest of the catalogue."""

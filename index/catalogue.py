@@ -93,6 +93,11 @@ class Catalogue:
         """The rows that may not be answered, ascending: none in a catalogue without an overlay."""
         return _NO_ROWS
 
+    @property
+    def base_rows(self) -> int:
+        """The rows that are a bundle's; the others were added since."""
+        return len(self)
+
     def of_alive(self, rows: Rows) -> Rows:
         """Those of `rows` that may be answered, in their order."""
         return rows

@@ -55,14 +55,23 @@ def merge_interests(
     return Merged(shares.sum(axis=0), shares)
 
 
-def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversity: float) -> Rows:
+def diversify(
+    scores: Vectors,
+    categories: NDArray[np.float32],
+    k: int,
+    diversity: float,
+    fresh: int = 0,
+    added: NDArray[np.bool_] | None = None,
+) -> Rows:
     """Choose `k` positions greedily, each the best by its score and by what it adds in categories.
 
     Each is the one of greatest (1 − δ) · score / max score − δ · overlap, where overlap is the mean Jaccard
     overlap of its categories with those of each already chosen; equal ones by position.
 
     `scores` (items,): best first, negative ones count as 0; `categories` (items, categories): 0 or 1,
-    an item without any overlaps with nothing; `diversity`: δ in 0 … 1, where 0 leaves the order as it is.
+    an item without any overlaps with nothing; `diversity`: δ in 0 … 1, where 0 leaves the order as it is;
+    `fresh`: how many of the chosen must be `added` (items,), as far as there are so many: once no more can be
+    chosen but these, only they are.
     """
     relevance = np.maximum(scores.astype(np.float64), 0.0)
     if len(relevance) and relevance[0] > 0.0:
@@ -70,9 +79,15 @@ def diversify(scores: Vectors, categories: NDArray[np.float32], k: int, diversit
     sizes = categories.sum(axis=1)
     overlap = np.zeros(len(scores))
     chosen: list[int] = []
-    for count in range(min(k, len(scores))):
-        position = int(np.argmax(relevance - (diversity / max(count, 1)) * overlap))
+    length = min(k, len(scores))
+    needed = 0 if added is None else min(fresh, int(np.count_nonzero(added)))
+    for count in range(length):
+        objective = relevance - (diversity / max(count, 1)) * overlap
+        if added is not None and length - count <= needed:
+            objective[~added] = -np.inf
+        position = int(np.argmax(objective))
         chosen.append(position)
+        needed -= added is not None and bool(added[position])
         relevance[position] = -np.inf
         shared = categories @ categories[position]
         overlap += shared / np.maximum(sizes + sizes[position] - shared, 1.0)

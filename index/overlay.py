@@ -90,6 +90,11 @@ class LayeredCatalogue(Catalogue):
         """The rows that may not be answered, ascending."""
         return self._dead
 
+    @property
+    def base_rows(self) -> int:
+        """The rows that are the bundle's."""
+        return len(self.base)
+
     def of_alive(self, rows: Rows) -> Rows:
         """Those of `rows` that may be answered, in their order."""
         living: Rows = rows[self._alive[rows]]

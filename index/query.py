@@ -31,6 +31,7 @@ class Query:
     `interests` (interests, dim): unit rows; `k`: 1 … 1,000; `excluded`: rows never to answer with (0,
     padding, may be among them); `categories`: answer only with items that have any of them, None for all;
     `where`: and that this filter lets through;
+    `fresh`: how many of the `k` must be of rows added to the catalogue, where so many may be answered with;
     `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
     (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
     as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
@@ -43,6 +44,7 @@ class Query:
     excluded: Rows = field(default_factory=_no_rows)
     categories: frozenset[str] | None = None
     where: Filter | None = None
+    fresh: int = 0
     diversity: float = 0.0
     merge: Merge = "mean"
     temperature: float = DEFAULT_TEMPERATURE
@@ -54,6 +56,7 @@ class Query:
     def __post_init__(self) -> None:
         _check_range("interests", len(self.interests), 1, MAX_INTERESTS)
         _check_range("k", self.k, 1, MAX_K)
+        _check_range("fresh", self.fresh, 0, self.k)
         _check_range("diversity", self.diversity, 0, 1)
         _check_range("temperature", self.temperature, 0.001, 1000)
         _check_range("repeat_weight", self.repeat_weight, 1 / MAX_REPEAT_WEIGHT, MAX_REPEAT_WEIGHT)

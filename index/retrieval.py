@@ -4,7 +4,8 @@ A query's *eligible* items are those of the categories and of the filter that it
 distribution over them, softmax(cosine / temperature), and an item's score is the interests' weighted mean
 (`index.merging`); then the excluded items are struck from the list. So a score depends neither on `k`
 nor on what is excluded. The best `k` are the answer or, with diversity, `k` chosen greedily from the best
-`candidates_per_interest(k)`: always `k`, or all that there are.
+`candidates_per_interest(k)`: always `k`, or all that there are. Where some must be of added rows, the best of
+these stand beside the others to be chosen from.
 
 Where few items are eligible all of them are scored, those of a small catalogue in one product of a whole
 batch's interests with the table. Where many are, the index brings each interest's nearest
@@ -23,11 +24,11 @@ from index import tuning
 from index.catalogue import Catalogue
 from index.eligibility import Eligibility, EligibleRows
 from index.errors import QueryError
-from index.pooling import Pooling
+from index.pooling import Pooling, candidates_per_interest
 from index.query import Candidate, Query, Retrieval, checked_interests
-from index.vector_index import Hits, VectorIndex, Vectors
+from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import ItemVectors
-from index.whole import Scored, answer, answer_together, nearest_hits
+from index.whole import Scored, answer, answer_together, best_columns, nearest_hits
 
 MAX_SCORES_IN_MEMORY = 2**21
 """Cosines of a block of interests with a small catalogue: 8 MiB of float32.
@@ -109,7 +110,7 @@ class Retriever:
         """Answers from the cosines of all interests with all items; `starts`: each query's first interest."""
         groups: defaultdict[object, list[int]] = defaultdict(list)
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
-            alike = query.k, query.merge, query.temperature, query.diversity > 0
+            alike = query.k, query.merge, query.temperature, query.diversity > 0, query.fresh > 0
             groups[len(query.interests), id(rows), alike].append(index)
         answers: dict[int, Retrieval] = {}
         for indices in groups.values():
@@ -153,7 +154,7 @@ class Retriever:
         answers = []
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
             pool = found.get(index)
-            among = rows.rows if pool is None else pool.rows
+            among = rows.rows if pool is None else self._with_added(pool.rows, query, rows)
             cosines = query.interests @ self._table.vectors(among).T
             scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
             retrieval = answer(query, scored, self._catalogue)
@@ -161,6 +162,19 @@ class Retriever:
                 retrieval = replace(retrieval, nearest=pool.nearest.first(query.nearest))
             answers.append(retrieval)
         return answers
+
+    def _with_added(self, pool: Rows, query: Query, eligible: EligibleRows) -> Rows:
+        """The rows of a pool and, where some must be of added items, each interest's nearest of these."""
+        if not query.fresh:
+            return pool
+        base_rows = self._catalogue.base_rows
+        added = np.flatnonzero(eligible.mask[base_rows + 1 :]) + base_rows + 1
+        added = np.setdiff1d(added, query.distinct_excluded, assume_unique=True)
+        count = min(candidates_per_interest(query.fresh), len(added))
+        if not count:
+            return pool
+        nearest = best_columns(query.interests @ self._table.vectors(added).T, count)
+        return np.union1d(pool, added[nearest])
 
 
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:

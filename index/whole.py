@@ -50,12 +50,16 @@ def answer(query: Query, scored: Scored, catalogue: Catalogue) -> Retrieval:
 def answer_together(
     queries: Sequence[Query], rows: Rows | None, cosines: NDArray[np.float32], catalogue: Catalogue
 ) -> list[Retrieval]:
-    """`answer` of each query, all with as many interests, one `k`, merge, temperature and use of diversity.
+    """`answer` of each query, all with as many interests, one `k`, merge, temperature, use of diversity and
+    of added rows.
 
     `rows`: ascending, those that all may be answered with; None for the whole catalogue; `cosines` (queries,
     interests, rows).
     """
     first = queries[0]
+    if first.fresh:
+        pairs = zip(queries, cosines, strict=True)
+        return [answer(query, Scored(rows, own), catalogue) for query, own in pairs]
     if not cosines.size:
         return [Retrieval.of_nothing(len(query.interests)) for query in queries]
     parts, factors, scores = _scored_together(queries, cosines)
@@ -172,14 +176,31 @@ def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, R
     if scored.rows is None:
         merged.scores[catalogue.dead_rows - 1] = -np.inf
     merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf
-    chosen = best_positions(merged.scores, candidates_per_interest(query.k) if query.diversity else query.k)
+    chosen = best_positions(merged.scores, _candidates(query, query.k))
+    if query.fresh:
+        chosen = _with_added(chosen, merged.scores, query, scored.rows, catalogue.base_rows)
     return merged, chosen[merged.scores[chosen] > -np.inf]
+
+
+def _candidates(query: Query, k: int) -> int:
+    """Number of the best items of which `k` are chosen."""
+    return candidates_per_interest(k) if query.diversity else k
+
+
+def _with_added(chosen: Rows, scores: Vectors, query: Query, rows: Rows | None, base_rows: int) -> Rows:
+    """The positions `chosen` with those of the best added items, best first."""
+    start = base_rows if rows is None else int(np.searchsorted(rows, base_rows, side="right"))
+    added = best_positions(scores[start:], _candidates(query, query.fresh)) + start
+    together = np.union1d(chosen, added)
+    best_first: Rows = together[np.argsort(-scores[together], kind="stable")]
+    return best_first
 
 
 def _retrieval(query: Query, rows: Rows, scores: Vectors, shares: Vectors, catalogue: Catalogue) -> Retrieval:
     """The answer with these items, best first; `shares` (interests, rows)."""
-    if query.diversity and len(rows):
-        kept = diversify(scores, catalogue.category_matrix(rows), query.k, query.diversity)
+    if (query.diversity or query.fresh) and len(rows):
+        matrix, added = catalogue.category_matrix(rows), rows > catalogue.base_rows
+        kept = diversify(scores, matrix, query.k, query.diversity, query.fresh, added)
         rows, scores, shares = rows[kept], scores[kept], shares[:, kept]
     sums = shares.sum(axis=1)
     total = sums.sum()

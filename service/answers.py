@@ -27,6 +27,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     interests: list[AnsweredInterest]
     source: Source
     unknown_categories: list[str]
+    fresh_missing: int
     model_version: str
     request_id: str
     degraded: Fault | None

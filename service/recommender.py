@@ -234,6 +234,7 @@ def _answer(
         interests=computed.interests,
         source=computed.source,
         unknown_categories=computed.unknown_categories,
+        fresh_missing=computed.fresh_missing,
         model_version=engine.version,
         request_id=info.request_id,
         degraded=fault,

@@ -67,6 +67,7 @@ def _check(answer: EngineAnswer, version: str) -> None:
         interests=answer.interests,
         source=answer.source,
         unknown_categories=answer.unknown_categories,
+        fresh_missing=answer.fresh_missing,
         model_version=version,
         request_id="rehearsal",
         degraded=None,

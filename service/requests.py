@@ -143,6 +143,15 @@ class RecommendRequest(RequestModel):
         description="only items whose attributes this filter lets through",
         examples=[{"attribute": "language", "in": ["en", "fr"]}],
     )
+    fresh: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="part of the k that is of items put since the bundle, where so many are eligible;"
+        " default: the bundle's",
+        examples=[0.2],
+    )
     diversity: float | None = Field(
         None,
         ge=0,
@@ -197,6 +206,7 @@ class RecommendRequest(RequestModel):
             excluded=excluded,
             categories=self.categories,
             where=None if self.where is None else self.where.filter,
+            fresh=self.fresh,
             diversity=self.diversity,
             draws=self.draws,
             interest_mode=self.interest_mode,

@@ -80,6 +80,11 @@ class RecommendResponse(ResponseModel):
     unknown_categories: list[str] = Field(
         description="names in the request's `categories` that no item of the catalogue has", examples=[[]]
     )
+    fresh_missing: int = Field(
+        description="how many fewer items put since the bundle there are than `fresh` asks for, since no more"
+        " are eligible",
+        examples=[0],
+    )
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     request_id: str = Field(examples=["5f2b8c0e7d9a4c1f8e3b6a7d0c9f2e1b"])
     degraded: Fault | None = Field(description="the fault that weakened the answer")
@@ -207,6 +212,7 @@ class Defaults(ResponseModel):
     steps: int = Field(examples=[4])
     interest_mode: InterestMode = Field(examples=["draws"])
     diversity: float = Field(examples=[0.0])
+    fresh: float = Field(examples=[0.0])
 
 
 class WorkerResponse(ResponseModel):

@@ -53,20 +53,36 @@ async def settled(
     return without_gone(found)[0]
 
 
-def answer_without_gone(answer: Answer, k: int, catalogue: LiveCatalogue) -> tuple[Answer, int]:
+def answer_without_gone(
+    answer: Answer, k: int, catalogue: LiveCatalogue, fresh: int = 0
+) -> tuple[Answer, int]:
     """At most `k` items of an answer, none of them gone; and the number of those struck.
 
-    Nor is any that is gone said to be why.
+    `fresh` of them are new or changed, where there are so many. Nor is any that is gone said to be why.
     """
     living = [item for item in answer.items if not catalogue.is_gone(item.item_id)]
     struck = len(answer.items) - len(living)
-    items = [_explained_by_living(item, catalogue) for item in living[:k]]
+    kept, missing = _cut(living, k, catalogue, fresh)
+    items = [_explained_by_living(item, catalogue) for item in kept]
     counts = Counter(item.interest for item in items)
     interests = [
         msgspec.structs.replace(interest, item_count=counts[index])
         for index, interest in enumerate(answer.interests)
     ]
-    return msgspec.structs.replace(answer, items=items, interests=interests), struck
+    changed = msgspec.structs.replace(answer, items=items, interests=interests, fresh_missing=missing)
+    return changed, struck
+
+
+def _cut(
+    items: list[RecommendedItem], k: int, catalogue: LiveCatalogue, fresh: int
+) -> tuple[list[RecommendedItem], int]:
+    """The first `k`, but `fresh` new or changed ones among them; and how many of these there are too few."""
+    if not fresh:
+        return items[:k], 0
+    put = [index for index, item in enumerate(items) if catalogue.is_live(item.item_id)][:fresh]
+    others = [index for index in range(len(items)) if index not in put]
+    kept = sorted([*put, *others[: k - len(put)]])
+    return [items[index] for index in kept], fresh - len(put)
 
 
 def neighbours_without_gone(

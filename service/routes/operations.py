@@ -99,6 +99,7 @@ async def version(request: Request, service: TheService) -> VersionResponse:
             steps=defaults.steps,
             interest_mode=defaults.interest_mode,
             diversity=defaults.diversity,
+            fresh=defaults.fresh,
         ),
         history_store=service.history_kind,
         index_kind=engine.searches_by,

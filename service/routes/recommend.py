@@ -10,6 +10,7 @@ import structlog
 from fastapi import APIRouter, Request, Response
 from pydantic import ValidationError
 
+from engine.contract import fresh_items
 from service.answers import Answer, encode, encode_batch
 from service.catalogue.last_look import SPARE_ITEMS, answer_without_gone, settled
 from service.dependencies import Service, info_of, service_of
@@ -38,7 +39,7 @@ async def recommend(request: Request, body: RecommendRequest) -> Response:
             catalogue,
             body.k,
             lambda k: recommender.recommend(_of_k(body, k), info),
-            lambda made: answer_without_gone(made, body.k, catalogue),
+            lambda made: answer_without_gone(made, body.k, catalogue, _fresh(body, service)),
         ),
     )
     began = time.perf_counter()
@@ -75,6 +76,12 @@ def _of_k(request: RecommendRequest, k: int) -> RecommendRequest:
     return request if request.k == k else request.model_copy(update={"k": k})
 
 
+def _fresh(request: RecommendRequest, service: Service) -> int:
+    """The number of items of the answer that are to be new or changed."""
+    part = service.engines.engine.defaults.fresh if request.fresh is None else request.fresh
+    return fresh_items(part, request.k)
+
+
 def _is_valid(request: object) -> TypeGuard[RecommendRequest]:
     return isinstance(request, RecommendRequest)
 
@@ -86,7 +93,7 @@ def _without_gone(
 ) -> list[Answer | Problem]:
     """The answers cut to what was asked for, without items that were removed meanwhile."""
     return [
-        answer_without_gone(answer, request.k, service.catalogue)[0]
+        answer_without_gone(answer, request.k, service.catalogue, _fresh(request, service))[0]
         if isinstance(answer, Answer) and _is_valid(request)
         else answer
         for answer, request in zip(answers, requests, strict=True)

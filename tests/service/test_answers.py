@@ -27,6 +27,7 @@ answers = st.builds(
     interests=st.lists(interests, max_size=5),
     source=st.sampled_from(["personal", "popularity"]),
     unknown_categories=st.lists(texts, max_size=3),
+    fresh_missing=st.integers(0, 500),
     model_version=texts,
     request_id=texts,
     degraded=st.sampled_from([None, "history_unavailable"]),

@@ -64,6 +64,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
         "steps": 2,
         "interest_mode": "draws",
         "diversity": 0.0,
+        "fresh": 0.0,
     }
     assert version["index"] is None
     assert version["attributes"] == {}

@@ -52,6 +52,7 @@ def _answered(answer: EngineAnswer, version: str) -> dict[str, Any]:
         ],
         "source": answer.source,
         "unknown_categories": answer.unknown_categories,
+        "fresh_missing": answer.fresh_missing,
         "model_version": version,
         "timings_ms": {"model": answer.model_ms, "search": answer.search_ms},
     }
