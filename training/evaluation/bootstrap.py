@@ -11,6 +11,7 @@ from training.evaluation.ranking import METRICS, Evaluation
 
 RESAMPLES = 2000
 """Chosen: of the ends of an interval, 50 means lie beyond each."""
+_LOSSES = ("nll", "brier", "ece")
 _MAX_RESAMPLES_IN_MEMORY = 2**22
 """A bound on memory: 32 MiB of indices."""
 
@@ -35,7 +36,11 @@ class Compared(BaseModel):
     mean: float
     low: float
     high: float
-    lower_is_better: bool = False
+
+    @property
+    def lower_is_better(self) -> bool:
+        """True of a loss, such as `nll` or `ece`."""
+        return self.metric.startswith(_LOSSES)
 
     @property
     def mark(self) -> str:

@@ -31,7 +31,6 @@ _FITTED_ON = 1_000
 """Chosen: validation events that τ and a are fitted on; the NLL of τ / 1.1 differs in the third digit."""
 MERGES: tuple[Merge, ...] = ("mean", "max")
 OURS = "DimeRec"
-_LOWER_IS_BETTER = ("nll", "brier", "ece")
 _NO_MERIT = ("guidance_cosine", "pairwise_cosine", "read")
 """Told, and neither better high nor low."""
 
@@ -157,7 +156,7 @@ def stage_report(
             metrics[name]["ece"] = float(np.mean(errors))
         surpluses = {name: one.surpluses for name, one in measured.items()}
         comparisons += [
-            Compared(first=OURS, second=name, metric="ece", lower_is_better=True, **asdict(found))
+            Compared(first=OURS, second=name, metric="ece", **asdict(found))
             for name, found in ece_differences(surpluses, categories, generator=generator).items()
         ]
     return StageReport(
@@ -197,8 +196,5 @@ def _compared(
             defined = ~np.isnan(differences)
             if defined.any():
                 of = resampled(differences[defined], horizon.users[defined], generator=generator)
-                lower = metric.startswith(_LOWER_IS_BETTER)
-                found.append(
-                    Compared(first=first, second=second, metric=metric, lower_is_better=lower, **asdict(of))
-                )
+                found.append(Compared(first=first, second=second, metric=metric, **asdict(of)))
     return found

@@ -148,7 +148,7 @@ def test_a_loss_is_better_low(report: StageReport) -> None:
     one = next(one for one in report.comparisons if one.metric == "nll")
     clear = one.model_copy(update={"mean": -1.0, "low": -2.0, "high": -0.5})
     assert clear.verdict == f"{one.first} is better"
-    assert clear.model_copy(update={"lower_is_better": False}).verdict == f"{one.second} is better"
+    assert clear.model_copy(update={"metric": "hit@20"}).verdict == f"{one.second} is better"
 
 
 def test_the_same_seeds_give_the_same_report(
