@@ -106,6 +106,16 @@ def verify(root: Path, version: str) -> Manifest:
     return manifest
 
 
+def read_catalogue(root: Path, version: str) -> tuple[Manifest, Catalogue]:
+    """The manifest of a bundle and its items, verified; raises what `verify` does."""
+    manifest = _manifest(root, version)
+    items = _mapped(root / version / ITEMS_FILE, manifest.files[ITEMS_FILE])
+    try:
+        return manifest, Catalogue.parse(items, ITEMS_FILE)
+    except IndexingError as error:
+        raise BundleIncompatibleError(f"{version}: {error}") from error
+
+
 def read_bundle(root: Path, version: str | None = None, device: str = "cpu") -> Bundle:
     """The bundle `version` (by default the one in service), verified, its model on `device`.
 

@@ -161,6 +161,44 @@ def remove_items(
             typer.echo(f"removed {item_id}{later}")
 
 
+@command.command("compact")
+def compact(
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="All changes are exported there before, those to drop too."),
+    ],
+    url: Url = None,
+    bundles: Bundles = None,
+    as_json: Json = False,
+) -> None:
+    """Drop changes from which nothing follows in any bundle that is kept, and say which.
+
+    - `dimerec catalogue compact --output before.jsonl`
+
+    A removal is dropped where all bundles that are kept obey it and none has the item; a description where
+    all of them have learned the item and say the same. Bundles obey the changes that `prepare --catalogue`
+    was given. As long as the event log has a removed item, give FILE to `prepare`, too.
+    """
+    with (
+        interruptible(lambda: f"maybe some were dropped; all are in {output}"),
+        opened_log(url, bundles) as log,
+    ):
+        contents = log.read()
+        write_export(output, contents)
+        dropped, kept = log.compact()
+    removed = {entry.item_id for entry in contents.entries if entry.removed}
+    removals = sum(item_id in removed for item_id in dropped)
+    if as_json:
+        print_json({"dropped": dropped, "removals": removals, "bundles": kept, "output": output})
+        return
+    for item_id in dropped:
+        typer.echo(f"dropped the {'removal' if item_id in removed else 'description'} of {item_id}")
+    others = len(dropped) - removals
+    typer.echo(
+        f"{removals:,} removals and {others:,} descriptions dropped by {kept} bundles; {output} has them"
+    )
+
+
 @dataclass
 class _Report:
     """The outcomes of the items of a file."""

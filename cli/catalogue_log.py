@@ -12,6 +12,7 @@ import typer
 
 from cli.service_calls import called, encoded
 from files.ids import fault
+from service.catalogue.compacting import droppable, kept_bundles
 from service.catalogue.protocol import Contents, Entry, Write
 from service.catalogue.requests import MAX_ITEMS
 from service.catalogue.sqlite import SqliteLog
@@ -52,6 +53,10 @@ class ChangesLog(Protocol):
         """Let an item be in no answer from now on; False where other processes follow later."""
         ...
 
+    def compact(self) -> tuple[list[str], int]:
+        """Drop entries from which nothing follows; their items, and the number of bundles looked into."""
+        ...
+
 
 @contextmanager
 def opened_log(url: str | None, bundles: Path | None) -> Iterator[ChangesLog]:
@@ -63,7 +68,7 @@ def opened_log(url: str | None, bundles: Path | None) -> Iterator[ChangesLog]:
         raise CatalogueFileError("--url asks a service and --bundles reads its files: leave out one of them")
     in_file = _held(bundles)
     try:
-        yield _LogInFile(in_file)
+        yield _LogInFile(in_file, bundles)
     finally:
         in_file.release()
 
@@ -110,10 +115,15 @@ class _LogByUrl:
         answer = called(self._url, "DELETE", f"/items/{quote(item_id, safe='')}")
         return answer["sequence"] is not None
 
+    def compact(self) -> tuple[list[str], int]:
+        answer = called(self._url, "POST", "/catalogue/compact")
+        return answer["dropped"], len(answer["kept"])
+
 
 class _LogInFile:
-    def __init__(self, in_file: SqliteLog) -> None:
+    def __init__(self, in_file: SqliteLog, bundles: Path) -> None:
         self._log = in_file
+        self._bundles = bundles
 
     def read(self) -> Contents:
         return self._log.read()
@@ -129,6 +139,12 @@ class _LogInFile:
         self._log.read()
         asyncio.run(self._log.write([Write(item_id)]))
         return True
+
+    def compact(self) -> tuple[list[str], int]:
+        kept = kept_bundles(self._bundles)
+        spent = droppable(self._log.read().entries, kept)
+        dropped = asyncio.run(self._log.drop(spent))
+        return [entry.item_id for entry in dropped], len(kept)
 
 
 def blocks_of(items: Iterable[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:

@@ -8,6 +8,7 @@ ServiceError
 ├── UnknownItemError            the catalogue has no such item
 ├── VectorSpaceDiffersError     a vector is of another model than the one in service
 ├── CatalogueFullError          as many items were changed as the service keeps beside a bundle
+├── CompactionRefusedError      not all bundles are known to obey the changes that would be dropped
 ├── CatalogueUnavailableError   changes of the catalogue cannot be kept here, or not now
 ├── RequestRefusedError         the service protects itself or the caller's deadline
 │   ├── OverloadedError             the queue is full or too long; come back after `retry_after_s`
@@ -97,6 +98,10 @@ class CatalogueFullError(ServiceError):
         super().__init__(
             f"{bound} items are new or changed since the bundle: train and publish one with them"
         )
+
+
+class CompactionRefusedError(ServiceError):
+    """Not all bundles are known to obey the changes that would be dropped; nothing was."""
 
 
 class CatalogueUnavailableError(ServiceError):

@@ -37,6 +37,7 @@ KINDS: dict[type[Exception], Kind] = {
     errors.InvalidRequestError: Kind(422, "invalid-request", "The request is invalid"),
     errors.UnknownItemError: Kind(404, "item-unknown", "No such item"),
     errors.VectorSpaceDiffersError: Kind(409, "vector-space-differs", "The vector is of another model"),
+    errors.CompactionRefusedError: Kind(409, "compaction-refused", "No change may be dropped"),
     errors.CatalogueFullError: Kind(409, "catalogue-full", "Too many items were changed"),
     errors.CatalogueUnavailableError: Kind(503, "catalogue-unavailable", "The catalogue cannot be changed"),
     errors.OverloadedError: Kind(503, "overloaded", "Too many requests are waiting"),

@@ -113,6 +113,7 @@ def publish_tiny_bundle(
     repeat_weight: float = 1.0,
     index_facts: IndexFacts | None = None,
     make_current: bool = True,
+    catalogue_sequence: int = 0,
     attributes: bool = False,
     **config: object,
 ) -> str:
@@ -129,4 +130,5 @@ def publish_tiny_bundle(
         index_facts=index_facts,
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
+        catalogue_sequence=catalogue_sequence,
     )

@@ -44,6 +44,7 @@ ROLES: dict[str, Role | None] = {
     "GET /items": Role.CATALOGUE,
     "GET /catalogue": Role.CATALOGUE,
     "POST /catalogue": Role.CATALOGUE,
+    "POST /catalogue/compact": Role.CATALOGUE,
     "GET /version": Role.READ,
     "POST /events": Role.WRITE,
     "DELETE /users/{user_id}/events/{event_id}": Role.WRITE,

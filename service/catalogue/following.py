@@ -129,6 +129,7 @@ class Follower:
         contents = await self._log.read(self._live.contents)
         self._live.pass_time(contents.passed_ms)
         await self._take(contents.entries)
+        self._live.note_compacted(contents)
 
     async def _take(self, entries: Iterable[Entry]) -> None:
         some = list(entries)

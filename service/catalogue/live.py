@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec.structs import replace
 
+from bundle.errors import BundleIncompatibleError
 from engine.changes import Change
 from engine.engine import Engine
 from files.clock import now_ms
@@ -39,6 +40,8 @@ class LiveCatalogue:
         self._live: set[str] = set()
         self._moments: list[tuple[int, str]] = []
         self._stale_of: WeakKeyDictionary[Engine, Mapping[str, str]] = WeakKeyDictionary()
+        self.compacted = contents.compacted
+        """Entries up to this one may have been dropped: a bundle must obey them."""
         self.sequence = contents.sequence
         """The highest sequence that counts here."""
         self.take(contents.entries)
@@ -95,7 +98,7 @@ class LiveCatalogue:
     @property
     def contents(self) -> Contents:
         """All that counts here."""
-        return Contents(list(self._entries.values()), self._passed_ms, self.sequence)
+        return Contents(list(self._entries.values()), self._passed_ms, self.sequence, self.compacted)
 
     def entry(self, item_id: str) -> Entry | None:
         """The newest entry of an item, None where nothing was changed; sequence 0: struck and no other."""
@@ -156,8 +159,48 @@ class LiveCatalogue:
         """Note that changes up to this one were made, whether an item still has them or not."""
         self.sequence = max(self.sequence, sequence)
 
+    def forget(self, item_ids: Iterable[str]) -> None:
+        """Forget entries from which nothing follows in a bundle that obeys them; engines stay as they are."""
+        for item_id in item_ids:
+            self._forget_moments(item_id)
+            del self._entries[item_id]
+            self._changed_at.pop(item_id, None)
+            self._gone.discard(item_id)
+            self._live.discard(item_id)
+            self._generation += 1
+
+    def note_compacted(self, contents: Contents) -> None:
+        """Forget what a log has dropped of which it has this, once a bundle that obeys it is in service."""
+        self.compacted = max(self.compacted, contents.compacted)
+        if self._engine is None or self._engine.manifest.catalogue_sequence < contents.compacted:
+            return
+        there = {*(entry.item_id for entry in contents.entries), *self._struck}
+        self.forget(
+            [
+                item_id
+                for item_id, entry in self._entries.items()
+                if entry.sequence <= contents.compacted and item_id not in there
+            ]
+        )
+
+    def unfit(self, engine: Engine) -> str | None:
+        """The reason why an engine's bundle may hold what was removed and is forgotten; None if it cannot."""
+        obeyed = engine.manifest.catalogue_sequence
+        if obeyed >= self.compacted:
+            return None
+        return (
+            f"{engine.version} obeys changes of the catalogue up to {obeyed}, and those up to"
+            f" {self.compacted} were compacted: prepare with --catalogue, train and publish again"
+        )
+
     def bring(self, engine: Engine) -> None:
-        """Make all changes to an engine that it has not seen, before it is in service; from any thread."""
+        """Make all changes to an engine that it has not seen, before it is in service; from any thread.
+
+        Raises BundleIncompatibleError for a bundle that may hold what was removed and is forgotten.
+        """
+        reason = self.unfit(engine)
+        if reason is not None:
+            raise BundleIncompatibleError(reason)
         brought, generation = self._brought.get(engine, -1), self._generation
         changed = [item_id for item_id, at in list(self._changed_at.items()) if at > brought]
         self._stale_of[engine] = engine.change({item_id: self._change(item_id) for item_id in changed})

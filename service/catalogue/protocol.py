@@ -84,6 +84,8 @@ class Contents(NamedTuple):
     entries: list[Entry]
     passed_ms: int = 0
     sequence: int = 0
+    compacted: int = 0
+    """Entries up to this sequence may have been dropped, since all bundles obey them."""
 
 
 class Known(NamedTuple):
@@ -106,6 +108,13 @@ class CatalogueLog(Protocol):
 
     async def restore(self, contents: Contents) -> None:
         """Store the entries of an earlier time of this log, each where it has no newer one."""
+        ...
+
+    async def drop(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Drop entries, each unless a newer one of its item has come; returns those that were dropped.
+
+        Unlike a removal it changes nothing that is answered: whoever calls has made sure of that.
+        """
         ...
 
     async def pass_time(self, moment_ms: int) -> None:

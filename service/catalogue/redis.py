@@ -91,7 +91,18 @@ class RedisLog:
 
     async def restore(self, contents: Contents) -> None:
         """As `CatalogueLog.restore`."""
-        await self._refill(contents)
+        await self._refill(contents, dropped_too=True)
+
+    async def drop(self, entries: Sequence[Entry]) -> list[Entry]:
+        """As `CatalogueLog.drop`; of a log that this process has read."""
+        dropped: set[str] = set()
+        for start in range(0, len(entries), PER_CALL):
+            some = entries[start : start + PER_CALL]
+            parts = [part for entry in some for part in (entry.item_id, entry.sequence)]
+            facts = (self._epoch or "unread", STREAM_LENGTH)
+            call = partial(self._writing.eval, _DROP, len(KEYS), *KEYS, *facts, *parts)
+            dropped.update(item_id.decode() for item_id in await self._called(call))
+        return [entry for entry in entries if entry.item_id in dropped]
 
     async def pass_time(self, moment_ms: int) -> None:
         """As `CatalogueLog.pass_time`."""
@@ -101,14 +112,13 @@ class RedisLog:
         """All of the log, once it has everything that is `known` here."""
         newest = await self._called(lambda: self._following.xrevrange(STREAM, count=1))
         epoch = await self._refill(known)
-        sequence, passed_ms = await self._called(
-            lambda: self._following.hmget(FACTS, "sequence", "passed_ms")
-        )
+        facts = await self._called(lambda: self._following.hmget(FACTS, "sequence", "passed_ms", "compacted"))
+        sequence, passed_ms, compacted = (int(fact or 0) for fact in facts)
         found = await self._scan()
-        self._epoch, self._sequence = epoch, int(sequence or 0)
+        self._epoch, self._sequence = epoch, sequence
         self._last_id = newest[0][0] if newest else "0"
         entries = sorted(found, key=lambda entry: entry.sequence)
-        return Contents(entries, int(passed_ms or 0), self._sequence)
+        return Contents(entries, passed_ms, sequence, compacted)
 
     async def follow(self) -> list[Entry] | None:
         """The entries that were changed since the last call, after a wait of `BLOCK_MS` at most.
@@ -151,9 +161,10 @@ class RedisLog:
         for client in (self._writing, self._following):
             await client.aclose()
 
-    async def _refill(self, known: Contents) -> str:
+    async def _refill(self, known: Contents, *, dropped_too: bool = False) -> str:
         """Bring back what the log lacks, some entries a call; returns its epoch."""
-        facts = (secrets.token_hex(8), known.passed_ms, STREAM_LENGTH, known.sequence)
+        flag = int(dropped_too)
+        facts = (secrets.token_hex(8), known.passed_ms, STREAM_LENGTH, known.sequence, flag)
         epoch = b""
         for start in range(0, max(1, len(known.entries)), PER_CALL):
             some = known.entries[start : start + PER_CALL]
@@ -186,7 +197,7 @@ def _script(name: str) -> str:
     return "".join(folder.joinpath(part).read_text() for part in ("entry.lua", name))
 
 
-_WRITE, _REFILL = _script("write.lua"), _script("refill.lua")
+_WRITE, _REFILL, _DROP = map(_script, ("write.lua", "refill.lua", "drop.lua"))
 
 
 def _value(entry: Entry) -> bytes:

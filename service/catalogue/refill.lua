@@ -3,16 +3,20 @@
 -- KEYS[1]  hash of entries    KEYS[2]  stream of changes    KEYS[3]  hash of facts
 -- ARGV[1]  epoch of the log, should it have none            ARGV[2]  highest moment that is known to have passed
 -- ARGV[3]  changes that the stream keeps                   ARGV[4]  highest sequence that is known to be given
+-- ARGV[5]  1: also what was dropped, by a compaction
 -- then of each entry: item id, value
 --
--- An entry counts where the log has no newer one. Returns the log's epoch.
+-- An entry counts where the log has no newer one, and has not dropped it. Returns the log's epoch.
 
 redis.call('HSETNX', KEYS[3], 'epoch', ARGV[1])
 local last = math.max(tonumber(redis.call('HGET', KEYS[3], 'sequence') or '0'), tonumber(ARGV[4]))
+local compacted = tonumber(redis.call('HGET', KEYS[3], 'compacted') or '0')
 local changed = false
-for i = 5, #ARGV, 2 do
+for i = 6, #ARGV, 2 do
     local own = parsed(ARGV[i + 1]).sequence
-    if parsed(redis.call('HGET', KEYS[1], ARGV[i])).sequence < own then
+    local known = redis.call('HGET', KEYS[1], ARGV[i])
+    local dropped = not known and own <= compacted and ARGV[5] == '0'
+    if not dropped and parsed(known).sequence < own then
         redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
         changed = true
     end

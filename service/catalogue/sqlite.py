@@ -28,7 +28,8 @@ CREATE TABLE IF NOT EXISTS entries (
     origin_sequence INTEGER NOT NULL, description BLOB, origin BLOB
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT OR IGNORE INTO facts VALUES ('format', 2), ('sequence', 0), ('passed_ms', 0);
+INSERT OR IGNORE INTO facts VALUES ('format', 2), ('sequence', 0), ('passed_ms', 0),
+    ('compacted', 0);
 """
 _NEXT = "UPDATE facts SET value = value + 1 WHERE name = 'sequence' RETURNING value"
 _PUT = """
@@ -49,6 +50,7 @@ ON CONFLICT DO UPDATE SET sequence = :sequence, removed = :removed, origin_seque
     description = :description, origin = :origin
 WHERE sequence < :sequence
 """
+_DROP = "DELETE FROM entries WHERE item_id = ? AND sequence = ? RETURNING 1"
 _RAISE = "UPDATE facts SET value = max(value, ?) WHERE name = ?"
 
 
@@ -92,7 +94,8 @@ class SqliteLog:
         if connection is not self._connection:
             connection.close()
         self._known = facts["sequence"]
-        return Contents([_entry(row) for row in found], facts["passed_ms"], facts["sequence"])
+        entries = [_entry(row) for row in found]
+        return Contents(entries, facts["passed_ms"], facts["sequence"], facts.get("compacted", 0))
 
     async def begin(self) -> None:
         """As `CatalogueLog.begin`."""
@@ -106,6 +109,10 @@ class SqliteLog:
     async def restore(self, contents: Contents) -> None:
         """As `CatalogueLog.restore`."""
         await asyncio.to_thread(self._restore, contents)
+
+    async def drop(self, entries: Sequence[Entry]) -> list[Entry]:
+        """As `CatalogueLog.drop`."""
+        return await asyncio.to_thread(self._drop, entries)
 
     async def pass_time(self, moment_ms: int) -> None:
         """As `CatalogueLog.pass_time`."""
@@ -140,6 +147,15 @@ class SqliteLog:
             for value, name in ((last, "sequence"), (contents.passed_ms, "passed_ms")):
                 connection.execute(_RAISE, (value, name))
         self._known = max(self._known, last)
+
+    def _drop(self, entries: Sequence[Entry]) -> list[Entry]:
+        with self._turn, _Transaction(self._opened()) as connection:
+            dropped = [
+                one for one in entries if connection.execute(_DROP, (one.item_id, one.sequence)).fetchall()
+            ]
+            last = max((entry.sequence for entry in dropped), default=0)
+            connection.execute(_RAISE, (last, "compacted"))
+        return dropped
 
     def _pass_time(self, moment_ms: int) -> None:
         if self._connection is None and self._path.exists():

@@ -15,6 +15,7 @@ class _View(msgspec.Struct):
     entries: list[Entry]
     passed_ms: int
     sequence: int = 0
+    compacted: int = 0
 
 
 def read_view(root: Path) -> Contents | None:
@@ -31,7 +32,7 @@ def read_view(root: Path) -> Contents | None:
         raise StartupError(
             f"{path} cannot be read ({error}): remove it where Redis is there, it is written again"
         ) from error
-    return Contents(view.entries, view.passed_ms, view.sequence)
+    return Contents(view.entries, view.passed_ms, view.sequence, view.compacted)
 
 
 def write_view(root: Path, contents: Contents) -> None:

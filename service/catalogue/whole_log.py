@@ -2,10 +2,11 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from service.catalogue.changes import MAX_LIVE_ITEMS, MAX_WRITES
+from service.catalogue.compacting import Kept, droppable
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import CatalogueLog, Contents, Entry
@@ -72,6 +73,20 @@ class WholeLog:
             await asyncio.sleep(0)
         self._live.pass_time(contents.passed_ms)
         self._live.note_sequence(contents.sequence)
+
+    async def compact(self, kept: Sequence[Kept]) -> list[Entry]:
+        """Drop entries from which nothing follows in these bundles, which are all; returns the dropped ones.
+
+        Raises CatalogueUnavailableError.
+        """
+        spent = await asyncio.to_thread(droppable, self._live.contents.entries, kept)
+        dropped = await self._log.drop([one for one in spent if one.item_id not in self._live.struck])
+        for entry in dropped:
+            if self._live.entry(entry.item_id) == entry:
+                self._live.forget([entry.item_id])
+        last = max((entry.sequence for entry in dropped), default=0)
+        self._live.compacted = max(self._live.compacted, last)
+        return dropped
 
     def _added(self, entries: Iterable[Entry]) -> int:
         """Those that would be live and are not."""

@@ -38,6 +38,7 @@ class Process(msgspec.Struct, frozen=True):
 
     `epoch`, `sequence`: changes of the catalogue up to this one count there, of the log of this epoch.
     `obeyed_ms`: moment of the newest order that it obeyed, or cannot obey; then it lacks `missing`.
+    `kept`: all versions under its root.
     """
 
     id: str
@@ -48,6 +49,7 @@ class Process(msgspec.Struct, frozen=True):
     sequence: int = 0
     obeyed_ms: int = 0
     missing: str | None = None
+    kept: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

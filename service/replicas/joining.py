@@ -44,7 +44,7 @@ def join(redis_url: str, root: Path, follower: Follower, engines: Engines, own: 
     """
     board = Board.from_url(redis_url)
     orders = Orders(root, own, follower.news)
-    presence = Present(board, _new_process(engines.version), engines, follower, orders)
+    presence = Present(board, _new_process(engines.version), engines, follower, orders, root)
     fleet = ReplicatedFleet(own, board, orders)
     return Joined(presence, fleet, lambda: orders.newest_ms, (presence.run, orders.run))
 

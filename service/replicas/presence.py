@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import structlog
 from msgspec.structs import replace
 
+from bundle.read import versions
 from service.catalogue.following import Follower
 from service.engines import Engines
 from service.history.errors import HistoryError
@@ -94,13 +96,21 @@ class Present:
     """The presence of a process on a board, which `run` keeps."""
 
     def __init__(
-        self, board: Board, itself: Process, engines: Engines, follower: Follower, orders: Orders
+        self,
+        board: Board,
+        itself: Process,
+        engines: Engines,
+        follower: Follower,
+        orders: Orders,
+        root: Path,
     ) -> None:
         self._board = board
         self._itself = itself
         self._engines = engines
         self._follower = follower
         self._orders = orders
+        self._root = root
+        self._kept: tuple[str, ...] = ()
         self._news = follower.news
         self._look: asyncio.Task[list[Process]] | None = None
         self._away = False
@@ -161,6 +171,7 @@ class Present:
             return others
 
     async def _tell(self) -> None:
+        self._kept = tuple(await asyncio.to_thread(versions, self._root))
         try:
             self._orders.hear(await self._board.tell(self._described(), self._orders.newest))
         except HistoryError as error:
@@ -189,6 +200,7 @@ class Present:
             sequence=known.sequence,
             obeyed_ms=orders.obeyed_ms,
             missing=orders.missing,
+            kept=self._kept,
         )
 
 

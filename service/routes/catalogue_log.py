@@ -7,11 +7,12 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field, WithJsonSchema
 
+from service.catalogue.compacting import check_kept, kept_bundles
 from service.catalogue.export import MAX_SEQUENCE, fault_of
 from service.catalogue.protocol import Contents, Entry
 from service.catalogue.requests import MAX_ITEMS, Moment
 from service.dependencies import TheService, service_of
-from service.errors import FieldFault, InvalidRequestError
+from service.errors import CatalogueUnavailableError, FieldFault, InvalidRequestError
 from service.problems import documented
 from service.request_model import RequestModel
 from service.requests import Text
@@ -66,6 +67,13 @@ class LogRestoredResponse(ResponseModel):
     sequence: int = Field(description="of the last change")
 
 
+class CompactionResponse(ResponseModel):
+    """The entries that were dropped."""
+
+    dropped: list[str] = Field(description="items whose entry was dropped", examples=[["v-1"]])
+    kept: list[str] = Field(description="bundles that were looked into, newest first")
+
+
 router = APIRouter(tags=["catalogue"])
 json_router = APIRouter(tags=["catalogue"], route_class=JsonRoute)
 
@@ -79,6 +87,20 @@ async def read_log(
     """All changes, the newest of each item, by id."""
     page = await asyncio.to_thread(service.whole_log.page, limit, after)
     return Response(msgspec.json.encode(page._asdict()), media_type="application/json")
+
+
+@router.post("/catalogue/compact", responses=documented(409, 503))
+async def compact_log(service: TheService) -> CompactionResponse:
+    """Drop changes from which nothing follows in any bundle that is kept by any process."""
+    processes = await service.presence.processes()
+    if processes is None:
+        raise CatalogueUnavailableError("Redis does not tell which bundles other processes keep: try again")
+    kept = await asyncio.to_thread(kept_bundles, service.settings.bundles)
+    check_kept(kept, processes)
+    dropped = await service.whole_log.compact(kept)
+    return CompactionResponse(
+        dropped=[entry.item_id for entry in dropped], kept=[one.version for one in kept]
+    )
 
 
 @json_router.post(

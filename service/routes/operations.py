@@ -56,6 +56,9 @@ async def ready(service: TheService) -> HealthResponse:
     """
     if not service.batcher.alive(STALLED_AFTER_S):
         raise NotReadyError("the engine is stuck or shutting down: send requests to another replica")
+    reason = service.catalogue.unfit(service.engines.engine)
+    if reason is not None:
+        raise NotReadyError(f"an answer may have what was removed: {reason}")
     bound_s = service.settings.catalogue_max_staleness_s
     if bound_s is not None and service.follower is not None and service.follower.is_silent(bound_s):
         raise NotReadyError(

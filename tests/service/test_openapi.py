@@ -45,6 +45,7 @@ OPERATIONS = (
     "GET /version",
     "POST /admin/reload",
     "POST /admin/rollback",
+    "POST /catalogue/compact",
 )
 
 OPEN = {label for label in OPERATIONS if ROLES[label] in (None, *ANONYMOUS)}
@@ -60,6 +61,7 @@ NOT_IN_THE_SCHEMA: dict[str, list[CheckFunction]] = {
     "POST /items": [ignored_auth, negative_data_rejection],
     "GET /items": [ignored_auth],
     "GET /catalogue": [ignored_auth],
+    "POST /catalogue/compact": [ignored_auth],
     "POST /catalogue": [ignored_auth, positive_data_acceptance],  # descriptions and origins are not detailed
     "POST /events": [positive_data_acceptance],  # the latest timestamp depends on the clock
 }

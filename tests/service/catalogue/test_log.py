@@ -145,6 +145,21 @@ async def test_what_is_restored_counts_where_nothing_newer_is_known(reopened: Re
     assert (await log.write([Write("e")]))[0].sequence == 96
 
 
+async def test_what_is_dropped_is_gone_unless_it_is_newer_by_now_or_restored(reopened: Reopened) -> None:
+    log, _ = await reopened()
+    old = await log.write([Write("a", described(), like("1")), Write("b"), Write("c"), Write("d")])
+    (newer,) = await log.write([Write("c")])
+    assert await log.drop(old[:3]) == old[:2]
+    assert await log.drop(old[:3]) == []
+    _, contents = await reopened()
+    assert contents == Contents([old[3], newer], 0, newer.sequence, old[1].sequence)
+    log, _ = await reopened()
+    assert (await log.write([Write("e")]))[0].sequence == newer.sequence + 1
+    await log.restore(Contents(old))
+    _, contents = await reopened()
+    assert [entry.item_id for entry in contents.entries] == ["a", "b", "d", "c", "e"]
+
+
 async def test_the_highest_moment_is_kept(reopened: Reopened) -> None:
     log, _ = await reopened()
     for moment in (1_000, 3_000, 2_000):
@@ -415,6 +430,20 @@ class TestRedis:
         assert found.keys() == {"a", "b", "c", "d"}
         assert await second.follow() is None
         assert {entry.item_id for entry in (await second.read(Contents(old))).entries} == found.keys()
+
+    async def test_what_was_dropped_is_not_brought_back_by_who_knows_it(
+        self, new_log: Callable[[], RedisLog], client: Any
+    ) -> None:
+        first, second = new_log(), new_log()
+        await first.read(Contents([]))
+        entries = await first.write([Write("a"), Write("b"), Write("c")])
+        assert await second.read(Contents([])) == Contents(entries, 0, 3)
+        await first.drop(entries[:2])
+        assert await second.follow() is None
+        assert await second.read(Contents(entries, 0, 3)) == Contents(entries[2:], 0, 3, 2)
+        client.flushdb()
+        assert await second.follow() is None
+        assert await second.read(Contents(entries, 0, 3)) == Contents(entries, 0, 3)
 
     async def test_a_value_that_is_none_counts_as_removed_until_somebody_knows_better(
         self, new_log: Callable[[], RedisLog], client: Any

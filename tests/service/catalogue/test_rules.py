@@ -16,6 +16,7 @@ from bundle.write import publish
 from engine.engine import Engine
 from engine.recipes import Given, Like
 from index.catalogue import Catalogue
+from service.catalogue.compacting import Kept, droppable
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import Description, Origin, Write
 from service.catalogue.sqlite import SqliteLog
@@ -33,6 +34,7 @@ BUNDLES: tuple[tuple[tuple[str, ...], int], ...] = (
 """The items of each bundle, and the last change that its data obey."""
 UNTRAINED = ("3", "c")
 """Those without events, wherever they are."""
+TITLES = {"1": "One", "a": "Two"}
 CATEGORIES = {"1": ("X",), "2": ("X", "Y"), "3": ("Z",), "4": ("Y",)}
 
 
@@ -57,17 +59,15 @@ class Load(NamedTuple):
 
 
 Step = Put | Removal | Load
-STEPS = st.one_of(
-    st.builds(
-        Put,
-        st.sampled_from(CHANGED),
-        st.sampled_from(["One", "Two"]),
-        st.sampled_from([(), ("X",), ("Y", "Z"), ("Z",), ("Unknown",)]),
-        st.none() | st.sampled_from([("1",), ("4",), ("3", "c"), ("a", "2"), ("nobody",), 0, 1, 2]),
-    ),
-    st.builds(Removal, st.sampled_from(CHANGED)),
-    st.builds(Load, st.sampled_from(range(len(BUNDLES))), st.booleans()),
+PUTS = st.builds(
+    Put,
+    st.sampled_from(CHANGED),
+    st.sampled_from(["One", "Two"]),
+    st.sampled_from([(), ("X",), ("Y", "Z"), ("Z",), ("Unknown",)]),
+    st.none() | st.sampled_from([("1",), ("4",), ("3", "c"), ("a", "2"), ("nobody",), 0, 1, 2]),
 )
+CHANGES = PUTS | st.builds(Removal, st.sampled_from(CHANGED))
+STEPS = CHANGES | st.builds(Load, st.sampled_from(range(len(BUNDLES))), st.booleans())
 GIVEN = np.linspace(1, 2, DIM)
 
 
@@ -81,7 +81,7 @@ def published(root: Path, number: int) -> str:
     item_ids, sequence = BUNDLES[number]
     catalogue = Catalogue(
         list(item_ids),
-        [f"{item_id} in {number}" for item_id in item_ids],
+        [TITLES.get(item_id, f"{item_id} in {number}") for item_id in item_ids],
         [CATEGORIES.get(item_id, ()) for item_id in item_ids],
         [0 if item_id in UNTRAINED else 5 for item_id in item_ids],
     )
@@ -120,7 +120,8 @@ class Reference:
     ) -> tuple[str | None, NDArray[np.float64] | None]:
         learned = self._learned(item_id, number)
         if not own:
-            return (None if learned is None else f"{item_id} in {number}"), learned
+            title = TITLES.get(item_id, f"{item_id} in {number}")
+            return (None if learned is None else title), learned
         removals = [at for at, one in own if isinstance(one, Removal)]
         since = [(at, one) for at, one in own if isinstance(one, Put) and at > max(removals, default=0)]
         if not since:
@@ -213,6 +214,27 @@ async def test_each_item_is_served_as_the_rules_say(
             else:
                 live.take(await log.write([write_of(step, bundles)]))
                 reference.changes.append(step)
+            check(engine, live, reference.served(number))
+    finally:
+        await log.close()
+
+
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(CHANGES, min_size=3, max_size=14))
+async def test_nothing_that_is_served_follows_from_what_a_compaction_drops(
+    bundles: list[Bundle], tmp_path_factory: pytest.TempPathFactory, steps: list[Put | Removal]
+) -> None:
+    kept = [Kept(one.version, one.catalogue, one.manifest.catalogue_sequence) for one in bundles[1:]]
+    log, reference = SqliteLog(tmp_path_factory.mktemp("log")), Reference(bundles)
+    try:
+        log.read()
+        for step in steps:
+            await log.write([write_of(step, bundles)])
+            reference.changes.append(step)
+        await log.drop(droppable(log.read().entries, kept))
+        for number in range(1, len(bundles)):
+            live, engine = LiveCatalogue(log.read()), Engine(bundles[number], max_steps=5)
+            live.serve(engine)
             check(engine, live, reference.served(number))
     finally:
         await log.close()
