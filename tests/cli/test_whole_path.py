@@ -12,6 +12,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from bundle.read import read_bundle
 from tests.cli.conftest import Run
 
 USERS, ITEMS, LENGTH = 60, 30, 10
@@ -77,13 +78,20 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for step in range(LENGTH)
     ]
     items = [
-        {"item_id": f"v{item}", "title": f"Video {item}", "category": f"c{item % 3}|all"}
+        {
+            "item_id": f"v{item}",
+            "title": f"Video {item}",
+            "category": f"c{item % 3}|all",
+            "length": item / 2,
+            "day": f"2024-01-{item % 28 + 1:02}",
+        }
         for item in range(ITEMS)
     ]
     pl.DataFrame(events).write_csv(place / "events.csv")
     pl.DataFrame(items).write_csv(place / "items.csv")
     card = in_a_process(
-        "prepare", "--events", place / "events.csv", "--items", place / "items.csv", "--out", place / "data"
+        *("prepare", "--events", place / "events.csv", "--items", place / "items.csv"),
+        *("--attribute", "length:number", "--attribute", "day:date", "--out", place / "data"),
     )
     assert "600" in card
     small = [
@@ -95,6 +103,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "epochs=3",
         "--set",
         "batch_size=64",
+        "--set",
+        "serving.fresh=0.2",
     ]
     trained = in_a_process("train", "--data", place / "data", "--out", place / "run", *small)
     assert "Stopped after epoch 3: all 3 epochs done" in trained
@@ -110,6 +120,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_evaluation_is_written_as_json(place: Path) -> None:
     report = json.loads((place / "run" / "evaluation-test.json").read_text())
     assert report["targets"] == USERS
+
+
+def test_attributes_and_the_part_of_new_items_come_with_the_bundle(place: Path) -> None:
+    bundle = read_bundle(place / "bundles")
+    assert bundle.manifest.serving.fresh == 0.2
+    for row in range(1, len(bundle.catalogue) + 1):
+        item = int(bundle.catalogue.item_id(row)[1:])
+        expected = {"length": item / 2, "day": f"2024-01-{item % 28 + 1:02}"}
+        assert bundle.catalogue.attributes_of(row) == expected
 
 
 def test_bundles_are_listed_verified_pruned_and_rolled_back(
