@@ -84,7 +84,12 @@ function show(answer) {
   busy(false);
   page.problem.hidden = true;
   showBadges(page.badges, answer);
-  const actions = { onWatch: state.allowed.writes ? writes.watch : null, onRemove: catalogue.remover };
+  const { writes: allowed, refusal } = state.allowed;
+  const actions = {
+    onWatch: allowed ? writes.watch : null,
+    onRefuse: allowed && refusal ? writes.refuse(refusal) : null,
+    onRemove: catalogue.remover,
+  };
   showItems(page.recommendations, answer, state.ranks, actions);
   showInterests(page["interest-list"], page["interests-count"], answer, pointAt);
   showTimings(page["timing-bar"], page.timings, page.total, answer.timings_ms);

@@ -5,6 +5,7 @@ import { dot, element, namedButton, percent, titleOf, tone } from "./parts.js";
 const DATE = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
 const AGO = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const EARLIEST_DATE = 1e11; // smaller timestamps are an order, not ms since the epoch
+const KINDS = new Map([["negative", "not wanted"], ["ignored", "ignored"]]);
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 /** `undoButton` gives what takes an event back, or "". */
@@ -15,7 +16,7 @@ export function showHistory(list, count, events, limit, undoButton) {
       element(
         "li",
         { className: event.known ? "event" : "event unknown" },
-        element("span", { className: "event-title", textContent: event.known ? titleOf(event) : event.item_id }),
+        element("span", { className: "event-title", textContent: event.known ? titleOf(event) : event.item_id }, kind(event)),
         element("time", { className: "event-time", textContent: when(event.timestamp) }),
         element("span", {
           className: "event-categories",
@@ -28,19 +29,30 @@ export function showHistory(list, count, events, limit, undoButton) {
   if (!events.length) list.append(element("li", { className: "nothing", textContent: "Nothing watched yet." }));
 }
 
+/** What an event is that is no watch. */
+function kind({ event_type: type, meaning }) {
+  const text = KINDS.get(meaning);
+  return text ? element("span", { className: "event-kind", textContent: text, title: type }) : "";
+}
+
 const absence = (event) => (event.removed ? "removed from the catalogue" : "not in the catalogue");
 
 /**
  * `ranks` maps the items of the list shown before to their ranks, so that moves can be told; null: a new user.
- * `onWatch` is called for an item that is watched, `onRemove` for one that is to be taken down; null: not offered.
+ * `onWatch` is called for an item that is watched, `onRefuse` for one that is not wanted, `onRemove` for one that is to
+ * be taken down; null: not offered.
  */
-export function showItems(list, answer, ranks, { onWatch, onRemove }) {
+export function showItems(list, answer, ranks, { onWatch, onRefuse, onRemove }) {
   const before = new Map([...list.children].map((row) => [row.dataset.item, row.getBoundingClientRect().top]));
   const focused = list.contains(document.activeElement) && document.activeElement.closest("li").dataset.item;
   const best = Math.max(...answer.items.map((item) => item.score), Number.MIN_VALUE);
   list.replaceChildren(
     ...answer.items.map((item, index) => {
-      const actions = [onWatch && watchButton(item, onWatch), onRemove && removeButton(item, onRemove)].filter(Boolean);
+      const actions = [
+        onWatch && noteButton("Watch", "watch", item, answer, onWatch),
+        onRefuse && noteButton("Not for me", "small", item, answer, onRefuse),
+        onRemove && removeButton(item, onRemove),
+      ].filter(Boolean);
       return itemRow(item, index + 1, item.score / best, answer.interests, ranks, actions);
     }),
   );
@@ -91,10 +103,10 @@ function itemRow(item, rank, share, interests, ranks, actions) {
   return row;
 }
 
-function watchButton(item, onWatch) {
+function noteButton(text, className, item, { request_id: request }, onNote) {
   const title = titleOf(item);
-  const button = namedButton("Watch", title, "watch");
-  button.addEventListener("click", () => onWatch(item, title, button));
+  const button = namedButton(text, title, className);
+  button.addEventListener("click", () => onNote(item, title, request, button));
   return button;
 }
 

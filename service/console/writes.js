@@ -1,4 +1,4 @@
-// What the page writes into histories, where the operator allows it: an item watched, and that taken back.
+// What the page writes into histories, where the operator allows it: an item watched or refused, and that taken back.
 
 import { element } from "./parts.js";
 import { call, pathOf, post } from "./service.js";
@@ -17,23 +17,29 @@ export class Writes {
     this.#refresh = refresh;
   }
 
-  watch = async (item, title, button) => {
+  watch = (item, title, request, button) => this.#send(item, title, button, `Watched ${title}`, { request_id: request });
+
+  /** What notes an item as not wanted by an event of this type. */
+  refuse = (type) => (item, title, request, button) =>
+    this.#send(item, title, button, `Refused ${title}`, { request_id: request, event_type: type });
+
+  async #send(item, title, button, done, more) {
     button.disabled = true;
     const { user } = this.#choice;
-    const event = { user_id: user, item_id: item.item_id, timestamp: Date.now(), event_id: `console-${randomHex()}` };
+    const event = { user_id: user, item_id: item.item_id, timestamp: Date.now(), event_id: `console-${randomHex()}`, ...more };
     try {
       const { added, spooled } = await post("events", event);
       if (added || spooled) this.#sent.push({ ...event, title });
       if (this.#choice.user !== user) return;
-      if (added) this.#toast(`Watched ${title}`, this.undoButton(event));
-      else if (spooled) this.#toast(`Watched ${title}. ${LATER}`, this.undoButton(event));
+      if (added) this.#toast(done, this.undoButton(event));
+      else if (spooled) this.#toast(`${done}. ${LATER}`, this.undoButton(event));
       else this.#toast("Not kept: this viewer's history is full of later events.");
       this.#refresh();
     } catch (error) {
       button.disabled = false;
       this.#toast(`Not noted. ${error.message}. ${error.remedy}`);
     }
-  };
+  }
 
   /** A button that takes an event of the history back; nothing for one that this page did not send. */
   undoButton = ({ item_id: item, timestamp }) => {
@@ -43,7 +49,7 @@ export class Writes {
     );
     if (!event) return "";
     const button = element("button", { type: "button", className: "undo", textContent: "Undo" });
-    button.setAttribute("aria-label", `Undo watching ${event.title}`);
+    button.setAttribute("aria-label", `Undo ${event.event_type ? "refusing" : "watching"} ${event.title}`);
     button.addEventListener("click", () => this.#undo(event, button));
     return button;
   };

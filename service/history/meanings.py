@@ -56,6 +56,12 @@ class Meanings:
         """Types that have a meaning."""
         return [name for name in self._of_type if name is not None]
 
+    @property
+    def refusal(self) -> str | None:
+        """The type by which the console refuses an item: `dislike`, else the first negative one."""
+        negative = [name for name in self.types if self.of(name) == "negative"]
+        return "dislike" if "dislike" in negative else next(iter(negative), None)
+
     def of(self, event_type: str | None) -> Meaning | None:
         """The meaning of a type, None where it has none; an event without a type is positive."""
         return self._of_type.get(event_type)

@@ -36,7 +36,11 @@ def page() -> Response:
 @router.get("/console/settings.json")
 def settings(service: TheService) -> JSONResponse:
     """Offers of the page that the operator allows."""
-    allowed = {"writes": service.settings.console_writes, "lists_users": service.lists_users}
+    allowed = {
+        "writes": service.settings.console_writes,
+        "lists_users": service.lists_users,
+        "refusal": service.meanings.refusal,
+    }
     return JSONResponse(allowed, headers=_HEADERS)
 
 

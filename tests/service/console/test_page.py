@@ -365,7 +365,7 @@ def test_markup_in_titles_and_ids_stays_text(serve: Serve, hostile_bundle: Path,
     page.get_by_label("Show", exact=True).select_option("50")
     settle(page, lambda: page.get_by_role("button", name="Show").click())
     settle(page, lambda: page.get_by_label("User id").press("Enter"))
-    settle(page, lambda: page.locator(".item", has_text="Video 60").get_by_role("button").click())
+    settle(page, lambda: page.locator(".item", has_text="Video 60").locator(".watch").click())
     everything = page.locator("body")
     assert everything.locator("img:not([src='console/favicon.svg']), b").count() == 0
     expect(page).to_have_title("DimeRec console")
@@ -386,7 +386,9 @@ def test_no_string_of_any_answer_is_ever_markup(server: Running, viewer: str, op
     page.locator(".item").first.wait_for()
 
     def make_hostile(route: Route) -> None:
-        response = route.fetch()
+        sent = route.request.post_data_json or {}
+        sent.pop("request_id", None)  # the service takes none that no answer of its own has
+        response = route.fetch(post_data=sent) if sent else route.fetch()
         body = hostile({**response.json(), "degraded": "x", "unknown_categories": ["x"]})
         route.fulfill(response=response, json=body)
 

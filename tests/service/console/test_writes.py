@@ -19,11 +19,16 @@ def watched(server: Running, user: str) -> list[str]:
 
 def test_by_default_the_console_only_looks(serve: Serve, open_console: Open) -> None:
     server = serve()
-    assert server.client.get("/console/settings.json").json() == {"writes": False, "lists_users": True}
+    assert server.client.get("/console/settings.json").json() == {
+        "writes": False,
+        "lists_users": True,
+        "refusal": "dislike",
+    }
     server.watch("u", "1005")
     page = open_console(server, "u")
     page.locator(".item").first.wait_for()
     expect(page.get_by_role("button", name="Watch")).to_have_count(0)
+    expect(page.get_by_role("button", name="Not for me")).to_have_count(0)
     expect(page.get_by_role("button", name="Undo")).to_have_count(0)
     expect(page.locator("#writes-off")).to_contain_text("DIMEREC_CONSOLE_WRITES=true")
     expect(page.locator("#writes-off")).to_contain_text("is no access control")
@@ -51,6 +56,27 @@ def test_what_was_watched_is_taken_back(server: Running, open_console: Open, whe
     expect(page.locator("#history-count")).to_have_text("2 events")
     expect(page.locator(".undo")).to_have_count(0)
     assert watched(server, user) == ["1005", "1017"]
+    assert shown(page) == before
+
+
+def test_what_is_not_wanted_leaves_the_page_until_that_is_taken_back(
+    server: Running, viewer: str, open_console: Open
+) -> None:
+    page = open_console(server, viewer)
+    page.locator(".item").first.wait_for()
+    before = shown(page)
+    title = page.locator(".item .title").first.inner_text()
+    request_id = page.locator("#request-id").inner_text().removeprefix("request ")
+    settle(page, lambda: page.get_by_role("button", name=f"Not for me {title}", exact=True).press("Enter"))
+    expect(page.locator("#toast")).to_contain_text(f"Refused {title}")
+    assert before[0] not in shown(page)
+    expect(page.locator("#history .event").first).to_contain_text("not wanted")
+    kept = server.client.get(f"/users/{quote(viewer, safe='')}/history").json()["events"][-1]
+    assert (kept["item_id"], kept["event_type"], kept["request_id"]) == (before[0], "dislike", request_id)
+    settle(
+        page, lambda: page.locator("#history").get_by_role("button", name=f"Undo refusing {title}").click()
+    )
+    expect(page.locator("#toast")).to_have_text(f"Took back {title}")
     assert shown(page) == before
 
 
