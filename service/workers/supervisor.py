@@ -119,11 +119,11 @@ class Supervisor:
 
     async def obey(self, order: Order) -> Swap:
         """As `Fleet.obey`."""
-        if order.version == self._version:
-            return Swap(self._version, self._version)
-        async with self._swapping:
+        async with self._swapping:  # so that a worker with an older order cannot have the last word
             if order.moment_ms > self._ordered_ms:
                 self._ordered_ms, self._refusal = order.moment_ms, None
+                if order.version == self._version:
+                    return Swap(self._version, self._version)
                 try:
                     return await self._swap_all(lambda worker: _followed(worker, order.version))
                 except DimeRecError as error:
