@@ -19,11 +19,11 @@ Chosen: they take 1 MB at most, and are searched in vain.
 """
 
 
-MIN_UNINDEXED_ROWS = 2_000
+MIN_UNINDEXED_ROWS = 500
 """Added rows without an index from which one is made that has them, too.
 
 100,000 items, 12 interests a request, batches of 64, ms of the thread: 20,000 added rows take a product .20,
-such an index .06. Chosen: at a tenth of them a product takes less, and one is made ten times at most.
+such an index .06. Chosen: with 1,000 both take about as long, and an index of few more is made in some ms.
 """
 
 

@@ -12,6 +12,7 @@ from benchmarks.serving import preparing
 from benchmarks.serving.checkouts import HERE, Code, checked_out
 from benchmarks.serving.closed_loop import MISSING, have_wrk
 from benchmarks.serving.parts import (
+    changes,
     computing,
     costs,
     lone,
@@ -40,6 +41,8 @@ PARTS: dict[str, Callable[[Stage], Findings]] = {
     "costs": costs.measure,
     "compute": computing.measure,
     "catalogues": computing.measure_sizes,
+    "changes": changes.measure,
+    "changes-replicas": changes.measure_replicas,
     "million": computing.measure_million,
     "search": searching.measure,
     "memory": memory.measure,

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 import redis
 
@@ -31,7 +32,8 @@ def measure(stage: Stage) -> Findings:
     asked = stage.body_file("workers", bodies)
     bundles = stage.bundles(stage.ours)
     with ExitStack() as stack:
-        url = stack.enter_context(_redis(stage))
+        url = stack.enter_context(redis_running(stage.work))
+        _fill(stage, url)
         servers = {}
         for count in COUNTS:
             side = sides.ours(stage.ours, bundles, stage.device, "--redis", url, "--workers", str(count))
@@ -64,19 +66,17 @@ def _shares(findings: Findings, count: int, server: Server, before: dict[int, fl
 
 
 @contextmanager
-def _redis(stage: Stage) -> Iterator[str]:
-    """The address of a Redis with the histories of the data, ended with the block."""
+def redis_running(work: Path) -> Iterator[str]:
+    """The address of an empty Redis, ended with the block; its log goes to `work`."""
     port = free_port()
     command = ["redis-server", "--port", str(port), "--save", "", "--appendonly", "no", "--bind", "127.0.0.1"]
     try:
-        process = Process("redis", command, dict(os.environ), stage.work)
+        process = Process("redis", command, dict(os.environ), work)
     except FileNotFoundError as error:
         raise BenchmarkError("redis-server is not installed (apt-get install redis-server)") from error
-    url = f"redis://127.0.0.1:{port}/0"
     try:
         process.await_ready(lambda: _answers(port), 20)
-        _fill(stage, url)
-        yield url
+        yield f"redis://127.0.0.1:{port}/0"
     finally:
         process.stop()
 
