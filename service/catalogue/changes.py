@@ -255,6 +255,7 @@ class CatalogueChanges:
                 if self._late is not None:
                     await self._late.tell()  # else an older removal would come after what is put now
                 entries = await self._log.write([write for writes, _ in together for write in writes])
+                self._next_view_s = time.monotonic() + VIEW_EVERY_S
                 self._live.take(entries)
             except Exception as error:
                 for _, stored in together:
