@@ -84,17 +84,17 @@ def measure_replicas(stage: Stage) -> Findings:
         for server in (here, there):
             server.process.rest()
         for number in range(stage.rounds):
-            for place, asked in (("here", here), ("in another replica", there)):
+            for where, asked in (("here", here), ("in another replica", there)):
                 took = until_found(Calls(here, key), Calls(asked, key), _new(known, f"{asked.port}-{number}"))
-                _keep(findings, place, took)
+                _keep(findings, where, took)
     findings.notes |= _notes() | {"Redis": "on the same machine", "polled": "every 2 ms"}
     _report(findings)
     return findings
 
 
-def _keep(findings: Findings, place: str, took: list[float]) -> None:
+def _keep(findings: Findings, where: str, took: list[float]) -> None:
     for percent in (50, 99):
-        findings.add(f"PUT to found {place}, p{percent}", float(np.percentile(took, percent)))
+        findings.add(f"PUT to found {where}, p{percent}", float(np.percentile(took, percent)))
 
 
 def _report(findings: Findings) -> None:
