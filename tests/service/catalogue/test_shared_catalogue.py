@@ -117,7 +117,13 @@ def test_a_removal_without_redis_counts_here_and_is_told_later(
     for item_id in ("new", "1006", "unseen"):
         response = call(first, "DELETE", item_id)
         assert response.status_code == 202, response.text
-        assert response.json() == {"item_id": item_id, "sequence": None, "effective": "here", "missing": None}
+        assert response.json() == {
+            "item_id": item_id,
+            "sequence": None,
+            "effective": "here",
+            "missing": None,
+            "replicated": None,
+        }
         assert call(first, "GET", item_id).json()["source"] == "removed"
     assert "Redis was away" in call(first, "GET", "1006").json()["reason"]
     assert call(first, "GET", "unseen").json()["sequence"] is None
