@@ -7,6 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from index.eligibility import Eligibility
+from index.filters import Combined, Condition
 from training.baselines.item_knn import ItemKNN
 from training.baselines.popularity import Popularity
 from training.data.data_card import DataCard
@@ -154,15 +156,26 @@ def test_amazon_beauty_keeps_its_published_targets(
     assert found == published
 
 
-def test_kuairand_has_windows_categories_and_cold_items(
+def test_kuairand_has_windows_categories_attributes_and_cold_items(
     public_data: Callable[[str], Path], tmp_path: Path
 ) -> None:
     events, items = public_data("kuairand-pure.parquet"), public_data("kuairand-pure-items.parquet")
-    card = prepare(events, items, tmp_path, PrepareOptions(window_column="window"))
+    types = {"author_id": "text", "duration_ms": "number", "upload_date": "date", "music_id": "text"}
+    options = PrepareOptions.model_validate({"window_column": "window", "attributes": types})
+    card = prepare(events, items, tmp_path, options)
     assert (card.users, card.items, card.events) == (21_081, 6_802, 447_025)
     assert card.items_file is not None
     assert (card.items_file.without_events, card.items_file.unlisted) == (781, 0)
-    split = by_window(read_dataset(tmp_path))
+    dataset = read_dataset(tmp_path)
+    catalogue = dataset.catalogue
+    listed = pl.read_parquet(items).filter(pl.col("item_id").is_in(catalogue.item_ids))
+    short = listed.filter(pl.col("duration_ms").is_between(10_000, 60_000, closed="left"))
+    new = short.filter(pl.col("upload_date") >= "2022-04-10")
+    length = Condition("duration_ms", at_least=10_000, below=60_000)
+    where = Combined("all_of", (length, Condition("upload_date", at_least="2022-04-10")))
+    eligible = Eligibility(catalogue).of(None, where).rows.tolist()
+    assert {catalogue.item_id(row) for row in eligible} == set(new["item_id"])
+    split = by_window(dataset)
     frame = pl.read_parquet(events)
     assert len(split.train.items) == frame.filter(pl.col("window") == "train").height
     windows = frame.group_by("user_id").agg(pl.col("window").unique())["window"].to_list()
