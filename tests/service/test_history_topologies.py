@@ -13,6 +13,7 @@ from service.history.errors import HistoryUnavailableError
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from service.settings import Settings
+from service.trending.shared import SharedCounts
 from tests.redis_server import RedisServer
 
 PATIENCE_S = 60.0
@@ -87,6 +88,18 @@ async def test_a_cluster_spreads_users_over_its_nodes(nodes: list[RedisServer]) 
         for node in nodes:
             with redis.Redis.from_url(node.url) as client:
                 assert client.dbsize() > 0
+
+
+async def test_a_cluster_keeps_the_recent_events_of_all_processes(nodes: list[RedisServer]) -> None:
+    url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
+    moment = 1_795_000_000_000
+    async with opened(url, USERS):
+        first, second = (SharedCounts.from_url(url, 60_000) for _ in range(2))
+        await first.exchange({"a": 2.0}, moment)
+        assert await second.exchange({"b": 3.0}, moment) == pytest.approx({"b": 3.0, "a": 2.0})
+        assert await first.exchange({}, moment + 60_000) == pytest.approx({"b": 1.5, "a": 1.0})
+        await first.close()
+        await second.close()
 
 
 async def test_a_lost_node_takes_only_its_own_users_along(nodes: list[RedisServer]) -> None:
