@@ -1,9 +1,10 @@
-"""The door of every route that computes: refuses by the queue alone.
+"""The door of every route that computes, and of events.
 
 A request that could not be answered by its deadline is refused before anything is done for it: its body is
 not read, no history is fetched, no line is logged for it alone. So a service with too much to do spends next
-to nothing on what it turns away. All that is known here is the queue, who calls, and the time that the caller
-allows in `X-Deadline-Ms` (else the default).
+to nothing on what it turns away. All that is known here is the queue, how late the event loop is, whether
+histories can be changed, who calls, and the time that the caller allows in `X-Deadline-Ms` (else the
+default). Events have no deadline.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,19 +12,21 @@ from typing import Any, NamedTuple
 
 import msgspec
 import structlog
+from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.batcher import MicroBatcher
 from service.errors import FieldFault, InvalidRequestError, OverloadedError, RequestRefusedError
+from service.history.errors import HistoryUnavailableError
 from service.log_writer import Recurring
-from service.problems import KINDS, MEDIA_TYPE
+from service.problems import KINDS, MEDIA_TYPE, RETRY_AFTER_S, TRY_AGAIN
 from service.settings import MAX_DEADLINE_MS
+from service.spool.writes import HistoryWrites
 from service.telemetry import Metrics
 
 HEADER = "X-Deadline-Ms"
 
 _HEADER = HEADER.lower().encode()
-_KIND = KINDS[OverloadedError]
 
 log = structlog.get_logger("dimerec.admission")
 _encoder = msgspec.json.Encoder()
@@ -71,8 +74,32 @@ class Caller(NamedTuple):
         return cls(state["caller"], state.get("key", "anonymous"), credentials(headers))
 
 
+class Way(NamedTuple):
+    """A route that the door is in front of."""
+
+    route: Route
+    end: str
+    """Of its paths; before it may be an id, or a prefix."""
+    methods: frozenset[str]
+    computes: bool
+    """False: it changes histories."""
+
+    @classmethod
+    def to(cls, route: Route, *, computes: bool) -> "Way":
+        """The way to a route."""
+        methods = frozenset(route.methods or ())
+        if "GET" in methods:
+            methods |= {"HEAD"}
+        return cls(route, route.path.rpartition("}")[2], methods, computes)
+
+
+Refusal = OverloadedError | HistoryUnavailableError
+_AWAY = HistoryUnavailableError("the history store failed lately and is tried again in a moment")
+
+
 class Door:
-    """Refuses requests to the `routes` (end of the path → route) that `batcher` could not answer in time.
+    """Refuses requests on the `ways` that would be answered too late: by the queue of `batcher`, by the event
+    loop, or, where they change histories, by a store that does not take `writes` at the moment.
 
     Any other trouble is the route's to tell.
     """
@@ -80,47 +107,57 @@ class Door:
     def __init__(
         self,
         batcher: MicroBatcher[Any, Any],
-        routes: Mapping[str, object],
+        writes: HistoryWrites,
+        ways: Iterable[Way],
         default_deadline_ms: int,
         metrics: Metrics,
     ) -> None:
         self._batcher = batcher
+        self._writes = writes
         self.inside = batcher.inside
         """Whom it let in."""
-        self._routes = routes
-        self._ends = tuple(routes)
+        self._ways = {way.end.rpartition("/")[2]: way for way in ways}
         self._default_deadline_ms = default_deadline_ms
         self._metrics = metrics
         self._refusals = Recurring()
 
-    def leads_to(self, path: str) -> bool:
-        """True for the path of a route that computes."""
-        return path.endswith(self._ends)
+    def way(self, method: str, path: str) -> Way | None:
+        """The way that a request takes; None: the door is not on it."""
+        way = self._ways.get(path.rpartition("/")[2])
+        return way if way is not None and method in way.methods and path.endswith(way.end) else None
 
-    def route(self, path: str) -> object:
-        """The route that such a path leads to."""
-        return next(route for end, route in self._routes.items() if path.endswith(end))
+    def refusal(self, way: Way, headers: Headers, caller: str) -> Refusal | None:
+        """Why a request is refused, which is counted; None lets it in."""
+        refusal = self._late(headers, caller) if way.computes else self._untaken()
+        if refusal is not None:
+            self._account(refusal)
+        return refusal
 
-    def refusal(self, headers: Headers, caller: str) -> OverloadedError | None:
-        """Why a request to one of the routes is refused, which is counted; None lets it in."""
+    def count(self, way: Way, method: str, status: int, seconds: float, key: str) -> None:
+        """Count a refused request that no middleware has seen."""
+        self._metrics.count_request(method, way.route.path_format, status, seconds, key)
+
+    def _late(self, headers: Headers, caller: str) -> Refusal | None:
         try:
             allowed_ms = deadline_ms(headers) or self._default_deadline_ms
             self._batcher.admit(allowed_ms / 1000, caller=caller)
         except OverloadedError as refusal:
-            self._account(refusal)
             return refusal
         except (RequestRefusedError, InvalidRequestError):
             pass
         return None
 
-    def count(self, method: str, path: str, seconds: float, key: str) -> None:
-        """Count a refused request that no middleware has seen."""
-        route = getattr(self.route(path), "path_format", "unmatched")
-        self._metrics.count_request(method, route, _KIND.status, seconds, key)
+    def _untaken(self) -> Refusal | None:
+        if self.inside.is_late:
+            return OverloadedError(self.inside.count, 1)
+        return None if self._writes.takes_events else _AWAY
 
-    def _account(self, refusal: OverloadedError) -> None:
+    def _account(self, refusal: Refusal) -> None:
         """Count the refusal; all of a second share one line of the log, instead of one each."""
-        self._metrics.refuse(refusal)
+        if isinstance(refusal, OverloadedError):
+            self._metrics.refuse(refusal)
+        else:
+            self._metrics.history_failed("append")
         count = self._refusals.count()
         if count is not None:
             log.warning("requests refused", count=count, waiting=self._batcher.queue_length)
@@ -135,15 +172,16 @@ class Admission:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
-        if scope["type"] == "http" and self._door.leads_to(scope["path"]):
+        way = self._door.way(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if way is not None:
             state = scope.setdefault("state", {})
             caller = state.setdefault("caller", _address(scope))
-            refusal = self._door.refusal(scope["headers"], caller)
+            refusal = self._door.refusal(way, scope["headers"], caller)
             if refusal is not None:
-                scope["route"] = self._door.route(scope["path"])
+                scope["route"] = way.route
                 state["logged"] = True
-                headers, body = refused(refusal, state.get("request_id", ""))
-                await send({"type": "http.response.start", "status": _KIND.status, "headers": headers})
+                status, headers, body = refused(refusal, state.get("request_id", ""))
+                await send({"type": "http.response.start", "status": status, "headers": headers})
                 await send({"type": "http.response.body", "body": body})
                 return
         await self._app(scope, receive, send)
@@ -155,14 +193,18 @@ def _address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def refused(refusal: OverloadedError, request_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Headers and body of the answer, without the objects of `service.problems`, whose JSON this is."""
+def refused(refusal: Refusal, request_id: str) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and body of the answer, without the objects of `service.problems`, whose JSON it is."""
+    kind = KINDS[type(refusal)]
+    detail, retry_after_s = TRY_AGAIN, RETRY_AFTER_S
+    if isinstance(refusal, OverloadedError):
+        detail, retry_after_s = str(refusal), refusal.retry_after_s
     body = _encoder.encode(
         {
-            "type": f"urn:dimerec:problem:{_KIND.name}",
-            "title": _KIND.title,
-            "status": _KIND.status,
-            "detail": str(refusal),
+            "type": f"urn:dimerec:problem:{kind.name}",
+            "title": kind.title,
+            "status": kind.status,
+            "detail": detail,
             "errors": [],
             "request_id": request_id,
         }
@@ -170,6 +212,6 @@ def refused(refusal: OverloadedError, request_id: str) -> tuple[list[tuple[bytes
     headers = [
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", b"%d" % len(body)),
-        (b"retry-after", b"%d" % refusal.retry_after_s),
+        (b"retry-after", b"%d" % retry_after_s),
     ]
-    return headers, body
+    return kind.status, headers, body

@@ -11,6 +11,7 @@ import torch
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service import problems
@@ -20,7 +21,7 @@ from service.access.keyring import Keyring
 from service.access.openapi import with_security
 from service.access.rates import Rates
 from service.access.roles import RouteRoles
-from service.admission import Admission, Door
+from service.admission import Admission, Door, Way
 from service.background import Task, begun
 from service.batch import Job, JobAnswer, compute
 from service.batcher import MicroBatcher
@@ -40,6 +41,7 @@ from service.history.meanings import Meanings
 from service.history.observed import ObservedHistory
 from service.history.opening import open_delivery, open_history
 from service.history.protocol import HistoryStore
+from service.history.writing import HistoryWriter
 from service.log_writer import STDERR
 from service.middleware import Head, PathPrefix, RequestContext
 from service.recommender import Recommender
@@ -49,7 +51,7 @@ from service.routes import catalogue_log, console, events, items, operations, re
 from service.routes.json_route import ShortWay
 from service.settings import Settings
 from service.spool.spool import Spool
-from service.spool.writes import SpooledWrites
+from service.spool.writes import HistoryWrites, SpooledWrites
 from service.telemetry import Metrics
 from service.tracing import open_tracing
 from service.trending.shared import SharedCounts
@@ -236,6 +238,8 @@ def _assemble(
     opened = history if history is not None else open_history(settings, metrics, tasks, events)
     store = ObservedHistory(opened, metrics)
     spool = None if settings.spool is None else Spool(settings.spool, settings.spool_max_bytes, metrics)
+    writer = HistoryWriter(store)
+    writes = writer if spool is None else SpooledWrites(writer, spool)
     if isinstance(opened, InProcessHistory):
         opened.on_eviction = metrics.history_evictions.inc
         opened.listener = events
@@ -282,7 +286,7 @@ def _assemble(
         engines,
         joined.fleet,
         store,
-        store if spool is None else SpooledWrites(store, spool),
+        writes,
         meanings,
         kind,
         batcher,
@@ -295,7 +299,7 @@ def _assemble(
         metrics,
         keyring,
         rates,
-        _door(batcher, settings, metrics),
+        _door(batcher, writes, settings, metrics),
         tasks,
         delivery,
         trending,
@@ -309,10 +313,13 @@ def _trending(events: TrendingEvents, engines: Engines, address: str | None, met
     return trending
 
 
-def _door(batcher: MicroBatcher[Job, JobAnswer], settings: Settings, metrics: Metrics) -> Door:
-    routes = {
-        route.path.rpartition("}")[2]: route
-        for module in (recommend, items)
+def _door(
+    batcher: MicroBatcher[Job, JobAnswer], writes: HistoryWrites, settings: Settings, metrics: Metrics
+) -> Door:
+    ways = [
+        Way.to(route, computes=module is not events)
+        for module in (recommend, items, events)
         for route in module.router.routes
-    }
-    return Door(batcher, routes, settings.default_deadline_ms, metrics)
+        if isinstance(route, Route)
+    ]
+    return Door(batcher, writes, ways, settings.default_deadline_ms, metrics)

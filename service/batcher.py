@@ -153,8 +153,10 @@ class MicroBatcher(Generic[Item, Answer]):
             raise ClosingError
         if timeout_s <= 0:
             raise DeadlineExceededError
-        predicted_s = self.predicted_s(self._usual_cost() if cost is None else cost, caller)
-        if CAUTION * predicted_s > timeout_s or self.inside.predicted_s() > MAX_S:
+        computed_s = self._computed_s(self._usual_cost() if cost is None else cost, caller)
+        loop_s = self.inside.predicted_s()
+        predicted_s = CAUTION * max(computed_s, loop_s) + min(computed_s, loop_s)
+        if predicted_s > timeout_s or loop_s > MAX_S:
             raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
 
     @contextmanager
@@ -186,7 +188,8 @@ class MicroBatcher(Generic[Item, Answer]):
         loop = asyncio.get_running_loop()
         now = time.perf_counter()  # loop.time() may be no finer than a millisecond
         future: asyncio.Future[Completed[Answer]] = loop.create_future()
-        entry = _Entry(caller, cost, now, item, future, now + timeout_s)
+        patient_s = timeout_s / CAUTION  # so long the door lets it wait
+        entry = _Entry(caller, cost, now, item, future, now + timeout_s, patient_s=patient_s)
         self._waiting.add(entry)
         expiry = loop.call_later(timeout_s, self._expire, entry)
         if not self._running:

@@ -68,11 +68,16 @@ class Circuit:
         rested = self._clock() - self._opened_at >= self._reset_s
         return CircuitState.HALF_OPEN if rested else CircuitState.OPEN
 
+    @property
+    def lets_through(self) -> bool:
+        """False where a call would be refused now."""
+        state = self.state
+        return state is CircuitState.CLOSED or (state is CircuitState.HALF_OPEN and not self._probing)
+
     async def call(self, function: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of `function`, or what it raises; CircuitOpenError at once while the circuit is open."""
-        state = self.state
-        probe = state is CircuitState.HALF_OPEN
-        if state is CircuitState.OPEN or (probe and self._probing):
+        probe = self.state is CircuitState.HALF_OPEN
+        if not self.lets_through:
             raise CircuitOpenError("it failed lately and is tried again in a moment")
         self._probing = self._probing or probe
         verdict: Verdict = "nothing"

@@ -7,19 +7,17 @@ the moment where a connection changes its phase, and once a second all connectio
 import os
 import resource
 from collections import OrderedDict
-from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from service.access.headers import with_security
-from service.admission import Caller, Door, credentials, refused
+from service.admission import Caller, Door, Refusal, Way, credentials, refused
 from service.errors import (
     ConnectionFaultError,
     CrowdedError,
     HeadTooLargeError,
     MalformedHttpError,
-    OverloadedError,
     RequestTimeoutError,
 )
 from service.middleware import request_id_of
@@ -113,7 +111,8 @@ class Connection(HttpToolsProtocol):
         self._door = door
         self._refuses = refuses
         self._caller: Caller | None = None
-        self._turned_away: OverloadedError | None = None
+        self._way: Way | None = None
+        self._turned_away: Refusal | None = None
         self.admitted = True
         self._phase = _NEW
         self._since = self.loop.time()
@@ -211,7 +210,7 @@ class Connection(HttpToolsProtocol):
         if self._turned_away is not None:
             self._turn_away(self._turned_away)
             return
-        if not (self.pipeline or self.cycle.response_complete) and self._door.leads_to(self.scope["path"]):
+        if self._way is not None and not (self.pipeline or self.cycle.response_complete):
             self._door.inside.enter(self.scope["state"])
         HttpToolsProtocol.on_message_complete(self)
         if self.cycle.response_complete:  # answered before its body had come
@@ -242,31 +241,31 @@ class Connection(HttpToolsProtocol):
         self._phase, self._since = _IDLE, self.loop.time()
         self._open.renew(self)
 
-    def _refusal(self) -> OverloadedError | None:
+    def _refusal(self) -> Refusal | None:
         """The door's refusal of the request that begins; None where the app decides."""
-        caller = self._caller
-        if caller is None or not self.cycle.response_complete or self.expect_100_continue:
-            return None
         path = self.url.partition(b"?")[0].decode("latin-1")
-        if not self._door.leads_to(path) or not self.parser.should_keep_alive():
+        self._way = self._door.way(self.parser.get_method().decode("ascii"), path)
+        caller = self._caller
+        if self._way is None or caller is None or not self.cycle.response_complete:
+            return None
+        if self.expect_100_continue or not self.parser.should_keep_alive():
             return None
         if caller.credentials != credentials(self.headers):
             return None
-        return self._door.refusal(self.headers, caller.name)
+        return self._door.refusal(self._way, self.headers, caller.name)
 
-    def _turn_away(self, refusal: OverloadedError) -> None:
+    def _turn_away(self, refusal: Refusal) -> None:
         """Answer a request that is whole and has not been shown to the app."""
         self._turned_away = None
         request_id = request_id_of(self.headers)
-        headers, body = refused(refusal, request_id)
+        status, headers, body = refused(refusal, request_id)
         headers.append((b"x-request-id", request_id.encode()))
         method = self.parser.get_method().decode("ascii")
-        head = self._head(HTTPStatus.SERVICE_UNAVAILABLE, headers)
+        head = self._head(status, headers)
         self.transport.write(head if method == "HEAD" else head + body)
         self.server_state.total_requests += 1
-        if self._caller is not None:
-            path = self.url.partition(b"?")[0].decode("latin-1")
-            self._door.count(method, path, self.loop.time() - self._since, self._caller.key)
+        if self._way is not None and self._caller is not None:
+            self._door.count(self._way, method, status, self.loop.time() - self._since, self._caller.key)
         self._rest()
         self._end_when_idle()
 

@@ -23,6 +23,8 @@ class Entry:
     caller: str
     cost: float
     since: float
+    patient_s: float = field(default=0.0, kw_only=True)
+    """The wait after which it may be too late; before, it is no sign that the queue stands."""
 
 
 EntryT = TypeVar("EntryT", bound=Entry)
@@ -40,7 +42,8 @@ class _Lane(Generic[EntryT]):
 
 
 class FairQueue(Generic[EntryT]):
-    """Entries by caller; `standing_s`: wait of a caller's oldest from which its newest go first.
+    """Entries by caller; `standing_s`: wait of a caller's oldest from which its newest go first, unless that
+    is patient.
 
     Every operation takes logarithmic time in the number of callers, but `newest_of_heaviest`.
     """
@@ -113,7 +116,7 @@ class FairQueue(Generic[EntryT]):
     def _next_of(self, lane: _Lane[EntryT], now: float) -> EntryT:
         oldest = next(iter(lane.entries))
         lane.turns += 1
-        if now - oldest.since <= self._standing_s or lane.turns % OLDEST_EVERY == 0:
+        if now - oldest.since <= max(self._standing_s, oldest.patient_s) or lane.turns % OLDEST_EVERY == 0:
             return oldest
         return next(reversed(lane.entries))
 

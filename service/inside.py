@@ -6,6 +6,7 @@ answered, and it is measured how long one waits for its first turn beside so man
 loop alone: none of it passes while Redis or the engine is waited for.
 """
 
+import math
 import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -13,15 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 TURNS = 12
 """Of the event loop from a request that is whole to its answer; counted, with a history in Redis."""
 
-MAX_S = 0.2
-"""Of the event loop for an answer, whatever the deadline. Chosen: to wait there gains nothing, and calls of
-Redis, which have half of these turns, would take longer than they may (`DIMEREC_HISTORY_TIMEOUT_S`)."""
+MAX_S = 0.4
+"""Of the event loop for an answer, whatever the deadline. Chosen: to wait there for longer gains nothing."""
 
-FADE = 0.98
-"""Chosen, for a request: the last hundred count for most of what is known."""
+MEMORY_S = 0.2
+"""Chosen: what is older counts for little. A hundred waits or more under load, some batches."""
 
 COMPANY = 32
-"""Chosen: with so few, a wait says more of the machine than of how many there are."""
+"""Chosen: with so few, a wait says more of the machine than of how many there are. They are always let in:
+refusals, and other processes, can make turns long by themselves, and then nothing is gained by being idle."""
+
+NOBODY = 10 * COMPANY
+"""As if ten had come who did not wait: a few waits say little."""
 
 WHOLE = "whole"
 """In a request's state: the moment at which its body was whole (`time.perf_counter`, s)."""
@@ -33,7 +37,8 @@ class Inside:
     def __init__(self) -> None:
         self.count = 0
         self._waited_s = 0.0
-        self._beside = COMPANY / (1 - FADE)  # as if many had come who did not wait: a start is slow
+        self._beside = 0.0
+        self._noted_at = time.perf_counter()
 
     def enter(self, state: dict[str, object]) -> None:
         """A request of this state is whole."""
@@ -46,14 +51,22 @@ class Inside:
 
     def note(self, waited_s: float) -> None:
         """One waited so long for its first turn, beside those that are inside now."""
-        self._waited_s = FADE * self._waited_s + waited_s
-        self._beside = FADE * self._beside + COMPANY + self.count
+        now = time.perf_counter()
+        kept = math.exp((self._noted_at - now) / MEMORY_S)
+        self._noted_at = now
+        self._waited_s = kept * self._waited_s + waited_s
+        self._beside = kept * self._beside + COMPANY + self.count
+
+    @property
+    def is_late(self) -> bool:
+        """True where one more would wait too long, whatever its deadline."""
+        return self.predicted_s() > MAX_S
 
     def predicted_s(self) -> float:
         """The time that the event loop takes to answer one request beside those that are inside."""
-        if self.count <= 1:
+        if self.count <= COMPANY:
             return 0.0
-        return TURNS * (COMPANY + self.count) * self._waited_s / self._beside
+        return TURNS * (COMPANY + self.count) * self._waited_s / (self._beside + NOBODY)
 
 
 class Entered:

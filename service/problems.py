@@ -69,6 +69,9 @@ KINDS: dict[type[Exception], Kind] = {
 EXPECTED = tuple(KINDS)
 """Errors that are told to the caller; all others are the service's own."""
 UNEXPECTED = Kind(500, "internal", "The service failed")
+TRY_AGAIN = "try again in a moment"
+RETRY_AFTER_S = 1
+"""Of what is refused for a moment, where the error itself knows no better."""
 _NO_SUCH_PATH = "no such path: /openapi.json lists them all, none but / ends in a slash"
 
 _RESPONSES = {
@@ -149,7 +152,7 @@ def _detail_of(error: Exception) -> str:
     if isinstance(error, HistoryUnreadableError):
         return "something else wrote it: `DELETE /users/{user_id}/history` takes it away"
     if isinstance(error, HistoryUnavailableError):
-        return "try again in a moment"  # its own words may name hosts
+        return TRY_AGAIN  # its own words may name hosts
     if _kind_of(error) is UNEXPECTED:
         return "the log has the details under this request_id"
     return str(error)
@@ -167,7 +170,7 @@ def _headers_of(error: Exception) -> dict[str, str]:
     kind = _kind_of(error)
     if kind is UNEXPECTED:
         return {"connection": "close"}  # the server closes it after an exception; callers must not reuse it
-    return {"retry-after": "1"} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
+    return {"retry-after": str(RETRY_AFTER_S)} if kind.status == HTTPStatus.SERVICE_UNAVAILABLE else {}
 
 
 def _fields_of(error: Exception) -> Sequence[FieldFault]:

@@ -239,6 +239,10 @@ class Metrics:
         """Count a request that was turned away."""
         self._child(self.refused, refusal.reason).inc()
 
+    def history_failed(self, operation: str) -> None:
+        """Count a call of the history store that failed, or was not made because others had."""
+        self._child(self.history_errors, operation).inc()
+
     def count_request(self, method: str, route: str, status: int, seconds: float, key: str) -> None:
         """Count and time a request that was answered; `key`: name of the caller's."""
         self._child(self.requests, method, route, status).inc()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import RedisCluster
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from service.history.encoding import decode, encode
+from service.history.errors import HistoryUnavailableError
 from service.history.forgetting import Reading, RedisMarks
 from service.history.protocol import (
     MAX_TIMESTAMP,
@@ -18,6 +19,7 @@ from service.history.protocol import (
     check_events,
     check_user,
 )
+from service.history.redis_calls import refusal
 from service.history.redis_keys import history_key
 from service.history.scripts import APPEND, DROP_OLDER
 
@@ -33,20 +35,20 @@ class Append(NamedTuple):
     encoded: bytes
 
 
-def prepared(users: Mapping[str, Sequence[Event]], today: int) -> list[Append]:
-    """The appends for these users on a day since the epoch, 0: none is new. Raises HistoryInputError."""
-    appends = []
-    for user_id, events in users.items():
+def prepared(appends: Iterable[tuple[str, Sequence[Event]]], today: int) -> list[Append]:
+    """What these become on a day since the epoch, 0: no user is new. Raises HistoryInputError."""
+    encoded = []
+    for user_id, events in appends:
         check_user(user_id)
         check_events(events)
-        appends.append(Append(user_id, events, encode(events, today)))
-    return appends
+        encoded.append(Append(user_id, events, encode(events, today)))
+    return encoded
 
 
 class RedisAppends:
     """Appends of up to `max_events` a user to histories that live `ttl_ms`, those of new users `new_ttl_ms`.
 
-    Errors are the client's.
+    Errors that are no append's own are the client's.
     """
 
     def __init__(
@@ -63,8 +65,11 @@ class RedisAppends:
         self._marks = marks
         self._listener = listener
 
-    async def make(self, appends: Sequence[Append]) -> AppendResult:
-        """Append in one round trip; each user gets all or none of their events."""
+    async def make(self, appends: Sequence[Append]) -> list[AppendResult | HistoryUnavailableError]:
+        """Append in one round trip and in this order; each of them all or nothing.
+
+        In the place of one that Redis refuses is the error.
+        """
         marked = [(append, self._marks.reading(append.user_id)) for append in appends]
         replies = await self._append("EVALSHA", APPEND.sha1, marked)
         unknown = [index for index, (counts, _) in enumerate(replies) if isinstance(counts, NoScriptError)]
@@ -72,20 +77,18 @@ class RedisAppends:
             again = await self._append("EVAL", APPEND.text, [marked[index] for index in unknown])
             for index, reply in zip(unknown, again, strict=True):
                 replies[index] = reply
-        failures = [reply for pair in replies for reply in pair if isinstance(reply, Exception)]
-        # The events of others are stored even then, and what is older than a forgetting must go.
-        stored = [
-            (append, counts, Reading(append.user_id, key, value))
-            for (append, key), (counts, value) in zip(marked, replies, strict=True)
+        # What Redis took is settled even where others fail: what is older than a forgetting must go.
+        taken = {
+            index: Reading(append.user_id, key, value)
+            for index, ((append, key), (counts, value)) in enumerate(zip(marked, replies, strict=True))
             if not isinstance(counts, Exception) and not isinstance(value, Exception)
-        ]
-        moments = await self._marks.forgotten_ms([read for _, _, read in stored])
-        total = AppendResult()
-        for (append, counts, _), forgotten_ms in zip(stored, moments, strict=True):
-            total += await self._settled(append, counts, forgotten_ms)
-        if failures:
-            raise failures[0]
-        return total
+        }
+        moments = await self._marks.forgotten_ms([*taken.values()])
+        settled = {
+            index: await self._settled(appends[index], replies[index][0], forgotten_ms)
+            for index, forgotten_ms in zip(taken, moments, strict=True)
+        }
+        return [settled[index] if index in settled else _error(*reply) for index, reply in enumerate(replies)]
 
     async def _settled(
         self, append: Append, counts: tuple[int, int, bytes], forgotten_ms: int | None
@@ -99,10 +102,14 @@ class RedisAppends:
                 [event for event, fate in events if fate == _ADDED and event.timestamp >= since]
             )
         result = AppendResult(added, len(append.events) - added - outdated, outdated)
-        if forgotten_ms is None or all(event.timestamp > forgotten_ms for event in append.events):
+        if forgotten_ms is None:
+            return result
+        old = sum(event.timestamp <= forgotten_ms for event in append.events)
+        if not old:
             return result
         dropped = int(await DROP_OLDER.run(self._client, history_key(append.user_id), forgotten_ms))
-        taken_back = min(dropped, added)  # more were dropped where another call did the same
+        # Another append may have dropped ours, or we its.
+        taken_back = old if added == len(append.events) else min(old, dropped, added)
         return AppendResult(added - taken_back, result.repeated, outdated + taken_back)
 
     async def _append(
@@ -125,3 +132,11 @@ class RedisAppends:
         if apart:
             replies += await readings.execute(raise_on_error=False)
         return list(zip(replies[: len(marked)], replies[len(marked) :], strict=True))
+
+
+def _error(*replies: object) -> HistoryUnavailableError:
+    """Ours for the first of these that is one of Redis. Raises those that are no single append's own."""
+    error = next(reply for reply in replies if isinstance(reply, Exception))
+    if not isinstance(error, ResponseError):
+        raise error
+    return refusal(error)

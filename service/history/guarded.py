@@ -56,9 +56,28 @@ class GuardedHistory:
         """As the store."""
         return self._store.busy
 
+    @property
+    def takes_events(self) -> bool:
+        """False while the circuit of appending is open."""
+        return self._circuits["append"].lets_through and self._store.takes_events
+
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """As the store's, or HistoryUnavailableError at once."""
         return await self._call("append", lambda: self._store.append(user_id, events))
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        """As the store's, or HistoryUnavailableError at once; a call that fails for all is a failure."""
+
+        async def call() -> list[AppendResult | HistoryUnavailableError]:
+            outcomes = await self._store.append_each(appends)
+            failures = [one for one in outcomes if isinstance(one, Exception) and _verdict(one) == "failure"]
+            if failures and len(failures) == len(outcomes):
+                raise failures[0]
+            return outcomes
+
+        return await self._call("append", call)
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """As the store's, or HistoryUnavailableError at once."""

@@ -70,6 +70,11 @@ class InProcessHistory:
         """Never: nothing waits."""
         return False
 
+    @property
+    def takes_events(self) -> bool:
+        """Always."""
+        return True
+
     def load(self, events: Iterable[tuple[str, Event]]) -> AppendResult:
         """Add events of many users, given as (user id, event), as before serving starts."""
         grouped = by_user(events)
@@ -83,6 +88,12 @@ class InProcessHistory:
         check_user(user_id)
         check_events(events)
         return self._append(user_id, events)
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        """As `append` for each in turn."""
+        return [await self.append(user_id, events) for user_id, events in appends]
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """Add events of many users, given as (user id, event)."""

@@ -29,9 +29,22 @@ class ObservedHistory:
         """As the store."""
         return self._store.busy
 
+    @property
+    def takes_events(self) -> bool:
+        """As the store."""
+        return self._store.takes_events
+
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """As the store's."""
         return await self._observed("append", self._store.append(user_id, events))
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        """As the store's."""
+        outcomes = await self._observed("append", self._store.append_each(appends))
+        self._note_each("append", outcomes)
+        return outcomes
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """As the store's."""
@@ -46,9 +59,7 @@ class ObservedHistory:
     ) -> list[list[Event] | HistoryUnavailableError]:
         """As the store's."""
         answers = await self._observed("read", self._store.read_many(user_ids, limit))
-        for answer in answers:
-            if isinstance(answer, HistoryUnavailableError):
-                self._note("read", answer)
+        self._note_each("read", answers)
         return answers
 
     async def remove(self, user_id: str, event_id: str) -> int:
@@ -81,6 +92,11 @@ class ObservedHistory:
         finally:
             self._metrics.history_calls.labels(operation).observe(time.perf_counter() - started)
 
+    def _note_each(self, operation: str, outcomes: Sequence[object]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, HistoryUnavailableError):
+                self._note(operation, outcome)
+
     def _note(self, operation: str, error: HistoryUnavailableError) -> None:
-        self._metrics.history_errors.labels(operation).inc()
+        self._metrics.history_failed(operation)
         log.warning("history unavailable", operation=operation, reason=str(error))

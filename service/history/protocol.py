@@ -85,8 +85,19 @@ class HistoryStore(Protocol):
         """True where a call would wait for another one of this process to end."""
         ...
 
+    @property
+    def takes_events(self) -> bool:
+        """False where they would be refused at once, because the store failed lately."""
+        ...
+
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""
+        ...
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        """As `append` for each in turn, in one round trip; an error in the place of one whose own it is."""
         ...
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:

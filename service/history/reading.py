@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -34,11 +34,11 @@ MAX_TOGETHER = 64
 """Users of one call that others asked for; as many as the largest batch has requests."""
 
 
-class _Gathered(NamedTuple):
-    """A call that is about to be made: whose histories, and what comes of it."""
+class _Call(NamedTuple):
+    """A call for some users, and those who wait for it; None for who waited long enough."""
 
     user_ids: dict[str, None]
-    answers: asyncio.Future[Answers]
+    waiting: list[asyncio.Future[Answers | None]]
 
 
 class HistoryReader:
@@ -53,26 +53,28 @@ class HistoryReader:
         self._meanings = meanings
         self._metrics = metrics
         self._max_events = max_events
-        self._gathered: _Gathered | None = None
+        self._gathered: _Call | None = None
+        self._calls: set[asyncio.Future[None]] = set()
 
     async def read(self, user_ids: Collection[str], within_s: float) -> dict[str, Known]:
         """The knowledge of each user after `within_s` at most; no call where nobody is asked for."""
         if not user_ids:
             return {}
         started = time.perf_counter()
-        reading = self._gather(next(iter(user_ids))) if len(user_ids) == 1 else self._call(list(user_ids))
+        call = self._gather(next(iter(user_ids))) if len(user_ids) == 1 else self._begin(user_ids)
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Answers | None] = loop.create_future()
+        call.waiting.append(waiting)
+        late = loop.call_later(max(0.0, within_s), _settle, waiting, None)
         try:
-            await asyncio.wait({reading}, timeout=max(0.0, within_s))
+            answers = await waiting
         finally:
+            late.cancel()
             self._metrics.observe_stage("history", 1000 * (time.perf_counter() - started))
-        if not reading.done():
+        if answers is None:
             fault: HistoryFault = "history_busy" if self._store.busy else "history_unavailable"
             return dict.fromkeys(user_ids, Known([], fault))
-        try:
-            answers = reading.result()
-            return {user_id: self._known(answers[user_id]) for user_id in user_ids}
-        except HistoryUnavailableError as error:
-            return dict.fromkeys(user_ids, self._known(error))
+        return {user_id: self._known(answers[user_id]) for user_id in user_ids}
 
     def _known(self, answer: list[Event] | HistoryUnavailableError) -> Known:
         if isinstance(answer, HistoryBusyError):
@@ -82,41 +84,45 @@ class HistoryReader:
         positive, negative = self._meanings.judge(answer)
         return Known(positive, None, negative)
 
-    def _gather(self, user_id: str) -> asyncio.Future[Answers]:
+    def _gather(self, user_id: str) -> _Call:
         """A call for this user and those that others ask for before it is made."""
-        gathered = self._gathered
-        if gathered is None or len(gathered.user_ids) >= MAX_TOGETHER:
-            loop = asyncio.get_running_loop()
-            gathered = self._gathered = _Gathered({}, loop.create_future())
-            loop.call_soon(self._read_gathered, gathered)
-        gathered.user_ids[user_id] = None
-        return gathered.answers
+        if self._gathered is None or len(self._gathered.user_ids) >= MAX_TOGETHER:
+            self._gathered = self._begin(())
+        self._gathered.user_ids[user_id] = None
+        return self._gathered
 
-    def _read_gathered(self, gathered: _Gathered) -> None:
-        if self._gathered is gathered:
+    def _begin(self, user_ids: Iterable[str]) -> _Call:
+        """A call that is made in the next turn of the event loop, waited for or not."""
+        call = _Call(dict.fromkeys(user_ids), [])
+        making = asyncio.ensure_future(self._make(call))
+        self._calls.add(making)
+        making.add_done_callback(partial(self._end, call))
+        return call
+
+    async def _make(self, call: _Call) -> None:
+        if self._gathered is call:
             self._gathered = None
-        self._call(list(gathered.user_ids)).add_done_callback(partial(_hand_on, gathered.answers))
+        user_ids = list(call.user_ids)
+        answers: Answers
+        try:
+            read = await self._store.read_many(user_ids, self._max_events)
+            answers = dict(zip(user_ids, read, strict=True))
+        except HistoryUnavailableError as error:
+            answers = dict.fromkeys(user_ids, error)
+        for waiting in call.waiting:
+            _settle(waiting, answers)
 
-    def _call(self, user_ids: Sequence[str]) -> asyncio.Future[Answers]:
-        async def read() -> Answers:
-            return dict(zip(user_ids, await self._store.read_many(user_ids, self._max_events), strict=True))
-
-        reading = asyncio.ensure_future(read())
-        reading.add_done_callback(_see)
-        return reading
-
-
-def _see(reading: asyncio.Future[Answers]) -> None:
-    """Its end is waited for by nobody where the deadline comes first, or the caller leaves."""
-    if not reading.cancelled():
-        reading.exception()
+    def _end(self, call: _Call, making: asyncio.Future[None]) -> None:
+        """Tell what was not expected to who still waits."""
+        self._calls.discard(making)
+        error = None if making.cancelled() else making.exception()
+        for waiting in call.waiting:
+            if error is None:
+                waiting.cancel()  # no more than that where it is answered
+            elif not waiting.done():
+                waiting.set_exception(error)
 
 
-def _hand_on(answers: asyncio.Future[Answers], reading: asyncio.Future[Answers]) -> None:
-    answers.add_done_callback(_see)
-    if reading.cancelled():
-        answers.cancel()
-    elif (fault := reading.exception()) is not None:
-        answers.set_exception(fault)
-    else:
-        answers.set_result(reading.result())
+def _settle(waiting: asyncio.Future[Answers | None], answers: Answers | None) -> None:
+    if not waiting.done():
+        waiting.set_result(answers)

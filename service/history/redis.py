@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from typing import Any, NamedTuple, Self
 
@@ -122,6 +122,11 @@ class RedisHistory:
         return self._calls.busy
 
     @property
+    def takes_events(self) -> bool:
+        """Always; who fails is found out by trying."""
+        return True
+
+    @property
     def connections_in_use(self) -> int:
         """Connections that calls are using."""
         return self._calls.in_use
@@ -137,11 +142,20 @@ class RedisHistory:
 
     async def append(self, user_id: str, events: Sequence[Event]) -> AppendResult:
         """Add events to one user's history, all or none of them."""
-        return await self._append({user_id: events} if events else {})
+        return await self._append([(user_id, events)] if events else [])
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        """As `append` for each in turn, in one round trip; an error in the place of one whose own it is."""
+        encoded = prepared(appends, self._clock() // DAY_MS if self._tells_new_users else 0)
+        if not encoded:
+            return []
+        return await self._calls.make(lambda: self._appends.make(encoded))
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
         """Add events of many users in one round trip; each user gets all or none of theirs."""
-        return await self._append(by_user(events))
+        return await self._append([*by_user(events).items()])
 
     async def read(self, user_id: str, limit: int) -> list[Event]:
         """The newest `limit` events of a user, oldest first; empty for an unknown user."""
@@ -253,11 +267,18 @@ class RedisHistory:
         with suppress(HistoryUnavailableError):
             await self._calls.edge(self._client.aclose)
 
-    async def _append(self, users: Mapping[str, Sequence[Event]]) -> AppendResult:
-        appends = prepared(users, self._clock() // DAY_MS if self._tells_new_users else 0)
-        if not appends:
-            return AppendResult()
-        return await self._calls.make(lambda: self._appends.make(appends))
+    async def _append(self, appends: Sequence[tuple[str, Sequence[Event]]]) -> AppendResult:
+        """The results together. Raises the first error only at the end: events of others are stored then."""
+        total = AppendResult()
+        failures = []
+        for outcome in await self.append_each(appends):
+            if isinstance(outcome, AppendResult):
+                total += outcome
+            else:
+                failures.append(outcome)
+        if failures:
+            raise failures[0]
+        return total
 
     async def _values(self, keys: Sequence[str]) -> list[Any]:
         if not keys:

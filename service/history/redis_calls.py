@@ -29,6 +29,9 @@ from service.history.errors import (
 LINGER_S = 2.0
 """Time for connecting, and for an answer that nobody waits for any more."""
 
+GRACE_TURNS = 4
+"""Of the event loop, after the time of a call has passed; counted: an answer that has come is read in two."""
+
 Answer = TypeVar("Answer")
 
 
@@ -59,6 +62,23 @@ class RedisCalls:
 
         Raises HistoryBusyError where no turn came, else whatever `edge` does.
         """
+        await self._turn()
+        loop = asyncio.get_running_loop()
+        waiting: asyncio.Future[Answer] = loop.create_future()
+        working = asyncio.ensure_future(self._work(call, waiting))
+        self._working.add(working)
+        working.add_done_callback(self._end)
+        late = loop.call_later(self._timeout_s, self._give_up, waiting)
+        try:
+            return await waiting
+        finally:
+            late.cancel()
+
+    async def _turn(self) -> None:
+        """Wait for a connection's turn. Raises HistoryBusyError."""
+        if not self._connections.locked():
+            await self._connections.acquire()
+            return
         try:
             async with asyncio.timeout(self._busy_s):
                 await self._connections.acquire()
@@ -66,19 +86,35 @@ class RedisCalls:
             raise HistoryBusyError(
                 f"all connections are in use for longer than {self._busy_s * 1000:.0f} ms"
             ) from error
-        working = asyncio.ensure_future(self.edge(call))
-        self._working.add(working)
-        working.add_done_callback(self._end)
-        await asyncio.wait({working}, timeout=self._timeout_s)
-        if not working.done():
-            raise self._late()
-        return working.result()
+
+    async def _work(self, call: Callable[[], Awaitable[Answer]], waiting: asyncio.Future[Answer]) -> None:
+        """Make the call, and tell who waits for it still."""
+        try:
+            answer = await self.edge(call)
+        except HistoryError as error:
+            if not waiting.done():
+                waiting.set_exception(error)
+        else:
+            if not waiting.done():
+                waiting.set_result(answer)
+        finally:
+            waiting.cancel()  # where the call itself was
+
+    def _give_up(self, waiting: asyncio.Future[Answer], turns: int = GRACE_TURNS) -> None:
+        """Wait no longer, but for turns of the event loop in which an answer that has come is read.
+
+        Where the loop is late, the answer may have been there in time.
+        """
+        if waiting.done():
+            return
+        if turns:
+            asyncio.get_running_loop().call_soon(self._give_up, waiting, turns - 1)
+        else:
+            waiting.set_exception(self._late())
 
     def _end(self, call: asyncio.Future[Any]) -> None:
         self._connections.release()
         self._working.discard(call)
-        if not call.cancelled():
-            call.exception()  # of one that came late nobody asks for it
 
     async def edge(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
         """The answer of the call, whose time is bounded, and which raises nothing but our errors.

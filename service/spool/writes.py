@@ -18,6 +18,7 @@ from service.history.protocol import (
     check_events,
     check_user,
 )
+from service.history.writing import HistoryWriter
 from service.spool.file import Record, SpoolFileError
 from service.spool.spool import Spool
 
@@ -34,6 +35,11 @@ class Spooled(NamedTuple):
 
 class HistoryWrites(Protocol):
     """Changes histories; a HistoryStore is one, and never answers Spooled. Raises as a HistoryStore does."""
+
+    @property
+    def takes_events(self) -> bool:
+        """False where they would be refused at once."""
+        ...
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult | Spooled:
         """As `HistoryStore.append_many`."""
@@ -56,10 +62,17 @@ class SpooledWrites:
     that is delivered later, from a file that can be read again, takes them away.
     """
 
-    def __init__(self, store: HistoryStore, spool: Spool, clock: Callable[[], int] = now_ms) -> None:
+    def __init__(
+        self, store: HistoryStore | HistoryWriter, spool: Spool, clock: Callable[[], int] = now_ms
+    ) -> None:
         self._store = store
         self._spool = spool
         self._clock = clock
+
+    @property
+    def takes_events(self) -> bool:
+        """Always: what the store does not take, the spool may."""
+        return True
 
     async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult | Spooled:
         """As the store's, or all of the events into the spool."""

@@ -46,6 +46,13 @@ def test_shares_are_of_cost_rather_than_of_requests() -> None:
     assert abs(spent["dear"] - spent["cheap"]) <= 10
 
 
+def test_the_oldest_go_first_as_long_as_they_are_patient() -> None:
+    old = [Entry("a", 1.0, 0.0, patient_s=2.0) for _ in range(20)]
+    waiting = [*old, *entries("a", 20, since=1.9)]
+    assert drained(filled(*waiting, standing_s=0.5), now=1.9) == waiting
+    assert drained(filled(*waiting, standing_s=0.5), now=2.1)[:3] == waiting[:-4:-1]
+
+
 def test_a_caller_that_asks_one_at_a_time_leaves_others_their_share() -> None:
     queue = filled(*entries("backlog", 20), *entries("prompt", 1))
     served = Counter[str]()

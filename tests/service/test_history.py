@@ -154,6 +154,29 @@ async def test_many_users_in_one_call(store: HistoryStore) -> None:
     assert await store.read("v", 50) == events(("old", 1), ("b", 3))
 
 
+async def test_many_appends_in_one_call_have_outcomes_of_their_own(store: HistoryStore) -> None:
+    await store.forget("gone", 5)
+    call = [
+        ("u", events(("a", 2), ("b", 1))),
+        ("v", events(("a", 1))),
+        ("u", events(("a", 2), ("c", 3))),
+        ("gone", events(("a", 4))),
+        ("gone", events(("b", 5), ("c", 6))),
+        ("v", []),
+    ]
+    assert await store.append_each(call) == [
+        AppendResult(added=2),
+        AppendResult(added=1),
+        AppendResult(added=1, repeated=1),
+        AppendResult(outdated=1),
+        AppendResult(added=1, outdated=1),
+        AppendResult(),
+    ]
+    assert await store.append_each([]) == []
+    assert await store.read("u", 50) == events(("b", 1), ("a", 2), ("c", 3))
+    assert await store.read("gone", 50) == events(("c", 6))
+
+
 async def test_what_is_older_than_the_forgetting_stays_away(new_store: MakeStore) -> None:
     store = new_store(1_000)
     await store.append("u", events(("a", 1), ("b", 2)))

@@ -3,11 +3,13 @@
 import asyncio
 import re
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 import redis
+import uvloop
 
 from files.clock import now_ms
 from service.history.encoding import encode, identity
@@ -256,6 +258,19 @@ async def test_a_late_answer_never_reaches_another_call(redis_server: RedisServe
         redis_server.resume()
         for n in reversed(range(8)):
             assert await store.read(f"user {n}", 9) == [Event(f"item {n}", n)]
+
+
+def test_an_answer_that_a_late_event_loop_has_not_read_yet_is_no_late_one(redis_server: RedisServer) -> None:
+    async def read_late() -> list[Event]:
+        async with impatient(redis_server) as store:
+            await store.append("u", [Event("a", 1)])
+            read = asyncio.create_task(store.read("u", 9))
+            for _ in range(5):  # until it is sent
+                await asyncio.sleep(0)
+            time.sleep(2 * SHORT_S)
+            return await read
+
+    assert uvloop.run(read_late()) == [Event("a", 1)]  # the service's own: timers come before answers there
 
 
 async def test_an_abandoned_call_leaves_the_store_usable(redis_server: RedisServer) -> None:

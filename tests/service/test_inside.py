@@ -1,14 +1,17 @@
 """Requests inside: counted until they are answered, and refused where the event loop would be late."""
 
+import asyncio
 import json
 import socket
+import threading
 from http.client import HTTPConnection
 
 import pytest
 
 from service.batcher import MicroBatcher
 from service.errors import OverloadedError
-from service.inside import TURNS, Inside
+from service.inside import COMPANY, TURNS, Inside
+from service.pace import BATCHES
 from tests.service.gated import until
 from tests.service.serving import KEY, Running
 
@@ -49,6 +52,52 @@ async def test_nobody_waits_long_for_the_event_loop_whatever_the_deadline() -> N
     batcher = crowded(500, 0.05)
     with pytest.raises(OverloadedError):
         batcher.admit(60.0)
+    await batcher.close()
+
+
+async def test_a_few_are_let_in_however_long_the_turns_are() -> None:
+    batcher = crowded(COMPANY, 5.0)
+    batcher.admit(0.1)
+    crowd(batcher.inside, 1, 5.0)
+    with pytest.raises(OverloadedError):
+        batcher.admit(60.0)
+    await batcher.close()
+
+
+async def test_waits_of_a_moment_ago_count_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("service.inside.time.perf_counter", lambda: now[0])
+    batcher = crowded(200, 1.0)
+    with pytest.raises(OverloadedError):
+        batcher.admit(60.0)
+    now[0] += 1.0
+    for _ in range(100):
+        batcher.inside.note(0.001)
+    batcher.admit(0.5)
+    await batcher.close()
+
+
+async def test_time_of_the_loop_and_of_the_engine_add_up() -> None:
+    gate = threading.Event()
+
+    def compute(items: list[int]) -> list[int]:
+        gate.wait(20)
+        return items
+
+    batcher = MicroBatcher[int, int](compute, max_batch=4, max_queue=8)
+    waiting = [asyncio.create_task(batcher.submit(number, 30.0)) for number in range(5)]
+    while batcher.queue_length != 1:
+        await asyncio.sleep(0)
+    for _ in range(BATCHES):
+        batcher._pace.note(0.06, 1.0)
+    computed_s = batcher.predicted_s(1.0)
+    batcher.admit(1.4 * computed_s)
+    crowd(batcher.inside, 500, 0.9 * computed_s / TURNS)
+    with pytest.raises(OverloadedError):
+        batcher.admit(2.0 * computed_s)
+    batcher.admit(2.4 * computed_s)
+    gate.set()
+    await asyncio.gather(*waiting)
     await batcher.close()
 
 

@@ -25,6 +25,7 @@ from service.history.errors import (
 )
 from service.history.in_process import InProcessHistory
 from service.history.protocol import AppendResult, Event
+from service.history.writing import HistoryWriter
 from service.spool.delivery import STEP, Delivery
 from service.spool.file import NAME, Record, SpoolFile, SpoolFileError
 from service.spool.spool import Spool
@@ -51,6 +52,14 @@ class Shaky(InProcessHistory):
         answer = await super().append_many(events)
         self._check("after")
         return answer
+
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
+        self._check("before")
+        answers = await super().append_each(appends)
+        self._check("after")
+        return answers
 
     async def remove(self, user_id: str, event_id: str) -> int:
         self._check("before")
@@ -97,7 +106,7 @@ class SpoolMachine(RuleBasedStateMachine):
         return self.runner.run(call)
 
     def writes(self, process: int) -> SpooledWrites:
-        return SpooledWrites(self.store, self.spools[process], clock=lambda: FORGOTTEN_AT)
+        return SpooledWrites(HistoryWriter(self.store), self.spools[process], clock=lambda: FORGOTTEN_AT)
 
     def teardown(self) -> None:
         try:
