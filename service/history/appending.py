@@ -36,7 +36,7 @@ class Append(NamedTuple):
 
 
 def prepared(appends: Iterable[tuple[str, Sequence[Event]]], today: int) -> list[Append]:
-    """What these become on a day since the epoch, 0: no user is new. Raises HistoryInputError."""
+    """Appends, encoded for a day since the epoch, 0: no user is new. Raises HistoryInputError."""
     encoded = []
     for user_id, events in appends:
         check_user(user_id)
