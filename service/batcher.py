@@ -66,6 +66,11 @@ Answers within 300 ms at 2 and 3 times the saturation, of the peak, medians of t
 """
 
 
+PATIENCE = 1 / 3
+"""Of a deadline that a request may wait for its answer, and `standing_s` in any case. Chosen: a longer queue
+makes all answers later, and no more of them."""
+
+
 class Completed(NamedTuple, Generic[Answer]):
     """An answer and what it took to get it."""
 
@@ -105,6 +110,7 @@ class MicroBatcher(Generic[Item, Answer]):
         self._compute = compute
         self._max_batch = max_batch
         self._max_queue = max_queue
+        self._standing_s = standing_s
         self._on_batch = on_batch
         self._waiting: FairQueue[_Entry[Item, Answer]] = FairQueue(standing_s)
         self._expected_cost = 0.0
@@ -156,7 +162,8 @@ class MicroBatcher(Generic[Item, Answer]):
         computed_s = self._computed_s(self._usual_cost() if cost is None else cost, caller)
         loop_s = self.inside.predicted_s()
         predicted_s = CAUTION * max(computed_s, loop_s) + min(computed_s, loop_s)
-        if predicted_s > timeout_s or loop_s > MAX_S:
+        bound_s = max(self._standing_s, PATIENCE * timeout_s)
+        if predicted_s > timeout_s or computed_s + loop_s > bound_s or loop_s > MAX_S:
             raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
 
     @contextmanager
@@ -217,7 +224,8 @@ class MicroBatcher(Generic[Item, Answer]):
         running_s = 0.0
         if self._started is not None:
             running_s = max(0.0, self._started + self._batch_s - time.perf_counter())
-        ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost
+        coming = self.inside.coming * self._usual_cost()
+        ahead = self._waiting.cost_ahead(caller, cost) + self._expected_cost + coming
         mean = self._waiting.cost / len(self._waiting) if len(self._waiting) else cost
         batches, rank = divmod(ahead / mean, self._max_batch)
         # Others will join its batch: as many as the one that is computed now has.

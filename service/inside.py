@@ -31,11 +31,17 @@ WHOLE = "whole"
 """In a request's state: the moment at which its body was whole (`time.perf_counter`, s)."""
 
 
+BEGUN = "begun"
+"""In a request's state once it has had its first turn, perhaps before its body was whole."""
+
+
 class Inside:
     """Counts requests that are inside, and predicts what the event loop takes for one more."""
 
     def __init__(self) -> None:
         self.count = 0
+        self.coming = 0
+        """Those of them that have not had their first turn."""
         self._waited_s = 0.0
         self._beside = 0.0
         self._noted_at = time.perf_counter()
@@ -44,6 +50,12 @@ class Inside:
         """A request of this state is whole."""
         state[WHOLE] = time.perf_counter()
         self.count += 1
+        self.coming += BEGUN not in state
+
+    def begin(self, waited_s: float) -> None:
+        """One has its first turn after so long."""
+        self.coming -= 1
+        self.note(waited_s)
 
     def leave(self) -> None:
         """It has been answered."""
@@ -79,8 +91,9 @@ class Entered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         state = scope.get("state", {})
+        state[BEGUN] = True
         if WHOLE in state:
-            self._inside.note(time.perf_counter() - state[WHOLE])
+            self._inside.begin(time.perf_counter() - state[WHOLE])
         try:
             await self._app(scope, receive, send)
         finally:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,13 @@ from service.inside import Entered
 from service.listening import BACKLOG
 from service.log_writer import STDERR
 from service.settings import Settings
+
+SWITCH_S = 0.0005
+"""Time for which a thread keeps the interpreter from one that wants it; Python's own is ten times as long.
+
+The engine wants it after every operation that lets it go, and waits so long each time where the event loop is
+busy. At twice the saturation 2,390 answers a second came with this, 1,380 with Python's own, on two cores.
+"""
 
 
 class Server(uvicorn.Server):
@@ -61,6 +69,7 @@ class Server(uvicorn.Server):
         """As uvicorn's own; `listening` is set once it is done."""
         await super().startup(sockets)
         settle()
+        sys.setswitchinterval(SWITCH_S)
         self.listening.set()
 
     async def on_tick(self, counter: int) -> bool:

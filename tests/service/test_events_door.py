@@ -34,7 +34,7 @@ def late(server: Running) -> Iterator[None]:
     for _ in range(500):
         inside.enter({})
     for _ in range(500):
-        inside.note(0.2)
+        inside.begin(0.2)
     yield
     for _ in range(500):
         inside.leave()

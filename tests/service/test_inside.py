@@ -4,6 +4,8 @@ import asyncio
 import json
 import socket
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from http.client import HTTPConnection
 
 import pytest
@@ -27,13 +29,36 @@ def crowd(inside: Inside, count: int, waited_s: float) -> None:
     for _ in range(count):
         inside.enter({})
     for _ in range(count):
-        inside.note(waited_s)
+        inside.begin(waited_s)
 
 
 def crowded(count: int, waited_s: float) -> MicroBatcher[int, int]:
     batcher = MicroBatcher[int, int](lambda items: items, max_batch=4, max_queue=4)
     crowd(batcher.inside, count, waited_s)
     return batcher
+
+
+@asynccontextmanager
+async def occupied(waiting: int, seconds: float) -> AsyncIterator[MicroBatcher[int, int]]:
+    """An engine at work, with a queue, whose batches of one took so long."""
+    gate = threading.Event()
+
+    def compute(items: list[int]) -> list[int]:
+        gate.wait(20)
+        return items
+
+    batcher = MicroBatcher[int, int](compute, max_batch=4, max_queue=999, standing_s=0.4)
+    tasks = [asyncio.create_task(batcher.submit(number, 30.0)) for number in range(4 + waiting)]
+    while batcher.queue_length != waiting:
+        await asyncio.sleep(0)
+    for _ in range(BATCHES):
+        batcher._pace.note(seconds, 1.0)
+    try:
+        yield batcher
+    finally:
+        gate.set()
+        await asyncio.gather(*tasks)
+        await batcher.close()
 
 
 async def test_an_idle_engine_refuses_what_the_event_loop_would_answer_late() -> None:
@@ -78,27 +103,33 @@ async def test_waits_of_a_moment_ago_count_for_little(monkeypatch: pytest.Monkey
 
 
 async def test_time_of_the_loop_and_of_the_engine_add_up() -> None:
-    gate = threading.Event()
+    async with occupied(1, 0.03) as batcher:
+        computed_s = batcher.predicted_s(1.0)
+        batcher.admit(1.4 * computed_s)
+        crowd(batcher.inside, 500, 0.9 * computed_s / TURNS)
+        with pytest.raises(OverloadedError):
+            batcher.admit(2.0 * computed_s)
+        batcher.admit(2.4 * computed_s)
 
-    def compute(items: list[int]) -> list[int]:
-        gate.wait(20)
-        return items
 
-    batcher = MicroBatcher[int, int](compute, max_batch=4, max_queue=8)
-    waiting = [asyncio.create_task(batcher.submit(number, 30.0)) for number in range(5)]
-    while batcher.queue_length != 1:
-        await asyncio.sleep(0)
-    for _ in range(BATCHES):
-        batcher._pace.note(0.06, 1.0)
-    computed_s = batcher.predicted_s(1.0)
-    batcher.admit(1.4 * computed_s)
-    crowd(batcher.inside, 500, 0.9 * computed_s / TURNS)
-    with pytest.raises(OverloadedError):
-        batcher.admit(2.0 * computed_s)
-    batcher.admit(2.4 * computed_s)
-    gate.set()
-    await asyncio.gather(*waiting)
-    await batcher.close()
+async def test_a_crowd_that_has_not_begun_yet_counts_as_a_queue() -> None:
+    """All of a turn of the event loop come to the door before the first of them is looked at."""
+    async with occupied(1, 0.03) as batcher:
+        before_s = batcher.predicted_s(1.0)
+        for _ in range(20):
+            batcher.inside.enter({})
+        assert batcher.predicted_s(1.0) > 2 * before_s
+        for _ in range(20):
+            batcher.inside.begin(0.0)
+        assert batcher.predicted_s(1.0) == pytest.approx(before_s)
+
+
+async def test_a_queue_gets_no_longer_than_gains_anything() -> None:
+    async with occupied(96, 0.012) as batcher:
+        assert 0.4 < batcher.predicted_s(1.0) < 0.7
+        with pytest.raises(OverloadedError):
+            batcher.admit(1.0, 1.0)
+        batcher.admit(3.0, 1.0)
 
 
 async def test_a_slow_start_and_a_few_slow_turns_refuse_no_crowd() -> None:
@@ -164,6 +195,7 @@ def test_nobody_is_counted_for_longer_than_it_is_there(
         if not leaves and BODY in pieces[-1]:
             assert caller.recv(65_536)
     until(lambda: server.service.door.inside.count == 0)
+    assert server.service.door.inside.coming == 0
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as caller:
         caller.sendall(HEAD + BODY)
         assert caller.recv(65_536).startswith(b"HTTP/1.1 200 ")
