@@ -91,7 +91,8 @@ class Entered:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI connection."""
         state = scope.get("state", {})
-        state[BEGUN] = True
+        if scope["type"] == "http":  # the state of a start is copied into that of every request
+            state[BEGUN] = True
         if WHOLE in state:
             self._inside.begin(time.perf_counter() - state[WHOLE])
         try:
