@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from engine.contract import EngineRequest
+from service.errors import OverloadedError
 from service.pace import BATCH_COST, BATCHES
 from tests.service.gated import GatedEngine, until
 from tests.service.serving import Running
@@ -205,7 +206,9 @@ def test_an_idle_service_answers_whatever_its_pace_was(server: Running) -> None:
 def test_a_caller_with_a_long_queue_leaves_others_their_share(standing: Standing) -> None:
     batcher, cost = standing.server.service.batcher, plain_cost(standing.server)
     assert batcher.predicted_s(cost, "127.0.0.1") > 5 * batcher.predicted_s(cost, "10.0.0.9")
-    batcher.admit(1.0, cost, "10.0.0.9")
+    batcher.admit(3.0, cost, "10.0.0.9")
+    with pytest.raises(OverloadedError):
+        batcher.admit(3.0, cost, "127.0.0.1")
 
 
 def test_refusing_reads_no_history(standing: Standing) -> None:
