@@ -81,6 +81,8 @@ class RecommendedItem(Struct, frozen=True, gc=False):
     """Watched items nearest to that interest, nearest first; None: not asked for."""
     categories: tuple[str, ...]
     title: str | None
+    new: bool
+    """Put since the bundle, whose log has no event of it."""
 
 
 class AnsweredInterest(Struct, frozen=True, gc=False):

@@ -3,6 +3,7 @@
 from engine.contract import DescribedItem, WatchedItem
 from index.catalogue import Catalogue
 from index.remembering import remembering
+from index.vector_index import Rows
 
 MAX_KEPT = 65_536
 """Items kept, those answered with most recently: a few hundred bytes each."""
@@ -22,6 +23,11 @@ class Descriptions:
         """A row as an item of an answer."""
         self.watched = remembering(self._watched, MAX_KEPT)
         """A row as an item of a history."""
+
+    def new(self, rows: Rows) -> list[bool]:
+        """True for each of `rows` that is new, as `Catalogue.new` has it."""
+        new: list[bool] = self._catalogue.new(rows).tolist()
+        return new
 
     def _of(self, row: int) -> DescribedItem:
         if self._base is not None and row <= self._rows:

@@ -27,10 +27,10 @@ def personal_list(
         because = [tuple(map(descriptions.watched, one.because)) for one in explained]
         labels = [one.top_categories for one in explained]
     described = map(descriptions.of, found.rows.tolist())
-    columns = described, found.scores.tolist(), brought.tolist()
+    columns = described, found.scores.tolist(), brought.tolist(), descriptions.new(found.rows)
     items = [
-        RecommendedItem(item.item_id, score, interest, because[interest], item.categories, item.title)
-        for item, score, interest in zip(*columns, strict=True)
+        RecommendedItem(item.item_id, score, interest, because[interest], item.categories, item.title, new)
+        for item, score, interest, new in zip(*columns, strict=True)
     ]
     weights = merged.together(found.interest_weights).tolist()
     counts = np.bincount(brought, minlength=len(merged.kinds)).tolist()
@@ -40,9 +40,10 @@ def personal_list(
 def popular_list(best: Sequence[PopularItem], descriptions: Descriptions, *, explain: bool) -> Part:
     """The most popular items, of no interest."""
     because = () if explain else None
-    described = [(descriptions.of(one.row), one.score) for one in best]
+    rows = np.array([one.row for one in best], dtype=np.int64)
+    columns = map(descriptions.of, rows.tolist()), [one.score for one in best], descriptions.new(rows)
     items = [
-        RecommendedItem(item.item_id, score, None, because, item.categories, item.title)
-        for item, score in described
+        RecommendedItem(item.item_id, score, None, because, item.categories, item.title, new)
+        for item, score, new in zip(*columns, strict=True)
     ]
     return items, [], "trending" if any(one.trending for one in best) else "popularity"

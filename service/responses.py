@@ -44,6 +44,9 @@ class RecommendedItem(ResponseModel):
     )
     categories: list[str] = Field(examples=[["Comedy", "Sci-Fi"]])
     title: str | None = Field(examples=["Back to the Future (1985)"])
+    new: bool = Field(
+        description="true where it was put since the bundle, whose log has no event of it", examples=[False]
+    )
 
 
 class Interest(ResponseModel):

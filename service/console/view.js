@@ -74,7 +74,7 @@ function itemRow(item, rank, share, interests, ranks, actions) {
     element(
       "div",
       { className: "what" },
-      element("p", { className: "title", textContent: title, title: `Item ${item.item_id}` }, moved(item, rank, ranks)),
+      element("p", { className: "title", title: `Item ${item.item_id}` }, title, fresh(item), moved(item, rank, ranks)),
       element(
         "p",
         { className: "categories" },
@@ -134,10 +134,13 @@ function reason(item, interests) {
   );
 }
 
+const fresh = (item) =>
+  item.new ? element("span", { className: "badge fresh", textContent: "new", title: "Put since the model was trained" }) : "";
+
 function moved(item, rank, ranks) {
   if (!ranks) return "";
   const earlier = ranks.get(item.item_id);
-  if (earlier === undefined) return element("span", { className: "moved new", textContent: "new" });
+  if (earlier === undefined) return element("span", { className: "moved up", textContent: "▲ in" });
   if (earlier === rank) return "";
   const [way, sign] = earlier > rank ? ["up", "▲"] : ["down", "▼"];
   const mark = element("span", { className: `moved ${way}`, textContent: `${sign} ${Math.abs(earlier - rank)}` });

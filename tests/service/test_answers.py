@@ -16,7 +16,14 @@ counts = st.integers(0, 2**53)
 some_texts = st.lists(texts, max_size=4).map(tuple)
 watched = st.lists(st.builds(WatchedItem, texts, st.none() | texts), max_size=3).map(tuple)
 items = st.builds(
-    RecommendedItem, texts, numbers, st.none() | counts, st.none() | watched, some_texts, st.none() | texts
+    RecommendedItem,
+    texts,
+    numbers,
+    st.none() | counts,
+    st.none() | watched,
+    some_texts,
+    st.none() | texts,
+    st.booleans(),
 )
 interests = st.builds(
     AnsweredInterest, st.sampled_from(["draw", "guidance"]), numbers, counts, st.none() | some_texts

@@ -103,6 +103,21 @@ def test_a_removed_video_is_in_no_answer_and_its_users_keep_it(server: Running) 
     assert "1005" not in {item["item_id"] for item in batch.json()["answers"][0]["items"]}
 
 
+def test_an_answer_says_which_of_its_videos_are_new(server: Running) -> None:
+    def new(**fields: Any) -> set[str]:
+        return {item["item_id"] for item in server.answer(k=250, **fields)["items"] if item["new"]}
+
+    assert new(history=["1001"]) == set()
+    put(server, "v-1", **{"from": {"like": ["1001"]}})
+    put(server, "v-2", title="Later", **{"from": {"like": ["1002"]}})
+    put(server, "1003", title="Renamed")
+    assert new(history=["1001"]) == {"v-1", "v-2"}
+    assert new(history=["1003", "v-1"]) == {"v-2"}
+    assert new(user_id="nobody") == {"v-1", "v-2"}
+    remove(server, "v-2")
+    assert new(history=["1001"]) == {"v-1"}
+
+
 def test_a_removed_video_of_the_bundle_is_still_described_to_who_may_put_it_back(server: Running) -> None:
     described = ("title", "categories", "attributes")
     before = call(server, "GET", "1005").json()
