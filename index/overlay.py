@@ -118,10 +118,9 @@ class LayeredCatalogue(Catalogue):
 
     def new(self, rows: Rows) -> NDArray[np.bool_]:
         """True for each of `rows` that was added and has no event in the training log."""
-        added = np.maximum(rows - len(self.base), 0)
-        events = np.concatenate([[1], self.popularity_added])
-        fresh: NDArray[np.bool_] = events[added] == 0
-        return fresh
+        new = rows > len(self.base)
+        new[new] = self.popularity_added[rows[new] - len(self.base) - 1] == 0
+        return new
 
     def item(self, row: int) -> Item:
         """The description of `row`."""

@@ -74,7 +74,7 @@ function itemRow(item, rank, share, interests, ranks, actions) {
     element(
       "div",
       { className: "what" },
-      element("p", { className: "title", title: `Item ${item.item_id}` }, title, fresh(item), moved(item, rank, ranks)),
+      element("p", { className: "title", title: `Item ${item.item_id}` }, title, newBadge(item), moved(item, rank, ranks)),
       element(
         "p",
         { className: "categories" },
@@ -134,8 +134,8 @@ function reason(item, interests) {
   );
 }
 
-const fresh = (item) =>
-  item.new ? element("span", { className: "badge fresh", textContent: "new", title: "Put since the model was trained" }) : "";
+const newBadge = (item) =>
+  item.new ? element("span", { className: "badge new", textContent: "new", title: "Put since the model was trained" }) : "";
 
 function moved(item, rank, ranks) {
   if (!ranks) return "";

@@ -87,8 +87,8 @@ def test_a_video_is_put_seen_taken_down_and_put_back(server: Running, open_conso
     assert state["categories"] == ["Comedy", "New ones, too"]
 
     item = page.locator(".item[data-item='v/1']")
-    expect(page.locator(".badge.fresh")).to_have_count(1)
-    expect(item.locator(".badge.fresh")).to_have_text("new")
+    expect(page.locator(".badge.new")).to_have_count(1)
+    expect(item.locator(".badge.new")).to_have_text("new")
     item.get_by_role("button", name="Take down A new video").press("Enter")
     asking = page.get_by_role("dialog", name="Take down A new video?")
     expect(asking.get_by_label("Id")).to_have_value("v/1")
