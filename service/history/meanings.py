@@ -74,14 +74,14 @@ class Meanings:
         """A history, oldest first; an item goes by its newest event. Types without a meaning are ignored."""
         if not any(map(_TYPE, events)):  # as a rule, and histories are long
             return Judged([event.item_id for event in events])
-        wanted: dict[str, bool] = {}
-        for event in events:
-            meaning = self.of(event.event_type)
-            if meaning in ("positive", "negative"):
-                wanted[event.item_id] = meaning == "positive"
-        positive = [
-            event.item_id
-            for event in events
-            if wanted.get(event.item_id) and self.of(event.event_type) == "positive"
+        meanings = list(map(self._of_type.get, map(_TYPE, events)))
+        judged = [
+            (event.item_id, meaning == "positive")
+            for event, meaning in zip(events, meanings, strict=True)
+            if meaning in ("positive", "negative")
         ]
-        return Judged(positive, [item_id for item_id, is_wanted in wanted.items() if not is_wanted])
+        wanted = dict(judged)  # by the newest of each
+        return Judged(
+            [item_id for item_id, is_positive in judged if is_positive and wanted[item_id]],
+            [item_id for item_id, is_wanted in wanted.items() if not is_wanted],
+        )
