@@ -120,9 +120,9 @@ def test_with_a_terminal_it_lets_requests_in_flight_finish(
     root = tmp_path / "bundles"
     publish_tiny_bundle(root, hidden=64)
     request = {"history": ["1001", "1002"], "draws": 32, "steps": 8, "k": 100}
-    few = {"DIMEREC_MAX_BATCH": "1"}
+    slow = {"DIMEREC_MAX_BATCH": "1", "DIMEREC_DEFAULT_DEADLINE_MS": "60000"}
     with (
-        process(tmp_path, "--bundles", root, before=terminal, **few) as served,
+        process(tmp_path, "--bundles", root, before=terminal, **slow) as served,
         ThreadPoolExecutor(1) as caller,
     ):
         posted = caller.submit(

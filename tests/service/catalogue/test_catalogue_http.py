@@ -519,13 +519,16 @@ def test_thousands_of_removals_under_load_leak_nothing(serve: Serve, tmp_path: P
     def ask(number: int) -> None:
         nonlocal asked
         paths = [
-            lambda: server.recommend(history=["1001", "1002"], k=30, exclude_seen=False).json()["items"],
-            lambda: server.client.get("/items/3500/similar?k=30").json()["items"],
-            lambda: server.recommend(history=[], k=30).json()["items"],
+            lambda: server.recommend(history=["1001", "1002"], k=30, exclude_seen=False),
+            lambda: server.client.get("/items/3500/similar?k=30"),
+            lambda: server.recommend(history=[], k=30),
         ]
         while not over.is_set():
             known = set(removed)
-            items = paths[number % 3]()
+            response = paths[number % 3]()
+            if "retry-after" in response.headers:  # a busy machine
+                continue
+            items = response.json()["items"]
             asked += 1
             assert len(items) == 30
             leaks.extend({item["item_id"] for item in items} & known)
