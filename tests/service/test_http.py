@@ -24,7 +24,7 @@ from tests.service.processes import process
 from tests.service.serving import Running, settings_for
 
 BODY = json.dumps({"history": ["1001", "1002"], "k": 3}).encode()
-CLOSED = {"/items", "/items/{item_id}"}
+CLOSED = {"/catalogue", "/items", "/items/{item_id}"}
 """Paths that nobody may get without a key."""
 VOLATILE = {"date", "x-request-id", "content-length"}
 
