@@ -1,6 +1,7 @@
 """Changes of the catalogue, made to one engine's snapshot: of a base that stays and what was added to it."""
 
 from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import NamedTuple
 
@@ -54,6 +55,7 @@ class ChangedCatalogue:
         self._overlay = Overlay(bundle.catalogue, bundle.table.dim)
         self._made: dict[str, Recipe] = {}
         self._stale: dict[str, str] = {}
+        self._bundled: set[str] = set()
         self._cells = cells_of(bundle.index)
         self._indexed: Indexed | None = None
 
@@ -61,6 +63,11 @@ class ChangedCatalogue:
     def stale(self) -> Mapping[str, str]:
         """Items that should be served and cannot: id → reason."""
         return self._stale
+
+    @property
+    def bundled(self) -> AbstractSet[str]:
+        """Changed items that are what the bundle has learned and says of them: nothing is added for them."""
+        return self._bundled
 
     def apply(self, changes: Mapping[str, Change]) -> Snapshot:
         """The snapshot with these changes, each of which replaces any earlier one of its item."""
@@ -109,17 +116,23 @@ class ChangedCatalogue:
 
     def _put(self, item_id: str, recipe: Recipe, *, served: bool) -> None:
         try:
-            vector = self.derivation.derive_anyhow(item_id, recipe).vector
+            derived = self.derivation.derive_anyhow(item_id, recipe)
         except RecipeError as error:
             self._overlay.remove(item_id)
             self._made.pop(item_id, None)
+            self._bundled.discard(item_id)
             if served:
                 self._stale[item_id] = str(error)
             return
-        self._overlay.put(
-            Item(item_id, recipe.title, recipe.categories), vector, recipe.attributes, alive=served
-        )
         self._made[item_id] = recipe
+        if self.derivation.is_bundled(item_id, recipe, derived):
+            self._bundled.add(item_id)
+            self._overlay.put_back(item_id, alive=served)
+            return
+        self._bundled.discard(item_id)
+        self._overlay.put(
+            Item(item_id, recipe.title, recipe.categories), derived.vector, recipe.attributes, alive=served
+        )
 
 
 def _indexed(overlay: Overlay, cells: Cells, added: Vectors) -> Indexed:

@@ -5,6 +5,7 @@ Rows never leave this package: requests and answers speak the caller's ids.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -95,6 +96,11 @@ class Engine:
         if changes:
             self._snapshot = trending_snapshot(self._changed.apply(changes), self._trend)
         return self._changed.stale
+
+    @property
+    def bundled(self) -> AbstractSet[str]:
+        """Changed items that are what the bundle has learned and says of them."""
+        return self._changed.bundled
 
     def index_due(self) -> Callable[[], Indexed] | None:
         """The making of an index of changes that have none, for any thread; None where none is due."""

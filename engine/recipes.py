@@ -6,6 +6,7 @@ learned, whatever else was changed or removed.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -96,6 +97,17 @@ def checked_attributes(
     return checked
 
 
+def kept_attributes(
+    types: Mapping[str, AttributeType], values: Mapping[str, AttributeValue]
+) -> dict[str, AttributeValue]:
+    """Those of an item's attributes that count where they have these types, as they are shown."""
+    kept = {}
+    for name in types.keys() & values.keys():
+        with suppress(AttributeValueError):
+            kept[name] = shown(types[name], stored(types[name], values[name]))
+    return kept
+
+
 class Derived(NamedTuple):
     """A unit vector (dim,), and its origin."""
 
@@ -140,6 +152,16 @@ class Derivation:
             if recipe.origin is None:
                 raise
             return self._without_origin(item_id, recipe)
+
+    def is_bundled(self, item_id: str, recipe: Recipe, derived: Derived) -> bool:
+        """True where the bundle has learned what was `derived` for an item, and describes it in this way."""
+        if derived.derived_from != "learned" or not len(self._learned(self._catalogue.rows([item_id]))):
+            return False
+        row = int(self._catalogue.rows([item_id])[0])
+        item = self._catalogue.item(row)
+        attributes = kept_attributes(self._catalogue.attributes.schema, recipe.attributes)
+        described = recipe.title, recipe.categories, attributes
+        return described == (item.title, item.categories, self._catalogue.attributes_of(row))
 
     def _is_outdated(self, item_id: str, recipe: Recipe) -> bool:
         if not 0 < recipe.origin_sequence <= self._catalogue_sequence:

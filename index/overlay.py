@@ -290,13 +290,19 @@ class Overlay:
 
     def remove(self, item_id: str) -> None:
         """Let the row of an item be dead; an unknown one has none."""
-        row = self._row_of.get(item_id, self._base.row(item_id))
-        if row is not None:
-            self._alive.filled[row] = False
+        self.turn(item_id, alive=False)
+
+    def put_back(self, item_id: str, *, alive: bool) -> None:
+        """Let an item have the row of the catalogue again, which must have one; an added one is dead."""
+        self.remove(item_id)
+        self._row_of.pop(item_id, None)
+        self.turn(item_id, alive=alive)
 
     def turn(self, item_id: str, *, alive: bool) -> None:
-        """Let the added row of an item be alive or dead, its vector and description as they are."""
-        self._alive.filled[self._row_of[item_id]] = alive
+        """Let the row of an item be alive or dead, its vector and description as they are."""
+        row = self._row_of.get(item_id, self._base.row(item_id))
+        if row is not None:
+            self._alive.filled[row] = alive
 
     def view(self) -> tuple[LayeredCatalogue, Vectors]:
         """The catalogue as it is now, and the vectors (rows, dim) that were added to it."""

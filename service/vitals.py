@@ -32,7 +32,7 @@ def watch_parts(metrics: Metrics, engines: Engines, batcher: MicroBatcher[Job, J
 
 def watch_catalogue(metrics: Metrics, catalogue: LiveCatalogue, follower: Follower | None) -> None:
     """Show the changes of the catalogue that count."""
-    metrics.watch(metrics.catalogue_overlay, lambda: catalogue.live_items)
+    metrics.watch(metrics.catalogue_overlay, lambda: catalogue.added_items)
     metrics.watch(metrics.catalogue_removed, lambda: catalogue.removed_items)
     metrics.watch(metrics.catalogue_sequence, lambda: catalogue.sequence)
     if follower is not None:

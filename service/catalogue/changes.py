@@ -212,7 +212,7 @@ class CatalogueChanges:
     async def _put_judged(
         self, judged: Sequence[tuple[Write, DerivedFrom] | ServiceError]
     ) -> list[Changed | ServiceError]:
-        free = self._max_items - self._live.live_items
+        free = self._max_items - self._live.added_items
         results: list[Changed | ServiceError] = []
         accepted: list[tuple[int, Write, DerivedFrom]] = []
         new: set[str] = set()
@@ -222,7 +222,7 @@ class CatalogueChanges:
                 continue
             results.append(CatalogueFullError(self._max_items))  # unless it is accepted
             item_id = one[0].item_id
-            if not self._live.is_live(item_id) and item_id not in new:
+            if not self._live.is_added(item_id) and item_id not in new:
                 if len(new) >= free:
                     continue
                 new.add(item_id)
@@ -270,6 +270,8 @@ class CatalogueChanges:
     def _source(self, entry: Entry) -> ItemSource:
         if entry.removed or not self._live.is_live(entry.item_id):
             return "removed"
+        if not self._live.is_added(entry.item_id):
+            return "base"
         return "stale" if entry.item_id in self._live.stale else "overlay"
 
     def _state(self, entry: Entry) -> ItemStateResponse:
@@ -309,6 +311,8 @@ class CatalogueChanges:
             return "its available_until has passed"
         if self._live.is_gone(entry.item_id):
             return "its available_from is to come"
+        if not self._live.is_added(entry.item_id):
+            return f"as it is in the bundle in service since change {entry.sequence}"
         return self._live.stale.get(entry.item_id, f"new or changed by change {entry.sequence}")
 
 

@@ -79,7 +79,7 @@ def _cut(
     """The first `k`, but `fresh` new or changed ones among them; and how many of these there are too few."""
     if not fresh:
         return items[:k], 0
-    put = [index for index, item in enumerate(items) if catalogue.is_live(item.item_id)][:fresh]
+    put = [index for index, item in enumerate(items) if catalogue.is_added(item.item_id)][:fresh]
     others = [index for index in range(len(items)) if index not in put]
     kept = sorted([*put, *others[: k - len(put)]])
     return [items[index] for index in kept], fresh - len(put)

@@ -3,6 +3,7 @@
 import asyncio
 import bisect
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,8 @@ from service.catalogue.protocol import Contents, Entry
 
 INDEXED_EVERY_S = 1.0
 """Between two looks whether an index is due. Chosen: a burst of changes has few made, and soon the last."""
+
+_NONE: AbstractSet[str] = frozenset()
 
 
 class LiveCatalogue:
@@ -77,9 +80,9 @@ class LiveCatalogue:
         return {} if self._engine is None else self._stale_of[self._engine]
 
     @property
-    def live_items(self) -> int:
-        """Items that are described and not gone for good."""
-        return len(self._live)
+    def added_items(self) -> int:
+        """Items that are new or changed beside the bundle in service, and not gone for good."""
+        return len(self._live) - len(self._live & self._bundled)
 
     @property
     def removed_items(self) -> int:
@@ -92,8 +95,12 @@ class LiveCatalogue:
         return self._struck.keys()
 
     def is_live(self, item_id: str) -> bool:
-        """True for one of these."""
+        """True for an item that was put and is not gone for good."""
         return item_id in self._live
+
+    def is_added(self, item_id: str) -> bool:
+        """True for one of these that the bundle in service does not have in the same way."""
+        return item_id in self._live and item_id not in self._bundled
 
     @property
     def contents(self) -> Contents:
@@ -223,6 +230,10 @@ class LiveCatalogue:
         """Bring an engine that is to answer from now on up to date, on the event loop."""
         self.bring(engine)
         self._engine = engine
+
+    @property
+    def _bundled(self) -> AbstractSet[str]:
+        return _NONE if self._engine is None else self._engine.bundled
 
     def _set(self, entry: Entry) -> None:
         self._forget_moments(entry.item_id)

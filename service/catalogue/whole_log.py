@@ -65,7 +65,7 @@ class WholeLog:
 
         Raises CatalogueFullError and CatalogueUnavailableError.
         """
-        if self._live.live_items + self._added(contents.entries) > self._max_items:
+        if self._live.added_items + self._added(contents.entries) > self._max_items:
             raise CatalogueFullError(self._max_items)
         await self._log.restore(contents)
         for start in range(0, len(contents.entries), MAX_WRITES):
@@ -89,5 +89,5 @@ class WholeLog:
         return dropped
 
     def _added(self, entries: Iterable[Entry]) -> int:
-        """Those that would be live and are not."""
-        return sum(not entry.removed and not self._live.is_live(entry.item_id) for entry in entries)
+        """Those that would be added and are not."""
+        return sum(not entry.removed and not self._live.is_added(entry.item_id) for entry in entries)
