@@ -7,7 +7,7 @@ with fits of the benchmark, which are kept in the working directory and shared w
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
@@ -23,10 +23,12 @@ from training.benchmark.recipe import Budget, Fitted
 from training.benchmark.registry import find, plan
 from training.benchmark.rows import Hardware
 from training.benchmark.store import Store
+from training.data.splits import SplitName
 from training.errors import BenchmarkError, TrainingError
 from training.evaluation.horizon import horizon, sample
 from training.evaluation.stage.report import NOISE_SEEDS, StageReport, fitted_sides, stage_report
-from training.run import BEST_FILE, read_run_config
+from training.evaluation.trained import Trained, check_fit
+from training.run import BEST_FILE, read_records, read_run_config
 from training.trainer import choose_device
 
 OURS = "dimerec"
@@ -55,10 +57,12 @@ class Results(BaseModel):
     command: str
     commit: str | None
     hardware: Hardware
-    epochs: int | None
-    """Of the fit of DimeRec that was kept."""
-    settings: list[str]
-    """Of DimeRec, that differ from its defaults."""
+    epoch: int
+    """Of the model, the best on validation."""
+    epochs: int
+    """That the run was to have."""
+    dim: int
+    blocks: int
     stages: list[StageReport]
 
 
@@ -71,6 +75,9 @@ def main(
     data: Annotated[str, typer.Option(help="A data set of `make quality`.")] = "kuairand-pure-window",
     others: Annotated[str, typer.Option(help="Baselines, separated by commas.")] = "itemknn,popularity",
     horizons: Annotated[str, typer.Option(help="Numbers of events, and `rest`.")] = "5,10,rest",
+    run: Annotated[
+        Path | None, typer.Option(help="A run of `dimerec train` on this split, instead of a fit.")
+    ] = None,
     users: Annotated[int | None, typer.Option(min=1, help="At most so many of a horizon.")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1)] = NOISE_SEEDS,
     overrides: Annotated[
@@ -83,19 +90,24 @@ def main(
         if data not in SOURCES:
             raise BenchmarkError(f"--data: {data!r} is none of {', '.join(SOURCES)}")
         log, store = prepared(data, shared, work), Store(work)
-        (job,) = plan(log, find([OURS]), seeds=1, overrides=overrides or [])
-        fitted = _fit(job, store)
+        given = run
+        if run is None:
+            (job,) = plan(log, find([OURS]), seeds=1, overrides=overrides or [])
+            _fit(job, store)
+            run = store.training(job.training)
         baselines = {
             one.model: _fit(one, store).variants[0].scorer
             for one in plan(log, find(split_names(others)), seeds=1)
         }
-        run = store.training(job.training)
         model = read_checkpoint(run / BEST_FILE, choose_device("cpu"))
-        serving = read_run_config(run).training.serving
+        described, records = read_run_config(run), read_records(run)
+        config = described.training
+        trained = Trained(model, config.serving, config.split, described.data_fingerprint, None)
+        check_fit(trained, log.dataset, cast(SplitName, log.split.name))
     except TrainingError as error:
         typer.echo(f"retrieval-stage: {error}", err=True)
         raise typer.Exit(1) from error
-    sides = fitted_sides(model, serving, baselines, log.split)
+    sides = fitted_sides(model, config.serving, baselines, log.split)
     stages = [
         stage_report(
             sides,
@@ -110,11 +122,13 @@ def main(
     results = Results(
         data=log.name,
         split=log.split.name,
-        command=_command(data, others, horizons, users, noise_seeds, overrides or []),
+        command=_command(data, others, horizons, given, users, noise_seeds, overrides or []),
         commit=source_revision(),
         hardware=hardware(),
-        epochs=fitted.epochs,
-        settings=overrides or [],
+        epoch=max(records, key=lambda record: record.validation[config.monitor]).epoch,
+        epochs=config.epochs,
+        dim=model.config.dim,
+        blocks=model.config.blocks,
         stages=stages,
     )
     _write(results, out)
@@ -136,10 +150,17 @@ def _fit(job: Job, store: Store) -> Fitted:
 
 
 def _command(
-    data: str, others: str, horizons: str, users: int | None, noise_seeds: int, overrides: Sequence[str]
+    data: str,
+    others: str,
+    horizons: str,
+    run: Path | None,
+    users: int | None,
+    noise_seeds: int,
+    overrides: Sequence[str],
 ) -> str:
     parts = ["python -m benchmarks.quality.retrieval_stage --shared ../shared/data", f"--data {data}"]
     parts += [f"--others {others}", f"--horizons {horizons}"]
+    parts += [] if run is None else [f"--run {run}"]
     parts += [] if users is None else [f"--users {users}"]
     parts += [] if noise_seeds == NOISE_SEEDS else [f"--noise-seeds {noise_seeds}"]
     return " ".join([*parts, *(f"--set {change}" for change in overrides)])
@@ -157,11 +178,11 @@ def _write(results: Results, out: Path) -> None:
 
 def markdown(results: Results) -> str:
     """The tables, and DimeRec less each side of its own model with intervals."""
-    own = f", {', '.join(results.settings)}" if results.settings else ""
     lines = [
         "# DimeRec's draws as a retrieval stage",
         "",
-        f"`{results.command}`; {results.data}, {results.split} split, one fit ({results.epochs} epochs{own}),"
+        f"`{results.command}`; {results.data}, {results.split} split, one fit (d = {results.dim},"
+        f" {results.blocks} blocks, epoch {results.epoch} of {results.epochs}),"
         f" commit {results.commit}, {results.hardware.cpu}. What each row is:"
         " [data-and-evaluation.md](../data-and-evaluation.md#draws-beside-controls). +: better than DimeRec"
         " by a 95 % bootstrap interval over users that has no 0, −: worse.",

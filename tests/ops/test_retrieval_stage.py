@@ -34,7 +34,7 @@ def test_a_data_set_is_measured_into_a_table(tmp_path: Path, monkeypatch: pytest
     assert done.exit_code == 0, done.output
     found = retrieval_stage.Results.model_validate_json((out / "retrieval-stage.json").read_text())
     (stage,) = found.stages
-    assert (stage.users, stage.seeds, found.epochs, found.settings) == (20, 5, 1, list(TRAINING))
+    assert (stage.users, stage.seeds, found.epoch, found.epochs, found.dim) == (20, 5, 1, 1, 8)
     assert len(horizon(leave_one_out(dataset).test, None)) > 20
     text = (out / "retrieval-stage.md").read_text()
     assert "## All that was held out, 20 users, 5 seeds of noise" in text
