@@ -44,6 +44,16 @@ def test_a_data_set_is_measured_into_a_table(tmp_path: Path, monkeypatch: pytest
     assert "--set epochs=1" in text
     assert "| control (b), samples | " in text
 
+    run = next((tmp_path / "work" / "runs").glob("*"))
+    again = [*asked, "--data", "walks", "--others", "popularity", "--horizons", "1", "--noise-seeds", "1"]
+    done = CliRunner().invoke(app, [*again, "--run", str(run)])
+    assert done.exit_code == 0, done.output
+    assert f"--run {run}" in (out / "retrieval-stage.md").read_text()
+    (run / "config.json").write_text((run / "config.json").read_text().replace('"leave-one-out"', '"time"'))
+    unfit = CliRunner().invoke(app, [*again, "--run", str(run)])
+    assert unfit.exit_code == 1
+    assert "the model was trained on the split time" in unfit.stderr
+
     nowhere = CliRunner().invoke(app, [*asked, "--data", "nothing"])
     assert nowhere.exit_code == 1
     assert "'nothing' is none of movielens-100k," in nowhere.stderr
