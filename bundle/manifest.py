@@ -7,6 +7,7 @@
 <root>/<version>/items.arrow        index.item_columns
 <root>/<version>/vectors.npy        float32 (items, dim), unit vectors; line i is row i + 1
 <root>/<version>/index.faiss        what FAISS adds to the vectors
+<root>/<version>/content.safetensors  where it has one: bundle.content_map
 ```
 """
 
@@ -47,6 +48,7 @@ MODEL_FILE = "model.safetensors"
 ITEMS_FILE = "items.arrow"
 VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
+CONTENT_MAP_FILE = "content.safetensors"
 CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, VECTORS_FILE, INDEX_FILE)
 
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
@@ -117,6 +119,29 @@ class IndexFacts(_Part):
     """Time of one, in batches of 64, on the machine that published."""
 
 
+class ContentFacts(_Part):
+    """The content map, measured on items that it was not fitted on when it was made."""
+
+    inputs: int = Field(ge=1)
+    """Numbers of a content vector."""
+    items: int = Field(ge=1)
+    """Items that it was fitted on in the end."""
+    ridge: FiniteFloat = Field(gt=0)
+    """λ of the squared error + λ · the squared weights."""
+    measured: int = Field(ge=1)
+    """Items that it was measured on."""
+    cosine: dict[str, FiniteFloat]
+    """Mean cosine to the learned vector of the map's, `content`, of the mean of the item's `categories` and
+    of another item's, `random`."""
+    lead: tuple[FiniteFloat, FiniteFloat]
+    """95 % interval of how much nearer `content` is than `categories`."""
+
+    @property
+    def used(self) -> bool:
+        """True where the map is nearer than the categories beyond chance: only then a bundle has it."""
+        return self.lead[0] > 0
+
+
 class Manifest(_Part):
     """Everything known about one bundle."""
 
@@ -133,6 +158,8 @@ class Manifest(_Part):
     """None where the split holds no test event."""
     index: IndexFacts | None = None
     """None where there was nothing to measure it on."""
+    content: ContentFacts | None = None
+    """None where no content was given."""
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)
@@ -149,9 +176,15 @@ class Manifest(_Part):
             raise ValueError(f"serving.steps is {self.serving.steps}, the model has {self.model.timesteps}")
         if self.serving.merge == "max" and self.repeat_weight != 1:
             raise ValueError("repeat_weight must be 1 where serving.merge is max")
-        if set(self.files) != set(CONTENT_FILES):
-            raise ValueError(f"files must be {', '.join(CONTENT_FILES)}, not {', '.join(sorted(self.files))}")
+        names = files_of(self.content)
+        if set(self.files) != set(names):
+            raise ValueError(f"files must be {', '.join(names)}, not {', '.join(sorted(self.files))}")
         return self
+
+
+def files_of(content: ContentFacts | None) -> tuple[str, ...]:
+    """Names of a bundle's files beside the manifest."""
+    return CONTENT_FILES if content is None or not content.used else (*CONTENT_FILES, CONTENT_MAP_FILE)
 
 
 def new_manifest(facts: dict[str, Any]) -> Manifest:

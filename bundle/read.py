@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bundle.content_map import ContentMap, read_content_map
 from bundle.errors import (
     BundleDamagedError,
     BundleError,
@@ -21,6 +22,7 @@ from bundle.errors import (
     BundleRequestError,
 )
 from bundle.manifest import (
+    CONTENT_MAP_FILE,
     CURRENT_FILE,
     INDEX_FILE,
     ITEMS_FILE,
@@ -59,6 +61,7 @@ class Bundle:
     catalogue: Catalogue
     index: VectorIndex
     table: VectorTable
+    content_map: ContentMap | None = None
 
 
 def current_version(root: Path) -> str | None:
@@ -176,7 +179,15 @@ def _read(root: Path, version: str, device: str) -> Bundle:
     _check_finite(version, model, table)
     for content in (items, vectors):
         _forget(content)
-    return Bundle(version, manifest, model, catalogue, index, table)
+    return Bundle(version, manifest, model, catalogue, index, table, _content_map(directory, manifest))
+
+
+def _content_map(directory: Path, manifest: Manifest) -> ContentMap | None:
+    facts, path = manifest.content, directory / CONTENT_MAP_FILE
+    if facts is None or not facts.used:
+        return None
+    with _verified(path, manifest.files[CONTENT_MAP_FILE]) as file:
+        return read_content_map(path, file.fileno(), facts.inputs, manifest.model.dim)
 
 
 def _check_finite(version: str, model: DimeRec, table: VectorTable) -> None:

@@ -17,20 +17,23 @@ from pathlib import Path
 import numpy as np
 
 from bundle import read
+from bundle.content_map import ContentMap
 from bundle.errors import BundleIncompatibleError, BundleRequestError
 from bundle.manifest import (
-    CONTENT_FILES,
+    CONTENT_MAP_FILE,
     CURRENT_FILE,
     INDEX_FILE,
     ITEMS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
     VECTORS_FILE,
+    ContentFacts,
     FileEntry,
     IndexFacts,
     Manifest,
     ServingDefaults,
     Standing,
+    files_of,
     new_manifest,
 )
 from files.atomic import replacing, sync_directory, sync_file
@@ -60,6 +63,8 @@ def publish(
     metrics: dict[str, float],
     standing: Standing | None = None,
     index_facts: IndexFacts | None = None,
+    content_map: ContentMap | None = None,
+    content: ContentFacts | None = None,
     data_fingerprint: str,
     repeat_weight: float = 1.0,
     split: str | None = None,
@@ -69,6 +74,7 @@ def publish(
 ) -> str:
     """Write a bundle under `root`, put it in service unless `make_current` is False, return its version.
 
+    `content` says how `content_map` was measured, which is left out where it is not used.
     Raises BundleIncompatibleError when model, catalogue, index and serving defaults do not belong together,
     OSError when the root cannot be written. Until the last instant readers see what was there before.
     """
@@ -83,18 +89,22 @@ def publish(
         catalogue.write(staging / ITEMS_FILE)
         index.table.write(staging / VECTORS_FILE)
         index.write(staging / INDEX_FILE)
+        names = files_of(content)
+        if CONTENT_MAP_FILE in names and content_map is not None:
+            content_map.write(staging / CONTENT_MAP_FILE)
         facts = {
             "model": model.config,
             "serving": serving,
             "metrics": metrics,
             "standing": standing,
             "index": index_facts,
+            "content": content,
             "repeat_weight": repeat_weight,
             "data_fingerprint": data_fingerprint,
             "split": split,
             "catalogue_sequence": catalogue_sequence,
             "source_revision": source_revision,
-            "files": {name: _entry(staging / name) for name in CONTENT_FILES},
+            "files": {name: _entry(staging / name) for name in names},
         }
         manifest = new_manifest(facts)
         _seal(staging, manifest)
@@ -165,7 +175,7 @@ def _seal(staging: Path, manifest: Manifest) -> None:
     """Write the manifest and bring the whole directory to disk."""
     (staging / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     mode = (staging / MANIFEST_FILE).stat().st_mode
-    for name in (*CONTENT_FILES, MANIFEST_FILE):
+    for name in (*manifest.files, MANIFEST_FILE):
         (staging / name).chmod(mode)  # safetensors writes for the owner alone, a service may be another user
         sync_file(staging / name)
     sync_directory(staging)

@@ -10,6 +10,7 @@ from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
 from index.tuning import IndexChoice
+from training.content_map import described
 from training.data.dataset import read_dataset
 from training.evaluation.report import warning
 from training.publishing import DEFAULT_RECALL, publish_run
@@ -42,6 +43,13 @@ def command(
             " other. [default: fitted on validation, by how often users come back]",
         ),
     ] = None,
+    content: Annotated[
+        Path | None,
+        typer.Option(
+            help="Parquet file with item_id and content, a list of as many numbers for each item: a map from"
+            " it to the items' vectors is fitted, and used for new items where it beats their categories."
+        ),
+    ] = None,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Largest relative fall of the validation metric.")
     ] = 0.05,
@@ -62,6 +70,8 @@ def command(
 
     - `dimerec publish --run runs/latest --margin 0.01`
 
+    - `dimerec publish --run runs/latest --content content.parquet`
+
     A running service takes it up with `POST /admin/reload`.
     """
     before = versions(bundles)
@@ -73,16 +83,28 @@ def command(
             index_kind=index,
             recall=recall,
             repeat_weight=repeat_weight,
+            content=content,
             margin=margin,
             force=force,
             source_revision=revision,
         )
-    standing = verify(bundles, version).standing
+    manifest = verify(bundles, version)
+    standing = manifest.standing
     line = None if standing is None else warning(standing.metrics)
     if as_json:
-        print_json({"version": version, "bundles": bundles, "standing": standing, "warning": line})
+        print_json(
+            {
+                "version": version,
+                "bundles": bundles,
+                "standing": standing,
+                "content": manifest.content,
+                "warning": line,
+            }
+        )
         return
     typer.echo(f"Published {version} under {bundles}; it is CURRENT.")
+    if manifest.content is not None:
+        typer.echo(described(manifest.content))
     if line is not None:
         typer.echo(line)
 

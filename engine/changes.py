@@ -49,7 +49,11 @@ class ChangedCatalogue:
         self._base = base
         self._table = bundle.table
         self.derivation = Derivation(
-            bundle.version, bundle.catalogue, bundle.table, bundle.manifest.catalogue_sequence
+            bundle.version,
+            bundle.catalogue,
+            bundle.table,
+            bundle.manifest.catalogue_sequence,
+            bundle.content_map,
         )
         self._changes: dict[str, Change] = {}
         self._overlay = Overlay(bundle.catalogue, bundle.table.dim)

@@ -5,14 +5,15 @@ every bundle. The vector is a function of recipe and bundle alone: means are of 
 learned, whatever else was changed or removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from bundle.content_map import ContentMap
 from files.errors import DimeRecError
 from index.attributes import (
     NO_ATTRIBUTES,
@@ -28,7 +29,7 @@ from index.remembering import remembering
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
 
-DerivedFrom = Literal["learned", "like", "vector", "categories"]
+DerivedFrom = Literal["learned", "like", "content", "vector", "categories"]
 
 MIN_LEARNED_EVENTS = 1
 """Events in the training log from which an item's vector counts as learned. Chosen: with none it lies where
@@ -51,6 +52,20 @@ class Given(Struct, frozen=True, tag="vector"):
     model_version: str
 
 
+class Content(Struct, frozen=True, tag="content"):
+    """A description in numbers, which a bundle's content map understands.
+
+    `values`: a unit vector, float32, little-endian: a tuple of floats would take eight times as much.
+    """
+
+    values: bytes
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Self:
+        """The direction of finite numbers; raises RecipeError where they have none."""
+        return cls(_direction(np.array(numbers, dtype=np.float64), "from.content").astype("<f4").tobytes())
+
+
 class Recipe(Struct, frozen=True):
     """An item as its newest change says.
 
@@ -61,7 +76,7 @@ class Recipe(Struct, frozen=True):
 
     title: str | None
     categories: tuple[str, ...]
-    origin: Like | Given | None
+    origin: Like | Content | Given | None
     of_categories: tuple[str, ...]
     attributes: Mapping[str, AttributeValue] = NO_ATTRIBUTES
     origin_sequence: int = 0
@@ -118,15 +133,22 @@ class Derived(NamedTuple):
 class Derivation:
     """Derives vectors in the space of one bundle. Safe to share between threads.
 
-    `catalogue_sequence`: of the last change that the bundle's data obey; 0: of none.
+    `catalogue_sequence`: of the last change that the bundle's data obey; 0: of none. `content_map`: None
+    where the bundle has none, so that content gives nothing.
     """
 
     def __init__(
-        self, version: str, catalogue: Catalogue, table: ItemVectors, catalogue_sequence: int = 0
+        self,
+        version: str,
+        catalogue: Catalogue,
+        table: ItemVectors,
+        catalogue_sequence: int = 0,
+        content_map: ContentMap | None = None,
     ) -> None:
         self._version = version
         self._catalogue_sequence = catalogue_sequence
         self._catalogue = catalogue
+        self._content_map = content_map
         self._table = table
         self._categories = frozenset(catalogue.category_names)
         self._of_category = remembering(self._mean_of_category, None)  # of these alone, so it is bounded
@@ -136,6 +158,8 @@ class Derivation:
         match recipe.origin:
             case Like():
                 return Derived(self._mean_of(recipe.origin), "like")
+            case Content():
+                return self._of_content(item_id, recipe, recipe.origin)
             case Given():
                 return Derived(self._given(recipe.origin), "vector")
         return self._without_origin(item_id, recipe)
@@ -185,6 +209,17 @@ class Derivation:
             raise RecipeError("from.like", "the model in service was trained on none of these items")
         return _unit(self._table.vectors(rows).mean(axis=0), "from.like")
 
+    def _of_content(self, item_id: str, recipe: Recipe, origin: Content) -> Derived:
+        if self._content_map is None:
+            return self._without_origin(item_id, recipe)
+        inputs = self._content_map.inputs
+        if len(origin.values) != 4 * inputs:
+            fault = f"must have {inputs} numbers, not {len(origin.values) // 4}"
+            raise RecipeError("from.content", fault)
+        content = _direction(np.frombuffer(origin.values, "<f4").astype(np.float64), "from.content")
+        vector = self._content_map.vector(content, recipe.of_categories)
+        return Derived(_unit(vector, "from.content"), "content")
+
     def _given(self, origin: Given) -> Vectors:
         if origin.model_version != self._version:
             raise VectorSpaceError(
@@ -195,10 +230,7 @@ class Derivation:
             fault = f"must have {self._table.dim} numbers, not {len(origin.values)}"
             raise RecipeError("from.vector", fault)
         values = np.array(origin.values, dtype=np.float64)
-        greatest = float(np.abs(values).max())
-        if not 0 < greatest < np.inf:  # NaN is neither
-            raise RecipeError("from.vector", "has no direction: give finite numbers, not all of them 0")
-        return _unit(values / greatest, "from.vector")
+        return _direction(values, "from.vector").astype(np.float32)
 
     def _mean_of_category(self, name: str) -> Vectors | None:
         rows = self._learned(self._catalogue.rows_of(name))
@@ -207,6 +239,16 @@ class Derivation:
     def _learned(self, rows: Rows) -> Rows:
         learned: Rows = rows[self._catalogue.popularity[rows - 1] >= MIN_LEARNED_EVENTS]
         return learned
+
+
+def _direction(values: NDArray[np.float64], field: str) -> NDArray[np.float64]:
+    """The unit vector of numbers however large or small; RecipeError where there is none."""
+    greatest = float(np.abs(values).max(initial=0))
+    if not 0 < greatest < np.inf:  # NaN is neither
+        raise RecipeError(field, "has no direction: give finite numbers, not all of them 0")
+    scaled = values / greatest
+    unit: NDArray[np.float64] = scaled / np.linalg.norm(scaled)
+    return unit
 
 
 def _unit(vector: NDArray[np.floating], field: str) -> Vectors:

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bundle.manifest import IndexFacts, ServingDefaults
+from bundle.content_map import ContentMap
+from bundle.manifest import ContentFacts, IndexFacts, ServingDefaults
 from bundle.write import publish
 from index.attribute_columns import from_arrow
 from index.attributes import Attributes, AttributeType
@@ -104,6 +105,28 @@ def make_serving(**fields: object) -> ServingDefaults:
     return ServingDefaults.model_validate(defaults | fields)
 
 
+def make_content_map(inputs: int, dim: int = 16, seed: int = 0) -> ContentMap:
+    """A random map, with a shift for each of `CATEGORIES`."""
+    generator = np.random.default_rng(seed)
+    bias, weights, shifts = (
+        generator.standard_normal(shape).astype(np.float32)
+        for shape in [(dim,), (inputs, dim), (len(CATEGORIES), dim)]
+    )
+    return ContentMap(bias, weights, shifts, CATEGORIES)
+
+
+def make_content_facts(inputs: int, *, used: bool = True) -> ContentFacts:
+    """A measurement of a map."""
+    return ContentFacts(
+        inputs=inputs,
+        items=100,
+        ridge=1.5,
+        measured=80,
+        cosine={"content": 0.5, "categories": 0.4, "random": 0.1},
+        lead=(0.05, 0.15) if used else (-0.05, 0.05),
+    )
+
+
 def publish_tiny_bundle(
     root: Path,
     *,
@@ -115,6 +138,8 @@ def publish_tiny_bundle(
     make_current: bool = True,
     catalogue_sequence: int = 0,
     attributes: bool = False,
+    content_map: ContentMap | None = None,
+    content_used: bool = True,
     **config: object,
 ) -> str:
     """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
@@ -128,6 +153,8 @@ def publish_tiny_bundle(
         metrics={"hit_rate@20": 0.1},
         repeat_weight=repeat_weight,
         index_facts=index_facts,
+        content_map=content_map,
+        content=None if content_map is None else make_content_facts(content_map.inputs, used=content_used),
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
         catalogue_sequence=catalogue_sequence,

@@ -17,6 +17,8 @@ from index.tuning import IndexChoice
 from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from training.config import TrainingConfig
+from training.content_map import fit_content_map
+from training.data.content_file import read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Split, Targets
 from training.errors import ConfigError, QualityError, TrainingError
@@ -47,6 +49,7 @@ def publish_run(
     index_kind: IndexChoice = "auto",
     recall: float = DEFAULT_RECALL,
     repeat_weight: float | None = None,
+    content: Path | None = None,
     margin: float = 0.05,
     force: bool = False,
     source_revision: str | None = None,
@@ -58,9 +61,12 @@ def publish_run(
     `recall` (0 … 1) is the part of the nearest items that the index should find for interests of held-out
     users: no more effort goes into a search than that takes. `repeat_weight` is what an item of the history
     counts where a request does not exclude such items; None:
-    fitted on validation. `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
+    fitted on validation. `content`: Parquet file of content vectors, of which a content map is fitted and
+    measured; it is in the bundle where it is nearer than the mean of an item's categories.
+    `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
-    QualityError beyond the margin, ConfigError if the run was trained on other data, BundleError as
+    QualityError beyond the margin, DataError for content that cannot be used,
+    ConfigError if the run was trained on other data, BundleError as
     `bundle.write.publish` does, FaissMissingError.
     """
     require_faiss()
@@ -72,7 +78,10 @@ def publish_run(
     best = _best(run, config)
     if not force:
         _check_quality(root, config.training, best, margin)
+    given = None if content is None else read_content(content, dataset.catalogue)
     model, training = read_checkpoint(run / BEST_FILE), config.training
+    vectors = model.item_vectors().detach().numpy()
+    fitted = None if given is None else fit_content_map(given, dataset.catalogue, vectors)
     split = SPLITS[training.split](dataset)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
@@ -86,6 +95,8 @@ def publish_run(
         repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
         index_facts=facts,
+        content_map=None if fitted is None else fitted.content_map,
+        content=None if fitted is None else fitted.facts,
         standing=_standing(DimeRecScorer(model, training.serving), split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,

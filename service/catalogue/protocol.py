@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
-from engine.recipes import Given, Like, Recipe
+from engine.recipes import Content, Given, Like, Recipe
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -33,7 +33,7 @@ class Description(msgspec.Struct, frozen=True):
 class Origin(msgspec.Struct, frozen=True):
     """The vector's origin, as `engine.recipes.Recipe` has it."""
 
-    given: Like | Given | None
+    given: Like | Content | Given | None
     of_categories: tuple[str, ...]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import Discriminator, FailFast, Field, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from engine.recipes import Given, Like
+from engine.recipes import Content, Given, Like
 from index.attributes import MAX_ATTRIBUTES, MAX_TEXT_LENGTH, MAX_TEXTS
 from service.catalogue.protocol import Description
 from service.request_model import RequestModel
@@ -34,6 +34,16 @@ class LikeOrigin(RequestModel):
     )
 
 
+class ContentOrigin(RequestModel):
+    """Numbers that tell what the item is like, which the content map of the bundle understands."""
+
+    content: Annotated[list[Number], FailFast()] = Field(
+        min_length=1,
+        max_length=MAX_DIM,
+        description="as many numbers as the bundle's content map reads; its length does not matter",
+    )
+
+
 class VectorOrigin(RequestModel):
     """A vector in the space of the model in service."""
 
@@ -49,11 +59,16 @@ class VectorOrigin(RequestModel):
 
 def _kind(origin: object) -> str:
     fields = origin if isinstance(origin, dict) else {}
-    return "(vector)" if "vector" in fields or isinstance(origin, VectorOrigin) else "(like)"
+    if "vector" in fields or isinstance(origin, VectorOrigin):
+        return "(vector)"
+    return "(content)" if "content" in fields or isinstance(origin, ContentOrigin) else "(like)"
 
 
 OriginRequest = Annotated[
-    Annotated[LikeOrigin, Tag("(like)")] | Annotated[VectorOrigin, Tag("(vector)")], Discriminator(_kind)
+    Annotated[LikeOrigin, Tag("(like)")]
+    | Annotated[ContentOrigin, Tag("(content)")]
+    | Annotated[VectorOrigin, Tag("(vector)")],
+    Discriminator(_kind),
 ]
 
 
@@ -121,11 +136,13 @@ class ItemRequest(RequestModel):
         )
 
     @property
-    def given(self) -> Like | Given | None:
-        """The origin as it is kept."""
+    def given(self) -> Like | Content | Given | None:
+        """The origin as it is kept; raises RecipeError for content without a direction."""
         match self.origin:
             case LikeOrigin(like=item_ids):
                 return Like(tuple(item_ids))
+            case ContentOrigin(content=numbers):
+                return Content.of(numbers)
             case VectorOrigin(vector=values, model_version=version):
                 return Given(tuple(values), version)
         return None

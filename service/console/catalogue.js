@@ -13,6 +13,7 @@ const NONE = { overlay: "No video is new or changed.", stale: "None: every video
 const VECTORS = {
   learned: "Its vector was learned",
   like: "Its vector is the mean of videos like it",
+  content: "Its vector follows from its content",
   vector: "Its vector was given",
   categories: "Its vector is the mean of its categories",
 };

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from engine.recipes import Given, Like
+from engine.recipes import Content, Given, Like
 from service.catalogue import redis as log_in_redis
 from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
 from service.catalogue.redis import ENTRIES, FACTS, KEYS, STREAM, RedisLog
@@ -104,9 +104,12 @@ async def test_a_removal_keeps_the_recipe_and_a_put_revives(reopened: Reopened) 
     assert (revived.removed, revived.origin) == (False, of_categories("y"))
 
 
-async def test_an_origin_is_kept_where_a_write_leaves_it_open(reopened: Reopened) -> None:
+@pytest.mark.parametrize("of", [Given((0.1, 1 / 3), "version"), Content.of([0.1, -1 / 3, 0])])
+async def test_an_origin_is_kept_where_a_write_leaves_it_open(
+    reopened: Reopened, of: Given | Content
+) -> None:
     log, _ = await reopened()
-    given = Origin(Given((0.1, 1 / 3), "version"), ())
+    given = Origin(of, ())
     await log.write([Write("a", described(), given)])
     (kept,) = await log.write([Write("a", described("New"), of_categories("x"), keep_origin=True)])
     assert (kept.origin, kept.description) == (given, described("New"))
@@ -173,7 +176,7 @@ WRITES = st.lists(
         Write,
         st.sampled_from(["a", "b", "ü/é", "x" * 128]),
         st.none() | st.builds(Description, st.none() | st.text(max_size=5), st.just(("c",)), st.just(5)),
-        st.sampled_from([like("1"), of_categories("c"), of_categories("d")]),
+        st.sampled_from([like("1"), Origin(Content.of([1, -2]), ("c",)), of_categories("d")]),
         st.booleans(),
     ),
     min_size=1,
