@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 from engine.contract import EngineAnswer, ScoredItem
@@ -72,8 +73,8 @@ class Recommender:
         self._follower = follower
         self._budget = Budget(settings.max_request_cost, settings.max_batch_cost)
 
-    async def recommend(self, request: RecommendRequest, info: RequestInfo) -> Answer:
-        """Answer one request.
+    async def recommend(self, request: RecommendRequest, info: RequestInfo, spare: int = 0) -> Answer:
+        """Answer one request, with `spare` items more than it asks for: they are no cost of the caller's.
 
         Raises InvalidRequestError when the bundle cannot do what is asked, and RequestRefusedError.
         A history store that fails only weakens the answer.
@@ -83,14 +84,14 @@ class Recommender:
         left_s = info.left_s(self._deadline_ms(request, info))
         self._admit(left_s, cost, info)
         known = await self._known([request], left_s, cost, info)
-        answer = await self._recommended(request, engine, _of(request, known), cost, info)
+        answer = await self._recommended(request, engine, _of(request, known), cost, info, spare)
         if info.trace is not None:
             degraded = answer.degraded or ""
             info.trace.describe(model_version=answer.model_version, source=answer.source, degraded=degraded)
         return answer
 
     async def recommend_each(
-        self, requests: Sequence[RecommendRequest], info: RequestInfo
+        self, requests: Sequence[RecommendRequest], info: RequestInfo, spare: int = 0
     ) -> list[Answer | BaseException]:
         """Answer many requests, each by its response or what `recommend` would raise for it alone.
 
@@ -110,12 +111,14 @@ class Recommender:
             if isinstance(cost, InvalidRequestError):
                 raise cost
             self._admit(info.left_s(self._deadline_ms(request, info)), cost, info)
-            return await self._recommended(request, engine, _of(request, known), cost, info)
+            return await self._recommended(request, engine, _of(request, known), cost, info, spare)
 
         return await asyncio.gather(*map(answer, requests, costs), return_exceptions=True)
 
-    async def similar(self, item_id: str, k: int, info: RequestInfo) -> tuple[Engine, list[ScoredItem]]:
-        """The `k` items nearest to an item, and the engine that found them.
+    async def similar(
+        self, item_id: str, k: int, info: RequestInfo, spare: int = 0
+    ) -> tuple[Engine, list[ScoredItem]]:
+        """The `k` items nearest to an item and `spare` more, and the engine that found them.
 
         Raises UnknownItemError, TooCostlyError and RequestRefusedError.
         """
@@ -125,7 +128,7 @@ class Recommender:
         cost = self._budget.similar_cost(k, engine.costs)
         left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
         self._admit(left_s, cost, info)
-        completed = await self._computed(Job(engine, SimilarRequest(item_id, k)), left_s, cost, info)
+        completed = await self._computed(Job(engine, SimilarRequest(item_id, k + spare)), left_s, cost, info)
         if completed.answer is None:  # it was removed while the call waited
             raise UnknownItemError("the catalogue in service has no item of this id")
         return engine, cast("list[ScoredItem]", completed.answer)
@@ -168,10 +171,17 @@ class Recommender:
         return known
 
     async def _recommended(
-        self, request: RecommendRequest, engine: Engine, known: Known, cost: float, info: RequestInfo
+        self,
+        request: RecommendRequest,
+        engine: Engine,
+        known: Known,
+        cost: float,
+        info: RequestInfo,
+        spare: int,
     ) -> Answer:
         left_s = info.left_s(self._deadline_ms(request, info))
-        job = Job(engine, request.to_engine(known.stored, known.negative))
+        asked = request.to_engine(known.stored, known.negative)
+        job = Job(engine, replace(asked, k=asked.k + spare) if spare else asked)
         completed = await self._computed(job, left_s, cost, info)
         fault = known.fault or self._catalogue_fault()
         answer = _answer(cast("Completed[EngineAnswer]", completed), engine, fault, info)

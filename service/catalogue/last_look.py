@@ -27,16 +27,16 @@ List = TypeVar("List")
 
 async def settled(
     catalogue: LiveCatalogue,
-    k: int,
     make: Callable[[int], Awaitable[List]],
     without_gone: Callable[[List], tuple[List, int]],
 ) -> List:
-    """The list of `k` that `make` makes, without what was removed meanwhile; made again where it is short.
+    """The list that `make` makes, without what was removed meanwhile; made again where it is short.
 
-    `make`: of so many; `without_gone`: the list without them, cut to `k`, and the number of those struck.
+    `make`: with so many more than were asked for; `without_gone`: the list without what is gone, cut to what
+    was asked for, and the number of those struck.
     """
     generation = catalogue.generation
-    found = await make(k)
+    found = await make(0)
     if catalogue.generation == generation:
         return found
     kept, struck = without_gone(found)
@@ -44,7 +44,7 @@ async def settled(
         if not struck:
             break
         try:
-            found = await make(k + SPARE_ITEMS)
+            found = await make(SPARE_ITEMS)
         except RequestRefusedError:
             break  # there is no time for another one
         kept, struck = without_gone(found)

@@ -29,8 +29,7 @@ async def similar_items(
     catalogue = service.catalogue
     engine, found = await settled(
         catalogue,
-        k,
-        lambda wanted: service.recommender.similar(item_id, wanted, info),
+        lambda spare: service.recommender.similar(item_id, k, info, spare),
         lambda made: _without_gone(made, k, catalogue),
     )
     if catalogue.is_gone(item_id):

@@ -37,8 +37,7 @@ async def recommend(request: Request, body: RecommendRequest) -> Response:
         request,
         settled(
             catalogue,
-            body.k,
-            lambda k: recommender.recommend(_of_k(body, k), info),
+            lambda spare: recommender.recommend(body, info, spare),
             lambda made: answer_without_gone(made, body.k, catalogue, _fresh(body, service)),
         ),
     )
@@ -63,17 +62,12 @@ async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Resp
     if info.trace is not None:
         info.trace.note("answer", began, time.perf_counter())
     if service.catalogue.generation != generation:
-        more = [_of_k(one, one.k + SPARE_ITEMS) if _is_valid(one) else one for one in requests]
-        made = await unless_caller_leaves(request, _answer_each(more, service, info))
+        made = await unless_caller_leaves(request, _answer_each(requests, service, info, SPARE_ITEMS))
         answers = _without_gone(made, requests, service)
         content = encode_batch(answers)  # the last look is no thread's
     statuses = [one.status if isinstance(one, Problem) else HTTPStatus.OK.value for one in answers]
     service.metrics.count_batch(request.scope["route"].path_format, statuses)
     return Response(content, media_type="application/json")
-
-
-def _of_k(request: RecommendRequest, k: int) -> RecommendRequest:
-    return request if request.k == k else request.model_copy(update={"k": k})
 
 
 def _fresh(request: RecommendRequest, service: Service) -> int:
@@ -101,12 +95,15 @@ def _without_gone(
 
 
 async def _answer_each(
-    requests: Sequence[RecommendRequest | InvalidRequestError], service: Service, info: RequestInfo
+    requests: Sequence[RecommendRequest | InvalidRequestError],
+    service: Service,
+    info: RequestInfo,
+    spare: int = 0,
 ) -> list[Answer | Problem]:
     results: list[RecommendRequest | Answer | BaseException] = list(requests)
     valid = [(index, one) for index, one in enumerate(results) if isinstance(one, RecommendRequest)]
     if valid:
-        answers = await service.recommender.recommend_each([request for _, request in valid], info)
+        answers = await service.recommender.recommend_each([request for _, request in valid], info, spare)
         for (index, _), answer in zip(valid, answers, strict=True):
             results[index] = answer
     return [_answer_or_problem(result, info) for result in results]

@@ -2,15 +2,20 @@
 
 import json
 import re
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from bundle import read
 from engine.contract import EngineRequest
+from engine.engine import Engine
 from service.requests import RecommendRequest
+from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
 from tests.service.gated import GatedEngine, until
 from tests.service.serving import AUTHORIZED, Running
@@ -18,6 +23,28 @@ from tests.service.test_admission import set_pace
 
 DEAREST = {"k": 500, "draws": 32, "diversity": 1.0}
 PLAIN: dict[str, Any] = {"history": ["1001", "1002"], "k": 10}
+
+
+def test_an_answer_made_again_for_a_removal_is_within_the_bound_of_what_was_asked_for(
+    serve: Serve, tmp_path: Path, gate: threading.Event
+) -> None:
+    publish_tiny_bundle(tmp_path)
+    costs = Engine(read.read_bundle(tmp_path), max_steps=50).costs
+    asked = {**PLAIN, "k": 100}
+    bound = costs.of(RecommendRequest.model_validate(asked).to_engine(())) + 0.001
+    server = serve(bundles=tmp_path, max_request_cost=bound, max_batch_cost=bound)
+    engine = GatedEngine(read.read_bundle(tmp_path), max_steps=50)
+    server.service.engines.engine = engine
+    server.service.catalogue.serve(engine)
+    with ThreadPoolExecutor() as callers:
+        one = callers.submit(server.recommend, **asked)
+        many = callers.submit(server.client.post, "/recommend/batch", json={"requests": [asked]})
+        until(lambda: server.metric("dimerec_queue_length") + server.metric("dimerec_batch_size_sum") >= 2)
+        for number in range(100, 200):
+            assert server.client.delete(f"/items/{1000 + number}", headers=AUTHORIZED).is_success
+        gate.set()
+        answers = [one.result().json(), many.result().json()["answers"][0]]
+    assert [len(answer["items"]) for answer in answers] == [98, 98]
 
 
 def cost(server: Running, **fields: Any) -> float:
