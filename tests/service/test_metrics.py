@@ -131,7 +131,7 @@ def test_memory_and_evictions_of_redis_are_seen(
         until(lambda: server.metric("dimerec_redis_memory_limit_bytes") == limit)
         assert 2_000_000 < server.metric("dimerec_redis_memory_bytes") <= limit
         client.set("busy", bytes(2_000_000), ex=1_000)
-        until(lambda: server.metric("dimerec_redis_evicted_keys") == before + 1)
+        until(lambda: server.metric("dimerec_redis_evicted_keys") > before)  # marks of processes go first
         client.config_set("maxmemory-policy", "noeviction")
 
 
