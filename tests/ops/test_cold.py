@@ -1,0 +1,66 @@
+"""Items that are held out before a training, and the log without them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from benchmarks.quality import cold
+from tests.training.logs import cyclic_dataset
+from training.data.dataset import write_dataset
+
+
+def test_the_log_without_a_tenth_of_its_items() -> None:
+    dataset = cyclic_dataset()
+    out = cold.held_out(dataset, seed=3)
+    gone = {dataset.catalogue.item_ids[row - 1] for row in np.flatnonzero(out)}
+    assert len(gone) == 4
+    warm = cold.without(dataset, out)
+    assert not gone & set(warm.catalogue.item_ids)
+    for user in range(len(dataset)):
+        before = [dataset.catalogue.item_ids[row - 1] for row in dataset.history(user)]
+        after = [warm.catalogue.item_ids[row - 1] for row in warm.history(user)]
+        assert after == [item for item in before if item not in gone]
+    counted = dict(zip(dataset.catalogue.item_ids, dataset.catalogue.popularity.tolist(), strict=True))
+    assert all(
+        counted[item] == count
+        for item, count in zip(warm.catalogue.item_ids, warm.catalogue.popularity.tolist(), strict=True)
+    )
+
+
+def test_each_watch_of_an_item_that_is_out_is_a_case() -> None:
+    dataset = cyclic_dataset()
+    out = cold.held_out(dataset, seed=3)
+    found = cold.cases_of(dataset, out)
+    expected = [
+        (user, row)
+        for user in range(len(dataset))
+        for place, row in enumerate(dataset.history(user).tolist())
+        if out[row] and not out[dataset.history(user)[:place]].all()
+    ]
+    assert [(case.user, case.item_id) for case in found] == [(user, f"item-{row}") for user, row in expected]
+    assert all(case.history for case in found)
+
+
+def test_metrics_of_places() -> None:
+    found = cold.metrics(np.array([1, 3, 11, np.inf]))
+    assert found["hr@10"].tolist() == [1, 1, 0, 0]
+    assert found["hr@50"].tolist() == [1, 1, 1, 0]
+    assert found["ndcg@10"] == pytest.approx([1, 0.5, 0, 0])
+
+
+def test_cold_items_are_measured_into_a_file(tmp_path: Path) -> None:
+    write_dataset(cyclic_dataset(users=120, items=70), tmp_path / "data")
+    app = typer.Typer()
+    app.command()(cold.main)
+    asked = ["--data", tmp_path / "data", "--work", tmp_path / "work", "--out", tmp_path / "cold.json"]
+    done = CliRunner().invoke(app, [*map(str, asked), "--epochs", "1"])
+    assert done.exit_code == 0, done.output
+    found = json.loads((tmp_path / "cold.json").read_text())
+    assert found["cold_items"] == 7
+    assert set(found["metrics"]) == {"content", "categories", "random"}
+    for some in found["metrics"].values():
+        assert all(0 <= one["low"] <= one["mean"] <= one["high"] <= 1 for one in some.values())
