@@ -120,9 +120,9 @@ def cases_of(dataset: Dataset, cold: NDArray[np.bool_]) -> list[Case]:
 
 
 def words(title: str | None) -> list[float]:
-    """The words of a title, each counted in one of `INPUTS` places."""
-    places = [zlib.crc32(word.encode()) % INPUTS for word in re.findall(r"\w+", (title or "").lower())]
-    return np.bincount(places, minlength=INPUTS).astype(np.float64).tolist()  # type: ignore[no-any-return]
+    """The words of a title, each counted in one of `INPUTS` numbers."""
+    codes = [zlib.crc32(word.encode()) % INPUTS for word in re.findall(r"\w+", (title or "").lower())]
+    return np.bincount(codes, minlength=INPUTS).astype(np.float64).tolist()  # type: ignore[no-any-return]
 
 
 def changes(
@@ -143,7 +143,7 @@ def changes(
 
 
 def ranks(engine: Engine, cases: list[Case]) -> NDArray[np.float64]:
-    """Place of each case's item in the answer, from 1; ∞ where it is not among the first of them."""
+    """Rank of each case's item in the answer, from 1; ∞ where it is not among the first of them."""
     found = []
     for first in range(0, len(cases), BATCH):
         some = cases[first : first + BATCH]
@@ -152,17 +152,17 @@ def ranks(engine: Engine, cases: list[Case]) -> NDArray[np.float64]:
             for case in some
         ]
         for case, answer in zip(some, engine.recommend(requests), strict=True):
-            places = [place for place, item in enumerate(answer.items, 1) if item.item_id == case.item_id]
-            found.append(float(places[0]) if places else np.inf)
+            at = [rank for rank, item in enumerate(answer.items, 1) if item.item_id == case.item_id]
+            found.append(float(at[0]) if at else np.inf)
     return np.array(found)
 
 
-def metrics(places: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def metrics(ranked: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """HR@k and NDCG@k of each case."""
-    hits = {k: (places <= k).astype(np.float64) for k in KS}
+    hits = {k: (ranked <= k).astype(np.float64) for k in KS}
     return {
         **{f"hr@{k}": hits[k] for k in KS},
-        **{f"ndcg@{k}": hits[k] / np.log2(1 + places) for k in KS},
+        **{f"ndcg@{k}": hits[k] / np.log2(1 + ranked) for k in KS},
     }
 
 

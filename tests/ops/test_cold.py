@@ -45,7 +45,7 @@ def test_each_watch_of_an_item_that_is_out_is_a_case() -> None:
     assert all(case.history for case in found)
 
 
-def test_metrics_of_places() -> None:
+def test_metrics_of_ranks() -> None:
     found = cold.metrics(np.array([1, 3, 11, np.inf]))
     assert found["hr@10"].tolist() == [1, 1, 0, 0]
     assert found["hr@50"].tolist() == [1, 1, 1, 0]
