@@ -111,6 +111,7 @@ class Present:
         self._orders = orders
         self._root = root
         self._kept: tuple[str, ...] = ()
+        self._unlisted = False
         self._news = follower.news
         self._look: asyncio.Task[list[Process]] | None = None
         self._away = False
@@ -171,7 +172,7 @@ class Present:
             return others
 
     async def _tell(self) -> None:
-        self._kept = tuple(await asyncio.to_thread(versions, self._root))
+        await self._list_kept()
         try:
             self._orders.hear(await self._board.tell(self._described(), self._orders.newest))
         except HistoryError as error:
@@ -180,6 +181,16 @@ class Present:
             self._away = True
         else:
             self._away = False
+
+    async def _list_kept(self) -> None:
+        try:
+            self._kept = tuple(await asyncio.to_thread(versions, self._root))
+        except OSError as error:  # as where no file can be opened any more
+            if not self._unlisted:
+                log.warning("bundles cannot be listed", root=str(self._root), reason=error.strerror)
+            self._unlisted = True
+        else:
+            self._unlisted = False
 
     async def _others(self) -> list[Process]:
         """Words of the others, looked up from now on; callers that ask at once look together."""

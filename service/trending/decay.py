@@ -31,10 +31,12 @@ class DecayedCounts:
     def add(self, item_id: str, at_ms: int, now_ms: int, times: float = 1.0) -> None:
         """Count an event of an item, `times` −1: take one back.
 
-        `at_ms` is the event's time; one of the future counts as one of now.
+        `at_ms` is the event's time; one of the future counts as one of now. Where the clock was set back, now
+        is the newest moment, and the event as old as the clock says.
         """
         self._move_landmark(now_ms)
-        weight = times * 2.0 ** ((min(at_ms, now_ms) - self._landmark_ms) / self._half_life_ms)
+        set_back_ms = max(0, self._landmark_ms - now_ms)
+        weight = times * 2.0 ** ((min(at_ms, now_ms) + set_back_ms - self._landmark_ms) / self._half_life_ms)
         self._weights[item_id] = self._weights.get(item_id, 0.0) + weight
         if len(self._weights) > SLACK * self._max_items:
             self._weights = dict(_greatest(self._weights, self._max_items))

@@ -1,12 +1,15 @@
 """`?wait=all`: answered once a change counts in every live process, or with the names of those that lag."""
 
+import errno
 import signal
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
@@ -95,6 +98,23 @@ def test_a_process_that_ends_is_not_waited_for(
         second.stop()
         assert effect(first, "DELETE", "1005") == EVERYWHERE
         assert len(first.client.get("/version").json()["processes"]) == 1
+
+
+def test_a_directory_that_cannot_be_listed_for_a_while_silences_no_process(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = threading.Event()
+
+    def fail(_: Path) -> list[str]:
+        failed.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    first, second = replicas.start("first"), replicas.start("second")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("service.replicas.presence.versions", fail)
+        assert failed.wait(20)
+        assert effect(first, "PUT", "new", LIKE) == EVERYWHERE
+    assert effect(second, "DELETE", "new") == EVERYWHERE
 
 
 def test_a_redis_that_goes_in_between_leaves_it_open(

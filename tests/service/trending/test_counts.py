@@ -121,8 +121,16 @@ async def test_those_with_the_greatest_counts_stay(shared: bool, request: pytest
 def test_a_clock_that_was_set_back_changes_nothing() -> None:
     counts = DecayedCounts(60_000)
     counts.add("a", START_MS, START_MS)
-    counts.add("a", START_MS - 10**9, START_MS - 10**9)
     assert counts.at(START_MS - 10**9) == pytest.approx({"a": 1.0})
+
+
+def test_events_after_a_clock_was_set_back_count_as_those_before() -> None:
+    counts, then = DecayedCounts(60_000), START_MS - 10**9
+    counts.add("a", START_MS, START_MS)
+    for _ in range(3):
+        counts.add("b", then, then)
+    counts.add("c", then - 60_000, then)
+    assert counts.at(then) == pytest.approx({"b": 3.0, "a": 1.0, "c": 0.5})
 
 
 async def test_counts_in_redis_end_with_their_last_event(redis_url: str) -> None:
