@@ -210,7 +210,8 @@ class LiveCatalogue:
             raise BundleIncompatibleError(reason)
         brought, generation = self._brought.get(engine, -1), self._generation
         changed = [item_id for item_id, at in list(self._changed_at.items()) if at > brought]
-        self._stale_of[engine] = engine.change({item_id: self._change(item_id) for item_id in changed})
+        entries = filter(None, map(self.entry, changed))  # some may be forgotten by now
+        self._stale_of[engine] = engine.change({entry.item_id: self._change(entry) for entry in entries})
         self._brought[engine] = generation
 
     async def keep_indexed(self) -> None:
@@ -275,12 +276,11 @@ class LiveCatalogue:
 
     def _tell_service(self, item_ids: Collection[str]) -> None:
         if self._engine is not None and item_ids:
-            changes = {item_id: self._change(item_id) for item_id in item_ids}
+            changes = {item_id: self._change(self._known(item_id)) for item_id in item_ids}
             self._stale_of[self._engine] = self._engine.change(changes)
             self._brought[self._engine] = self._generation
 
-    def _change(self, item_id: str) -> Change:
-        entry = self._known(item_id)
+    def _change(self, entry: Entry) -> Change:
         return Change(entry.recipe, self._is_served(entry))
 
     def _is_served(self, entry: Entry) -> bool:

@@ -39,8 +39,8 @@ async def read_history(
     limit: Annotated[int, Query(ge=1, le=1000, description="newest so many")] = 100,
 ) -> HistoryResponse:
     """The newest events of a user, oldest first; empty for an unknown user."""
-    engine = service.engines.engine
     events = await service.history.read(user_id, limit)
+    engine = service.engines.engine  # not before: one that is in service no longer hears of no removal
     described = []
     for event in events:
         item = engine.describe(event.item_id)

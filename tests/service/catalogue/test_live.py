@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import structlog
 
+from bundle.read import read_bundle
+from engine.engine import Engine
 from engine.recipes import Like
 from service.catalogue import following
 from service.catalogue.following import Follower
@@ -13,6 +15,7 @@ from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import Contents, Description, Entry, Origin
 from service.catalogue.redis import RedisLog
 from service.catalogue.view import FILE, read_view
+from tests.factories import publish_tiny_bundle
 
 
 def entry(item_id: str, sequence: int, **more: Any) -> Entry:
@@ -43,6 +46,34 @@ def test_a_moment_that_passed_elsewhere_passed_here() -> None:
     assert live.is_gone("c")
     live.pass_time()
     assert live.next_ms == 2_001
+
+
+def test_an_engine_is_brought_up_to_date_while_entries_are_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish_tiny_bundle(tmp_path, catalogue_sequence=2)
+    live = LiveCatalogue(Contents([Entry("a", 1, removed=True), Entry("b", 2, removed=True)]))
+    engine = Engine(read_bundle(tmp_path), max_steps=5)
+
+    def unfit(_: LiveCatalogue, __: Engine) -> None:
+        live._changed_at = _ForgetsWhenRead(live, live._changed_at)
+
+    monkeypatch.setattr(LiveCatalogue, "unfit", unfit)
+    live.bring(engine)
+    assert engine.describe("a") is None
+
+
+class _ForgetsWhenRead(dict[str, int]):
+    """What a thread that loads an engine reads, just before the event loop drops an entry."""
+
+    def __init__(self, live: LiveCatalogue, changed_at: dict[str, int]) -> None:
+        super().__init__(changed_at)
+        self._live = live
+
+    def items(self) -> Any:
+        found = list(super().items())
+        self._live.forget(["a"])
+        return found
 
 
 async def test_a_view_that_could_not_be_written_is_written_once_it_can(
