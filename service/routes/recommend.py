@@ -62,8 +62,7 @@ async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Resp
     if info.trace is not None:
         info.trace.note("answer", began, time.perf_counter())
     if service.catalogue.generation != generation:
-        made = await unless_caller_leaves(request, _answer_each(requests, service, info, SPARE_ITEMS))
-        answers = _without_gone(made, requests, service)
+        answers = await unless_caller_leaves(request, _settled_each(answers, requests, service, info))
         content = encode_batch(answers)  # the last look is no thread's
     statuses = [one.status if isinstance(one, Problem) else HTTPStatus.OK.value for one in answers]
     service.metrics.count_batch(request.scope["route"].path_format, statuses)
@@ -80,16 +79,36 @@ def _is_valid(request: object) -> TypeGuard[RecommendRequest]:
     return isinstance(request, RecommendRequest)
 
 
+async def _settled_each(
+    answers: Sequence[Answer | Problem],
+    requests: Sequence[RecommendRequest | InvalidRequestError],
+    service: Service,
+    info: RequestInfo,
+) -> list[Answer | Problem]:
+    """The answers without items that were removed meanwhile.
+
+    Those that had any are made again, and without them are as they are where that is refused.
+    """
+    looked = _without_gone(answers, requests, service)
+    short = [index for index, (_, struck) in enumerate(looked) if struck]
+    if short:
+        made = await _answer_each([requests[index] for index in short], service, info, SPARE_ITEMS)
+        again = {index: one for index, one in zip(short, made, strict=True) if isinstance(one, Answer)}
+        latest = [again.get(index, answer) for index, answer in enumerate(answers)]
+        looked = _without_gone(latest, requests, service)
+    return [answer for answer, _ in looked]
+
+
 def _without_gone(
     answers: Sequence[Answer | Problem],
     requests: Sequence[RecommendRequest | InvalidRequestError],
     service: Service,
-) -> list[Answer | Problem]:
-    """The answers cut to what was asked for, without items that were removed meanwhile."""
+) -> list[tuple[Answer | Problem, int]]:
+    """Each answer cut to what was asked for, without items that are gone by now, and the number of these."""
     return [
-        answer_without_gone(answer, request.k, service.catalogue, _fresh(request, service))[0]
+        answer_without_gone(answer, request.k, service.catalogue, _fresh(request, service))
         if isinstance(answer, Answer) and _is_valid(request)
-        else answer
+        else (answer, 0)
         for answer, request in zip(answers, requests, strict=True)
     ]
 

@@ -22,6 +22,18 @@ class GatedEngine(Engine):
         return super().similar(item_id, k)
 
 
+class HeldEngine(GatedEngine):
+    """An engine that computes, and hands its lists out only once the test opens the gate."""
+
+    def recommend(self, requests: Sequence[EngineRequest]) -> list[EngineAnswer]:
+        answers = Engine.recommend(self, requests)
+        assert GatedEngine.gate.wait(30)
+        return answers
+
+    def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
+        return Engine.similar(self, item_id, k)
+
+
 def until(happened: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not happened():

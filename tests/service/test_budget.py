@@ -17,7 +17,7 @@ from engine.engine import Engine
 from service.requests import RecommendRequest
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
-from tests.service.gated import GatedEngine, until
+from tests.service.gated import GatedEngine, HeldEngine, until
 from tests.service.serving import AUTHORIZED, Running
 from tests.service.test_admission import set_pace
 
@@ -33,7 +33,7 @@ def test_an_answer_made_again_for_a_removal_is_within_the_bound_of_what_was_aske
     asked = {**PLAIN, "k": 100}
     bound = costs.of(RecommendRequest.model_validate(asked).to_engine(())) + 0.001
     server = serve(bundles=tmp_path, max_request_cost=bound, max_batch_cost=bound)
-    engine = GatedEngine(read.read_bundle(tmp_path), max_steps=50)
+    engine = HeldEngine(read.read_bundle(tmp_path), max_steps=50)
     server.service.engines.engine = engine
     server.service.catalogue.serve(engine)
     with ThreadPoolExecutor() as callers:
