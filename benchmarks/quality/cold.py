@@ -5,7 +5,8 @@
 A tenth of the items, drawn with a fixed seed, is held out before a training; the others make a bundle with a
 content map, and the tenth is put into its engine as `PUT /items` does it. Each watch of such an item is then
 looked for in the answer to the user's other items before it, among all items, those left out that were seen.
-The content is the words of the title, hashed; the genres are the categories.
+The content is the words of the title, hashed; the genres are the categories. At random an item has the vector
+of any other one.
 """
 
 import json
@@ -26,7 +27,7 @@ from bundle.read import Bundle, read_bundle
 from engine.changes import Change
 from engine.contract import EngineRequest
 from engine.engine import Engine
-from engine.recipes import Content, Given, Like, Recipe
+from engine.recipes import Content, Like, Recipe
 from files.atomic import replacing
 from index.catalogue import Catalogue
 from training.benchmark.machine import hardware, source_revision
@@ -47,7 +48,7 @@ BATCH = 64
 INPUTS = 256
 """Numbers of a title: the words of MovieLens-100K's titles are 2,500, most of them in one title."""
 
-Origin = Like | Content | Given | None
+Origin = Like | Content | None
 
 
 @dataclass(frozen=True)
@@ -128,15 +129,16 @@ def words(title: str | None) -> list[float]:
 def changes(
     dataset: Dataset, cold: NDArray[np.bool_], bundle: Bundle, way: str, seed: int
 ) -> Mapping[str, Change]:
-    """The items of `cold` as they are put, each by `way`."""
+    """The items of `cold` as they are put, each by `way`; `random`: with the vector of any learned item."""
     random, catalogue, put = np.random.default_rng(seed), dataset.catalogue, {}
     ids, titles, categories = catalogue.item_ids, catalogue.titles, catalogue.categories
+    learned = np.array(bundle.catalogue.item_ids)
     for line in np.flatnonzero(cold[1:]).tolist():
         origin: Origin = None
         if way == "content" and any(words(titles[line])):
             origin = Content.of(words(titles[line]))
         if way == "random":
-            origin = Given(tuple(random.standard_normal(bundle.table.dim).tolist()), bundle.version)
+            origin = Like((str(random.choice(learned)),))
         recipe = Recipe(titles[line], categories[line], origin, categories[line])
         put[ids[line]] = Change(recipe, served=True)
     return put
@@ -177,7 +179,7 @@ def main(
     work: Annotated[Path, typer.Option(help="The run and its bundle are kept here.")] = Path(".quality/cold"),
     out: Annotated[Path, typer.Option(help="File of the results.")] = Path("docs/results/cold.json"),
     epochs: Annotated[int, typer.Option(min=1, help="Of the training.")] = 8,
-    seed: Annotated[int, typer.Option(help="Of the items, the training and the random vectors.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the items, the training and the items at random.")] = 0,
 ) -> None:
     """Hold a tenth of the items out, train, publish with content, and look for them; write the results."""
     dataset = read_dataset(data)
