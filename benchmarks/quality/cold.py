@@ -120,14 +120,17 @@ def cases_of(dataset: Dataset, cold: NDArray[np.bool_]) -> list[Case]:
     return cases
 
 
-def words(title: str | None) -> list[float]:
-    """The words of a title, each counted in one of `INPUTS` numbers."""
-    codes = [zlib.crc32(word.encode()) % INPUTS for word in re.findall(r"\w+", (title or "").lower())]
+def words(title: str | None, years: bool) -> list[float]:
+    """The words of a title, without the digits unless `years`, each counted in one of `INPUTS` numbers."""
+    codes = [
+        zlib.crc32(word.encode()) % INPUTS
+        for word in re.findall(r"\w+" if years else r"[^\W\d]+", (title or "").lower())
+    ]
     return np.bincount(codes, minlength=INPUTS).astype(np.float64).tolist()  # type: ignore[no-any-return]
 
 
 def changes(
-    dataset: Dataset, cold: NDArray[np.bool_], bundle: Bundle, way: str, seed: int
+    dataset: Dataset, cold: NDArray[np.bool_], bundle: Bundle, way: str, seed: int, years: bool
 ) -> Mapping[str, Change]:
     """The items of `cold` as they are put, each by `way`; `random`: with the vector of any learned item."""
     random, catalogue, put = np.random.default_rng(seed), dataset.catalogue, {}
@@ -135,8 +138,9 @@ def changes(
     learned = np.array(bundle.catalogue.item_ids)
     for line in np.flatnonzero(cold[1:]).tolist():
         origin: Origin = None
-        if way == "content" and any(words(titles[line])):
-            origin = Content.of(words(titles[line]))
+        numbers = words(titles[line], years)
+        if way == "content" and any(numbers):
+            origin = Content.of(numbers)
         if way == "random":
             origin = Like((str(random.choice(learned)),))
         recipe = Recipe(titles[line], categories[line], origin, categories[line])
@@ -179,6 +183,7 @@ def main(
     work: Annotated[Path, typer.Option(help="The run and its bundle are kept here.")] = Path(".quality/cold"),
     out: Annotated[Path, typer.Option(help="File of the results.")] = Path("docs/results/cold.json"),
     epochs: Annotated[int, typer.Option(min=1, help="Of the training.")] = 8,
+    years: Annotated[bool, typer.Option(help="Leave the years in the titles.")] = True,
     seed: Annotated[int, typer.Option(help="Of the items, the training and the items at random.")] = 0,
 ) -> None:
     """Hold a tenth of the items out, train, publish with content, and look for them; write the results."""
@@ -189,7 +194,7 @@ def main(
     train(warm, config, work / "run", Lines())
     catalogue = warm.catalogue
     content = pa.table(
-        {"item_id": list(catalogue.item_ids), "content": [words(title) for title in catalogue.titles]}
+        {"item_id": list(catalogue.item_ids), "content": [words(title, years) for title in catalogue.titles]}
     )
     pq.write_table(content, work / "content.parquet")
     publish_run(work / "run", warm, work / "bundles", content=work / "content.parquet", force=True)
@@ -198,11 +203,12 @@ def main(
     found = {}
     for way in ("content", "categories", "random"):
         engine = Engine(bundle, max_steps=bundle.manifest.serving.steps)
-        stale = engine.change(changes(dataset, cold, bundle, way, seed))
+        stale = engine.change(changes(dataset, cold, bundle, way, seed, years))
         found[way] = metrics(ranks(engine, cases))
         print(f"{way}: {len(stale)} items without a vector", flush=True)
     result = {
         "command": f"python -m benchmarks.quality.cold --epochs {epochs} --seed {seed}",
+        "years": years,
         "commit": source_revision(),
         "hardware": hardware().model_dump(),
         "data_fingerprint": dataset.fingerprint,
