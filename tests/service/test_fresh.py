@@ -13,7 +13,7 @@ from bundle.write import publish
 from engine.contract import fresh_items
 from tests.factories import make_catalogue, make_index, make_model, make_serving, publish_tiny_bundle
 from tests.service.conftest import Serve
-from tests.service.gated import GatedEngine, until
+from tests.service.gated import HeldEngine, until
 from tests.service.serving import AUTHORIZED, Running, running, settings_for
 
 ITEMS, NEW = 200, 40
@@ -173,7 +173,7 @@ def test_an_answer_that_loses_new_items_on_its_way_gets_others(
     first = ids(server.answer(history=["1001"], k=10, fresh=0.5))
     gone = NEW_IDS & set(first)
     assert len(gone) == 5
-    engine = GatedEngine(read.read_bundle(tmp_path), max_steps=50)
+    engine = HeldEngine(read.read_bundle(tmp_path), max_steps=50)
     server.service.engines.engine = engine
     server.service.catalogue.serve(engine)
     asked = {"history": ["1001"], "k": 10, "fresh": 0.5}

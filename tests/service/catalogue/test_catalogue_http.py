@@ -19,7 +19,7 @@ from service.catalogue import changes, live
 from service.catalogue.sqlite import FILE
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
-from tests.service.gated import GatedEngine, until
+from tests.service.gated import HeldEngine, until
 from tests.service.serving import AUTHORIZED, KEY, Running, running, settings_for, write_keys
 
 
@@ -480,7 +480,7 @@ def test_an_item_removed_while_its_answer_is_computed_is_not_in_it(
     serve: Serve, root: Path, gate: threading.Event
 ) -> None:
     server = serve(bundles=root)
-    engine = GatedEngine(read.read_bundle(root), max_steps=50)
+    engine = HeldEngine(read.read_bundle(root), max_steps=50)
     server.service.engines.engine = engine
     server.service.catalogue.serve(engine)
     requests: dict[str, Callable[[], httpx.Response]] = {
