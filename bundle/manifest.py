@@ -135,11 +135,17 @@ class ContentFacts(_Part):
     of another item's, `random`."""
     lead: tuple[FiniteFloat, FiniteFloat]
     """95 % interval of how much nearer `content` is than `categories`."""
+    watches: int = Field(ge=0)
+    """Held-out events of such items, for whose users they were ranked."""
+    ndcg: dict[str, FiniteFloat]
+    """NDCG@50 of these, each item where `content`, `categories` or `random` say, the others as learned."""
+    ndcg_lead: tuple[FiniteFloat, FiniteFloat]
+    """95 % interval of how far `content` is ahead of `categories` in it."""
 
     @property
     def used(self) -> bool:
-        """True where the map is nearer than the categories beyond chance: only then a bundle has it."""
-        return self.lead[0] > 0
+        """True where the map leads beyond chance in both ways: only then a bundle has it."""
+        return self.lead[0] > 0 and self.ndcg_lead[0] > 0
 
 
 class Manifest(_Part):

@@ -123,7 +123,10 @@ def make_content_facts(inputs: int, *, used: bool = True) -> ContentFacts:
         ridge=1.5,
         measured=80,
         cosine={"content": 0.5, "categories": 0.4, "random": 0.1},
-        lead=(0.05, 0.15) if used else (-0.05, 0.05),
+        lead=(0.05, 0.15),
+        watches=500,
+        ndcg={"content": 0.05, "categories": 0.03, "random": 0.02},
+        ndcg_lead=(0.01, 0.03) if used else (-0.01, 0.03),
     )
 
 

@@ -4,7 +4,7 @@ Each item's vector is to follow from its content and its categories: ridge regre
 fifth of the items chooses the ridge; of the others each is measured in the fold in which it was left out.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from bundle.content_map import ContentMap
 from bundle.manifest import ContentFacts
 from index.catalogue import Catalogue
 from index.vector_index import Rows
+from training.content_ranks import K, Watches, gains
 from training.data.content_file import ItemContent
 from training.errors import DataError
 
@@ -44,10 +45,13 @@ class Fitted(NamedTuple):
     facts: ContentFacts
 
 
-def fit_content_map(content: ItemContent, catalogue: Catalogue, vectors: NDArray[np.float32]) -> Fitted:
+def fit_content_map(
+    content: ItemContent, catalogue: Catalogue, vectors: NDArray[np.float32], watches: Watches
+) -> Fitted:
     """The map from the content of items to their `vectors` (items, dim), the unit vectors of all rows.
 
-    Raises DataError where too few items with content have enough events.
+    `watches`: held-out events by which it is measured. Raises DataError where too few items with content
+    have enough events.
     """
     chosen = _chosen(content.rows, catalogue)
     rows = content.rows[chosen]
@@ -56,18 +60,22 @@ def fit_content_map(content: ItemContent, catalogue: Catalogue, vectors: NDArray
     learned = vectors[rows - 1].astype(np.float64)
     folds = np.random.default_rng(0).permutation(len(rows)) % FOLDS
     ridge = _best_ridge(inputs, learned, folds == 0)
-    found = _measured(rows, inputs, learned, folds, ridge, catalogue, vectors)
-    lead = found["content"] - found["categories"]
-    error = Z * lead.std() / np.sqrt(len(lead))
+    held = folds > 0
+    moved = _moved(rows, inputs, learned, folds, ridge, catalogue, vectors)
+    cosines = {name: (there * learned[held]).sum(axis=1) for name, there in moved.items()}
+    ranked = gains(watches, rows[held], moved, vectors)
     ((bias, weights, penalty),) = _solutions(inputs, learned, [ridge])
     width = content.vectors.shape[1]
     facts = ContentFacts(
         inputs=width,
         items=len(rows),
         ridge=penalty,
-        measured=len(lead),
-        cosine={name: round(float(some.mean()), 4) for name, some in found.items()},
-        lead=(round(float(lead.mean() - error), 4), round(float(lead.mean() + error), 4)),
+        measured=int(held.sum()),
+        cosine=_means(cosines),
+        lead=_lead(cosines),
+        watches=len(ranked["content"]),
+        ndcg=_means(ranked),
+        ndcg_lead=_lead(ranked),
     )
     parts = weights.astype(np.float32)
     made = ContentMap(bias.astype(np.float32), parts[:width], parts[width:], tuple(names))
@@ -76,12 +84,13 @@ def fit_content_map(content: ItemContent, catalogue: Catalogue, vectors: NDArray
 
 def described(facts: ContentFacts) -> str:
     """The measurement in one line."""
-    cosine = facts.cosine
+    cosine, ndcg = facts.cosine, facts.ndcg
     verdict = "is used" if facts.used else "is left out, and content counts for nothing"
     return (
         f"Content map, of {facts.measured:,} items that it had not seen: mean cosine to the learned vectors"
         f" {cosine['content']:.3f}, of the mean of their categories {cosine['categories']:.3f}, at random"
-        f" {cosine['random']:.3f}; ahead by {facts.lead[0]:.3f} … {facts.lead[1]:.3f} (95 %): it {verdict}."
+        f" {cosine['random']:.3f}; NDCG@{K} of {facts.watches:,} held-out events {ndcg['content']:.3f},"
+        f" {ndcg['categories']:.3f}, {ndcg['random']:.3f}: it {verdict}."
     )
 
 
@@ -124,13 +133,13 @@ def _solutions(x: Matrix, y: Matrix, ridges: Sequence[float]) -> Iterator[tuple[
 
 def _best_ridge(x: Matrix, y: Matrix, held: NDArray[np.bool_]) -> float:
     cosines = [
-        _cosines(bias + x[held] @ weights, y[held]).mean()
+        (_unit(bias + x[held] @ weights) * y[held]).sum(axis=1).mean()
         for bias, weights, _ in _solutions(x[~held], y[~held], RIDGES)
     ]
     return RIDGES[int(np.argmax(cosines))]
 
 
-def _measured(
+def _moved(
     rows: Rows,
     x: Matrix,
     y: Matrix,
@@ -139,8 +148,8 @@ def _measured(
     catalogue: Catalogue,
     vectors: NDArray[np.float32],
 ) -> dict[str, Matrix]:
-    """Cosines to the learned vectors of what each way makes of items that it was not given."""
-    found: dict[str, list[Matrix]] = {"content": [], "categories": [], "random": []}
+    """Unit vectors that each way makes of the items of all folds but the first, from those of the others."""
+    measured = {name: np.empty_like(y) for name in ("content", "categories", "random")}
     random = np.random.default_rng(0)
     for fold in range(1, FOLDS):
         held = folds == fold
@@ -148,10 +157,10 @@ def _measured(
         known = catalogue.popularity > 0
         known[rows[held] - 1] = False
         others = random.choice(np.flatnonzero(known), int(held.sum()))
-        found["content"].append(_cosines(bias + x[held] @ weights, y[held]))
-        found["categories"].append(_cosines(_category_means(rows[held], known, catalogue, vectors), y[held]))
-        found["random"].append(_cosines(vectors[others].astype(np.float64), y[held]))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        measured["content"][held] = _unit(bias + x[held] @ weights)
+        measured["categories"][held] = _unit(_category_means(rows[held], known, catalogue, vectors))
+        measured["random"][held] = vectors[others]
+    return {name: some[folds > 0] for name, some in measured.items()}
 
 
 def _category_means(
@@ -174,8 +183,21 @@ def _category_means(
     return totals
 
 
-def _cosines(found: Matrix, learned: Matrix) -> Matrix:
-    """Of each line with its learned unit vector; 0 where there is no direction."""
-    lengths = np.linalg.norm(found, axis=1)
-    cosines: Matrix = (found * learned).sum(axis=1) / np.where(lengths > 0, lengths, 1)
-    return cosines
+def _unit(vectors: Matrix) -> Matrix:
+    """Of length 1 each; 0 where there is no direction."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: Matrix = vectors / np.where(lengths > 0, lengths, 1)
+    return unit
+
+
+def _means(measured: Mapping[str, Matrix]) -> dict[str, float]:
+    return {name: round(float(some.mean()) if len(some) else 0.0, 4) for name, some in measured.items()}
+
+
+def _lead(measured: Mapping[str, Matrix]) -> tuple[float, float]:
+    """95 % interval of how far content is ahead of categories; where nothing was measured, it is not."""
+    ahead = measured["content"] - measured["categories"]
+    if not len(ahead):
+        return 0.0, 0.0
+    error = Z * ahead.std() / np.sqrt(len(ahead))
+    return round(float(ahead.mean() - error), 4), round(float(ahead.mean() + error), 4)

@@ -18,6 +18,7 @@ from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.content_map import fit_content_map
+from training.content_ranks import Watches
 from training.data.content_file import read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Split, Targets
@@ -81,8 +82,11 @@ def publish_run(
     given = None if content is None else read_content(content, dataset.catalogue)
     model, training = read_checkpoint(run / BEST_FILE), config.training
     vectors = model.item_vectors().detach().numpy()
-    fitted = None if given is None else fit_content_map(given, dataset.catalogue, vectors)
     split = SPLITS[training.split](dataset)
+    fitted = None
+    if given is not None:
+        watches = _watches(DimeRecScorer(model, training.serving), split.validation)
+        fitted = fit_content_map(given, dataset.catalogue, vectors, watches)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
     index, facts = _index(model, training.serving, split.validation, index_kind, recall)
@@ -125,6 +129,12 @@ def _index(
         queries=len(queries),
         ms=round(found.ms, 4),
     )
+
+
+def _watches(scorer: DimeRecScorer, held_out: Targets) -> Watches:
+    """Held-out events that the content map is measured on."""
+    sample = held_out.sample(MAX_MEASURED, np.random.default_rng(0))
+    return Watches(sample.items.astype(np.int64), scorer.interests(sample.histories).float().numpy())
 
 
 def _standing(model: DimeRecScorer, split: Split) -> Standing | None:

@@ -19,6 +19,7 @@ from tests.factories import make_catalogue
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
 from training.content_map import MIN_CATEGORY_ITEMS, MIN_EVENTS, described, fit_content_map
+from training.content_ranks import K, Watches, gains
 from training.data.content_file import ItemContent, read_content
 from training.data.dataset import write_dataset
 from training.errors import DataError
@@ -40,11 +41,43 @@ def given_content(seed: int, noise: float) -> tuple[ItemContent, Catalogue, np.n
     return ItemContent(np.arange(1, ITEMS + 1), contents), make_catalogue(ITEMS, seed), unit(vectors)
 
 
+def watched(vectors: np.ndarray) -> Watches:
+    """One event of each item, by a user who was after just that and something else."""
+    other = np.roll(vectors, 7, axis=0)
+    return Watches(np.arange(1, len(vectors) + 1), np.stack([vectors, other], axis=1))
+
+
+def test_an_item_is_ranked_where_it_was_moved_to() -> None:
+    """Against a ranking of one watch after the other."""
+    _, _, vectors = given_content(4, 1.0)
+    watches, rows = watched(vectors), np.array([5, 9, 200])
+    moved = {"there": unit(vectors[rows - 1] + 0.3).astype(np.float64), "same": vectors[rows - 1] * 1.0}
+    found = gains(watches, rows, moved, vectors)
+    for line, row in enumerate(rows.tolist()):
+        table = vectors.astype(np.float64)
+        table[row - 1] = moved["there"][line]
+        best = (table @ watches.interests[row - 1].T.astype(np.float64)).max(axis=1)
+        rank = 1 + int((best > best[row - 1]).sum())
+        assert found["there"][line] == pytest.approx(1 / np.log2(1 + rank) if rank <= K else 0)
+    assert len(found["same"]) == 3
+
+
+def test_a_map_that_ranks_no_better_is_not_used() -> None:
+    """However near its vectors are: users who are after other things find them no sooner."""
+    content, catalogue, vectors = given_content(1, 0.1)
+    backwards = Watches(np.arange(1, ITEMS + 1), -vectors[:, None, :])
+    _, facts = fit_content_map(content, catalogue, vectors, backwards)
+    assert facts.lead[0] > 0
+    assert not facts.used
+    none = Watches(np.empty(0, np.int64), np.empty((0, 2, DIM), np.float32))
+    assert not fit_content_map(content, catalogue, vectors, none).facts.used
+
+
 @given(st.integers(0, 1000), st.sampled_from([0.1, 1.0, 10.0]))
 @settings(max_examples=examples(8), deadline=None)
 def test_the_map_solves_the_ridge_regression(seed: int, noise: float) -> None:
     content, catalogue, vectors = given_content(seed, noise)
-    found, facts = fit_content_map(content, catalogue, vectors)
+    found, facts = fit_content_map(content, catalogue, vectors, watched(vectors))
     enough = np.array(catalogue.popularity >= MIN_EVENTS)
     categories = [catalogue.categories[line] for line in np.flatnonzero(enough)]
     counts = {name: sum(name in some for some in categories) for name in catalogue.category_names}
@@ -62,7 +95,8 @@ def test_the_map_solves_the_ridge_regression(seed: int, noise: float) -> None:
 
 
 def test_content_that_says_where_items_lie_is_used() -> None:
-    _, facts = fit_content_map(*given_content(1, 0.1))
+    content, catalogue, vectors = given_content(1, 0.1)
+    _, facts = fit_content_map(content, catalogue, vectors, watched(vectors))
     assert facts.used
     assert facts.cosine["content"] > 0.9
     assert facts.lead[0] < facts.cosine["content"] - facts.cosine["categories"] < facts.lead[1]
@@ -77,7 +111,7 @@ def test_content_that_says_nothing_is_not_used() -> None:
     random = np.random.default_rng(0)
     places = 3 * random.standard_normal((4, DIM))
     vectors = unit(places[np.arange(ITEMS) % 4] + random.standard_normal((ITEMS, DIM)))
-    _, facts = fit_content_map(content, catalogue, vectors)
+    _, facts = fit_content_map(content, catalogue, vectors, watched(vectors))
     assert not facts.used
     assert "is left out" in described(facts)
     assert facts.cosine["random"] < facts.cosine["categories"]
@@ -88,7 +122,7 @@ def test_items_with_few_events_teach_nothing() -> None:
     popularity = [MIN_EVENTS if line < 49 else MIN_EVENTS - 1 for line in range(ITEMS)]
     rare = Catalogue(catalogue.item_ids, catalogue.titles, catalogue.categories, popularity)
     with pytest.raises(DataError, match="49 items with content have at least 5 events"):
-        fit_content_map(content, rare, vectors)
+        fit_content_map(content, rare, vectors, watched(vectors))
 
 
 def written(path: Path, ids: list[Any], contents: Any) -> Path:
