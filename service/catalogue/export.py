@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import msgspec
+from pydantic import ValidationError
 
+from engine.recipes import Content, Given, Like
 from files.atomic import replacing
-from files.errors import DimeRecError
+from files.errors import DimeRecError, first_fault
 from files.ids import fault
 from service.catalogue.protocol import Contents, Entry
+from service.catalogue.requests import MAX_DIM, ItemRequest
 
 FORMAT = "dimerec-catalogue-1"
 """Counted up by a change that older readers cannot read."""
 MAX_LINE_BYTES = 1 << 20
 """An entry has at most 4,096 numbers and some text; a longer line is none, and is not read into memory."""
-
-
+CONTENT_BYTES = 4 * MAX_DIM
+"""Of content as it is kept, float32."""
 MAX_SEQUENCE = 2**50
 """Of what is restored: far above what any log gives, and far below what Redis' Lua counts exactly."""
 
@@ -52,7 +55,30 @@ def fault_of(entry: Entry) -> str | None:
         return f"item_id: {reason}"
     if not all(0 <= number <= MAX_SEQUENCE for number in (entry.sequence, entry.origin_sequence)):
         return f"sequence: must lie in 0 … {MAX_SEQUENCE}"
+    try:
+        ItemRequest.model_validate(_as_put(entry))
+    except ValidationError as error:
+        return first_fault(error.errors(), "entry")
+    given = None if entry.origin is None else entry.origin.given
+    if isinstance(given, Content) and not 0 < len(given.values) <= CONTENT_BYTES:
+        return f"from.content: has up to {MAX_DIM} numbers"
     return None
+
+
+def _as_put(entry: Entry) -> dict[str, Any]:
+    """What a caller would have sent to have it so, but for content, which is kept as a direction."""
+    fields: dict[str, Any] = {}
+    if entry.description is not None:
+        described = entry.description
+        fields = msgspec.structs.asdict(described) | {"categories": list(described.categories)}
+    if entry.origin is not None and isinstance(entry.origin.given, Like | Given):
+        given = entry.origin.given
+        fields["from"] = (
+            {"like": list(given.item_ids)}
+            if isinstance(given, Like)
+            else {"vector": list(given.values), "model_version": given.model_version}
+        )
+    return fields
 
 
 def write_export(path: Path, contents: Contents) -> None:

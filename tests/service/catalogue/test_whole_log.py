@@ -47,6 +47,20 @@ def test_entries_that_no_log_can_have_are_refused_by_their_field(replicas: Repli
         {"sequence": 2**60},
         {"removed": "yes"},
         {"origin": {}},
+        {"description": {"title": "t" * 5000, "categories": []}},
+        {"description": {"title": None, "categories": ["", "\u0001"]}},
+        {"description": {"title": None, "categories": ["c" * 3000]}},
+        {"description": {"title": None, "categories": [str(number) for number in range(200)]}},
+        {
+            "description": {
+                "title": None,
+                "categories": [],
+                "available_from": 1_796_000_000_000,
+                "available_until": 1_795_000_000_000,
+            }
+        },
+        {"origin": {"given": {"type": "like", "item_ids": []}, "of_categories": []}},
+        {"origin": {"given": {"type": "content", "values": ""}, "of_categories": []}},
     ]
     for bad in faults:
         body = {"entries": [entry, {**entry, **bad}]}
