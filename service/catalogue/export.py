@@ -66,7 +66,7 @@ def fault_of(entry: Entry) -> str | None:
 
 
 def _as_put(entry: Entry) -> dict[str, Any]:
-    """What a caller would have sent to have it so, but for content, which is kept as a direction."""
+    """The fields of a PUT that makes it so, but for content, which is kept as a direction."""
     fields: dict[str, Any] = {}
     if entry.description is not None:
         described = entry.description
