@@ -20,9 +20,10 @@ MAX_S = 0.4
 MEMORY_S = 0.2
 """Chosen: what is older counts for little. A hundred waits or more under load, some batches."""
 
-COMPANY = 32
-"""Chosen: with so few, a wait says more of the machine than of how many there are. They are always let in:
-refusals, and other processes, can make turns long by themselves, and then nothing is gained by being idle."""
+COMPANY = 128
+"""Chosen: two batches, one that is computed and one that waits. They are always let in: what a few wait says
+more of the machine than of how many they are (refusals, and other processes, make turns long by themselves),
+and callers who come back at once after a refusal would keep the door shut while the engine idles."""
 
 NOBODY = 10 * COMPANY
 """As if ten had come who did not wait: a few waits say little."""
