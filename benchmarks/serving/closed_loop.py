@@ -34,8 +34,8 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
-        return self.answers / self.seconds
+        """Answers a second; a refusal is none."""
+        return (self.answers - self.refused) / self.seconds
 
 
 def have_wrk() -> bool:
