@@ -162,7 +162,8 @@ class MicroBatcher(Generic[Item, Answer]):
         computed_s = self._computed_s(self._usual_cost() if cost is None else cost, caller)
         loop_s = self.inside.predicted_s()
         predicted_s = CAUTION * max(computed_s, loop_s) + min(computed_s, loop_s)
-        bound_s = max(self._standing_s, PATIENCE * timeout_s)
+        # Two batches are no queue: after a slow one, callers who come back at once would keep the door shut.
+        bound_s = max(self._standing_s, PATIENCE * timeout_s) if self.inside.is_crowded else timeout_s
         if predicted_s > timeout_s or computed_s + loop_s > bound_s or loop_s > MAX_S:
             raise OverloadedError(len(self._waiting), max(1, math.ceil(predicted_s - timeout_s)))
 

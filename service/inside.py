@@ -71,13 +71,18 @@ class Inside:
         self._beside = kept * self._beside + COMPANY + self.count
 
     @property
+    def is_crowded(self) -> bool:
+        """True where more are inside than are always let in."""
+        return self.count > COMPANY
+
+    @property
     def is_late(self) -> bool:
         """True where one more would wait too long, whatever its deadline."""
         return self.predicted_s() > MAX_S
 
     def predicted_s(self) -> float:
         """The time that the event loop takes to answer one request beside those that are inside."""
-        if self.count <= COMPANY:
+        if not self.is_crowded:
             return 0.0
         return TURNS * (COMPANY + self.count) * self._waited_s / (self._beside + NOBODY)
 

@@ -127,6 +127,9 @@ async def test_a_crowd_that_has_not_begun_yet_counts_as_a_queue() -> None:
 async def test_a_queue_gets_no_longer_than_gains_anything() -> None:
     async with occupied(96, 0.012) as batcher:
         assert 0.4 < batcher.predicted_s(1.0) < 0.7
+        batcher.inside.count = COMPANY  # of whom some would come back at once
+        batcher.admit(1.0, 1.0)
+        batcher.inside.count = COMPANY + 1
         with pytest.raises(OverloadedError):
             batcher.admit(1.0, 1.0)
         batcher.admit(3.0, 1.0)
