@@ -235,7 +235,7 @@ def test_a_killed_worker_harms_no_request_of_another_and_is_replaced_by_one_like
             until(lambda: len(set(pids(survivor)) - {victim}) == 2)
             finished.set()
             for connection, future in asking.items():
-                if connection.pid == victim:
+                if connection.pid == victim and future.exception() is not None:  # else it was idle just then
                     assert isinstance(future.exception(), httpx.TransportError)
                 else:
                     assert future.result() == {200}
