@@ -96,8 +96,11 @@ def test_whatever_is_generated_from_the_document_is_answered_as_it_says(
     headers = {} if label in OPEN else AUTHORIZED
     unwanted = NOT_IN_THE_SCHEMA.get(label, [])
 
+    # The generator itself recurses without end in about one of a hundred negations of nested filters.
+    nested = label == "POST /recommend/batch" and mode is GenerationMode.NEGATIVE
+
     @settings(
-        max_examples=examples(20),
+        max_examples=20 if nested else examples(20),
         derandomize=True,
         database=None,
         phases=[Phase.explicit, Phase.generate],
