@@ -73,13 +73,14 @@ class HistoryWriter:
             return await self._store.append_each([(one.user_id, [one.event]) for one in gathered])
 
         def hand_on(appending: asyncio.Future[Sequence[Outcome]]) -> None:
+            error = None if appending.cancelled() else appending.exception()  # even where all have left
             for index, one in enumerate(gathered):
                 if one.outcome.done():  # its caller has left
                     continue
                 if appending.cancelled():
                     one.outcome.cancel()
                     continue
-                outcome = appending.exception() or appending.result()[index]
+                outcome = error or appending.result()[index]
                 if isinstance(outcome, AppendResult):
                     one.outcome.set_result(outcome)
                 else:

@@ -1,6 +1,7 @@
 """Events of callers: those of one turn of the event loop go in one call, each with an outcome of its own."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -89,6 +90,22 @@ async def test_who_leaves_spoils_no_other_and_a_slow_call_keeps_no_later_one() -
     store.open.set()
     assert (await stays, await later) == (ADDED, ADDED)
     assert await store.read("v", 9) == [Event("i1", 1)]
+
+
+async def test_a_failure_that_nobody_waits_for_any_more_is_no_noise() -> None:
+    store, noise = Store(), list[object]()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context["message"]))
+    store.gone = True
+    store.open.clear()
+    leaves = sent(HistoryWriter(store), "u", 1)
+    while not store.calls:
+        await asyncio.sleep(0)
+    leaves.cancel()
+    store.open.set()
+    await asyncio.wait(asyncio.all_tasks() - {asyncio.current_task()})
+    await asyncio.sleep(0)
+    gc.collect()
+    assert noise == []
 
 
 async def test_a_call_that_fails_is_one_failure_and_told_to_all_whose_it_was() -> None:
