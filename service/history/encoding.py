@@ -65,11 +65,12 @@ def decode(history: bytes, limit: int) -> list[Event]:
     """
     count = encoded_count(history)
     timestamps = struct.unpack_from(f">{count}q", history, _HEAD.size)
-    items = history[_HEAD.size + 2 * _WIDTH * count :].decode(errors="replace").split("\0")
+    text = history[_HEAD.size + 2 * _WIDTH * count :].decode(errors="replace")
+    items = text.split("\0")
     if len(items) != count + 1 or items[count]:
         raise HistoryUnreadableError("the store holds an incomplete history under this user's key")
     oldest = max(0, count - limit)
-    if _APART.encode() not in history[_HEAD.size + 2 * _WIDTH * count :]:
+    if _APART not in text:
         return list(map(Event, items[oldest:count], timestamps[oldest:]))
     return list(map(read_event, items[oldest:count], timestamps[oldest:]))
 
