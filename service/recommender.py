@@ -158,8 +158,8 @@ class Recommender:
     async def _known(
         self, requests: Sequence[RecommendRequest], left_s: float, cost: float, info: RequestInfo
     ) -> dict[str, Known]:
-        """The histories that the requests need, as far as they can be read in time."""
-        users = {user_id: None for request in requests if (user_id := _user(request)) is not None}
+        """The histories of the requests' users, as far as they can be read in time."""
+        users = {request.user_id: None for request in requests if request.user_id is not None}
         if not users:
             return {}
         within_s = HISTORY_SHARE * (left_s - self._batcher.predicted_s(cost, info.caller))
@@ -225,14 +225,8 @@ def _check(request: RecommendRequest, engine: Engine) -> None:
             raise InvalidRequestError([FieldFault(field, error.fault)]) from error
 
 
-def _user(request: RecommendRequest) -> str | None:
-    """The user whose stored history is needed: as the model's input, as what was seen or is not wanted."""
-    return request.user_id
-
-
 def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:
-    user_id = _user(request)
-    return NOBODY if user_id is None else known[user_id]
+    return NOBODY if request.user_id is None else known[request.user_id]
 
 
 def _answer(
