@@ -265,7 +265,7 @@ def _assemble(
     )
     watch_parts(metrics, engines, batcher)
     watch_catalogue(metrics, catalogue, follower)
-    recommender = Recommender(engines, store, batcher, metrics, settings, follower)
+    recommender = Recommender(engines, store, batcher, metrics, settings, meanings, follower)
     own = fleet(engines)
     if follower is None or address is None:
         joined = alone(catalogue, engines, own)

@@ -62,10 +62,10 @@ class Recommender:
         batcher: Batcher,
         metrics: Metrics,
         settings: Settings,
+        meanings: Meanings,
         follower: Follower | None = None,
     ) -> None:
         self._engines = engines
-        meanings = Meanings.parse(settings.event_types)
         self._histories = HistoryReader(history, metrics, settings.history_max_events, meanings)
         self._batcher = batcher
         self._metrics = metrics
