@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.batcher import MicroBatcher
 from service.errors import FieldFault, InvalidRequestError, OverloadedError, RequestRefusedError
 from service.history.errors import HistoryUnavailableError
+from service.history.guarded import FAILED_LATELY
 from service.log_writer import Recurring
 from service.problems import KINDS, MEDIA_TYPE, RETRY_AFTER_S, TRY_AGAIN
 from service.settings import MAX_DEADLINE_MS
@@ -94,7 +95,7 @@ class Way(NamedTuple):
 
 
 Refusal = OverloadedError | HistoryUnavailableError
-_AWAY = HistoryUnavailableError("the history store failed lately and is tried again in a moment")
+_AWAY = HistoryUnavailableError(FAILED_LATELY)
 
 
 class Door:

@@ -17,7 +17,7 @@ from service.circuit import (
 from service.history.errors import HistoryBusyError, HistoryUnavailableError, HistoryUnreadableError
 from service.history.protocol import AppendResult, Event, HistoryStore
 
-_REFUSAL = "the history store failed lately and is tried again in a moment"
+FAILED_LATELY = "the history store failed lately and is tried again in a moment"
 
 Answer = TypeVar("Answer")
 Kind = Literal["read", "append", "remove", "forget"]
@@ -104,7 +104,7 @@ class GuardedHistory:
     async def users(self, limit: int) -> list[str]:
         """As the store's, or HistoryUnavailableError at once; whatever comes of it does not count."""
         if self.state("read") is CircuitState.OPEN:
-            raise HistoryUnavailableError(_REFUSAL)
+            raise HistoryUnavailableError(FAILED_LATELY)
         return await self._store.users(limit)
 
     async def ping(self) -> None:
@@ -119,7 +119,7 @@ class GuardedHistory:
         try:
             return await self._circuits[kind].call(call)
         except CircuitOpenError as error:
-            raise HistoryUnavailableError(_REFUSAL) from error
+            raise HistoryUnavailableError(FAILED_LATELY) from error
 
 
 def _verdict(error: Exception) -> Verdict:
