@@ -30,6 +30,7 @@ from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
 from model.interests import InterestMode
 from service.filters import WhereRequest
 from service.history.meanings import TYPE_NAME
+from service.middleware import REQUEST_ID
 from service.request_model import RequestModel
 from service.settings import MAX_DEADLINE_MS
 
@@ -97,7 +98,7 @@ Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS), BeforeValidator(_integral)]
 EventType = Annotated[str, StringConstraints(pattern=f"^{TYPE_NAME}$")]
-RequestId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID.pattern}$")]
 Timestamp = Annotated[
     int,
     BeforeValidator(_integral),
