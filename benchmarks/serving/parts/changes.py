@@ -52,7 +52,7 @@ def measure(stage: Stage) -> Findings:
         for number in range(stage.rounds):
             for server in (plain, *changed.values()):
                 load = closed_loop(server.url, asked, connections=stage.connections, seconds=stage.seconds)
-                findings.add(f"{server.side.name}: answers/s", (load.answers - load.refused) / load.seconds)
+                findings.add(f"{server.side.name}: answers/s", load.rate)
                 findings.add(f"{server.side.name}: refused", load.refused)
                 findings.add(f"{server.side.name}: p99 ms", load.p99_ms)
             calls = Calls(changed[ADDED[-1]], key)
