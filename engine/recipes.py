@@ -179,18 +179,17 @@ class Derivation:
 
     def is_bundled(self, item_id: str, recipe: Recipe, derived: Derived) -> bool:
         """True where the bundle has learned what was `derived` for an item, and describes it in this way."""
-        if derived.derived_from != "learned" or not len(self._learned(self._catalogue.rows([item_id]))):
+        row = self._learned_row(item_id)
+        if derived.derived_from != "learned" or row is None:
             return False
-        row = int(self._catalogue.rows([item_id])[0])
         item = self._catalogue.item(row)
         attributes = kept_attributes(self._catalogue.attributes.schema, recipe.attributes)
         described = recipe.title, recipe.categories, attributes
         return described == (item.title, item.categories, self._catalogue.attributes_of(row))
 
     def _is_outdated(self, item_id: str, recipe: Recipe) -> bool:
-        if not 0 < recipe.origin_sequence <= self._catalogue_sequence:
-            return False
-        return len(self._learned(self._catalogue.rows([item_id]))) > 0
+        is_older = 0 < recipe.origin_sequence <= self._catalogue_sequence
+        return is_older and self._learned_row(item_id) is not None
 
     def _without_origin(self, item_id: str, recipe: Recipe) -> Derived:
         row = self._catalogue.row(item_id)
@@ -235,6 +234,11 @@ class Derivation:
     def _mean_of_category(self, name: str) -> Vectors | None:
         rows = self._learned(self._catalogue.rows_of(name))
         return self._table.vectors(rows).mean(axis=0) if len(rows) else None
+
+    def _learned_row(self, item_id: str) -> int | None:
+        """The row of an item, None where the bundle has none or learned nothing of it."""
+        rows = self._learned(self._catalogue.rows([item_id]))
+        return int(rows[0]) if len(rows) else None
 
     def _learned(self, rows: Rows) -> Rows:
         learned: Rows = rows[self._catalogue.popularity[rows - 1] >= MIN_LEARNED_EVENTS]
