@@ -93,9 +93,7 @@ class Popularity:
 
     def _with_added(self, rows: Rows, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
         """The rows and the most popular added ones that fit, the most popular first."""
-        base_rows = self._catalogue.base_rows
-        added = np.flatnonzero(eligible.mask[base_rows + 1 :]) + base_rows + 1
-        added = np.setdiff1d(added, excluded)
+        added = np.setdiff1d(eligible.after(self._catalogue.base_rows), excluded)
         added = added[np.argsort(-self._shares[added - 1], kind="stable")][:most]
         together = np.concatenate([rows, added[~np.isin(added, rows)]])
         first: Rows = together[np.argsort(-self._shares[together - 1], kind="stable")]

@@ -67,6 +67,10 @@ class EligibleRows:
             self._first[count] = EligibleRows(mask, int(np.count_nonzero(mask)))
         return self._first[count]
 
+    def after(self, count: int) -> Rows:
+        """The eligible rows that come after the first `count` of the catalogue, ascending."""
+        return np.flatnonzero(self.mask[count + 1 :]) + count + 1
+
     _first: dict[int, "EligibleRows"] = field(default_factory=dict, init=False, repr=False)
     """Kept: many searches ask for the same."""
 

@@ -167,8 +167,7 @@ class Retriever:
         """The rows of a pool and, where some must be of added items, each interest's nearest of these."""
         if not query.fresh:
             return pool
-        base_rows = self._catalogue.base_rows
-        added = np.flatnonzero(eligible.mask[base_rows + 1 :]) + base_rows + 1
+        added = eligible.after(self._catalogue.base_rows)
         added = np.setdiff1d(added, query.distinct_excluded, assume_unique=True)
         count = min(candidates_per_interest(query.fresh), len(added))
         if not count:
