@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from files.atomic import replacing
 from files.ids import MAX_ID_LENGTH, is_id
-from index.attribute_columns import parsed_fields, stored_fields
+from index.attribute_columns import WORDS, parsed_fields, stored_fields
 from index.attributes import Attributes
 from index.errors import CatalogueError
 
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
     [
         pa.field("item_id", pa.large_string(), nullable=False),
         pa.field("title", pa.large_string()),
-        pa.field("categories", pa.list_(pa.dictionary(pa.int32(), pa.large_string())), nullable=False),
+        pa.field("categories", WORDS, nullable=False),
         pa.field("popularity", pa.int64(), nullable=False),
         pa.field("id_hash", pa.uint64(), nullable=False),
         pa.field("hash_row", pa.int32(), nullable=False),
