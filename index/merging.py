@@ -73,6 +73,10 @@ def diversify(
     `fresh`: how many of the chosen must be `added` (items,), as far as there are so many: once no more can be
     chosen but these, only they are.
     """
+    if added is None:
+        added = np.zeros(len(scores), dtype=np.bool_)
+    if not diversity:
+        return _first_with(added, k, fresh)
     relevance = np.maximum(scores.astype(np.float64), 0.0)
     if len(relevance) and relevance[0] > 0.0:
         relevance *= (1.0 - diversity) / relevance[0]
@@ -80,15 +84,22 @@ def diversify(
     overlap = np.zeros(len(scores))
     chosen: list[int] = []
     length = min(k, len(scores))
-    needed = 0 if added is None else min(fresh, int(np.count_nonzero(added)))
+    needed = min(fresh, int(np.count_nonzero(added)))
     for count in range(length):
         objective = relevance - (diversity / max(count, 1)) * overlap
-        if added is not None and length - count <= needed:
+        if length - count <= needed:
             objective[~added] = -np.inf
         position = int(np.argmax(objective))
         chosen.append(position)
-        needed -= added is not None and bool(added[position])
+        needed -= bool(added[position])
         relevance[position] = -np.inf
         shared = categories @ categories[position]
         overlap += shared / np.maximum(sizes + sizes[position] - shared, 1.0)
     return np.array(chosen, dtype=np.int64)
+
+
+def _first_with(added: NDArray[np.bool_], k: int, fresh: int) -> Rows:
+    """The first `k` positions of which `fresh` are `added`, as far as there are so many; ascending."""
+    needed = np.flatnonzero(added)[: min(k, fresh)]
+    others = np.setdiff1d(np.arange(len(added)), needed, assume_unique=True)[: k - len(needed)]
+    return np.sort(np.concatenate([needed, others]))
