@@ -61,8 +61,9 @@ def measure(
     """
     taken = seeds if contender.side.seeded else seeds[:1]
     steps = len(seeds) // len(taken)
+    weights = category_weights(catalogue, train)
     found = [
-        _Pass(contender, horizon, catalogue, category_weights(catalogue, train), seed).measure(
+        _Pass(contender, horizon, catalogue, weights, seed).measure(
             lambda users: on_progress and on_progress(users * steps)
         )
         for seed in taken
