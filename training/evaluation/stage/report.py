@@ -115,10 +115,9 @@ def _pull(model: DimeRec, serving: ServingDefaults, targets: Targets, seed: int)
     side = ModelSide(model, serving, "draws")
     size = block_of(side)
     blocks = [targets.histories.batch(first, size) for first in range(0, len(targets), size)]
-    own = np.concatenate([side.guidance_cosines(block, seed) for block in blocks])
-    return fitted_pull(
-        np.concatenate([side.item_cosines(block, seed) for block in blocks]), float(own.mean())
-    )
+    found = [side.guidance_cosines(block, seed) for block in blocks]
+    of_draws, of_items = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return fitted_pull(of_items, float(of_draws.mean()))
 
 
 def stage_report(

@@ -126,23 +126,26 @@ class ModelSide:
         """Draws first, then the guidance; those of both that the mode has."""
         if self._mode == "guidance":
             return Answer(self._affinities(self._found(histories, "guidance", seed)[0]))
-        found, seeds = self._found(histories, "both", seed)
-        draws, guidance = np.split(found, [self._serving.draws], axis=1)
+        draws, guidance, seeds = self._drawn(histories, seed)
         led_by = leaders(draws, guidance)
         draws = self._replaced(draws, led_by, seeds)
         vectors = draws if self._mode == "draws" else np.concatenate([draws, guidance], axis=1)
         return Answer(self._affinities(vectors), draws, cosines(draws, led_by))
 
-    def guidance_cosines(self, histories: Histories, seed: int) -> Vectors:
-        """Of the model's draws, each with the guidance that it is nearest to `(rows, draws)`."""
-        draws, guidance = np.split(self._found(histories, "both", seed)[0], [self._serving.draws], axis=1)
-        return cosines(draws, leaders(draws, guidance))
+    def guidance_cosines(self, histories: Histories, seed: int) -> tuple[Vectors, Vectors]:
+        """Of the model's draws, and of the items that `samples` draws in their place `(rows, draws)`.
 
-    def item_cosines(self, histories: Histories, seed: int) -> Vectors:
-        """Of the items that `samples` draws with the guidance that they are drawn by `(rows, draws)`."""
+        Each with the guidance that the draw is nearest to.
+        """
+        draws, guidance, seeds = self._drawn(histories, seed)
+        led_by = leaders(draws, guidance)
+        return cosines(draws, led_by), cosines(led_by, self._sampled(led_by, seeds))
+
+    def _drawn(self, histories: Histories, seed: int) -> tuple[Vectors, Vectors, list[int]]:
+        """The model's draws, its guidance, and the seed of each history."""
         found, seeds = self._found(histories, "both", seed)
-        led_by = leaders(*np.split(found, [self._serving.draws], axis=1))
-        return cosines(led_by, self._sampled(led_by, seeds))
+        draws, guidance = np.split(found, [self._serving.draws], axis=1)
+        return draws, guidance, seeds
 
     def _found(self, histories: Histories, mode: InterestMode, seed: int) -> tuple[Vectors, list[int]]:
         config = self._model.config
