@@ -52,9 +52,9 @@ class Compared(BaseModel):
     @property
     def verdict(self) -> str:
         """In words."""
-        if self.low <= 0 <= self.high:
+        if not self.mark:
             return "no difference that these users show"
-        return f"{self.first if (self.mean > 0) != self.lower_is_better else self.second} is better"
+        return f"{self.second if self.mark == '+' else self.first} is better"
 
 
 def paired_bootstrap(
