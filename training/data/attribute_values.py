@@ -7,7 +7,7 @@ import polars as pl
 
 from files.ids import PADDING, PRINTABLE
 from index.attributes import EARLIEST_DATE_MS, LATEST_DATE_MS, MAX_TEXT_LENGTH, MAX_TEXTS, AttributeType
-from training.data.list_columns import raw_lists, read_lists
+from training.data.list_columns import MAX_EXAMPLE_LENGTH, raw_lists, read_lists
 from training.data.prepare_options import PrepareOptions
 from training.data.tables import TEXT, number_expression, text_expression
 from training.data.time_column import time_column
@@ -17,8 +17,6 @@ Column = TypeVar("Column", pl.Expr, pl.Series)
 
 PREFIX = "attribute:"
 _UNREAD = "unread:"
-_MAX_EXAMPLE_LENGTH = 80
-"""Characters of a value that a message quotes: a line of a terminal."""
 _SPELLED: dict[AttributeType, str] = {
     "number": "a finite number",
     "date": "a date or date-time of ISO 8601",
@@ -54,7 +52,7 @@ def with_attributes(path: str, rows: pl.DataFrame, options: PrepareOptions) -> p
         if len(unread):
             more = f" and {len(unread) - 1:,} such values" if len(unread) > 1 else ""
             raise DataError(
-                f"{path}: column {name!r} holds {unread[0][:_MAX_EXAMPLE_LENGTH]!r}{more}, which is not "
+                f"{path}: column {name!r} holds {unread[0][:MAX_EXAMPLE_LENGTH]!r}{more}, which is not "
                 f"{_SPELLED[kind]}; write it so, give --attribute another type, or say --missing for a word "
                 "that means none"
             )

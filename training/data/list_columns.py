@@ -8,7 +8,7 @@ from training.data.prepare_options import PrepareOptions
 from training.data.tables import text_expression
 from training.errors import DataError
 
-_MAX_EXAMPLE_LENGTH = 80
+MAX_EXAMPLE_LENGTH = 80
 """Characters of a value that a message quotes: a line of a terminal."""
 
 
@@ -56,6 +56,6 @@ def read_lists(where: str, raw: pl.Series, options: PrepareOptions) -> tuple[pl.
 
 def _unreadable(where: str, text: str) -> DataError:
     return DataError(
-        f"{where} holds {text[:_MAX_EXAMPLE_LENGTH]!r}, which is neither a list nor separated; "
+        f"{where} holds {text[:MAX_EXAMPLE_LENGTH]!r}, which is neither a list nor separated; "
         "write JSON lists (jq, json.dumps) or text separated by |, or say --category-separator"
     )
