@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.vector_index import Rows
+from training.evaluation.metrics import ndcg
 
 K = 50
 """Of NDCG@k: a screen of ten would tell nothing of most items that nobody has learned."""
@@ -43,5 +44,5 @@ def gains(
         for name, there in moved.items():
             own = np.einsum("wid,wd->wi", interests, there[line_of[items]]).max(axis=1)
             rank = 1 + (scores > own[:, None]).sum(axis=1)
-            found[name].append(np.where(rank <= K, 1 / np.log2(1 + rank), 0.0))
+            found[name].append(ndcg(rank, K))
     return {name: np.concatenate([*parts, np.empty(0)]) for name, parts in found.items()}

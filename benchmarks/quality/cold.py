@@ -34,6 +34,7 @@ from training.benchmark.machine import hardware, source_revision
 from training.config import read_config
 from training.data.dataset import Dataset, read_dataset
 from training.evaluation.bootstrap import resampled
+from training.evaluation.ranking import METRICS
 from training.fitting import fit
 from training.publishing import publish_run
 from training.run import EpochRecord
@@ -165,11 +166,7 @@ def ranks(engine: Engine, cases: list[Case]) -> NDArray[np.float64]:
 
 def metrics(ranked: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """HR@k and NDCG@k of each case."""
-    hits = {k: (ranked <= k).astype(np.float64) for k in KS}
-    return {
-        **{f"hr@{k}": hits[k] for k in KS},
-        **{f"ndcg@{k}": hits[k] / np.log2(1 + ranked) for k in KS},
-    }
+    return {f"{name}@{k}": of(ranked, k) for name, of in METRICS.items() for k in KS}
 
 
 def interval(values: NDArray[np.float64], users: NDArray[np.int64]) -> dict[str, float]:
