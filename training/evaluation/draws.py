@@ -1,6 +1,7 @@
 """The differences between a model's draws: a model that ignores its noise draws M times the same interest."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict
 
@@ -11,6 +12,8 @@ from training.evaluation import metrics
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import without_seen
 
+BEST_OF_K = 20
+"""Of HR@k of the best draw."""
 _MAX_COSINES_IN_MEMORY = 2**24
 """A bound on memory: 64 MiB of float32."""
 
@@ -27,13 +30,13 @@ class Draws(BaseModel):
 
 
 def measure_draws(
-    model: DimeRec, serving: ServingDefaults, targets: Targets, *, seed: int = 0, k: int = 20
+    model: DimeRec, serving: ServingDefaults, targets: Targets, *, seed: int = 0, k: int = BEST_OF_K
 ) -> Draws:
     """Measure the draws that `serving` asks for, for M = 1, 2, 4, … up to all of them."""
     drawn = serving.model_copy(update={"interest_mode": "draws"})
     scorer, draws = DimeRecScorer(model, drawn, seed), serving.draws
     size = max(1, _MAX_COSINES_IN_MEMORY // (draws * scorer.items))
-    cosines, best_of_draws = [], []
+    cosines, of_blocks = [], []
     with torch.inference_mode():
         vectors = model.item_vectors()
         for first in range(0, len(targets), size):
@@ -42,13 +45,22 @@ def measure_draws(
             cosines.append(_pairwise_cosine(interests))
             by_draw = (interests @ vectors.T).float().cpu().numpy()
             ranks = [metrics.ranks(without_seen(by_draw[:, draw], histories), items) for draw in range(draws)]
-            best_of_draws.append(np.minimum.accumulate(np.stack(ranks, axis=1), axis=1))
-    best = np.concatenate(best_of_draws)
-    counts = sorted({draws, *(2**power for power in range(draws.bit_length()))})
+            of_blocks.append(np.stack(ranks, axis=1))
+    best = best_of(np.concatenate(of_blocks), k)
     return Draws(
         pairwise_cosine=float(torch.cat(cosines).mean()),
-        best_of={count: float(metrics.hit_rate(best[:, count - 1], k).mean()) for count in counts},
+        best_of={count: float(hits.mean()) for count, hits in best.items()},
     )
+
+
+def best_of(ranks: npt.NDArray[np.float64], k: int = BEST_OF_K) -> dict[int, npt.NDArray[np.float64]]:
+    """M → HR@k of each row by the best of its first M draws, for M = 1, 2, 4, … up to all of them.
+
+    `ranks`: of a row's target by each draw `(rows, draws)`.
+    """
+    best, draws = np.minimum.accumulate(ranks, axis=1), ranks.shape[1]
+    counts = sorted({draws, *(2**power for power in range(draws.bit_length()))})
+    return {count: metrics.hit_rate(best[:, count - 1], k) for count in counts}
 
 
 def _pairwise_cosine(interests: torch.Tensor) -> torch.Tensor:

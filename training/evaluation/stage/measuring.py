@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from index.catalogue import Catalogue
 from training.data.splits import Histories, Sequences
+from training.evaluation.draws import best_of
 from training.evaluation.horizon import (
     RECALL_KS,
     Horizon,
@@ -17,7 +18,7 @@ from training.evaluation.horizon import (
     recalls,
     tastes,
 )
-from training.evaluation.metrics import hit_rate, ranks, top_items
+from training.evaluation.metrics import ranks, top_items
 from training.evaluation.stage.budgets import fetched
 from training.evaluation.stage.calibration import (
     Shares,
@@ -29,9 +30,6 @@ from training.evaluation.stage.calibration import (
 from training.evaluation.stage.equal_recall import Curve, curves, joined
 from training.evaluation.stage.mixture import block_of, log_probabilities, merged, unseen
 from training.evaluation.stage.sides import Answer, Contender
-
-BEST_OF_K = 20
-"""As `training.evaluation.draws` has it."""
 
 
 @dataclass
@@ -175,11 +173,8 @@ def _of_draws(answer: Answer, following: npt.NDArray[np.int32]) -> Values:
     count = answer.draws.shape[1]
     by_draw = answer.affinities[:, :count].cpu().numpy()
     of_each = [ranks(by_draw[:, draw], following) for draw in range(count)]
-    best = np.minimum.accumulate(np.stack(of_each, axis=1), axis=1)
-    found = {
-        f"best_of_{draws}": hit_rate(best[:, draws - 1], BEST_OF_K)
-        for draws in sorted({count, *(2**power for power in range(count.bit_length()))})
-    }
+    best = best_of(np.stack(of_each, axis=1))
+    found = {f"best_of_{draws}": hits for draws, hits in best.items()}
     found["guidance_cosine"] = answer.guidance_cosines.mean(axis=1, dtype=np.float64)
     if count > 1:
         of_sum = np.square(answer.draws.sum(axis=1, dtype=np.float64)).sum(axis=1)
