@@ -5,14 +5,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
 
 from cli.catalogue_log import DEFAULT_URL, Bundles, CatalogueFileError, blocks_of, opened_log
 from cli.interrupts import NOTHING_WRITTEN, interruptible
 from cli.output import Json, print_json, print_table
-from cli.service_calls import CatalogueCallError, called
+from cli.service_calls import CatalogueCallError, called, pages
 from service.catalogue.export import is_export, read_export, write_export
 from service.catalogue.responses import ListedSource
 
@@ -220,13 +219,8 @@ class _Report:
 
 
 def _listed(url: str, source: ListedSource) -> Iterator[dict[str, Any]]:
-    after: dict[str, str] = {}
-    while True:
-        page = called(url, "GET", f"/items?{urlencode({'source': source, 'limit': 1000, **after})}")
+    for page in pages(url, "/items", source=source, limit=1000):
         yield from page["items"]
-        if page["after"] is None:
-            return
-        after = {"after": page["after"]}
 
 
 def _read_all(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[int, object]]:

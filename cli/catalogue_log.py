@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Protocol
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 import typer
 
-from cli.service_calls import called, encoded
+from cli.service_calls import called, encoded, pages
 from files.ids import fault
 from service.catalogue.compacting import droppable, kept_bundles
 from service.catalogue.protocol import Contents, Entry, Write
@@ -95,15 +95,12 @@ class _LogByUrl:
     def read(self) -> Contents:
         """Read page by page; the sequence is that of the first, as later changes may be on none."""
         entries: list[Entry] = []
-        after: dict[str, str] = {}
-        sequence: int | None = None
-        while True:
-            page = called(self._url, "GET", f"/catalogue?{urlencode({'limit': PAGE, **after})}")
+        passed_ms, sequence = 0, None
+        for page in pages(self._url, "/catalogue", limit=PAGE):
             entries += msgspec.convert(page["entries"], list[Entry])
+            passed_ms = page["passed_ms"]
             sequence = page["sequence"] if sequence is None else sequence
-            if page["after"] is None:
-                return Contents(entries, page["passed_ms"], sequence or 0)
-            after = {"after": page["after"]}
+        return Contents(entries, passed_ms, sequence or 0)
 
     def restore(self, contents: Contents) -> None:
         facts = {"sequence": contents.sequence, "passed_ms": contents.passed_ms}

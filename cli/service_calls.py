@@ -2,9 +2,11 @@
 
 import json
 import os
+from collections.abc import Iterator
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from service.errors import ServiceError
@@ -40,6 +42,17 @@ def called(url: str, method: str, path: str, body: object = None) -> Any:
     except (OSError, HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise CatalogueCallError(f"no answer of a service from {url} ({reason}): check --url") from error
+
+
+def pages(url: str, path: str, **asked: str | int) -> Iterator[Any]:
+    """The pages of a list that the service gives in parts; raises CatalogueCallError."""
+    after: dict[str, str] = {}
+    while True:
+        page = called(url, "GET", f"{path}?{urlencode({**asked, **after})}")
+        yield page
+        if page["after"] is None:
+            return
+        after = {"after": page["after"]}
 
 
 def _refusal(url: str, error: HTTPError) -> str:
