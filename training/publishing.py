@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.errors import BundleError
-from bundle.manifest import IndexFacts, ServingDefaults, Standing
+from bundle.manifest import IndexFacts, Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
@@ -14,8 +14,8 @@ from index.faiss_index import FaissIndex
 from index.faiss_library import require_faiss
 from index.measuring import MAX_MEASURED, tuned_index
 from index.tuning import IndexChoice
+from index.vector_index import Vectors
 from model.checkpoint import read_checkpoint
-from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.content_map import fit_content_map
 from training.content_ranks import Watches
@@ -83,13 +83,12 @@ def publish_run(
     model, training = read_checkpoint(run / BEST_FILE), config.training
     vectors = model.item_vectors().detach().numpy()
     split = SPLITS[training.split](dataset)
-    fitted = None
-    if given is not None:
-        watches = _watches(DimeRecScorer(model, training.serving), split.validation)
-        fitted = fit_content_map(given, dataset.catalogue, vectors, watches)
+    scorer = DimeRecScorer(model, training.serving)
+    watches = _watches(scorer, split.validation, model.config.dim)
+    fitted = None if given is None else fit_content_map(given, dataset.catalogue, vectors, watches)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
-    index, facts = _index(model, training.serving, split.validation, index_kind, recall)
+    index, facts = _index(vectors, watches, index_kind, recall)
     return publish(
         root,
         model,
@@ -101,7 +100,7 @@ def publish_run(
         index_facts=facts,
         content_map=None if fitted is None else fitted.content_map,
         content=None if fitted is None else fitted.facts,
-        standing=_standing(DimeRecScorer(model, training.serving), split),
+        standing=_standing(scorer, split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
         catalogue_sequence=dataset.catalogue_sequence,
@@ -110,16 +109,13 @@ def publish_run(
 
 
 def _index(
-    model: DimeRec, serving: ServingDefaults, held_out: Targets, kind: IndexChoice, recall: float
+    vectors: Vectors, watches: Watches, kind: IndexChoice, recall: float
 ) -> tuple[FaissIndex, IndexFacts | None]:
     """The index of the model's items, tuned on interests of held-out users, and how it was measured."""
-    vectors = model.item_vectors().detach().numpy()
-    if not len(held_out):
+    if not len(watches.rows):
         return build_index(vectors, kind), None
-    sample = held_out.sample(MAX_MEASURED, np.random.default_rng(0))
-    interests = DimeRecScorer(model, serving).interests(sample.histories)
-    random = np.random.default_rng(0)
-    queries = random.permutation(interests.flatten(0, 1).float().numpy())[:MAX_MEASURED]
+    interests = watches.interests.reshape(-1, vectors.shape[1])
+    queries = np.random.default_rng(0).permutation(interests)[:MAX_MEASURED]
     index, found = tuned_index(vectors, kind, queries, recall)
     return index, IndexFacts(
         kind=index.kind,
@@ -131,8 +127,10 @@ def _index(
     )
 
 
-def _watches(scorer: DimeRecScorer, held_out: Targets) -> Watches:
-    """Held-out events that the content map is measured on."""
+def _watches(scorer: DimeRecScorer, held_out: Targets, dim: int) -> Watches:
+    """Held-out events that the index and the content map are measured on."""
+    if not len(held_out):
+        return Watches(np.empty(0, np.int64), np.empty((0, 1, dim), np.float32))
     sample = held_out.sample(MAX_MEASURED, np.random.default_rng(0))
     return Watches(sample.items.astype(np.int64), scorer.interests(sample.histories).float().numpy())
 
