@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -127,7 +128,9 @@ class Present:
             await self._tell()
             await asyncio.sleep(RETRY_S if self._away else MIN_PAUSE_S)
             if not self._away:
-                await _set_within(self._news, TELL_EVERY_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(TELL_EVERY_S):
+                        await self._news.wait()
 
     async def processes(self) -> list[Process] | None:
         """As `Presence.processes`."""
@@ -223,11 +226,3 @@ def _forget(look: asyncio.Task[list[Process]]) -> None:
     """Take note of a failure: it may be that nobody waits for it any more."""
     if not look.cancelled():
         look.exception()
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        pass
