@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,8 +19,6 @@ RETRY_S = 0.2
 """Until a log that is away is tried again. Chosen: soon enough for a promise of a second."""
 VIEW_EVERY_S = 1.0
 """Between two writings of the view. Chosen: a burst of changes is written once."""
-MAX_TAKEN = 256
-"""Entries that are made to count at once. Chosen: nothing is answered meanwhile, for some ms."""
 START_S = 5.0
 """Longest wait at the start for a log that is away. Chosen."""
 STALE_AFTER_S = 5.0
@@ -131,11 +129,8 @@ class Follower:
         await self._take(contents.entries)
         self._live.note_compacted(contents)
 
-    async def _take(self, entries: Iterable[Entry]) -> None:
-        some = list(entries)
-        for start in range(0, len(some), MAX_TAKEN):
-            self._live.take(some[start : start + MAX_TAKEN])
-            await asyncio.sleep(0)
+    async def _take(self, entries: Sequence[Entry]) -> None:
+        await self._live.take_all(entries)
         if self.known != self._log.known:
             self.known = self._log.known
             self._live.note_sequence(self.known.sequence)

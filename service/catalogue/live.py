@@ -2,7 +2,7 @@
 
 import asyncio
 import bisect
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import itemgetter
 from weakref import WeakKeyDictionary
@@ -17,6 +17,9 @@ from service.catalogue.protocol import Contents, Entry
 
 INDEXED_EVERY_S = 1.0
 """Between two looks whether an index is due. Chosen: a burst of changes has few made, and soon the last."""
+
+MAX_TAKEN = 256
+"""Entries that are made to count at once. Chosen: nothing is answered meanwhile, for some ms."""
 
 _NONE: AbstractSet[str] = frozenset()
 
@@ -131,6 +134,12 @@ class LiveCatalogue:
                 self._set(entry)
                 changed.append(entry.item_id)
         self._tell_service(changed)
+
+    async def take_all(self, entries: Sequence[Entry]) -> None:
+        """As `take`, of any number: some at once, so that others are answered in between."""
+        for start in range(0, len(entries), MAX_TAKEN):
+            self.take(entries[start : start + MAX_TAKEN])
+            await asyncio.sleep(0)
 
     def strike(self, item_ids: Collection[str]) -> None:
         """Remove items here until they are released, beside what the log says."""

@@ -5,7 +5,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from service.catalogue.changes import MAX_LIVE_ITEMS, MAX_WRITES
+from service.catalogue.changes import MAX_LIVE_ITEMS
 from service.catalogue.compacting import Kept, droppable
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
@@ -68,9 +68,7 @@ class WholeLog:
         if self._live.added_items + self._added(contents.entries) > self._max_items:
             raise CatalogueFullError(self._max_items)
         await self._log.restore(contents)
-        for start in range(0, len(contents.entries), MAX_WRITES):
-            self._live.take(contents.entries[start : start + MAX_WRITES])
-            await asyncio.sleep(0)
+        await self._live.take_all(contents.entries)
         self._live.pass_time(contents.passed_ms)
         self._live.note_sequence(contents.sequence)
 
