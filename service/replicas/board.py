@@ -10,6 +10,7 @@ The first two end with the last process.
 """
 
 from importlib.resources import files
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -57,6 +58,10 @@ class Process(msgspec.Struct, frozen=True):
         return f"{self.host}:{self.pid}"
 
 
+by_host = attrgetter("host", "pid", "id")
+"""The order of processes for people."""
+
+
 class Board:
     """The board at one Redis. Methods raise HistoryError where it does not answer."""
 
@@ -82,7 +87,7 @@ class Board:
     async def read(self) -> list[Process]:
         """Every process that counts, by host and process id."""
         found = await self._calls.make(lambda: self._client.eval(_READ, 2, PROCESSES, DEADLINES))
-        return sorted(map(_process, found[::2], found[1::2]), key=lambda one: (one.host, one.pid, one.id))
+        return sorted(map(_process, found[::2], found[1::2]), key=by_host)
 
     async def order(self, version: str, instead_of: str | None, newest: Order | None) -> Order:
         """Order all replicas to serve a version; it is newer than the order `newest`, and all others."""

@@ -13,7 +13,7 @@ from bundle.read import versions
 from service.catalogue.following import Follower
 from service.engines import Engines
 from service.history.errors import HistoryError
-from service.replicas.board import Board, Process
+from service.replicas.board import Board, Process, by_host
 from service.replicas.orders import Orders
 
 log = structlog.get_logger("dimerec.replicas")
@@ -139,7 +139,7 @@ class Present:
                 others = await self._others()
         except (HistoryError, TimeoutError):
             return None
-        return sorted([*others, self._described()], key=lambda one: (one.host, one.pid, one.id))
+        return sorted([*others, self._described()], key=by_host)
 
     async def spread(self, sequence: int) -> Spread:
         """As `Presence.spread`."""
