@@ -44,9 +44,12 @@ class EngineRequest:
     """Say what the interests are about and where they come from."""
 
 
-def fresh_items(fresh: float, k: int) -> int:
-    """The whole number of items that are the part `fresh` of `k`, as decimals have it: .29 of 100 are 29."""
-    return math.floor(fresh * k + 1e-9)
+def fresh_items(fresh: float | None, k: int, default: float) -> int:
+    """The whole number of items that are the part `fresh` of `k`, as decimals have it: .29 of 100 are 29.
+
+    `default`: the part where none is asked for.
+    """
+    return math.floor((default if fresh is None else fresh) * k + 1e-9)
 
 
 class DescribedItem(Struct, frozen=True, gc=False):

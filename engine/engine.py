@@ -213,7 +213,7 @@ class Engine:
             excluded=history if all_seen else catalogue.rows(request.excluded),
             categories=None if request.categories is None else frozenset(request.categories),
             diversity=defaults.diversity if request.diversity is None else request.diversity,
-            fresh=fresh_items(defaults.fresh if request.fresh is None else request.fresh, request.k),
+            fresh=fresh_items(request.fresh, request.k, defaults.fresh),
             settings=InterestSettings(
                 draws=request.draws or defaults.draws,
                 steps=request.steps or defaults.steps,

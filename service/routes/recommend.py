@@ -71,8 +71,7 @@ async def recommend_batch(request: Request, body: RecommendBatchRequest) -> Resp
 
 def _fresh(request: RecommendRequest, service: Service) -> int:
     """The number of items of the answer that are to be new or changed."""
-    part = service.engines.engine.defaults.fresh if request.fresh is None else request.fresh
-    return fresh_items(part, request.k)
+    return fresh_items(request.fresh, request.k, service.engines.engine.defaults.fresh)
 
 
 def _is_valid(request: object) -> TypeGuard[RecommendRequest]:

@@ -115,7 +115,7 @@ def test_without_it_answers_are_as_they_were(server: Running) -> None:
 def test_parts_are_those_of_decimals() -> None:
     for percent in range(101):
         for k in range(1, 501):
-            assert fresh_items(percent / 100, k) == percent * k // 100
+            assert fresh_items(percent / 100, k, 0.0) == percent * k // 100
 
 
 @pytest.mark.parametrize("fresh", [-0.1, 1.1, "0.5", True, None])
