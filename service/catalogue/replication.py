@@ -1,6 +1,5 @@
 """Waiting until replicas of Redis have what was written, for a primary that may be lost."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from importlib.resources import files
@@ -11,6 +10,7 @@ import structlog
 from service.catalogue.protocol import Known
 from service.history.errors import HistoryError
 from service.history.redis_calls import RedisCalls
+from service.shared_call import SharedCall
 
 log = structlog.get_logger("dimerec.catalogue")
 
@@ -34,18 +34,14 @@ class Replication:
         self._wanted = wanted
         self._written = written
         self._calls = RedisCalls(timeout_s, timeout_s, 1)
-        self._running: asyncio.Task[bool | None] | None = None
+        self._confirmation = SharedCall(self._confirm)
         self._counted = 0
         self._counted_s = -COUNT_EVERY_S
         self._behind = False
 
     async def confirmed(self) -> bool | None:
         """True where replicas have all that this process has written so far; None where none are to."""
-        if self._running is not None and not self._running.done():
-            await asyncio.wait({self._running})  # it may have begun before what was written last
-        if self._running is None or self._running.done():
-            self._running = asyncio.create_task(self._confirm())
-        return await asyncio.shield(self._running)
+        return await self._confirmation.outcome()
 
     async def close(self) -> None:
         """End what goes on."""

@@ -15,6 +15,7 @@ from service.engines import Engines
 from service.history.errors import HistoryError
 from service.replicas.board import Board, Process, by_host
 from service.replicas.orders import Orders
+from service.shared_call import SharedCall
 
 log = structlog.get_logger("dimerec.replicas")
 
@@ -114,7 +115,7 @@ class Present:
         self._kept: tuple[str, ...] = ()
         self._unlisted = False
         self._news = follower.news
-        self._look: asyncio.Task[list[Process]] | None = None
+        self._look = SharedCall(board.read)
         self._away = False
 
     async def begin(self) -> None:
@@ -197,13 +198,7 @@ class Present:
 
     async def _others(self) -> list[Process]:
         """Words of the others, looked up from now on; callers that ask at once look together."""
-        if self._look is not None and not self._look.done():
-            await asyncio.wait({self._look})  # it may have looked before
-        if self._look is None or self._look.done():
-            self._look = asyncio.create_task(self._board.read())
-            self._look.add_done_callback(_forget)
-        found = await asyncio.shield(self._look)
-        return [one for one in found if one.id != self._itself.id]
+        return [one for one in await self._look.outcome() if one.id != self._itself.id]
 
     def _described(self) -> Process:
         known, orders = self._follower.known, self._orders
@@ -220,9 +215,3 @@ class Present:
 
 def _has(process: Process, epoch: str, sequence: int) -> bool:
     return process.epoch == epoch and process.sequence >= sequence
-
-
-def _forget(look: asyncio.Task[list[Process]]) -> None:
-    """Take note of a failure: it may be that nobody waits for it any more."""
-    if not look.cancelled():
-        look.exception()
