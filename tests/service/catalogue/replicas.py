@@ -1,12 +1,12 @@
 """Replicas with one Redis, for the tests of what they share."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 
 from tests.factories import publish_tiny_bundle
-from tests.service.processes import until
-from tests.service.serving import Running, running, settings_for
+from tests.service.processes import Process, process, until
+from tests.service.serving import Running, keys_file, running, settings_for
 
 
 class Replicas:
@@ -21,6 +21,11 @@ class Replicas:
     def start(self, name: str, **fields: object) -> Running:
         settings = settings_for(self.copied(name), redis_url=self._url, history_timeout_s=2.0, **fields)
         return self._servers.enter_context(running(settings))
+
+    def process(self, name: str) -> AbstractContextManager[Process]:
+        """A replica in a process of its own, which a test may stop."""
+        options = ("--bundles", self.copied(name), "--redis", self._url)
+        return process(self._root, *options, DIMEREC_KEYS_FILE=str(keys_file()))
 
     def copied(self, name: str) -> Path:
         """The directory of a replica, a copy of the first one where it is new."""

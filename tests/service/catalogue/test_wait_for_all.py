@@ -70,12 +70,9 @@ def test_a_process_alone_is_all(serve: Serve, tmp_path: Path) -> None:
     assert effect(alone, "DELETE", "1005") == EVERYWHERE
 
 
-def test_a_process_that_lags_is_named_until_it_counts_no_longer(
-    replicas: Replicas, own_redis: RedisServer, tmp_path: Path
-) -> None:
+def test_a_process_that_lags_is_named_until_it_counts_no_longer(replicas: Replicas) -> None:
     first = replicas.start("first")
-    options = ("--bundles", replicas.copied("second"), "--redis", own_redis.url)
-    with process(tmp_path, *options, DIMEREC_KEYS_FILE=str(keys_file())) as second:
+    with replicas.process("second") as second:
         until(lambda: effect(first, "PUT", "new", LIKE) == EVERYWHERE)
         known = httpx.get(f"{second.url}/items/new", headers=AUTHORIZED)
         assert known.json()["source"] == "overlay"
@@ -88,12 +85,9 @@ def test_a_process_that_lags_is_named_until_it_counts_no_longer(
         until(lambda: effect(first, "DELETE", "1007") == EVERYWHERE)
 
 
-def test_a_process_that_ends_is_not_waited_for(
-    replicas: Replicas, own_redis: RedisServer, tmp_path: Path
-) -> None:
+def test_a_process_that_ends_is_not_waited_for(replicas: Replicas) -> None:
     first = replicas.start("first")
-    options = ("--bundles", replicas.copied("second"), "--redis", own_redis.url)
-    with process(tmp_path, *options, DIMEREC_KEYS_FILE=str(keys_file())) as second:
+    with replicas.process("second") as second:
         until(lambda: len(first.client.get("/version").json()["processes"]) == 2)
         second.stop()
         assert effect(first, "DELETE", "1005") == EVERYWHERE
@@ -117,13 +111,10 @@ def test_a_directory_that_cannot_be_listed_for_a_while_silences_no_process(
     assert effect(second, "DELETE", "new") == EVERYWHERE
 
 
-def test_a_redis_that_goes_in_between_leaves_it_open(
-    replicas: Replicas, own_redis: RedisServer, tmp_path: Path
-) -> None:
+def test_a_redis_that_goes_in_between_leaves_it_open(replicas: Replicas, own_redis: RedisServer) -> None:
     first = replicas.start("first")
-    options = ("--bundles", replicas.copied("second"), "--redis", own_redis.url)
     with (
-        process(tmp_path, *options, DIMEREC_KEYS_FILE=str(keys_file())) as second,
+        replicas.process("second") as second,
         ThreadPoolExecutor() as callers,
     ):
         until(lambda: effect(first, "PUT", "new", LIKE) == EVERYWHERE)
