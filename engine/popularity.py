@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.eligibility import EligibleRows
 from index.merging import diversify
-from index.pooling import candidates_per_interest
+from index.pooling import choice_size
 from index.vector_index import Rows
 
 PRIOR_EVENTS = 3_000
@@ -76,10 +76,9 @@ class Popularity:
         `candidates_per_interest(k)`, as retrieval does. `fresh` of them are of added rows, where so many fit.
         Shorter than `k` only when fewer items fit.
         """
-        rows = self._first(candidates_per_interest(k) if diversity else k, excluded, eligible)
+        rows = self._first(choice_size(k, diversity), excluded, eligible)
         if fresh:
-            most = candidates_per_interest(fresh) if diversity else fresh
-            rows = self._with_added(rows, most, excluded, eligible)
+            rows = self._with_added(rows, choice_size(fresh, diversity), excluded, eligible)
         shares = self._shares[rows - 1]
         if (diversity or fresh) and len(rows):
             matrix, added = self._catalogue.category_matrix(rows), rows > self._catalogue.base_rows

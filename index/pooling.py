@@ -41,6 +41,11 @@ def candidates_per_interest(k: int) -> int:
     return max(50, 2 * k)
 
 
+def choice_size(k: int, diversity: float) -> int:
+    """Number of the best items that `k` answers are chosen from."""
+    return candidates_per_interest(k) if diversity else k
+
+
 class Pool(NamedTuple):
     """The items to choose from for one query."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from index.catalogue import Catalogue
 from index.exact import best_positions
 from index.merging import Merged, diversify, merge_interests
-from index.pooling import candidates_per_interest
+from index.pooling import choice_size
 from index.query import Query, Retrieval
 from index.vector_index import Hits, Rows, Vectors
 
@@ -68,7 +68,7 @@ def answer_together(
         scores[:, catalogue.dead_rows - 1] = -np.inf
     excluded = _cells([query.excluded for query in queries], rows)
     scores[excluded] = -np.inf
-    count = min(candidates_per_interest(first.k) if first.diversity else first.k, scores.shape[1])
+    count = min(choice_size(first.k, first.diversity), scores.shape[1])
     chosen = best_columns(scores, count)
     values = np.take_along_axis(scores, chosen, axis=1)
     shares = np.take_along_axis(parts, chosen[:, None], axis=2)
@@ -176,21 +176,16 @@ def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, R
     if scored.rows is None:
         merged.scores[catalogue.dead_rows - 1] = -np.inf
     merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf
-    chosen = best_positions(merged.scores, _candidates(query, query.k))
+    chosen = best_positions(merged.scores, choice_size(query.k, query.diversity))
     if query.fresh:
         chosen = _with_added(chosen, merged.scores, query, scored.rows, catalogue.base_rows)
     return merged, chosen[merged.scores[chosen] > -np.inf]
 
 
-def _candidates(query: Query, k: int) -> int:
-    """Number of the best items of which `k` are chosen."""
-    return candidates_per_interest(k) if query.diversity else k
-
-
 def _with_added(chosen: Rows, scores: Vectors, query: Query, rows: Rows | None, base_rows: int) -> Rows:
     """The positions `chosen` with those of the best added items, best first."""
     start = base_rows if rows is None else int(np.searchsorted(rows, base_rows, side="right"))
-    added = best_positions(scores[start:], _candidates(query, query.fresh)) + start
+    added = best_positions(scores[start:], choice_size(query.fresh, query.diversity)) + start
     together = np.union1d(chosen, added)
     best_first: Rows = together[np.argsort(-scores[together], kind="stable")]
     return best_first
