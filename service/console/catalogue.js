@@ -114,9 +114,9 @@ export class Catalogue {
 
   #buttons(item) {
     const title = titleOf(item);
-    const put = (name) => button(name, title, "small", () => this.#form.open(`${name} ${title}`, item.item_id));
+    const put = (name) => namedButton(name, title, "small", () => this.#form.open(`${name} ${title}`, item.item_id));
     if (item.source === "removed") return [put("Put back")];
-    return [put("Change"), button("Take down", title, "small", () => this.#askToRemove(item.item_id, title))];
+    return [put("Change"), namedButton("Take down", title, "small", () => this.#askToRemove(item.item_id, title))];
   }
 
   #askToRemove(itemId, title) {
@@ -129,7 +129,7 @@ export class Catalogue {
     const title = this.#title ?? id;
     const { sequence } = await call(pathOf("items", id), { method: "DELETE" });
     const later = sequence === null ? ". Others hear of it once Redis is back" : "";
-    const putBack = button("Put back", title, "undo", () => this.#form.open(`Put back ${title}`, id));
+    const putBack = namedButton("Put back", title, "undo", () => this.#form.open(`Put back ${title}`, id));
     this.#toast(`Took down ${title}${later}`, putBack);
     this.#changed("removed");
   };
@@ -149,12 +149,6 @@ export class Catalogue {
 }
 
 const nothing = (text) => element("li", { className: "nothing", textContent: text });
-
-function button(name, title, className, onClick) {
-  const made = namedButton(name, title, className);
-  made.addEventListener("click", onClick);
-  return made;
-}
 
 /** Where its vector comes from, when it is available, and why it stands where it does. */
 function factsOf({ derived_from: origin, available_from: from, available_until: until, reason }) {

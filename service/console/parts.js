@@ -10,9 +10,10 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /** A button that says what it does, and to readers of the screen to which video. */
-export function namedButton(name, title, className) {
+export function namedButton(name, title, className, onClick) {
   const button = element("button", { type: "button", className, textContent: name });
   button.setAttribute("aria-label", `${name} ${title}`);
+  button.addEventListener("click", onClick);
   return button;
 }
 

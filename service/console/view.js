@@ -51,7 +51,7 @@ export function showItems(list, answer, ranks, { onWatch, onRefuse, onRemove }) 
       const actions = [
         onWatch && noteButton("Watch", "watch", item, answer, onWatch),
         onRefuse && noteButton("Not for me", "small", item, answer, onRefuse),
-        onRemove && removeButton(item, onRemove),
+        onRemove && namedButton("Take down", titleOf(item), "small", () => onRemove(item)),
       ].filter(Boolean);
       return itemRow(item, index + 1, item.score / best, answer.interests, ranks, actions);
     }),
@@ -105,14 +105,7 @@ function itemRow(item, rank, share, interests, ranks, actions) {
 
 function noteButton(text, className, item, { request_id: request }, onNote) {
   const title = titleOf(item);
-  const button = namedButton(text, title, className);
-  button.addEventListener("click", () => onNote(item, title, request, button));
-  return button;
-}
-
-function removeButton(item, onRemove) {
-  const button = namedButton("Take down", titleOf(item), "small");
-  button.addEventListener("click", () => onRemove(item));
+  const button = namedButton(text, title, className, () => onNote(item, title, request, button));
   return button;
 }
 

@@ -1,6 +1,6 @@
 // What the page writes into histories, where the operator allows it: an item watched or refused, and that taken back.
 
-import { element } from "./parts.js";
+import { namedButton } from "./parts.js";
 import { call, pathOf, post } from "./service.js";
 
 const LATER = "It counts once the history store is back.";
@@ -48,9 +48,8 @@ export class Writes {
       (sent) => sent.user_id === user && sent.item_id === item && sent.timestamp === timestamp,
     );
     if (!event) return "";
-    const button = element("button", { type: "button", className: "undo", textContent: "Undo" });
-    button.setAttribute("aria-label", `Undo ${event.event_type ? "refusing" : "watching"} ${event.title}`);
-    button.addEventListener("click", () => this.#undo(event, button));
+    const title = `${event.event_type ? "refusing" : "watching"} ${event.title}`;
+    const button = namedButton("Undo", title, "undo", () => this.#undo(event, button));
     return button;
   };
 
