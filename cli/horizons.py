@@ -10,7 +10,7 @@ from cli.output import print_comparisons, print_table
 from index.catalogue import Catalogue
 from training.data.splits import Sequences, Targets
 from training.errors import ConfigError
-from training.evaluation.horizon import Horizon, HorizonReport, horizon, measure, report
+from training.evaluation.horizon import Horizon, HorizonReport, future, horizon, measure, report
 from training.evaluation.report import Contestant
 
 REST = "rest"
@@ -63,7 +63,6 @@ def measure_horizons(
 def show_horizons(reports: Iterable[HorizonReport]) -> None:
     """Print a table a horizon: a row a metric, a column a recommender."""
     for found in reports:
-        future = "all that was held out" if found.events is None else f"the next {found.events} events"
         names = list(found.recommenders)
         metrics = list(found.recommenders[names[0]])
         print_table(
@@ -72,7 +71,8 @@ def show_horizons(reports: Iterable[HorizonReport]) -> None:
                 [metric.replace("_", " "), *(f"{found.recommenders[name][metric]:.4f}" for name in names)]
                 for metric in metrics
             ],
-            title=f"{future} of {found.users:,} users, {found.relevant:.1f} new items each, seen removed",
+            title=f"{future(found.events)} of {found.users:,} users,"
+            f" {found.relevant:.1f} new items each, seen removed",
             right_from=1,
         )
         print_comparisons(found.comparisons, width=18)

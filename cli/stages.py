@@ -9,7 +9,7 @@ from cli.bars import measuring
 from cli.output import print_table
 from index.catalogue import Catalogue
 from training.data.splits import Sequences
-from training.evaluation.horizon import Horizon
+from training.evaluation.horizon import Horizon, future
 from training.evaluation.stage.report import Fitted, StageReport, stage_report
 
 
@@ -42,13 +42,12 @@ def measure_stages(
 def show_stages(stages: Sequence[StageReport]) -> None:
     """Print a table a horizon: a row a metric, a column a side."""
     for stage in stages:
-        future = "all that was held out" if stage.events is None else f"the next {stage.events} events"
         print_table(
             ["", *stage.sides],
             list(_settings(stage)),
             list(_metrics(stage)),
-            title=f"{future} of {stage.users:,} users, as a retrieval stage: τ fitted on validation,"
-            f" the mean of {stage.seeds} seeds of noise",
+            title=f"{future(stage.events)} of {stage.users:,} users, as a retrieval stage:"
+            f" τ fitted on validation, the mean of {stage.seeds} seeds of noise",
             right_from=1,
         )
     if stages:

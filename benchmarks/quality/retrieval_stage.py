@@ -25,7 +25,7 @@ from training.benchmark.rows import Hardware
 from training.benchmark.store import Store
 from training.data.splits import SplitName
 from training.errors import BenchmarkError, TrainingError
-from training.evaluation.horizon import horizon, sample
+from training.evaluation.horizon import future, horizon, sample
 from training.evaluation.stage.report import NOISE_SEEDS, StageReport, fitted_sides, stage_report
 from training.evaluation.trained import Trained, check_fit
 from training.run import BEST_FILE, read_records, read_run_config
@@ -188,10 +188,10 @@ def markdown(results: Results) -> str:
         " by a 95 % bootstrap interval over users that has no 0, −: worse.",
     ]
     for stage in results.stages:
-        future = "all that was held out" if stage.events is None else f"the next {stage.events} events"
+        title = future(stage.events)
         lines += [
             "",
-            f"## {future[0].upper()}{future[1:]}, {stage.users:,} users, {stage.seeds} seeds of noise",
+            f"## {title[0].upper()}{title[1:]}, {stage.users:,} users, {stage.seeds} seeds of noise",
             "",
         ]
         lines += [*_table(stage), "", "DimeRec less", "", *_differences(stage)]

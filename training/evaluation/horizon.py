@@ -89,6 +89,11 @@ def horizon(targets: Targets, events: int | None) -> Horizon:
     return found
 
 
+def future(events: int | None) -> str:
+    """A horizon of so many events, or of all that are held out, in words."""
+    return "all that was held out" if events is None else f"the next {events} events"
+
+
 def sample(ahead: Horizon, users: int | None, seed: int) -> Horizon:
     """`users` of a horizon in their order, drawn without replacement; None, or no more there: all."""
     if users is None or users >= len(ahead):
