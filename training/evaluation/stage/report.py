@@ -1,7 +1,7 @@
 """All sides of a model beside each other: fitted on validation, measured over a horizon, and compared."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -89,9 +89,10 @@ def fitted_sides(
         del sides["draws alone"]
     found = {name: _fitted(side, serving.merge, targets, seed) for name, side in sides.items()}
     found["control (b), samples"].settings["pull"] = pull
-    guidance = ModelSide(model, serving, "guidance")
-    merges = (_fitted(guidance, merge, targets, seed) for merge in MERGES)
-    found["guidance"] = max(merges, key=lambda one: _ndcg(one.contender, targets))
+    guidance = _fitted(ModelSide(model, serving, "guidance"), serving.merge, targets, seed)
+    merges = (replace(guidance.contender, merge=merge) for merge in MERGES)
+    best = max(merges, key=lambda one: _ndcg(one, targets))
+    found["guidance"] = Fitted(best, guidance.settings | {"merge": best.merge})
     for name, scorer in others.items():
         found[name] = _fitted(ScorerSide(scorer), "mean", targets, seed)
     return found
