@@ -6,7 +6,7 @@ protocol is that of ComiRec (Cen et al., KDD 2020, section 4.1): recall@k = |L â
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -134,36 +134,36 @@ def measure(
 
 def report(horizon: Horizon, measured: dict[str, Values], *, generator: np.random.Generator) -> HorizonReport:
     """Means, and differences between the first recommender and each of the others."""
-    first, *others = measured
     return HorizonReport(
         events=horizon.events,
         users=len(horizon),
         relevant=float(np.mean([len(horizon.relevant(row)) for row in range(len(horizon))])),
-        recommenders={
-            name: {metric: float(np.nanmean(of)) for metric, of in values.items() if not np.isnan(of).all()}
-            for name, values in measured.items()
-        },
-        comparisons=[
-            _compared(first, second, metric, measured, horizon, generator)
-            for second in others
-            for metric in measured[first]
-            if not np.isnan(measured[first][metric]).all()
-        ],
+        recommenders={name: means(values) for name, values in measured.items()},
+        comparisons=compared(measured, horizon, generator),
     )
 
 
-def _compared(
-    first: str,
-    second: str,
-    metric: str,
-    measured: dict[str, Values],
-    horizon: Horizon,
-    generator: np.random.Generator,
-) -> Compared:
-    differences = measured[first][metric] - measured[second][metric]
-    defined = ~np.isnan(differences)
-    found = resampled(differences[defined], horizon.users[defined], generator=generator)
-    return Compared(first=first, second=second, metric=metric, **asdict(found))
+def means(values: Values) -> dict[str, float]:
+    """The mean of each metric over the users for whom it is defined; without those that nobody has."""
+    return {metric: float(np.nanmean(of)) for metric, of in values.items() if not np.isnan(of).all()}
+
+
+def compared(
+    measured: Mapping[str, Values], horizon: Horizon, generator: np.random.Generator
+) -> list[Compared]:
+    """The first less each of the others, of every metric that both have, over users for whom both have it."""
+    first, *others = measured
+    found = []
+    for second in others:
+        for metric, values in measured[first].items():
+            if metric not in measured[second]:
+                continue
+            differences = values - measured[second][metric]
+            defined = ~np.isnan(differences)
+            if defined.any():
+                of = resampled(differences[defined], horizon.users[defined], generator=generator)
+                found.append(Compared(first=first, second=second, metric=metric, **asdict(of)))
+    return found
 
 
 def _chosen(found: Horizon, rows: Positions, kept: npt.NDArray[np.bool_]) -> Horizon:

@@ -14,8 +14,8 @@ from index.merging import Merge
 from model.dimerec import DimeRec
 from training.data.splits import Sequences, Split, Targets
 from training.errors import ConfigError
-from training.evaluation.bootstrap import Compared, resampled
-from training.evaluation.horizon import Horizon
+from training.evaluation.bootstrap import Compared
+from training.evaluation.horizon import Horizon, Values, compared, means
 from training.evaluation.ranking import evaluate
 from training.evaluation.scorer import Scorer
 from training.evaluation.stage.calibration import calibration_error, ece_differences
@@ -148,8 +148,9 @@ def stage_report(
     }
     _put_at_equal_recall(measured, sides)
     categories = len(catalogue.category_names)
-    comparisons = _compared(measured, horizon, generator)
-    metrics = {name: _means(one) for name, one in measured.items()}
+    judged = {name: _judged(one.values) for name, one in measured.items()}
+    comparisons = compared(judged, horizon, generator)
+    metrics = {name: means(one.values) for name, one in measured.items()}
     if measured[OURS].surpluses:
         for name, one in measured.items():
             errors = [calibration_error(surplus, categories) for surplus in one.surpluses]
@@ -179,22 +180,5 @@ def _put_at_equal_recall(measured: Mapping[str, Measured], sides: Mapping[str, F
         measured[name].values.update(values)
 
 
-def _means(measured: Measured) -> dict[str, float]:
-    return {metric: float(np.nanmean(of)) for metric, of in measured.values.items() if not np.isnan(of).all()}
-
-
-def _compared(
-    measured: Mapping[str, Measured], horizon: Horizon, generator: np.random.Generator
-) -> list[Compared]:
-    first, *others = measured
-    found = []
-    for second in others:
-        for metric, values in measured[first].values.items():
-            if metric not in measured[second].values or metric.startswith(_NO_MERIT):
-                continue
-            differences = values - measured[second].values[metric]
-            defined = ~np.isnan(differences)
-            if defined.any():
-                of = resampled(differences[defined], horizon.users[defined], generator=generator)
-                found.append(Compared(first=first, second=second, metric=metric, **asdict(of)))
-    return found
+def _judged(values: Values) -> Values:
+    return {metric: of for metric, of in values.items() if not metric.startswith(_NO_MERIT)}
