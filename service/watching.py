@@ -30,11 +30,16 @@ async def watch_current(
     tried: tuple[str | None, int] | None = None
     while True:
         await asyncio.sleep(every_s)
-        try:
-            named = await asyncio.to_thread(current_version, root)
-        except (BundleError, OSError) as error:
-            named = str(error)  # reload says it in the log, once
-        found = named, changed_ms(root)
-        if found != tried and named != fleet.version and found[1] > ordered_ms():
+        found = named, at_ms = await asyncio.to_thread(_named, root)
+        if found != tried and named != fleet.version and at_ms > ordered_ms():
             await reload_or_keep(fleet)
         tried = found
+
+
+def _named(root: Path) -> tuple[str | None, int]:
+    """The version that `CURRENT` names, or why it cannot be read, and the moment of its last change."""
+    try:
+        named = current_version(root)
+    except (BundleError, OSError) as error:
+        named = str(error)  # reload says it in the log, once
+    return named, changed_ms(root)
