@@ -99,8 +99,7 @@ class Board:
 
     async def leave(self, process: Process) -> None:
         """Take a process that ends off the board."""
-        await self._calls.make(lambda: self._client.hdel(PROCESSES, process.id))
-        await self._calls.make(lambda: self._client.zrem(DEADLINES, process.id))
+        await self._calls.make(lambda: self._client.eval(_LEAVE, 2, PROCESSES, DEADLINES, process.id))
 
     async def close(self) -> None:
         """Release the connections."""
@@ -112,7 +111,7 @@ def _script(name: str) -> str:
     return files("service.replicas").joinpath(f"{name}.lua").read_text()
 
 
-_TELL, _READ, _ORDER = map(_script, ("tell", "read", "order"))
+_TELL, _READ, _ORDER, _LEAVE = map(_script, ("tell", "read", "order", "leave"))
 
 
 def _order(moment_ms: bytes | None, version: bytes | None, instead_of: bytes | None) -> Order | None:
