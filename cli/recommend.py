@@ -1,5 +1,7 @@
 """`dimerec recommend`: the service's answers without the service, for one user or for a whole log."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
@@ -33,7 +35,10 @@ from cli.log_options import (
 from cli.output import Json, print_json, print_table
 from engine.contract import EngineAnswer, EngineRequest
 from engine.engine import Engine
+from index.filters import Filter
 from service.catalogue.live import LiveCatalogue
+from service.errors import InvalidRequestError
+from service.filter_text import check_filter, filter_of
 from service.requests import MAX_STEPS
 from service.settings import read_settings
 from training.data.event_log import read_event_log
@@ -69,6 +74,13 @@ def command(
     catalogue: CatalogueExports = None,
     k: Annotated[int, typer.Option("-k", min=1, max=500, help="Items per user.")] = 10,
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="Only items whose attributes this filter lets through: the `where` of POST /recommend.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the noise. [default: from the user id]")] = None,
     device: Annotated[str, typer.Option(help="Where the model computes: cpu, cuda or cuda:N.")] = "cpu",
     separator: Separator = None,
@@ -97,6 +109,8 @@ def command(
     - `dimerec recommend --bundles bundles --events events.parquet --out recommendations.csv`
 
     - `dimerec recommend --bundles bundles --history 50,181 --json | jq -r '.items[].item_id'`
+
+    - `dimerec recommend --bundles bundles --history 50 --where '{"attribute": "language", "in": ["en"]}'`
     """
     if (history is None) == (not events):
         raise ConfigError("give either --history or --events")
@@ -121,9 +135,13 @@ def command(
         missing=missing,
     )
     contents = contents_of(catalogue)
-    engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
+    with _naming_options():
+        lets_through = None if where is None else filter_of(where)
+        engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
+        if lets_through is not None:
+            check_filter(lets_through, engine)
     LiveCatalogue(contents).serve(engine)
-    asked = _Asked(engine, k, diversity, seed, explain=as_json and out is None)
+    asked = _Asked(engine, k, lets_through, diversity, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)
     elif events and user is not None:
@@ -140,10 +158,18 @@ class _Asked:
     """The settings of one call, turned into engine requests."""
 
     def __init__(
-        self, engine: Engine, k: int, diversity: float | None, seed: int | None, *, explain: bool
+        self,
+        engine: Engine,
+        k: int,
+        where: Filter | None,
+        diversity: float | None,
+        seed: int | None,
+        *,
+        explain: bool,
     ) -> None:
         self._engine = engine
         self._k = k
+        self._where = where
         self._diversity = diversity
         self._seed = seed
         self._explain = explain
@@ -157,10 +183,20 @@ class _Asked:
             history=user.history,
             excluded=user.history,
             k=self._k,
+            where=self._where,
             diversity=self._diversity,
             seed=self._seed,
             explain=self._explain,
         )
+
+
+@contextmanager
+def _naming_options() -> Iterator[None]:
+    """Name the fields of a request that is refused as the options that they came from."""
+    try:
+        yield
+    except InvalidRequestError as error:
+        raise ConfigError("; ".join(f"--{field}: {message}" for field, message in error.fields)) from error
 
 
 def _listed(history: str) -> list[str]:

@@ -154,10 +154,10 @@ class Engine:
             for one, part in zip(resolved, parts, strict=True)
         ]
 
-    def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
-        """The `k` items whose vectors are nearest to the item's, by cosine.
+    def similar(self, item_id: str, k: int, where: Filter | None = None) -> list[ScoredItem] | None:
+        """The `k` items that `where` lets through whose vectors are nearest to the item's, by cosine.
 
-        None for an item that is unknown or removed.
+        None for an item that is unknown or removed. Raises FilterError.
         """
         snapshot = self._snapshot
         row = snapshot.catalogue.served_row(item_id)
@@ -165,7 +165,7 @@ class Engine:
             return None
         return [
             ScoredItem(item.item_id, item.title, item.categories, found.score)
-            for found in snapshot.retriever.similar(row, k)
+            for found in snapshot.retriever.similar(row, k, where)
             for item in [snapshot.descriptions.of(found.row)]
         ]
 

@@ -24,6 +24,7 @@ from index import tuning
 from index.catalogue import Catalogue
 from index.eligibility import Eligibility, EligibleRows
 from index.errors import QueryError
+from index.filters import Filter
 from index.pooling import Pooling, candidates_per_interest
 from index.query import Candidate, Query, Retrieval, checked_interests
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
@@ -78,10 +79,10 @@ class Retriever:
             return self._whole(queries, eligible, interests)
         return self._searched(queries, eligible)
 
-    def similar(self, row: int, k: int) -> list[Candidate]:
-        """The `k` items nearest to the item `row`, itself left out, by cosine."""
+    def similar(self, row: int, k: int, where: Filter | None = None) -> list[Candidate]:
+        """The `k` items that `where` lets through nearest to the item `row`, itself left out, by cosine."""
         vector = self._table.vectors(np.array([row]))
-        query = Query(vector, k, excluded=np.array([row]), merge="max")
+        query = Query(vector, k, excluded=np.array([row]), where=where, merge="max")
         return self.retrieve([query])[0].candidates
 
     def _whole(

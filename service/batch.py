@@ -6,14 +6,16 @@ from dataclasses import dataclass
 
 from engine.contract import EngineAnswer, EngineRequest, ScoredItem
 from engine.engine import Engine
+from index.filters import Filter
 
 
 @dataclass(frozen=True, slots=True)
 class SimilarRequest:
-    """The `k` items nearest to an item."""
+    """The `k` items nearest to an item that `where` lets through."""
 
     item_id: str
     k: int
+    where: Filter | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +38,7 @@ def compute(jobs: Sequence[Job]) -> list[JobAnswer]:
         if isinstance(job.request, EngineRequest):
             by_engine[job.engine].append((index, job.request))
         else:
-            answers[index] = job.engine.similar(job.request.item_id, job.request.k)
+            answers[index] = job.engine.similar(job.request.item_id, job.request.k, job.request.where)
     for engine, requests in by_engine.items():
         found = engine.recommend([request for _, request in requests])
         answers.update(zip([index for index, _ in requests], found, strict=True))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Discriminator,
     FailFast,
     Field,
@@ -98,55 +99,43 @@ class AttributeCondition(RequestModel):
 Parts = Annotated[list["FilterRequest"], FailFast(), Field(min_length=1, max_length=MAX_CONDITIONS)]
 
 
-class AllOf(RequestModel):
-    """All of these hold."""
+class CombinedFilter(RequestModel):
+    """Filters of which all, any or none hold: one of the three lists."""
 
-    all_of: Parts = Field(description="filters")
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
-    @property
-    def filter(self) -> Filter:
-        """As the engine takes it."""
-        return Combined("all_of", tuple(part.filter for part in self.all_of))
+    all_of: Parts = Field(default_factory=list, description="all of these filters hold")
+    any_of: Parts = Field(default_factory=list, description="at least one of these holds")
+    none_of: Parts = Field(
+        default_factory=list,
+        description="none of these holds; it is so for an item that lacks what they ask for",
+    )
 
-
-class AnyOf(RequestModel):
-    """At least one of these holds."""
-
-    any_of: Parts = Field(description="filters")
-
-    @property
-    def filter(self) -> Filter:
-        """As the engine takes it."""
-        return Combined("any_of", tuple(part.filter for part in self.any_of))
-
-
-class NoneOf(RequestModel):
-    """None of these holds; it is so for an item that lacks what they ask for."""
-
-    none_of: Parts = Field(description="filters")
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if len(self.model_fields_set) != 1:
+            raise PydanticCustomError("no_filter", "give one of `all_of`, `any_of` and `none_of`")
+        return self
 
     @property
     def filter(self) -> Filter:
         """As the engine takes it."""
-        return Combined("none_of", tuple(part.filter for part in self.none_of))
+        (how,) = (name for name in _COMBINATIONS if name in self.model_fields_set)
+        return Combined(how, tuple(part.filter for part in getattr(self, how)))
 
 
 def _form(where: object) -> str:
     if isinstance(where, RequestModel):
         where = where.model_fields_set
     there = where if isinstance(where, dict | set) else {}
-    return next((f"({name})" for name in _COMBINATIONS if name in there), "(condition)")
+    return "(condition)" if set(_COMBINATIONS).isdisjoint(there) else "(combined)"
 
 
 FilterRequest = Annotated[
-    Annotated[AllOf, Tag("(all_of)")]
-    | Annotated[AnyOf, Tag("(any_of)")]
-    | Annotated[NoneOf, Tag("(none_of)")]
-    | Annotated[AttributeCondition, Tag("(condition)")],
+    Annotated[CombinedFilter, Tag("(combined)")] | Annotated[AttributeCondition, Tag("(condition)")],
     Discriminator(_form),
 ]
-for _combination in (AllOf, AnyOf, NoneOf):
-    _combination.model_rebuild()
+CombinedFilter.model_rebuild()
 
 
 def _small(where: object) -> object:

@@ -8,8 +8,7 @@ from typing import NamedTuple, cast
 
 from engine.contract import EngineAnswer, ScoredItem
 from engine.engine import Engine
-from files.errors import field_path
-from index.errors import FilterError
+from index.filters import Filter
 from service.answers import Answer, Timings
 from service.batch import Job, JobAnswer, SimilarRequest
 from service.batcher import Completed, MicroBatcher
@@ -17,6 +16,7 @@ from service.budget import Budget
 from service.catalogue.following import Follower
 from service.engines import Engines
 from service.errors import FieldFault, InvalidRequestError, RequestRefusedError, UnknownItemError
+from service.filter_text import check_filter
 from service.history.meanings import Meanings
 from service.history.protocol import HistoryStore
 from service.history.reading import NOBODY, HistoryReader, Known
@@ -116,19 +116,22 @@ class Recommender:
         return await asyncio.gather(*map(answer, requests, costs), return_exceptions=True)
 
     async def similar(
-        self, item_id: str, k: int, info: RequestInfo, spare: int = 0
+        self, item_id: str, k: int, where: Filter | None, info: RequestInfo, spare: int = 0
     ) -> tuple[Engine, list[ScoredItem]]:
-        """The `k` items nearest to an item and `spare` more, and the engine that found them.
+        """The `k` items nearest to an item that `where` lets through, `spare` more, and who found them.
 
-        Raises UnknownItemError, TooCostlyError and RequestRefusedError.
+        Raises UnknownItemError, InvalidRequestError and RequestRefusedError.
         """
         engine = self._engines.engine
         if engine.describe(item_id) is None:
             raise UnknownItemError("the catalogue in service has no item of this id")
+        if where is not None:
+            check_filter(where, engine)
         cost = self._budget.similar_cost(k, engine.costs)
         left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
         self._admit(left_s, cost, info)
-        completed = await self._computed(Job(engine, SimilarRequest(item_id, k + spare)), left_s, cost, info)
+        job = Job(engine, SimilarRequest(item_id, k + spare, where))
+        completed = await self._computed(job, left_s, cost, info)
         if completed.answer is None:  # it was removed while the call waited
             raise UnknownItemError("the catalogue in service has no item of this id")
         return engine, cast("list[ScoredItem]", completed.answer)
@@ -218,11 +221,7 @@ def _check(request: RecommendRequest, engine: Engine) -> None:
         fault = f"the model in service takes at most {engine.max_steps} steps"
         raise InvalidRequestError([FieldFault("steps", fault)])
     if request.where is not None:
-        try:
-            engine.check_filter(request.where.filter)
-        except FilterError as error:
-            field = field_path(("where", *error.location))
-            raise InvalidRequestError([FieldFault(field, error.fault)]) from error
+        check_filter(request.where.filter, engine)
 
 
 def _of(request: RecommendRequest, known: Mapping[str, Known]) -> Known:

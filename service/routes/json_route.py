@@ -4,9 +4,7 @@ FastAPI describes these routes and could serve them; between its middleware and 
 all of this service does around the computation (docs/performance.md). So they serve themselves.
 """
 
-import json
 import time
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any, get_type_hints
 
@@ -17,14 +15,8 @@ from starlette._utils import get_route_path
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import (
-    MAX_NAME_LENGTH,
-    ClientLeftError,
-    FieldFault,
-    InvalidRequestError,
-    MalformedJsonError,
-    MediaTypeError,
-)
+from service.errors import ClientLeftError, FieldFault, InvalidRequestError, MediaTypeError
+from service.json_text import parsed
 from service.problems import EXPECTED, faults_of, response_to
 from service.trace import Trace
 
@@ -62,7 +54,7 @@ class JsonRoute(APIRoute):
         if not content:
             raise InvalidRequestError([FieldFault("body", "Field required")])
         try:
-            body = self._body.validate_python(_parsed(content))
+            body = self._body.validate_python(parsed(content))
         except ValidationError as error:
             raise InvalidRequestError(faults_of(error)) from error
         state = request.scope.get("state", {})
@@ -112,23 +104,3 @@ def _check_declared_as_json(request: Request, content: bytes) -> None:
         return
     if declared or content:
         raise MediaTypeError("send the body with the header `content-type: application/json`")
-
-
-def _parsed(content: bytes) -> Any:
-    try:
-        return json.loads(content, object_pairs_hook=_unique)
-    except json.JSONDecodeError as error:
-        # of "Invalid control character at"
-        raise MalformedJsonError(f"{error.msg.removesuffix(' at')} at character {error.pos}") from error
-    except RecursionError as error:
-        raise MalformedJsonError("nested too deeply") from error
-    except ValueError as error:
-        raise MalformedJsonError("not JSON: send UTF-8 text with numbers of reasonable length") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        repeated, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise MalformedJsonError(f"has the name {repeated[:MAX_NAME_LENGTH]!r} twice in one object")
-    return values

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from engine.contract import EngineAnswer, EngineRequest, ScoredItem
 from engine.engine import Engine
+from index.filters import Filter
 
 
 class GatedEngine(Engine):
@@ -17,9 +18,9 @@ class GatedEngine(Engine):
         assert self.gate.wait(30)
         return super().recommend(requests)
 
-    def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
+    def similar(self, item_id: str, k: int, where: Filter | None = None) -> list[ScoredItem] | None:
         assert self.gate.wait(30)
-        return super().similar(item_id, k)
+        return super().similar(item_id, k, where)
 
 
 class HeldEngine(GatedEngine):
@@ -30,8 +31,8 @@ class HeldEngine(GatedEngine):
         assert GatedEngine.gate.wait(30)
         return answers
 
-    def similar(self, item_id: str, k: int) -> list[ScoredItem] | None:
-        return Engine.similar(self, item_id, k)
+    def similar(self, item_id: str, k: int, where: Filter | None = None) -> list[ScoredItem] | None:
+        return Engine.similar(self, item_id, k, where)
 
 
 def until(happened: Callable[[], bool]) -> None:

@@ -1,8 +1,10 @@
 """`where`: answers hold only items whose attributes a filter lets through, and as many as there are."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
@@ -61,6 +63,12 @@ def ids(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 
 
+def similar(server: Running, where: object, **parameters: int) -> httpx.Response:
+    """The items most like one, of those that a filter lets through."""
+    asked = {} if where is None else {"where": json.dumps(where)}
+    return server.client.get("/items/1001/similar", params={**asked, **parameters})
+
+
 @settings(
     max_examples=examples(40),
     deadline=None,
@@ -87,6 +95,11 @@ def test_every_kind_of_answer_has_just_what_fits(
     assert [set(ids(answer)) for answer in batch] == [fitting] * 3
     few = server.answer(history=["1001"], k=3, where=sent)
     assert len(ids(few)) == min(3, len(fitting - {"1001"}))
+    alike = similar(server, sent, k=200).json()
+    assert set(ids(alike)) == fitting - {"1001"}
+    assert len(ids(alike)) == len(fitting - {"1001"})
+    nearest = [item for item in similar(server, None, k=200).json()["items"] if item["item_id"] in fitting]
+    assert ids(similar(server, sent, k=4).json()) == [item["item_id"] for item in nearest[:4]]
 
 
 def test_it_joins_categories_exclusions_and_seeds(server: Running, root: Path) -> None:
@@ -159,7 +172,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"attribute": 1, "in": [1]}, "where.attribute"),
         ({"in": [1]}, "where.attribute"),
         ({"all_of": []}, "where.all_of"),
-        ({"all_of": [CONDITION], "any_of": [CONDITION]}, "where.any_of"),
+        ({"all_of": [CONDITION], "any_of": [CONDITION]}, "where"),
         ({"all_of": CONDITION}, "where.all_of"),
         ({"all_of": ["live"]}, "where.all_of[0]"),
         ("live", "where"),
@@ -177,6 +190,8 @@ def test_what_is_no_filter_is_refused_by_field(server: Running, where: object, f
     assert response.status_code == 422, response.text
     assert response.json()["errors"][0]["field"] == field
     requests = [{"history": ["1001"], "where": where}, {"history": ["1001"], "k": 1}]
+    alike = similar(server, where)
+    assert (alike.status_code, alike.json()["errors"]) == (422, response.json()["errors"])
     refused, answered = server.client.post("/recommend/batch", json={"requests": requests}).json()["answers"]
     assert (refused["status"], refused["errors"][0]["field"]) == (422, field)
     assert len(answered["items"]) == 1
@@ -195,6 +210,43 @@ def test_values_that_json_can_write_and_nobody_means_are_refused(server: Running
     content = b'{"history": ["1001"], "where": {"attribute": "' + name + b'", "in": [' + value + b"]}}"
     response = server.client.post("/recommend", content=content, headers={"content-type": "application/json"})
     assert response.status_code in (400, 422)
+    alike = server.client.get(
+        "/items/1001/similar",
+        params={"where": f'{{"attribute": "{name.decode()}", "in": [{value.decode()}]}}'},
+    )
+    assert (alike.status_code, alike.json()["errors"][0]["field"]) == (422, "where.in[0]")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be JSON: Expecting value at character 0"),
+        ("language=en", "must be JSON: Expecting value at character 0"),
+        (
+            '{"attribute": "x", "attribute": "y"}',
+            "must be JSON: has the name 'attribute' twice in one object",
+        ),
+        ("[" * 10_000, "must be JSON: nested too deeply"),
+    ],
+)
+def test_what_is_no_json_is_refused(server: Running, text: str, message: str) -> None:
+    response = server.client.get("/items/1001/similar", params={"where": text})
+    assert (response.status_code, response.json()["errors"]) == (
+        422,
+        [{"field": "where", "message": message}],
+    )
+
+
+def test_a_changed_attribute_counts_for_similar_items_too(serve: Serve, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, items=ITEMS, seed=5, attributes=True)
+    server = serve(bundles=tmp_path)
+    where = {"attribute": "length", "above": 1000}
+    assert ids(similar(server, where).json()) == []
+    body = {"from": {"like": ["1002"]}, "attributes": {"length": 2000}}
+    assert server.client.put("/items/new", json=body, headers=AUTHORIZED).is_success
+    assert ids(similar(server, where).json()) == ["new"]
+    assert server.client.delete("/items/new", headers=AUTHORIZED).is_success
+    assert ids(similar(server, where).json()) == []
 
 
 def test_a_bundle_without_attributes_says_that_it_has_none(serve: Serve, tmp_path: Path) -> None:
