@@ -14,6 +14,13 @@ SLACK = 1.25
 """Part of these up to which more are counted. Chosen: a new one has time until the least are dropped."""
 MIN_COUNT = 2.0**-20
 """Count below which an item is dropped: that of an event 20 half-lives ago. Chosen: it decides nothing."""
+GRAIN = 1_024
+"""Part of a half-life by which moments are told apart: processes that look a moment apart see the same."""
+
+
+def coarse(moment_ms: int, half_life_ms: float) -> int:
+    """The last moment until this one of those that are told apart."""
+    return moment_ms - moment_ms % max(1, int(half_life_ms / GRAIN))
 
 
 class DecayedCounts:

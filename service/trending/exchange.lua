@@ -2,16 +2,20 @@
 --
 -- KEYS[1]  sorted set: item → log2 of its count, and the moment that this is of
 -- ARGV[1]  items to keep                       ARGV[2]  part of these up to which more are kept
--- ARGV[3]  life of the key in ms               ARGV[4]  the moment, in half-lives since the epoch
+-- ARGV[3]  life of the key in ms               ARGV[4]  half-life in ms
 -- ARGV[5]  half-lives that an event counts
--- ARGV[6 …]  an item, and the count to add to it, which may be negative; and so on
+-- ARGV[6 …]  an item, and the count to add to it as of now, which may be negative; and so on
+--
+-- Now is by the clock of Redis: no process's own, which may be wrong, makes the counts of others older.
 --
 -- The score is log2(count at a moment) + that moment, which stays the same whatever the moment is: an event of
 -- the time t has the score t, in half-lives. So nothing overflows, and nothing needs to be scaled.
 --
--- Returns {the items, each ended by NUL, their scores, each ended by a blank}, the greatest first.
+-- Returns {the items, each ended by NUL, their scores, each ended by a blank, now in ms}, the greatest first.
 
-local moment = tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local moment = now_ms / ARGV[4]
 local function log2(value)
     return math.log(value) / math.log(2)
 end
@@ -45,4 +49,4 @@ for index = 1, #found, 2 do
     table.insert(items, found[index] .. '\0')
     table.insert(scores, found[index + 1] .. ' ')
 end
-return {table.concat(items), table.concat(scores)}
+return {table.concat(items), table.concat(scores), now_ms}

@@ -12,15 +12,13 @@ from service.engines import Engines
 from service.history.errors import HistoryError
 from service.history.meanings import Meanings
 from service.history.protocol import Event
-from service.trending.decay import DecayedCounts
+from service.trending.decay import DecayedCounts, coarse
 from service.trending.shared import SharedCounts
 
 log = structlog.get_logger("dimerec.trending")
 
 EVERY_S = 5.0
 """Between two looks at the counts. Chosen: short beside any half-life, and long beside what a look costs."""
-GRAIN = 1_024
-"""Part of a half-life by which moments are told apart: processes that look a moment apart see the same."""
 
 
 class TrendingEvents:
@@ -29,7 +27,7 @@ class TrendingEvents:
     def __init__(self, half_life_s: int, meanings: Meanings, clock: Callable[[], int] = now_ms) -> None:
         self.half_life_ms = 1000.0 * half_life_s
         self._meanings = meanings
-        self._clock = clock
+        self.clock = clock
         self.counts = DecayedCounts(self.half_life_ms)
 
     def added(self, events: Sequence[Event]) -> None:
@@ -40,19 +38,17 @@ class TrendingEvents:
         """Count an event no longer."""
         self._count([event], -1.0)
 
-    def take(self) -> DecayedCounts:
-        """The counts so far; those after it begin anew."""
+    def take(self) -> dict[str, float]:
+        """The counts so far, as of now; those after it begin anew."""
         taken, self.counts = self.counts, DecayedCounts(self.half_life_ms)
-        return taken
+        return taken.at(self.clock())
 
-    @property
-    def moment_ms(self) -> int:
-        """The moment that counts are of now."""
-        now = self._clock()
-        return now - now % max(1, int(self.half_life_ms / GRAIN))
+    def kept(self) -> dict[str, float]:
+        """The counts of now, which go on."""
+        return self.counts.at(coarse(self.clock(), self.half_life_ms))
 
     def _count(self, events: Sequence[Event], times: float) -> None:
-        now = self._clock()
+        now = self.clock()
         for event in events:
             if self._meanings.of(event.event_type) == "positive":
                 self.counts.add(event.item_id, event.timestamp, now, times)
@@ -65,6 +61,8 @@ class Trending:
         self._events = events
         self._engines = engines
         self._shared = shared
+        if shared is not None:
+            events.clock = shared.now_ms
         self._read_s = time.monotonic()
         self._away = False
         self.items = 0
@@ -83,9 +81,8 @@ class Trending:
 
     async def refresh(self) -> None:
         """Let the counts of now decide answers; while the shared ones are away, the last ones do."""
-        moment_ms = self._events.moment_ms
         try:
-            counts = await self._counts(moment_ms)
+            counts = await self._counts()
         except HistoryError as error:
             if not self._away:
                 log.warning("recent events cannot be shared", reason=str(error))
@@ -102,8 +99,8 @@ class Trending:
             await self.refresh()
             await self._shared.close()
 
-    async def _counts(self, moment_ms: int) -> dict[str, float]:
+    async def _counts(self) -> dict[str, float]:
         if self._shared is None:
-            return self._events.counts.at(moment_ms)
+            return self._events.kept()
         # What was sent and not answered is not sent again: a count is lost rather than counted twice.
-        return await self._shared.exchange(self._events.take().at(moment_ms), moment_ms)
+        return await self._shared.exchange(self._events.take())

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from files.clock import now_ms
 from service.trending import trending
 from tests.factories import publish_tiny_bundle
 from tests.redis_server import RedisServer
@@ -164,6 +165,33 @@ def test_all_replicas_answer_alike_by_the_events_of_all(serve: Serve, own_redis:
         becomes(partial(count, server, UNPOPULAR), about(39))
     items = [server.answer(user_id="nobody", k=500)["items"] for server in servers]
     assert items[0] == items[1]
+
+
+@pytest.mark.parametrize("wrong_days", [60, -60])
+def test_a_process_whose_clock_is_wrong_counts_as_the_others_and_spoils_nothing_of_theirs(
+    serve: Serve, own_redis: RedisServer, wrong_days: int
+) -> None:
+    half_life_s = 10 * HALF_LIFE_S
+    servers = [serve(trending_half_life_s=half_life_s, redis_url=own_redis.url) for _ in range(2)]
+    _set_clock(servers[1], 86_400_000 * wrong_days)
+    send(servers[0], UNPOPULAR, users=20)
+    for server in servers:
+        becomes(partial(count, server, UNPOPULAR), about(20))
+    send(servers[1], UNPOPULAR, users=8, start=20)
+    send(servers[1], UNPOPULAR, users=8, age_s=2 * half_life_s, start=28)
+    send(servers[1], UNPOPULAR, users=2, age_s=-2 * half_life_s, start=36)
+    for server in servers:
+        becomes(partial(count, server, UNPOPULAR), about(32))
+
+
+def _set_clock(server: Running, ahead_ms: int) -> None:
+    """Let the clock of a process be wrong for its counts, and wait until it has asked Redis."""
+    trend = server.service.trending
+    assert trend is not None
+    shared = trend._shared
+    assert shared is not None
+    shared._clock = lambda: now_ms() + ahead_ms
+    until(lambda: abs(shared.now_ms() - now_ms()) < 60_000)
 
 
 def test_what_was_counted_last_is_shared_at_a_stop_and_goes_on_after_a_start(
