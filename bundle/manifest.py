@@ -174,6 +174,9 @@ class Manifest(_Part):
     source_revision: Annotated[str, Field(max_length=256)] | None = None
     catalogue_sequence: int = Field(0, ge=0, lt=2**53)
     """Of the last change of the catalogue in service that its data obeys; 0: none was known."""
+    refit: bool = False
+    """True where the model was trained once more, on all events: those that were held out, too. `metrics`,
+    `standing`, `content` and `repeat_weight` are then of the model before that."""
     files: dict[str, FileEntry]
 
     @model_validator(mode="after")

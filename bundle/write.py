@@ -69,6 +69,7 @@ def publish(
     repeat_weight: float = 1.0,
     split: str | None = None,
     catalogue_sequence: int = 0,
+    refit: bool = False,
     source_revision: str | None = None,
     make_current: bool = True,
 ) -> str:
@@ -103,6 +104,7 @@ def publish(
             "data_fingerprint": data_fingerprint,
             "split": split,
             "catalogue_sequence": catalogue_sequence,
+            "refit": refit,
             "source_revision": source_revision,
             "files": {name: _entry(staging / name) for name in names},
         }

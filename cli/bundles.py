@@ -171,6 +171,7 @@ def _document(state: _State) -> dict[str, object]:
         "items": manifest.model.items,
         "dim": manifest.model.dim,
         "metrics": manifest.metrics,
+        "refit": manifest.refit,
         "bytes": _size(manifest),
     }
     return {
@@ -192,7 +193,7 @@ def _facts(state: _State) -> list[str | Text]:
         str(manifest.model.dim),
         "" if quality is None else f"{quality:.4f}",
         f"{_size(manifest) / 1e6:.1f} MB",
-        "whole",
+        "whole, refit" if manifest.refit else "whole",
     ]
 
 

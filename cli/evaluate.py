@@ -58,7 +58,9 @@ DIVERSITY = _Rows(
 
 def command(
     data: Annotated[Path, typer.Option(help="Directory that `dimerec prepare` wrote.")] = Path("data"),
-    run: Annotated[Path | None, typer.Option(help="A training run: its best model is measured.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="A training run: its best model is measured, not its refit.")
+    ] = None,
     bundles: Annotated[
         Path | None, typer.Option(help="Directory of bundles: the one in service is measured.")
     ] = None,
@@ -214,7 +216,8 @@ def command(
     else:
         show_report(report)
     removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
-    if trained is not None and (line := warning(removed)) is not None:
+    lines = [] if trained is None else [trained.note, warning(removed)]
+    for line in filter(None, lines):
         typer.echo(line, err=as_json)
     if out is not None:
         typer.echo(f"Written to {out}", err=as_json)

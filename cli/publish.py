@@ -17,9 +17,7 @@ from training.publishing import DEFAULT_RECALL, publish_run
 
 
 def command(
-    run: Annotated[Path, typer.Option(help="Training run whose best model is published.")] = Path(
-        "runs/latest"
-    ),
+    run: Annotated[Path, typer.Option(help="Training run whose model is published.")] = Path("runs/latest"),
     data: Annotated[Path, typer.Option(help="The prepared data that the run was trained on.")] = Path("data"),
     bundles: Annotated[Path, typer.Option(help="Directory of bundles; made where it is missing.")] = Path(
         "bundles"
@@ -54,13 +52,21 @@ def command(
         float, typer.Option(min=0, max=1, help="Largest relative fall of the validation metric.")
     ] = 0.05,
     force: Annotated[bool, typer.Option("--force", help="Publish however the metric fell.")] = False,
+    refit: Annotated[
+        bool,
+        typer.Option(
+            "--refit/--no-refit",
+            help="Of a run with a refit: publish that, or the run's best model, from which a later"
+            " `train --init` may start.",
+        ),
+    ] = True,
     revision: Annotated[
         str | None,
         typer.Option(envvar="DIMEREC_SOURCE_REVISION", help="Source revision to note in the manifest."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Publish a run's best model, its items and their index as one bundle, and make it CURRENT.
+    """Publish a run's best model or its refit, the items and their index as one bundle; make it CURRENT.
 
     A bundle appears whole or not at all, whenever this is interrupted. A model whose validation metric fell
     by more than the margin against the bundle in service is refused; one that ranks test events no better
@@ -86,6 +92,7 @@ def command(
             content=content,
             margin=margin,
             force=force,
+            refit=refit,
             source_revision=revision,
         )
     manifest = verify(bundles, version)
@@ -96,13 +103,15 @@ def command(
             {
                 "version": version,
                 "bundles": bundles,
+                "refit": manifest.refit,
                 "standing": standing,
                 "content": manifest.content,
                 "warning": line,
             }
         )
         return
-    typer.echo(f"Published {version} under {bundles}; it is CURRENT.")
+    of_all = " (refitted on all events)" if manifest.refit else ""
+    typer.echo(f"Published {version}{of_all} under {bundles}; it is CURRENT.")
     if manifest.content is not None:
         typer.echo(described(manifest.content))
     if line is not None:

@@ -15,6 +15,7 @@ from training.config import TrainingConfig, read_config
 from training.data.dataset import read_dataset
 from training.fitting import Fitted, fit
 from training.log_recipe import described
+from training.refit import REFIT_DIRECTORY, refit
 from training.run import EpochRecord, read_records
 from training.trainer import Outcome, train
 from training.warm_start import Initial
@@ -32,6 +33,14 @@ def command(
     init: Annotated[
         Path | None, typer.Option(help="Start from the bundle in service under this root (warm start).")
     ] = None,
+    refitted: Annotated[
+        bool,
+        typer.Option(
+            "--refit",
+            help="Then train anew on all events, those held out too, for as many epochs as led to the best."
+            " `publish` takes that model; what is measured is of the run before it, which may be an old one.",
+        ),
+    ] = False,
     show_config: Annotated[bool, typer.Option("--show-config", help="List every key and exit.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -44,6 +53,8 @@ def command(
     - `dimerec train --data data --out runs/wide --set model.dim=256 --set epochs=20`
 
     - `dimerec train --data data --out runs/second --init bundles` (new catalogue, old knowledge)
+
+    - `dimerec train --data data --out runs/first --refit` (for production: the newest events, too)
 
     Keys that nobody set follow the size of the log; what was chosen is said first, and any of it can be set:
     `dimerec train --show-config` lists them. Stop it at any time, with Ctrl-C or otherwise, and give the same
@@ -62,7 +73,10 @@ def command(
         TrainingProgress(Console(stderr=as_json), fitted.config) as observer,
     ):
         outcome = train(dataset, fitted.config, out, observer, initial)
-    report(outcome, fitted.config, out, as_json=as_json)
+        if refitted:
+            observer.refit_started(outcome.best.epoch, len(dataset.items))
+            refit(dataset, out, observer, initial)
+    report(outcome, fitted.config, out, refitted=refitted, as_json=as_json)
 
 
 def _recipe(fitted: Fitted) -> str:
@@ -75,16 +89,19 @@ def _recipe(fitted: Fitted) -> str:
     )
 
 
-def report(outcome: Outcome, config: TrainingConfig, out: Path, *, as_json: bool) -> None:
+def report(outcome: Outcome, config: TrainingConfig, out: Path, *, refitted: bool, as_json: bool) -> None:
     """Say how a run ended."""
-    if as_json:
-        print_json({"run": out, "epochs": outcome.epochs, "reason": outcome.reason, "best": outcome.best})
-        return
     best = outcome.best
+    if as_json:
+        document = {"run": out, "epochs": outcome.epochs, "reason": outcome.reason, "best": best}
+        print_json(document | {"refit": {"epochs": best.epoch} if refitted else None})
+        return
     typer.echo(
         f"Stopped after epoch {outcome.epochs}: {outcome.reason}. Best: epoch {best.epoch},"
         f" {config.monitor} {best.validation[config.monitor]:.4f} → {out}"
     )
+    if refitted:
+        typer.echo(f"Refitted on all events for {best.epoch} epochs → {out / REFIT_DIRECTORY}")
 
 
 def _kept(out: Path) -> str:
@@ -92,7 +109,12 @@ def _kept(out: Path) -> str:
     records = read_records(out)
     if not records:
         return f"no epoch was finished, so that nothing is kept in {out}"
-    return f"kept up to epoch {records[-1].epoch} in {out}; give the same command again to go on from there"
+    again = read_records(out / REFIT_DIRECTORY)
+    of_refit = f", of its refit up to epoch {again[-1].epoch}" if again else ""
+    return (
+        f"kept up to epoch {records[-1].epoch} in {out}{of_refit};"
+        " give the same command again to go on from there"
+    )
 
 
 def show(config: TrainingConfig, *, as_json: bool) -> None:
@@ -137,12 +159,17 @@ class TrainingProgress(Bars):
             disable=not console.is_terminal,
         )
         super().__init__(console, progress)
-        self.config = config
+        self.epochs = config.epochs
         self.task: TaskID | None = None
+
+    def refit_started(self, epochs: int, events: int) -> None:
+        """Say that what follows is the refit."""
+        self.epochs = epochs
+        self.console.print(f"Refit on all {events:,} events for {epochs} epochs", highlight=False)
 
     def epoch_started(self, epoch: int, examples: int) -> None:
         """Start a bar over the epoch's examples."""
-        description = f"epoch {epoch}/{self.config.epochs}"
+        description = f"epoch {epoch}/{self.epochs}"
         self.task = self.progress.add_task(description, total=examples, loss="")
 
     def batch_done(self, examples: int, losses: dict[str, float] | None) -> None:
@@ -156,9 +183,11 @@ class TrainingProgress(Bars):
         """Replace the bar by a line."""
         if self.task is not None:
             self.progress.remove_task(self.task)
-        validation = "  ".join(f"{name} {record.validation[name]:.4f}" for name in ("hr@10", "ndcg@10"))
+        shown = "  ".join(
+            f"{name} {record.validation[name]:.4f}" for name in ("hr@10", "ndcg@10") if record.validation
+        )
         self.console.print(
-            f"epoch {record.epoch:>3}  {_losses(record.losses)}  validation {validation}"
+            f"epoch {record.epoch:>3}  {_losses(record.losses)}{shown and f'  validation {shown}'}"
             f"  {record.examples_per_s:,.0f} examples/s  {record.seconds:.0f} s{'  *' if improved else ''}",
             highlight=False,
             soft_wrap=True,

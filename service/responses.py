@@ -262,6 +262,9 @@ class VersionResponse(ResponseModel):
     model_version: str = Field(examples=["20261123T181500.123456Z-0a1b2c3d"])
     created: str = Field(description="when the bundle was published", examples=["2026-11-23T18:15:00Z"])
     source_revision: str | None = Field(description="revision of the code that trained it")
+    refit: bool = Field(
+        description="trained once more, on all events: `metrics` are of the model before that"
+    )
     data_fingerprint: str = Field(description="of the data it was trained on")
     metrics: dict[str, float] = Field(
         description="as measured before publishing", examples=[{"ndcg@20": 0.17}]

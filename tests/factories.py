@@ -140,6 +140,7 @@ def publish_tiny_bundle(
     index_facts: IndexFacts | None = None,
     make_current: bool = True,
     catalogue_sequence: int = 0,
+    refit: bool = False,
     attributes: bool = False,
     content_map: ContentMap | None = None,
     content_used: bool = True,
@@ -161,4 +162,5 @@ def publish_tiny_bundle(
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
         catalogue_sequence=catalogue_sequence,
+        refit=refit,
     )

@@ -2,32 +2,36 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
 from bundle.errors import BundleError
-from bundle.manifest import IndexFacts, Standing
+from bundle.manifest import IndexFacts, ServingDefaults, Standing
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
+from index.catalogue import Catalogue
 from index.faiss_index import FaissIndex
 from index.faiss_library import require_faiss
 from index.measuring import MAX_MEASURED, tuned_index
 from index.tuning import IndexChoice
 from index.vector_index import Vectors
 from model.checkpoint import read_checkpoint
+from model.dimerec import DimeRec
 from training.config import TrainingConfig
-from training.content_map import fit_content_map
+from training.content_map import Fitted, fit_content_map
 from training.content_ranks import Watches
-from training.data.content_file import read_content
+from training.data.content_file import ItemContent, read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Split, Targets
-from training.errors import ConfigError, QualityError, TrainingError
+from training.errors import ConfigError, QualityError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.evaluation.report import baselines
-from training.run import BEST_FILE, EpochRecord, RunConfig, read_records, read_run_config
+from training.refit import refitted
+from training.run import BEST_FILE, EpochRecord, best_of, read_run_config
 
 _MAX_COMPARED = 10_000
 """Test events on which a model is compared with simple recommenders when it is published: HR@10 of .1 has a
@@ -53,9 +57,13 @@ def publish_run(
     content: Path | None = None,
     margin: float = 0.05,
     force: bool = False,
+    refit: bool = True,
     source_revision: str | None = None,
 ) -> str:
-    """Publish a run's best model with the index of its items and put it in service; returns the version.
+    """Publish a run's model with the index of its items and put it in service; returns the version.
+
+    That is its refit, where it has one and `refit` does not forbid it, else its best model. All that is said
+    of how it ranks is measured on the best model, which has not seen what is held out.
 
     The manifest keeps how it ranks test events beside ItemKNN and Popularity; being behind is no refusal.
 
@@ -76,22 +84,26 @@ def publish_run(
         raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
     if repeat_weight not in (None, 1) and config.training.serving.merge == "max":
         raise ConfigError("a repeat weight needs serving.merge mean, the run has max: leave it out")
-    best = _best(run, config)
+    best = best_of(run)
+    whole = refitted(run) if refit else None
     if not force:
         _check_quality(root, config.training, best, margin)
     given = None if content is None else read_content(content, dataset.catalogue)
     model, training = read_checkpoint(run / BEST_FILE), config.training
-    vectors = model.item_vectors().detach().numpy()
     split = SPLITS[training.split](dataset)
-    scorer = DimeRecScorer(model, training.serving)
-    watches = _watches(scorer, split.validation, model.config.dim)
-    fitted = None if given is None else fit_content_map(given, dataset.catalogue, vectors, watches)
+    measured = _Candidate.of(model, training.serving, split.validation)
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
-    index, facts = _index(vectors, watches, index_kind, recall)
+    served = (
+        measured
+        if whole is None
+        else _Candidate.of(read_checkpoint(whole), training.serving, split.validation)
+    )
+    fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
+    index, facts = _index(served.vectors, served.watches, index_kind, recall)
     return publish(
         root,
-        model,
+        served.model,
         dataset.catalogue,
         index,
         serving=training.serving,
@@ -100,12 +112,41 @@ def publish_run(
         index_facts=facts,
         content_map=None if fitted is None else fitted.content_map,
         content=None if fitted is None else fitted.facts,
-        standing=_standing(scorer, split),
+        standing=_standing(measured.scorer, split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
         catalogue_sequence=dataset.catalogue_sequence,
+        refit=whole is not None,
         source_revision=source_revision,
     )
+
+
+class _Candidate(NamedTuple):
+    """A model, and its interests for held-out users."""
+
+    model: DimeRec
+    scorer: DimeRecScorer
+    vectors: Vectors
+    watches: Watches
+
+    @classmethod
+    def of(cls, model: DimeRec, serving: ServingDefaults, held_out: Targets) -> Self:
+        """`model` as `serving` asks it."""
+        scorer = DimeRecScorer(model, serving)
+        vectors = model.item_vectors().detach().numpy()
+        return cls(model, scorer, vectors, _watches(scorer, held_out, model.config.dim))
+
+
+def _content_map(
+    content: ItemContent, catalogue: Catalogue, measured: _Candidate, served: _Candidate
+) -> Fitted:
+    """The map to the vectors that are served, with the facts of the one that was measured."""
+    found = fit_content_map(content, catalogue, measured.vectors, measured.watches)
+    if served is measured:
+        return found
+    to_served = fit_content_map(content, catalogue, served.vectors, served.watches)
+    facts = found.facts.model_copy(update={"ridge": to_served.facts.ridge})
+    return Fitted(to_served.content_map, facts)
 
 
 def _index(
@@ -148,13 +189,6 @@ def _standing(model: DimeRecScorer, split: Split) -> Standing | None:
         name: evaluate(scorer, test, ks=(10,), exclude_seen=True).metrics for name, scorer in scorers.items()
     }
     return Standing(targets=len(test), metrics=metrics)
-
-
-def _best(run: Path, config: RunConfig[TrainingConfig]) -> EpochRecord:
-    records = read_records(run)
-    if not records:
-        raise TrainingError(f"{run} has not finished an epoch; let `dimerec train` go on")
-    return max(records, key=lambda record: record.validation[config.training.monitor])
 
 
 def _check_quality(root: Path, config: TrainingConfig, best: EpochRecord, margin: float) -> None:

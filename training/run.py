@@ -5,6 +5,7 @@
 <run>/best.safetensors    the model with the best validation so far
 <run>/last.safetensors    model, optimiser and history of the last whole epoch, to resume from
 <run>/metrics.jsonl       one line per epoch
+<run>/refit/              where it was trained on all events afterwards: `training.refit`
 ```
 Every file is replaced whole, `last` after `best`; training is a function of (seed, epoch), so a run that was
 killed and resumed ends where an undisturbed one does.
@@ -47,6 +48,8 @@ class RunConfig(BaseModel, Generic[Config]):
     data_fingerprint: str
     initial_version: str | None = None
     """The bundle that a warm start began from."""
+    refit_epochs: int | None = None
+    """Of a refit: how many of the epochs that `training` plans; None: it is a run of its own."""
 
 
 class EpochRecord(BaseModel):
@@ -113,6 +116,19 @@ def read_records(directory: Path) -> list[EpochRecord]:
     return _read_last(path, tensors=False)[1] if path.exists() else []
 
 
+def best_of(directory: Path) -> EpochRecord:
+    """The best epoch of a run of DimeRec. Raises TrainingError if it has not finished any."""
+    config, records = read_run_config(directory), read_records(directory)
+    if not records:
+        raise TrainingError(f"{directory} has not finished an epoch; let `dimerec train` go on")
+    return best_record(records, config.training.monitor)
+
+
+def best_record(records: list[EpochRecord], monitor: str) -> EpochRecord:
+    """The epoch whose model is in `best.safetensors`: the first with the best value of `monitor`."""
+    return max(records, key=lambda record: record.validation[monitor])
+
+
 def write_progress(directory: Path, progress: Progress) -> None:
     """Write `last.safetensors`, then `metrics.jsonl`."""
     tensors = {_MODEL + name: tensor for name, tensor in progress.model.items()}
@@ -169,6 +185,8 @@ def _difference(existing: RunConfig[Config], asked: RunConfig[Config]) -> str:
         return "data set"
     if existing.initial_version != asked.initial_version:
         return f"--init ({existing.initial_version}, not {asked.initial_version})"
+    if existing.refit_epochs != asked.refit_epochs:
+        return f"refit_epochs ({existing.refit_epochs}, not {asked.refit_epochs})"
     before, after = (_flat(run.training.model_dump()) for run in (existing, asked))
     key = next(key for key in before if before[key] != after[key])
     return f"{key} ({before[key]}, not {after[key]})"

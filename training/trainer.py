@@ -27,6 +27,7 @@ from training.run import (
     EpochRecord,
     Progress,
     RunConfig,
+    best_record,
     open_run,
     read_progress,
     write_progress,
@@ -137,18 +138,19 @@ class Trainer:
     def run(self, observer: Observer) -> Outcome:
         """Train until the epochs, the minutes or the patience are used up."""
         while (reason := self._finished()) is None:
-            epoch = len(self.records) + 1
-            observer.epoch_started(epoch, self.batches.examples)
-            record = self._epoch(epoch, observer)
+            record = self.epoch(observer)
             improved = self._monitored(record) > max(map(self._monitored, self.records), default=-1.0)
-            self.records.append(record)
             if improved:
                 self.learner.write(self.out / BEST_FILE)
-            write_progress(
-                self.out, Progress(self.model.state_dict(), self.optimizer.state_dict(), self.records)
-            )
+            self.keep(record)
             observer.epoch_done(record, improved)
         return Outcome(self._best(), len(self.records), reason)
+
+    def keep(self, record: EpochRecord) -> None:
+        """Write how far the run is after the epoch of `record`."""
+        self.records.append(record)
+        state = Progress(self.model.state_dict(), self.optimizer.state_dict(), self.records)
+        write_progress(self.out, state)
 
     def _finished(self) -> str | None:
         if not self.records:
@@ -162,7 +164,10 @@ class Trainer:
             return f"{config.minutes:g} minutes used up"
         return None
 
-    def _epoch(self, epoch: int, observer: Observer) -> EpochRecord:
+    def epoch(self, observer: Observer) -> EpochRecord:
+        """Train for the next epoch and validate; nothing is written before `keep`."""
+        epoch = len(self.records) + 1
+        observer.epoch_started(epoch, self.batches.examples)
         started = time.monotonic()
         before = self.records[-1].seconds if self.records else 0.0
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
@@ -208,16 +213,8 @@ class Trainer:
         rate = config.learning_rate * min(1.0, self.steps / max(config.warmup_steps, 1))
         if config.learning_rate_decay == "none":
             return rate
-        all_steps = self._planned_epochs() * self.batches.examples / config.batch_size
+        all_steps = planned_epochs(config, self.records) * self.batches.examples / config.batch_size
         return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
-
-    def _planned_epochs(self) -> int:
-        """The number of epochs that there will be, so far as the minutes and the epochs up to now tell."""
-        config = self.config
-        if config.minutes is None or not self.records:
-            return config.epochs
-        seconds = self.records[-1].seconds / len(self.records)
-        return min(config.epochs, math.ceil(60 * config.minutes / seconds))
 
     def _autocast(self) -> AbstractContextManager[object]:
         wanted = self.config.precision
@@ -227,6 +224,8 @@ class Trainer:
         return nullcontext()
 
     def _validate(self) -> dict[str, float]:
+        if not len(self.validation):
+            return {}
         self.model.eval()
         evaluation = evaluate(self.learner.scorer(), self.validation, self.catalogue, exclude_seen=True)
         return evaluation.metrics
@@ -235,7 +234,15 @@ class Trainer:
         return record.validation[self.config.monitor]
 
     def _best(self) -> EpochRecord:
-        return max(self.records, key=self._monitored)
+        return best_record(self.records, self.config.monitor)
+
+
+def planned_epochs(config: Optimisation, records: list[EpochRecord]) -> int:
+    """The number of epochs that there will be, so far as the minutes and the epochs up to now tell."""
+    if config.minutes is None or not records:
+        return config.epochs
+    seconds = records[-1].seconds / len(records)
+    return min(config.epochs, math.ceil(60 * config.minutes / seconds))
 
 
 def choose_device(wanted: str) -> torch.device:

@@ -23,8 +23,16 @@ class Initial:
 
     @classmethod
     def in_service(cls, bundles: Path) -> Self:
-        """The model of the bundle in service under `bundles`. Raises what `read_bundle` raises."""
+        """The model of the bundle in service under `bundles`.
+
+        Raises what `read_bundle` raises, ConfigError where it was refitted: it knows what would be held out.
+        """
         bundle = read_bundle(bundles)
+        if bundle.manifest.refit:
+            raise ConfigError(
+                f"{bundle.version} was refitted on all events: a run that starts from it would be validated"
+                " on what it knows; start from a bundle of `publish --no-refit`, or leave out --init"
+            )
         return cls(bundle.model, bundle.catalogue, bundle.version)
 
 

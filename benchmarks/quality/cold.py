@@ -71,11 +71,11 @@ class Lines:
         """Nothing to say."""
 
     def epoch_done(self, record: EpochRecord, improved: bool) -> None:
-        """Say how it went."""
-        print(
-            f"epoch {record.epoch}: ndcg@10 {record.validation['ndcg@10']:.4f}{' *' if improved else ''}",
-            flush=True,
+        """Say how it went; of a refit, which is not validated, only that it went."""
+        shown = "".join(
+            f" ndcg@10 {value:.4f}" for name, value in record.validation.items() if name == "ndcg@10"
         )
+        print(f"epoch {record.epoch}:{shown}{' *' if improved else ''}", flush=True)
 
 
 def held_out(dataset: Dataset, seed: int) -> NDArray[np.bool_]:

@@ -27,6 +27,7 @@ from training.data.dataset import read_dataset
 from training.data.splits import Histories, leave_one_out
 from training.evaluation.metrics import Scores
 from training.evaluation.ranking import evaluate
+from training.evaluation.trained import refuse_refitted
 
 DataOption = Annotated[Path, typer.Option(help="Prepared data.")]
 BundlesOption = Annotated[Path, typer.Option(help="Directory of bundles.")]
@@ -102,6 +103,7 @@ def explanations(bundles: BundlesOption, data: DataOption) -> None:
     of a user's interests with equal sets of names.
     """
     bundle, dataset = read_bundle(bundles), read_dataset(data)
+    refuse_refitted(bundle.manifest)
     targets = leave_one_out(dataset).test
     histories = [targets.histories[index] for index in range(min(USERS, len(targets)))]
     batch = collate([rows.tolist() for rows in histories], bundle.model.config.max_length)

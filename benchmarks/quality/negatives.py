@@ -23,6 +23,7 @@ from engine.engine import Engine
 from index.vector_index import Vectors
 from training.data.dataset import Dataset, read_dataset
 from training.evaluation.bootstrap import resampled
+from training.evaluation.trained import refuse_refitted
 
 K = 10
 """Of HR@k: that by which the demo's epoch was chosen."""
@@ -131,6 +132,7 @@ def main(
 ) -> None:
     """Print HR@10 of watches and of negative events for each rule, and what it adds to leaving them out."""
     bundle = read_bundle(bundles)
+    refuse_refitted(bundle.manifest)
     cases = read_cases(events, read_dataset(data))
     answers = Answers(Engine(bundle, max_steps=8), bundle.table.all, bundle.catalogue.item_ids)
     rules: dict[str, Rule] = {}

@@ -93,6 +93,7 @@ async def version(request: Request, service: TheService) -> VersionResponse:
         model_version=engine.version,
         created=manifest.created.isoformat(),
         source_revision=manifest.source_revision,
+        refit=manifest.refit,
         data_fingerprint=manifest.data_fingerprint,
         metrics=manifest.metrics,
         items=len(engine),

@@ -67,6 +67,7 @@ def test_version_says_what_runs_and_what_a_request_gets(server: Running) -> None
         "fresh": 0.0,
     }
     assert version["index"] is None
+    assert version["refit"] is False
     assert version["attributes"] == {}
     assert version["history_store"] == "in-process"
     assert re.fullmatch(r"\d+\.\d+\.\d+", version["service"])
@@ -78,6 +79,11 @@ def test_version_says_how_much_the_index_was_measured_to_find(serve: Serve, tmp_
     version = serve(bundles=tmp_path).client.get("/version").json()
     assert version["index_kind"] == "whole"
     assert version["index"] == {"kind": "flat", "effort": None, "target": 0.95, "recall": 0.9987}
+
+
+def test_version_says_that_its_figures_are_of_the_model_before_a_refit(serve: Serve, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, refit=True)
+    assert serve(bundles=tmp_path).client.get("/version").json()["refit"] is True
 
 
 def test_no_more_steps_are_offered_than_the_contract_takes(serve: Serve, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from bundle.manifest import ServingDefaults
+from bundle.manifest import Manifest, ServingDefaults
 from bundle.read import Bundle, read_bundle
 from files.errors import first_fault
 from model.checkpoint import read_checkpoint
@@ -14,8 +14,11 @@ from training.data.dataset import Dataset
 from training.data.splits import Split, SplitName
 from training.errors import ConfigError
 from training.evaluation.repeat_weight import learned_repeat_weight
+from training.refit import REFIT_DIRECTORY
 from training.run import BEST_FILE, read_run_config
 from training.trainer import choose_device
+
+_REFITTED = "Measured is the run before its refit: the refit has learned from the events that are held out."
 
 
 class Trained(NamedTuple):
@@ -29,12 +32,15 @@ class Trained(NamedTuple):
     """Factor on the score of an item of the history; None: to be fitted, as `dimerec publish` does."""
     bundle: Bundle | None = None
     """All of it, where it is a bundle's."""
+    note: str | None = None
+    """A line on what is measured, where that is not what would be served."""
 
 
 def trained_model(run: Path | None, bundles: Path | None, version: str | None, device: str) -> Trained | None:
     """The best model of a run, or that of a bundle, by default the one in service; None without either.
 
-    Raises ConfigError where both are, and what reading them raises.
+    A run's refit is never measured. Raises ConfigError where both are, or the bundle is of a refit, and what
+    reading them raises.
     """
     if run is not None and bundles is not None:
         raise ConfigError("--run and --bundles name two models; give one of them")
@@ -42,10 +48,13 @@ def trained_model(run: Path | None, bundles: Path | None, version: str | None, d
     if run is not None:
         config = read_run_config(run)
         model = read_checkpoint(run / BEST_FILE, chosen)
-        return Trained(model, config.training.serving, config.training.split, config.data_fingerprint, None)
+        serving, split = config.training.serving, config.training.split
+        note = _REFITTED if (run / REFIT_DIRECTORY).exists() else None
+        return Trained(model, serving, split, config.data_fingerprint, None, note=note)
     if bundles is not None:
         loaded = read_bundle(bundles, version, str(chosen))
         manifest = loaded.manifest
+        refuse_refitted(manifest)
         return Trained(
             loaded.model,
             manifest.serving,
@@ -55,6 +64,15 @@ def trained_model(run: Path | None, bundles: Path | None, version: str | None, d
             loaded,
         )
     return None
+
+
+def refuse_refitted(manifest: Manifest) -> None:
+    """Raise ConfigError for a bundle of a refit, which has learned from the events that it would predict."""
+    if manifest.refit:
+        raise ConfigError(
+            f"{manifest.version} was refitted on all events and knows those that are held out;"
+            " measure the run before that with `dimerec evaluate --run`"
+        )
 
 
 def check_fit(trained: Trained, dataset: Dataset, split: SplitName | None) -> None:
