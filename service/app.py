@@ -31,6 +31,7 @@ from service.catalogue.following import Follower
 from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.opening import open_log
+from service.catalogue.room import Room
 from service.catalogue.whole_log import WholeLog
 from service.dependencies import Service
 from service.engines import Engines
@@ -249,7 +250,8 @@ def _assemble(
     late = None if kept.followed is None else LateRemovals(settings.bundles, catalogue, kept.followed)
     if late is not None:
         tasks.append(late.run)
-    changes = CatalogueChanges(catalogue, kept.log, engines, effective=kept.effective, late=late)
+    room = Room(catalogue)
+    changes = CatalogueChanges(catalogue, kept.log, engines, room, effective=kept.effective, late=late)
     tasks += [changes.keep_time, catalogue.keep_indexed]
     follower = None if kept.followed is None else Follower(catalogue, kept.followed, settings.bundles)
     if follower is not None:
@@ -293,7 +295,7 @@ def _assemble(
         recommender,
         catalogue,
         changes,
-        WholeLog(catalogue, kept.log, follower),
+        WholeLog(catalogue, kept.log, follower, room),
         follower,
         joined.presence,
         metrics,

@@ -5,7 +5,8 @@ import contextlib
 import heapq
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from itertools import compress
+from typing import Any, NamedTuple, cast
 
 import structlog
 
@@ -16,6 +17,7 @@ from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import CatalogueLog, Description, Entry, Origin, Write
 from service.catalogue.requests import ItemRequest
 from service.catalogue.responses import Effective, ItemSource, ItemStateResponse, ListedSource
+from service.catalogue.room import Room
 from service.engines import Engines
 from service.errors import (
     CatalogueFullError,
@@ -28,8 +30,6 @@ from service.errors import (
 
 log = structlog.get_logger("dimerec.catalogue")
 
-MAX_LIVE_ITEMS = 20_000
-"""Items that are new or changed beside a bundle. Chosen: each view of them takes time with their number."""
 MAX_WRITES = 256
 """Changes that are stored and made together. Chosen: nothing is answered while they are made, for some ms."""
 VIEW_EVERY_S = 0.02
@@ -47,6 +47,10 @@ class Changed(NamedTuple):
     derived_from: DerivedFrom
 
 
+_Outcome = Entry | CatalogueFullError
+_Waiting = tuple[Sequence[Write], asyncio.Future[list[_Outcome]]]
+
+
 class CatalogueChanges:
     """Changes what is live, by way of a log.
 
@@ -58,9 +62,9 @@ class CatalogueChanges:
         live: LiveCatalogue,
         kept: CatalogueLog,
         engines: Engines,
+        room: Room,
         *,
         effective: Effective = "everywhere",
-        max_items: int = MAX_LIVE_ITEMS,
         late: LateRemovals | None = None,
     ) -> None:
         self._live = live
@@ -68,11 +72,11 @@ class CatalogueChanges:
         self.effective = effective
         """The processes in which a change counts once it is answered."""
         self._engines = engines
-        self._max_items = max_items
+        self.room = room
+        """The bound on what is put."""
         self._late = late
-        self._turn = asyncio.Lock()
         self._next_view_s = 0.0
-        self._waiting: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
+        self._waiting: list[_Waiting] = []
         self._storing: set[asyncio.Task[None]] = set()
         self._told_ms = 0
         self._untold = False
@@ -118,7 +122,7 @@ class CatalogueChanges:
                 if late is None:
                     raise
             else:
-                return entry
+                return cast("Entry", entry)  # no removal is refused for want of room
         keeping = asyncio.create_task(late.keep([item_id]))
         self._storing.add(keeping)
         keeping.add_done_callback(self._storing.discard)
@@ -212,30 +216,20 @@ class CatalogueChanges:
     async def _put_judged(
         self, judged: Sequence[tuple[Write, DerivedFrom] | ServiceError]
     ) -> list[Changed | ServiceError]:
-        free = self._max_items - self._live.added_items
+        writes = [one[0] for one in judged if not isinstance(one, ServiceError)]
+        stored = iter(await self._store(writes) if writes else ())
         results: list[Changed | ServiceError] = []
-        accepted: list[tuple[int, Write, DerivedFrom]] = []
-        new: set[str] = set()
-        for index, one in enumerate(judged):
+        for one in judged:
             if isinstance(one, ServiceError):
                 results.append(one)
                 continue
-            results.append(CatalogueFullError(self._max_items))  # unless it is accepted
-            item_id = one[0].item_id
-            if not self._live.is_added(item_id) and item_id not in new:
-                if len(new) >= free:
-                    continue
-                new.add(item_id)
-            accepted.append((index, *one))
-        if accepted:
-            entries = await self._store([write for _, write, _ in accepted])
-            for (index, _, derived_from), entry in zip(accepted, entries, strict=True):
-                results[index] = Changed(entry, derived_from)
+            outcome = next(stored)
+            results.append(Changed(outcome, one[1]) if isinstance(outcome, Entry) else outcome)
         return results
 
-    async def _store(self, writes: Sequence[Write]) -> list[Entry]:
+    async def _store(self, writes: Sequence[Write]) -> list[_Outcome]:
         """Store changes and make them; they are made even where the caller leaves in between."""
-        stored: asyncio.Future[list[Entry]] = asyncio.get_running_loop().create_future()
+        stored: asyncio.Future[list[_Outcome]] = asyncio.get_running_loop().create_future()
         self._waiting.append((writes, stored))
         task = asyncio.create_task(self._store_waiting())
         self._storing.add(task)
@@ -243,10 +237,10 @@ class CatalogueChanges:
         return await asyncio.shield(stored)
 
     async def _store_waiting(self) -> None:
-        async with self._turn:
+        async with self.room.turn:
             if self._waiting:
                 await asyncio.sleep(self._next_view_s - time.monotonic())
-            together: list[tuple[Sequence[Write], asyncio.Future[list[Entry]]]] = []
+            together: list[_Waiting] = []
             while self._waiting and sum(len(writes) for writes, _ in together) < MAX_WRITES:
                 together.append(self._waiting.pop(0))
             if not together:
@@ -254,9 +248,7 @@ class CatalogueChanges:
             try:
                 if self._late is not None:
                     await self._late.tell()  # else an older removal would come after what is put now
-                entries = await self._log.write([write for writes, _ in together for write in writes])
-                self._next_view_s = time.monotonic() + VIEW_EVERY_S
-                self._live.take(entries)
+                outcomes = await self._stored([write for writes, _ in together for write in writes])
             except Exception as error:
                 for _, stored in together:
                     stored.set_exception(error)
@@ -264,8 +256,18 @@ class CatalogueChanges:
                     return
                 raise
             for writes, stored in together:
-                stored.set_result(entries[: len(writes)])
-                entries = entries[len(writes) :]
+                stored.set_result(outcomes[: len(writes)])
+                outcomes = outcomes[len(writes) :]
+
+    async def _stored(self, writes: Sequence[Write]) -> list[_Outcome]:
+        fits = self.room.fitting(writes)
+        fitting = list(compress(writes, fits))
+        entries = await self._log.write(fitting) if fitting else []
+        if entries:
+            self._next_view_s = time.monotonic() + VIEW_EVERY_S
+            self._live.take(entries)
+        made = iter(entries)
+        return [next(made) if fit else CatalogueFullError(self.room.max_items) for fit in fits]
 
     def _source(self, entry: Entry) -> ItemSource:
         if entry.removed or not self._live.is_live(entry.item_id):

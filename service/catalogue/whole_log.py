@@ -2,15 +2,14 @@
 
 import asyncio
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from service.catalogue.changes import MAX_LIVE_ITEMS
 from service.catalogue.compacting import Kept, droppable
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import CatalogueLog, Contents, Entry
-from service.errors import CatalogueFullError
+from service.catalogue.room import Room
 
 
 class Page(NamedTuple):
@@ -33,12 +32,12 @@ class WholeLog:
         live: LiveCatalogue,
         kept: CatalogueLog,
         follower: Follower | None,
-        max_items: int = MAX_LIVE_ITEMS,
+        room: Room,
     ) -> None:
         self._live = live
         self._log = kept
         self._follower = follower
-        self._max_items = max_items
+        self._room = room
 
     async def begin(self) -> None:
         """As `CatalogueLog.begin`, before anything is answered."""
@@ -65,10 +64,10 @@ class WholeLog:
 
         Raises CatalogueFullError and CatalogueUnavailableError.
         """
-        if self._live.added_items + self._added(contents.entries) > self._max_items:
-            raise CatalogueFullError(self._max_items)
-        await self._log.restore(contents)
-        await self._live.take_all(contents.entries)
+        async with self._room.turn:
+            self._room.check(contents.entries)
+            await self._log.restore(contents)
+            await self._live.take_all(contents.entries)
         self._live.pass_time(contents.passed_ms)
         self._live.note_sequence(contents.sequence)
 
@@ -85,7 +84,3 @@ class WholeLog:
         last = max((entry.sequence for entry in dropped), default=0)
         self._live.compacted = max(self._live.compacted, last)
         return dropped
-
-    def _added(self, entries: Iterable[Entry]) -> int:
-        """Those that would be added and are not."""
-        return sum(not entry.removed and not self._live.is_added(entry.item_id) for entry in entries)

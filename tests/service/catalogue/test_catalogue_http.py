@@ -369,7 +369,7 @@ def test_a_full_overlay_takes_changes_of_its_items_alone(
     serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = serve(bundles=root)
-    server.service.changes._max_items = 3
+    server.service.changes.room.max_items = 3
     for number in range(3):
         put(server, f"n{number}", **{"from": {"like": ["1001"]}})
     refused = call(server, "PUT", "n3", json={"from": {"like": ["1001"]}})

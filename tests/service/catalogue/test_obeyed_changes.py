@@ -79,7 +79,7 @@ def test_a_full_catalogue_has_room_once_a_bundle_has_its_items(tmp_path: Path) -
     root = tmp_path / "bundles"
     publish_tiny_bundle(root, items=ITEMS, attributes=True)
     with running(settings_for(root)) as server:
-        server.service.changes._max_items = len(CHANGED)
+        server.service.changes.room.max_items = len(CHANGED)
 
         def put(item_id: str, body: dict[str, Any]) -> int:
             return server.client.put(f"/items/{item_id}", json=body, headers=AUTHORIZED).status_code
