@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import heapq
 import time
 from collections.abc import Sequence
 from itertools import compress
@@ -14,9 +13,16 @@ from engine.engine import Engine
 from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
 from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
+from service.catalogue.paging import first_after
 from service.catalogue.protocol import CatalogueLog, Description, Entry, Origin, Write
 from service.catalogue.requests import ItemRequest
-from service.catalogue.responses import Effective, ItemSource, ItemStateResponse, ListedSource
+from service.catalogue.responses import (
+    Effective,
+    ItemListResponse,
+    ItemSource,
+    ItemStateResponse,
+    ListedSource,
+)
 from service.catalogue.room import Room
 from service.engines import Engines
 from service.errors import (
@@ -27,6 +33,7 @@ from service.errors import (
     ServiceError,
     VectorSpaceDiffersError,
 )
+from service.outage import Outage
 
 log = structlog.get_logger("dimerec.catalogue")
 
@@ -79,7 +86,7 @@ class CatalogueChanges:
         self._waiting: list[_Waiting] = []
         self._storing: set[asyncio.Task[None]] = set()
         self._told_ms = 0
-        self._untold = False
+        self._untold = Outage(log, "the time of the catalogue is not kept")
 
     async def put(self, item_id: str, request: ItemRequest) -> Changed:
         """Let an item be as it is described from now on.
@@ -150,14 +157,11 @@ class CatalogueChanges:
             available_until=None,
         )
 
-    def listed(self, source: ListedSource, limit: int, after: str | None) -> list[ItemStateResponse]:
+    def listed(self, source: ListedSource, limit: int, after: str | None) -> ItemListResponse:
         """The first `limit` changed items of a source whose ids come after `after`."""
-        entries = (
-            entry
-            for entry in self._live.entries()
-            if (after is None or entry.item_id > after) and self._source(entry) == source
-        )
-        return list(map(self._state, heapq.nsmallest(limit, entries, key=lambda entry: entry.item_id)))
+        entries = (entry for entry in self._live.entries() if self._source(entry) == source)
+        found, following = first_after(entries, limit, after)
+        return ItemListResponse(items=list(map(self._state, found)), after=following)
 
     async def keep_time(self) -> None:
         """Let items come and go as time passes, and tell the log of it; never returns."""
@@ -182,11 +186,10 @@ class CatalogueChanges:
         try:
             await self._log.pass_time(moment_ms)
         except CatalogueUnavailableError as error:
-            if not self._untold:
-                log.warning("the time of the catalogue is not kept", reason=str(error))
-            self._untold = True
+            self._untold.note(reason=str(error))
         else:
-            self._told_ms, self._untold = moment_ms, False
+            self._untold.end()
+            self._told_ms = moment_ms
 
     def _judge(
         self, items: Sequence[tuple[str, ItemRequest]], engine: Engine

@@ -12,6 +12,7 @@ from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import Contents, Entry, Known
 from service.catalogue.view import write_view
 from service.errors import CatalogueUnavailableError
+from service.outage import Outage
 
 log = structlog.get_logger("dimerec.catalogue")
 
@@ -50,8 +51,8 @@ class Follower:
         self._log = followed
         self._root = root
         self._written = -1
-        self._unwritten = False
-        self._away = False
+        self._unwritten = Outage(log, "the changes of the catalogue are not kept on disk")
+        self._away = Outage(log, "the log of changes is away")
         self._heard_s = time.monotonic()
         self._has_heard = False
         self.known = Known()
@@ -117,11 +118,10 @@ class Follower:
         try:
             await asyncio.to_thread(write_view, self._root, self._live.contents)
         except OSError as error:
-            if not self._unwritten:
-                log.warning("the changes of the catalogue are not kept on disk", reason=error.strerror)
-            self._unwritten = True
+            self._unwritten.note(reason=error.strerror)
         else:
-            self._written, self._unwritten = generation, False
+            self._unwritten.end()
+            self._written = generation
 
     async def _read(self) -> None:
         contents = await self._log.read(self._live.contents)
@@ -138,9 +138,8 @@ class Follower:
 
     def _note_heard(self, moment_s: float) -> None:
         """Note that all counts that the log had at this moment."""
-        self._away, self._has_heard, self._heard_s = False, True, moment_s
+        self._away.end()
+        self._has_heard, self._heard_s = True, moment_s
 
     def _note_away(self, error: Exception) -> None:
-        if not self._away:
-            log.warning("the log of changes is away", reason=str(error) or "it did not answer")
-        self._away = True
+        self._away.note(reason=str(error) or "it did not answer")

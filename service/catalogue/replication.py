@@ -10,6 +10,7 @@ import structlog
 from service.catalogue.protocol import Known
 from service.history.errors import HistoryError
 from service.history.redis_calls import RedisCalls
+from service.outage import Outage
 from service.shared_call import SharedCall
 
 log = structlog.get_logger("dimerec.catalogue")
@@ -37,7 +38,7 @@ class Replication:
         self._confirmation = SharedCall(self._confirm)
         self._counted = 0
         self._counted_s = -COUNT_EVERY_S
-        self._behind = False
+        self._behind = Outage(log, "replicas of Redis do not have the newest changes of the catalogue")
 
     async def confirmed(self) -> bool | None:
         """True where replicas have all that this process has written so far; None where none are to."""
@@ -55,9 +56,10 @@ class Replication:
             reached = await self._calls.make(lambda: self._wait(wanted, self._written()))
         except HistoryError:
             reached = False
-        if not reached and not self._behind:
-            log.warning("replicas of Redis do not have the newest changes of the catalogue")
-        self._behind = not reached
+        if reached:
+            self._behind.end()
+        else:
+            self._behind.note()
         return reached
 
     async def _number(self) -> int:

@@ -1,13 +1,13 @@
 """The catalogue log as a whole: read by pages, and restored from an export."""
 
 import asyncio
-import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from service.catalogue.compacting import Kept, droppable
 from service.catalogue.following import Follower
 from service.catalogue.live import LiveCatalogue
+from service.catalogue.paging import first_after
 from service.catalogue.protocol import CatalogueLog, Contents, Entry
 from service.catalogue.room import Room
 
@@ -54,10 +54,7 @@ class WholeLog:
         Whatever changes between two pages, an item that was changed before the first of them is on one.
         """
         sequence = self.sequence
-        entries = (entry for entry in self._live.entries() if after is None or entry.item_id > after)
-        found = heapq.nsmallest(limit + 1, entries, key=lambda entry: entry.item_id)
-        following = found[limit - 1].item_id if len(found) > limit else None
-        return Page(found[:limit], following, sequence, self._live.passed_ms)
+        return Page(*first_after(self._live.entries(), limit, after), sequence, self._live.passed_ms)
 
     async def restore(self, contents: Contents) -> None:
         """Store entries of an earlier time, each where there is no newer one of its item.

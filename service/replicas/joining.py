@@ -46,7 +46,7 @@ def join(redis_url: str, root: Path, follower: Follower, engines: Engines, own: 
     orders = Orders(root, own, follower.news)
     presence = Present(board, _new_process(engines.version), engines, follower, orders, root)
     fleet = ReplicatedFleet(own, board, orders)
-    return Joined(presence, fleet, lambda: orders.newest_ms, (presence.run, orders.run))
+    return Joined(presence, fleet, lambda: orders.newest_ms, (presence.run, presence.keep_listed, orders.run))
 
 
 def _new_process(version: str, sequence: int = 0) -> Process:

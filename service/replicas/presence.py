@@ -13,12 +13,15 @@ from bundle.read import versions
 from service.catalogue.following import Follower
 from service.engines import Engines
 from service.history.errors import HistoryError
+from service.outage import Outage
 from service.replicas.board import Board, Process, by_host
 from service.replicas.orders import Orders
 from service.shared_call import SharedCall
 
 log = structlog.get_logger("dimerec.replicas")
 
+LIST_EVERY_S = 1.0
+"""Between two looks at the bundles that are there. Chosen: nobody waits for it."""
 TELL_EVERY_S = 1.0
 """Between two words of a process where nothing is new. Chosen: a few are lost before it no longer counts."""
 MIN_PAUSE_S = 0.05
@@ -113,13 +116,14 @@ class Present:
         self._orders = orders
         self._root = root
         self._kept: tuple[str, ...] = ()
-        self._unlisted = False
+        self._unlisted = Outage(log, "bundles cannot be listed")
         self._news = follower.news
         self._look = SharedCall(board.read)
-        self._away = False
+        self._away = Outage(log, "other processes do not hear of this one")
 
     async def begin(self) -> None:
         """As `Presence.begin`."""
+        await self._list_kept()
         await self._tell()
 
     async def run(self) -> None:
@@ -127,11 +131,17 @@ class Present:
         while True:
             self._news.clear()
             await self._tell()
-            await asyncio.sleep(RETRY_S if self._away else MIN_PAUSE_S)
-            if not self._away:
+            await asyncio.sleep(RETRY_S if self._away.lasts else MIN_PAUSE_S)
+            if not self._away.lasts:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(TELL_EVERY_S):
                         await self._news.wait()
+
+    async def keep_listed(self) -> None:
+        """Look which bundles are there, again and again; never returns."""
+        while True:
+            await asyncio.sleep(LIST_EVERY_S)
+            await self._list_kept()
 
     async def processes(self) -> list[Process] | None:
         """As `Presence.processes`."""
@@ -176,25 +186,23 @@ class Present:
             return others
 
     async def _tell(self) -> None:
-        await self._list_kept()
         try:
             self._orders.hear(await self._board.tell(self._described(), self._orders.newest))
         except HistoryError as error:
-            if not self._away:
-                log.warning("other processes do not hear of this one", reason=str(error))
-            self._away = True
+            self._away.note(reason=str(error))
         else:
-            self._away = False
+            self._away.end()
 
     async def _list_kept(self) -> None:
         try:
-            self._kept = tuple(await asyncio.to_thread(versions, self._root))
+            kept = tuple(await asyncio.to_thread(versions, self._root))
         except OSError as error:  # as where no file can be opened any more
-            if not self._unlisted:
-                log.warning("bundles cannot be listed", root=str(self._root), reason=error.strerror)
-            self._unlisted = True
+            self._unlisted.note(root=str(self._root), reason=error.strerror)
         else:
-            self._unlisted = False
+            self._unlisted.end()
+            if kept != self._kept:
+                self._kept = kept
+                self._news.set()
 
     async def _others(self) -> list[Process]:
         """Words of the others, looked up from now on; callers that ask at once look together."""

@@ -157,9 +157,7 @@ async def list_items(
     after: Annotated[Text | None, Query(description="the `after` of the page before")] = None,
 ) -> ItemListResponse:
     """Items that were changed or removed since the bundle in service, by id."""
-    found = await asyncio.to_thread(service.changes.listed, source, limit + 1, after)
-    more = len(found) > limit
-    return ItemListResponse(items=found[:limit], after=found[limit - 1].item_id if more else None)
+    return await asyncio.to_thread(service.changes.listed, source, limit, after)
 
 
 def _checked_id(item_id: str) -> str:

@@ -12,6 +12,7 @@ from service.engines import Engines
 from service.history.errors import HistoryError
 from service.history.meanings import Meanings
 from service.history.protocol import Event
+from service.outage import Outage
 from service.trending.decay import DecayedCounts, coarse
 from service.trending.shared import SharedCounts
 
@@ -64,7 +65,7 @@ class Trending:
         if shared is not None:
             events.clock = shared.now_ms
         self._read_s = time.monotonic()
-        self._away = False
+        self._away = Outage(log, "recent events cannot be shared")
         self.items = 0
         """Items that have recent events."""
 
@@ -84,11 +85,10 @@ class Trending:
         try:
             counts = await self._counts()
         except HistoryError as error:
-            if not self._away:
-                log.warning("recent events cannot be shared", reason=str(error))
-            self._away = True
+            self._away.note(reason=str(error))
             return
-        self._away, self._read_s = False, time.monotonic()
+        self._away.end()
+        self._read_s = time.monotonic()
         positive = {item_id: count for item_id, count in counts.items() if count > 0}
         self.items = len(positive)
         self._engines.follow_trend(Trend(tuple(positive), tuple(positive.values())))

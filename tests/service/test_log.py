@@ -13,6 +13,7 @@ import httpx
 import structlog
 
 from service.log_writer import OnceASecond
+from service.outage import Outage
 from tests.service.processes import REPOSITORY, command, environment
 
 LINES = """
@@ -87,6 +88,24 @@ def test_one_line_a_second_of_one_kind_of_fault_says_how_many_were_left_out() ->
     now[0] = 9.0
     assert once.filter(record)
     assert record.getMessage() == "of a library (left out: 1)"
+
+
+def test_a_fault_that_lasts_is_logged_once_until_it_is_over() -> None:
+    log = structlog.testing.CapturingLogger()
+    away, other = Outage(log, "the store is away"), Outage(log, "the disk is full")
+    for reason in ("refused", "slow"):
+        away.note(reason=reason)
+    other.note()
+    assert (away.lasts, other.lasts) == (True, True)
+    away.end()
+    assert (away.lasts, other.lasts) == (False, True)
+    away.end()
+    away.note(reason="gone")
+    assert [(call.method_name, call.args, call.kwargs) for call in log.calls] == [
+        ("warning", ("the store is away",), {"reason": "refused"}),
+        ("warning", ("the disk is full",), {}),
+        ("warning", ("the store is away",), {"reason": "gone"}),
+    ]
 
 
 UNREAD = """

@@ -111,6 +111,26 @@ def test_a_directory_that_cannot_be_listed_for_a_while_silences_no_process(
     assert effect(second, "DELETE", "new") == EVERYWHERE
 
 
+def test_a_directory_that_hangs_silences_no_process(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, over = threading.Event(), threading.Event()
+
+    def hang(_: Path) -> list[str]:
+        hangs.set()
+        over.wait()
+        return []
+
+    first, second = replicas.start("first"), replicas.start("second")
+    monkeypatch.setattr("service.replicas.presence.versions", hang)
+    try:
+        assert hangs.wait(20)
+        for asked, method in ((first, "PUT"), (second, "DELETE")):
+            assert effect(asked, method, "new", LIKE) == EVERYWHERE
+    finally:
+        over.set()
+
+
 def test_a_redis_that_goes_in_between_leaves_it_open(replicas: Replicas, own_redis: RedisServer) -> None:
     first = replicas.start("first")
     with (
