@@ -68,6 +68,7 @@ def opened_log(url: str | None, bundles: Path | None) -> Iterator[ChangesLog]:
         raise CatalogueFileError("--url asks a service and --bundles reads its files: leave out one of them")
     in_file = _held(bundles)
     try:
+        in_file.check()
         yield _LogInFile(in_file, bundles)
     finally:
         in_file.release()
@@ -126,14 +127,12 @@ class _LogInFile:
         return self._log.read()
 
     def restore(self, contents: Contents) -> None:
-        self._log.read()
         asyncio.run(self._log.restore(contents))
 
     def remove(self, item_id: str) -> bool:
         reason = fault(item_id)
         if reason is not None:
             raise CatalogueFileError(f"{item_id!r:.80}: {reason}")
-        self._log.read()
         asyncio.run(self._log.write([Write(item_id)]))
         return True
 

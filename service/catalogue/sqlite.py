@@ -53,6 +53,8 @@ WHERE sequence < :sequence
 _DROP = "DELETE FROM entries WHERE item_id = ? AND sequence = ? RETURNING 1"
 _RAISE = "UPDATE facts SET value = max(value, ?) WHERE name = ?"
 
+_Row = tuple[str, int, int, int, bytes | None, bytes | None]
+
 
 class SqliteLog:
     """The log in the directory `root`, which holds the bundles; no file but a lock is there before a change.
@@ -79,23 +81,13 @@ class SqliteLog:
 
     def read(self) -> Contents:
         """All entries, in the order of their sequences. Raises StartupError."""
-        if not self._path.exists():
-            return Contents([])
-        try:
-            connection = self._connection or self._read_only()
-            facts = dict(connection.execute("SELECT * FROM facts").fetchall())
-            _check_format(facts["format"])
-            found = connection.execute("SELECT * FROM entries ORDER BY sequence").fetchall()
-        except (sqlite3.Error, ValueError, KeyError) as error:
-            raise StartupError(
-                f"{self._path} cannot be read ({error}): restore it, or remove it and with it all changes"
-                " of the catalogue, removals included"
-            ) from error
-        if connection is not self._connection:
-            connection.close()
-        self._known = facts["sequence"]
-        entries = [_entry(row) for row in found]
-        return Contents(entries, facts["passed_ms"], facts["sequence"], facts.get("compacted", 0))
+        facts, found = self._found("SELECT * FROM entries ORDER BY sequence")
+        entries = list(map(_entry, found))
+        return Contents(entries, *(facts.get(name, 0) for name in ("passed_ms", "sequence", "compacted")))
+
+    def check(self) -> None:
+        """Find out that the file, if there is one, is such a log; no entry is read. Raises StartupError."""
+        self._found("SELECT * FROM entries LIMIT 0")
 
     async def begin(self) -> None:
         """As `CatalogueLog.begin`."""
@@ -133,6 +125,25 @@ class SqliteLog:
             if self._lock_file is not None:
                 self._lock_file.close()
             self._connection = self._lock_file = None
+
+    def _found(self, query: str) -> tuple[dict[str, int], list[_Row]]:
+        """The facts and some entries; none where there is no file."""
+        if not self._path.exists():
+            return {}, []
+        try:
+            connection = self._connection or self._read_only()
+            facts = dict(connection.execute("SELECT * FROM facts").fetchall())
+            _check_format(facts["format"])
+            found = connection.execute(query).fetchall()
+            self._known = facts["sequence"]
+        except (sqlite3.Error, ValueError, KeyError) as error:
+            raise StartupError(
+                f"{self._path} cannot be read ({error}): restore it, or remove it and with it all changes"
+                " of the catalogue, removals included"
+            ) from error
+        if connection is not self._connection:
+            connection.close()
+        return facts, found
 
     def _write(self, writes: Sequence[Write]) -> list[Entry]:
         with self._turn, _Transaction(self._opened()) as connection:
@@ -277,7 +288,7 @@ def _values(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _entry(row: tuple[str, int, int, int, bytes | None, bytes | None]) -> Entry:
+def _entry(row: _Row) -> Entry:
     item_id, sequence, removed, origin_sequence, description, origin = row
     return decoded(item_id, sequence, bool(removed), origin_sequence, description, origin)
 

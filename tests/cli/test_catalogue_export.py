@@ -1,6 +1,7 @@
 """`dimerec catalogue export` and `import` of what it wrote: of a running service, and by file."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from service.catalogue.protocol import Contents, Entry
-from service.catalogue.sqlite import FILE
+from service.catalogue.sqlite import FILE, SqliteLog
 from service.catalogue.view import write_view
 from tests.cli.conftest import Run
 from tests.factories import publish_tiny_bundle
@@ -157,6 +158,24 @@ def test_what_is_removed_by_file_is_removed_in_the_service_that_starts_then(
     done = dimerec("catalogue", "remove", "", "--bundles", root(tmp_path, "two"))
     assert (done.code, done.err.count("\n")) == (1, 1)
     assert not (tmp_path / "two" / FILE).exists()
+
+
+def test_removing_by_file_reads_no_entry_and_spoils_no_file_of_another_format(
+    dimerec: Run, serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = root(tmp_path, "one")
+    assert dimerec("catalogue", "remove", "1001", "--bundles", bundles).code == 0
+    with monkeypatch.context() as meanwhile:
+        meanwhile.delattr(SqliteLog, "read")
+        assert dimerec("catalogue", "remove", "1002", "1003", "--bundles", bundles).code == 0
+    with sqlite3.connect(bundles / FILE) as sql:
+        sql.execute("UPDATE facts SET value = 99 WHERE name = 'format'")
+    done = dimerec("catalogue", "remove", "1004", "--bundles", bundles)
+    assert (done.code, done.err.count("\n"), "its format is 99" in done.err) == (1, 1, True)
+    with sqlite3.connect(bundles / FILE) as sql:
+        sql.execute("UPDATE facts SET value = 2 WHERE name = 'format'")
+    removed = serve("one").client.get("/items", params={"source": "removed"}).json()["items"]
+    assert [(one["item_id"], one["sequence"]) for one in removed] == [("1001", 1), ("1002", 2), ("1003", 3)]
 
 
 def test_what_is_no_export_of_this_format_is_refused_in_a_line(dimerec: Run, tmp_path: Path) -> None:
