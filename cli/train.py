@@ -101,7 +101,7 @@ def report(outcome: Outcome, config: TrainingConfig, out: Path, *, refitted: boo
         f" {config.monitor} {best.validation[config.monitor]:.4f} → {out}"
     )
     if refitted:
-        typer.echo(f"Refitted on all events for {best.epoch} epochs → {out / REFIT_DIRECTORY}")
+        typer.echo(f"Refitted on all events, up to epoch {best.epoch} → {out / REFIT_DIRECTORY}")
 
 
 def _kept(out: Path) -> str:
@@ -165,7 +165,7 @@ class TrainingProgress(Bars):
     def refit_started(self, epochs: int, events: int) -> None:
         """Say that what follows is the refit."""
         self.epochs = epochs
-        self.console.print(f"Refit on all {events:,} events for {epochs} epochs", highlight=False)
+        self.console.print(f"Refit on all {events:,} events, up to epoch {epochs}", highlight=False)
 
     def epoch_started(self, epoch: int, examples: int) -> None:
         """Start a bar over the epoch's examples."""

@@ -75,7 +75,7 @@ def publish_run(
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
     QualityError beyond the margin, DataError for content that cannot be used,
-    ConfigError if the run was trained on other data, BundleError as
+    ConfigError if the run was trained on other data, TrainingError if its refit is unfinished, BundleError as
     `bundle.write.publish` does, FaissMissingError.
     """
     require_faiss()
@@ -89,16 +89,14 @@ def publish_run(
     if not force:
         _check_quality(root, config.training, best, margin)
     given = None if content is None else read_content(content, dataset.catalogue)
-    model, training = read_checkpoint(run / BEST_FILE), config.training
+    training = config.training
     split = SPLITS[training.split](dataset)
-    measured = _Candidate.of(model, training.serving, split.validation)
+    measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
+    served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
     if repeat_weight is None:
-        repeat_weight = learned_repeat_weight(model, training.serving, training.seed, split.validation)
-    served = (
-        measured
-        if whole is None
-        else _Candidate.of(read_checkpoint(whole), training.serving, split.validation)
-    )
+        repeat_weight = learned_repeat_weight(
+            measured.model, training.serving, training.seed, split.validation
+        )
     fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
     return publish(
@@ -130,8 +128,9 @@ class _Candidate(NamedTuple):
     watches: Watches
 
     @classmethod
-    def of(cls, model: DimeRec, serving: ServingDefaults, held_out: Targets) -> Self:
-        """`model` as `serving` asks it."""
+    def read(cls, path: Path, serving: ServingDefaults, held_out: Targets) -> Self:
+        """The model of a checkpoint, as `serving` asks it."""
+        model = read_checkpoint(path)
         scorer = DimeRecScorer(model, serving)
         vectors = model.item_vectors().detach().numpy()
         return cls(model, scorer, vectors, _watches(scorer, held_out, model.config.dim))

@@ -40,8 +40,8 @@ def test_a_run_and_its_refit_from_training_to_the_bundle(dimerec: Run, data: Pat
     done = dimerec(*train, "--refit")
     assert done.code == 0, done.err
     epochs = best_of(run).epoch
-    assert f"Refit on all 600 events for {epochs} epochs\n" in done.out
-    assert done.out.endswith(f"Refitted on all events for {epochs} epochs → {run / 'refit'}\n")
+    assert f"Refit on all 600 events, up to epoch {epochs}\n" in done.out
+    assert done.out.endswith(f"Refitted on all events, up to epoch {epochs} → {run / 'refit'}\n")
     assert len((run / "refit" / "metrics.jsonl").read_text().splitlines()) == epochs
     assert json.loads(dimerec(*train, "--refit", "--json").out)["refit"] == {"epochs": epochs}
 
