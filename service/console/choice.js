@@ -13,17 +13,22 @@ export class Choice {
   #bounds;
   #address = null;
   #moved = null; // the control that changed last: its moves in a row are one step back
-  #settling;
+  #settling = null;
   #onUser;
   #onSettings;
+  #onChange;
   #known = new Set();
 
-  /** `onUser` is called when another user (or none) is chosen, `onSettings` when the same one is asked for anew. */
-  constructor(page, onUser, onSettings) {
+  /**
+   * `onUser` is called when another user (or none) is chosen, `onSettings` when the same one is asked for anew,
+   * `onChange` when that will be soon.
+   */
+  constructor(page, onUser, onSettings, onChange) {
     this.#page = page;
     this.#controls = page.controls.elements;
     this.#onUser = onUser;
     this.#onSettings = onSettings;
+    this.#onChange = onChange;
   }
 
   /** Begin with the address; `version` is the service's. */
@@ -45,6 +50,11 @@ export class Choice {
 
   get user() {
     return this.value.user;
+  }
+
+  /** True while something has changed that was not yet asked for. */
+  get changing() {
+    return this.#settling !== null;
   }
 
   /** The body of a request for it. */
@@ -155,6 +165,12 @@ export class Choice {
     this.#show();
     clearTimeout(this.#settling);
     this.#settling = setTimeout(() => this.#ask(name), SETTLE_MS);
+    this.#onChange();
+  }
+
+  #settle() {
+    clearTimeout(this.#settling);
+    this.#settling = null;
   }
 
   #ask(moved = null) {
@@ -164,7 +180,7 @@ export class Choice {
   }
 
   #remember(moved, instead = false) {
-    clearTimeout(this.#settling);
+    this.#settle();
     this.#page["address-note"].hidden = true;
     const address = writeAddress(this.value, this.defaults);
     if (address !== this.#address) {
@@ -177,7 +193,7 @@ export class Choice {
 
   /** Take everything from the address: at first, after back or forward, and when somebody edits it. */
   #follow() {
-    clearTimeout(this.#settling);
+    this.#settle();
     const before = this.value?.user;
     const { choice, complaints } = readAddress(location.hash, this.defaults, this.#bounds);
     this.value = choice;

@@ -20,7 +20,7 @@ const NOBODY = "No user has a history yet: send POST /events, or run dimerec imp
 
 const page = Object.fromEntries([...document.querySelectorAll("[id]")].map((node) => [node.id, node]));
 const state = { allowed: null, ranks: null, pinned: null, workers: [] };
-const choice = new Choice(page, enter, recommend);
+const choice = new Choice(page, enter, recommend, () => busy(true));
 const writes = new Writes(choice, toast, refresh);
 const catalogue = new Catalogue(page, toast, refresh);
 const recommending = new Latest();
@@ -29,7 +29,10 @@ const readingHistory = new Latest();
 // Asking
 
 async function recommend() {
-  if (choice.user === null) return;
+  if (choice.user === null) {
+    busy(false);
+    return;
+  }
   const request = choice.request();
   page.curl.textContent = curl(request);
   busy(true);
@@ -81,7 +84,7 @@ function enter() {
 // Showing
 
 function show(answer) {
-  busy(false);
+  busy(choice.changing);
   page.problem.hidden = true;
   showBadges(page.badges, answer);
   const { writes: allowed, refusal } = state.allowed;
@@ -138,7 +141,7 @@ function clearHistory() {
 }
 
 function showProblem(error) {
-  busy(false);
+  busy(choice.changing);
   page.problem.hidden = false;
   page["problem-title"].textContent = error.message;
   page["problem-remedy"].textContent = error.remedy ?? "This page itself failed: reload it.";
@@ -170,6 +173,7 @@ function pointAt(button, interest) {
   });
 }
 
+/** Show that the list answers what is chosen, or that it does not yet. */
 function busy(waiting) {
   page.progress.classList.toggle("active", waiting);
   page.recommendations.setAttribute("aria-busy", String(waiting));

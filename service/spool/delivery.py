@@ -7,6 +7,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import structlog
@@ -28,7 +29,8 @@ class Delivery:
     """Brings records to a store and removes them from the spool afterwards.
 
     A process that ends in between leaves them to be delivered again, which changes nothing: an event that is
-    known is a repeat, and until then nobody else writes to these users' histories.
+    known is a repeat, and until then nobody else writes to these users' histories. Only in a full history,
+    an event that was dropped as the oldest may take the place of another one of the same millisecond.
     """
 
     def __init__(self, spool: Spool, store: HistoryStore) -> None:
@@ -80,8 +82,15 @@ class Delivery:
 
     async def _given(self, run: Sequence[Kept], stuck: set[str]) -> Sequence[Kept]:
         """Those that the store has taken: all, or where one is in the way, those of the other users."""
+        first = run[0].record
         try:
-            await self._give(run)
+            match first.kind:
+                case "append":
+                    return await self._appended(run, stuck)
+                case "remove":
+                    await self._store.remove(first.user_id, first.event_id or "")
+                case "forget":
+                    await self._store.forget(first.user_id, first.timestamp)
         except (HistoryUnreadableError, HistoryInputError):
             users = {one.record.user_id for one in run}
             if len(users) == 1:
@@ -91,15 +100,20 @@ class Delivery:
             return [one for of_user in each for one in await self._given(of_user, stuck)]
         return run
 
-    async def _give(self, run: Sequence[Kept]) -> None:
-        first = run[0].record
-        match first.kind:
-            case "append":
-                await self._store.append_many([(record.user_id, _event(record)) for _, record in run])
-            case "remove":
-                await self._store.remove(first.user_id, first.event_id or "")
-            case "forget":
-                await self._store.forget(first.user_id, first.timestamp)
+    async def _appended(self, run: Sequence[Kept], stuck: set[str]) -> Sequence[Kept]:
+        """As `_given`, of events: a user's of one call stay one append, since what it drops may come anew."""
+        appends: dict[tuple[int, str], list[Kept]] = {}
+        for one in run:
+            appends.setdefault((one.call, one.record.user_id), []).append(one)
+        outcomes = await self._store.append_each(
+            [(user_id, [_event(one.record) for one in kept]) for (_, user_id), kept in appends.items()]
+        )
+        for (_, user_id), outcome in zip(appends, outcomes, strict=True):
+            if isinstance(outcome, HistoryUnreadableError):
+                stuck.add(user_id)
+            elif isinstance(outcome, HistoryUnavailableError):
+                raise outcome
+        return [one for one in run if one.record.user_id not in stuck]
 
     def _tell(self, stuck: frozenset[str]) -> None:
         if len(stuck) > len(self._stuck):
@@ -113,23 +127,10 @@ def _event(record: Record) -> Event:
 
 
 def _runs(records: Sequence[Kept]) -> Iterator[list[Kept]]:
-    """Neighbours that may go together: events, but not two of a name; other changes go one by one.
-
-    The second of a name would count as a repeat of the first, which may be outdated.
-    """
-    run: list[Kept] = []
-    named: set[tuple[str, str]] = set()
-    for one in records:
-        kind, event_id = one.record.kind, one.record.event_id
-        name = (one.record.user_id, event_id or "")
-        if run and (kind != "append" or run[-1].record.kind != "append" or name in named):
-            yield run
-            run, named = [], set()
-        run.append(one)
-        if event_id is not None:
-            named.add(name)
-    if run:
-        yield run
+    """Neighbours that may go together: events; other changes go one by one."""
+    for kind, same in groupby(records, key=lambda one: one.record.kind):
+        run = [*same]
+        yield from [run] if kind == "append" else ([one] for one in run)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from files.errors import DimeRecError
 
 NAME = "spool.db"
-FORM = 2
+FORM = 3
 """Version of the tables, as `user_version` of the database; a later one is refused."""
 LOCKED_S = 2.0
 """Longest wait for another process's commit. Chosen: many times a disk's flush."""
@@ -31,18 +31,22 @@ CREATE TABLE records (
     event_id TEXT,
     taken_ms INTEGER NOT NULL,
     event_type TEXT,
-    request_id TEXT
+    request_id TEXT,
+    call INTEGER  -- seq of the first record that came in the same call; NULL in that one
 );
 CREATE INDEX by_user ON records (user_id);
 CREATE TABLE counts (taken INTEGER NOT NULL, delivered INTEGER NOT NULL, forgotten INTEGER NOT NULL);
 INSERT INTO counts VALUES (0, 0, 0);
 """
 
-_SINCE_1 = """
+_SINCE_2 = "ALTER TABLE records ADD COLUMN call INTEGER"
+_SINCE_1 = f"""
 ALTER TABLE records ADD COLUMN event_type TEXT;
-ALTER TABLE records ADD COLUMN request_id TEXT
+ALTER TABLE records ADD COLUMN request_id TEXT;
+{_SINCE_2}
 """
-"""Makes tables of version 2 of those of 1."""
+_CHANGES = {0: _TABLES, 1: _SINCE_1, 2: _SINCE_2}
+"""What makes today's tables of those of an earlier version; 0: of none."""
 
 Kind = Literal["append", "remove", "forget"]
 
@@ -72,9 +76,10 @@ class Record(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A record in the file, and its number in the order of all."""
+    """A record in the file, its number in the order of all, and that of the first one of its call."""
 
     seq: int
+    call: int
     record: Record
 
 
@@ -116,8 +121,10 @@ class SpoolFile:
         try:
             with _as_ours(), self._transaction():
                 for call in calls:
+                    first = None
                     for record in call:
-                        self._insert(record, now_ms)
+                        seq = self._insert(record, now_ms, first)
+                        first = first or seq
         except SpoolFileError as error:
             if len(calls) > 1 and isinstance(error, SpoolFullError):  # a shorter one may fit
                 return [outcome for call in calls for outcome in self.take([call], now_ms)]
@@ -136,14 +143,12 @@ class SpoolFile:
             return any(self._sql.execute(one, (user_id,)).fetchone() for user_id in user_ids)
 
     def after(self, seq: int, limit: int) -> list[Kept]:
-        """The oldest `limit` records with a higher number, in order."""
-        columns = "seq, kind, user_id, item_id, timestamp, event_id, event_type, request_id"
+        """The oldest `limit` records with a higher number, in order, and the rest of the last one's call."""
         with _as_ours():
-            rows = self._sql.execute(
-                f"SELECT {columns} FROM records WHERE seq > ? ORDER BY seq LIMIT ?",  # nosec B608  # noqa: S608 - ours
-                (seq, limit),
-            )
-            return [Kept(number, Record(*fields)) for number, *fields in rows]
+            kept = self._selected("seq > ? ORDER BY seq LIMIT ?", seq, limit)
+            if len(kept) == limit:
+                kept += self._selected("seq > ? AND call = ? ORDER BY seq", kept[-1].seq, kept[-1].call)
+        return kept
 
     def settle(self, seqs: Sequence[int]) -> int:
         """Remove records that were delivered; the number of those that were still there."""
@@ -180,25 +185,37 @@ class SpoolFile:
         (page_bytes,) = self._sql.execute("PRAGMA page_size").fetchone()
         self._sql.execute(f"PRAGMA max_page_count = {max_bytes // page_bytes}").fetchone()
         (form,) = self._sql.execute("PRAGMA user_version").fetchone()
-        if form in (0, 1):
+        if form in _CHANGES:
             with self._transaction():
-                for statement in (_SINCE_1 if form else _TABLES).split(";\n"):
+                for statement in _CHANGES[form].split(";\n"):
                     self._sql.execute(statement)
                 self._sql.execute(f"PRAGMA user_version = {FORM}")
         elif form != FORM:
             raise SpoolFileError(f"{NAME} is of another version of the service")
 
-    def _insert(self, record: Record, now_ms: int) -> None:
+    def _selected(self, which: str, *given: int) -> list[Kept]:
+        columns = (
+            "seq, coalesce(call, seq), kind, user_id, item_id, timestamp, event_id, event_type, request_id"
+        )
+        rows = self._sql.execute(
+            f"SELECT {columns} FROM records WHERE {which}",  # nosec B608  # noqa: S608 - ours
+            given,
+        )
+        return [Kept(seq, call, Record(*fields)) for seq, call, *fields in rows]
+
+    def _insert(self, record: Record, now_ms: int, call: int | None) -> int:
+        """Keep a record of a call, None: of a new one; returns its number."""
         if record.kind == "forget":
             gone = self._sql.execute("DELETE FROM records WHERE user_id = ?", (record.user_id,)).rowcount
             self._sql.execute("UPDATE counts SET forgotten = forgotten + ?", (gone,))
-        self._sql.execute(
+        kept = self._sql.execute(
             "INSERT INTO records"
-            " (kind, user_id, item_id, timestamp, event_id, event_type, request_id, taken_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (*record, now_ms),
+            " (kind, user_id, item_id, timestamp, event_id, event_type, request_id, taken_ms, call)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*record, now_ms, call),
         )
         self._sql.execute("UPDATE counts SET taken = taken + 1")
+        return int(kept.lastrowid or 0)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -77,7 +77,7 @@ class Spool:
             raise SpoolRefusedError("the spool's disk is slow, and what waits there comes first") from error
 
     async def after(self, seq: int, limit: int) -> list[Kept]:
-        """The oldest `limit` records with a higher number, in order."""
+        """As `SpoolFile.after`."""
         return await self._done(lambda: self._file.after(seq, limit))
 
     async def settle(self, seqs: Sequence[int]) -> None:

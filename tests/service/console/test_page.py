@@ -190,7 +190,8 @@ def test_only_the_last_of_many_moves_counts(server: Running, viewer: str, open_c
     dropped: list[str] = []
     page.on("requestfailed", lambda request: dropped.append(request.post_data or ""))
     page.route("**/recommend", lambda route: held.append(route) if len(held) < 1 else route.continue_())
-    page.get_by_label("Diversity").evaluate(MOVED_SIX_TIMES)
+    with page.expect_request("**/recommend"):
+        page.get_by_label("Diversity").evaluate(MOVED_SIX_TIMES)
     expect(page.locator("#recommendations")).to_have_attribute("aria-busy", "true")
     assert asked(page)["diversity"] == 0.3
     settle(page, lambda: page.get_by_label("Diversity").press("End"))
