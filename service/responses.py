@@ -146,8 +146,11 @@ class HistoryEvent(ResponseModel):
     timestamp: int = Field(description="ms since the epoch", examples=[1_795_000_000_000])
     title: str | None = Field(examples=["Star Wars (1977)"])
     categories: list[str] = Field(examples=[["Action", "Sci-Fi"]])
-    known: bool = Field(description="true where the catalogue in service has the item")
-    removed: bool = Field(description="true where it was removed from the catalogue", examples=[False])
+    known: bool = Field(description="true where the catalogue in service has the item to answer with")
+    removed: bool = Field(
+        description="true where it was removed from the catalogue, or is no longer available",
+        examples=[False],
+    )
     event_type: str | None = Field(description="as it was sent; null: watched", examples=[None])
     meaning: Meaning = Field(description="meaning of the type here: positive events count as watched")
     request_id: str | None = Field(description="of the answer that it came from", examples=[None])

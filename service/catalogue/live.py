@@ -125,6 +125,10 @@ class LiveCatalogue:
         """True where an item is removed, no longer available, or not yet."""
         return item_id in self._gone
 
+    def is_removed(self, item_id: str) -> bool:
+        """True where an item is removed, or no longer available."""
+        return item_id in self._gone and item_id not in self._live
+
     def take(self, entries: Iterable[Entry]) -> None:
         """Let entries count from now on, each unless a newer one of its item does."""
         changed = []

@@ -51,7 +51,7 @@ async def read_history(
                 title=None if item is None else item.title,
                 categories=[] if item is None else list(item.categories),
                 known=item is not None,
-                removed=service.catalogue.is_gone(event.item_id),
+                removed=service.catalogue.is_removed(event.item_id),
                 event_type=event.event_type,
                 meaning=service.meanings.of(event.event_type) or "ignored",
                 request_id=event.request_id,

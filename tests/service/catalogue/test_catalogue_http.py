@@ -414,6 +414,33 @@ def test_items_come_and_go_by_the_clock(serve: Serve, root: Path, monkeypatch: p
     assert names & set(recommended(server, "1001")) == {"later"}
 
 
+def test_a_history_tells_what_is_to_come_from_what_is_removed(
+    serve: Serve, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(live.LiveCatalogue.__init__, "__defaults__", (clock,))
+    monkeypatch.setattr(changes, "TIME_LEFT_S", 60.0)
+    server = serve(bundles=root)
+    put(server, "later", title="Later", **{"from": {"like": ["1001"]}}, available_from=clock.now + 5_000)
+    put(server, "over", title="Over", **{"from": {"like": ["1001"]}}, available_until=clock.now - 1)
+    put(server, "down", title="Down", **{"from": {"like": ["1001"]}})
+    remove(server, "down")
+    put(server, "1003", title="Back soon", available_from=clock.now + 5_000)
+    remove(server, "1004")
+    server.watch("somebody", "later", "over", "down", "1003", "1004", "nowhere")
+
+    def told() -> list[tuple[bool, bool, str | None]]:
+        events = server.client.get("/users/somebody/history").json()["events"]
+        return [(event["known"], event["removed"], event["title"]) for event in events]
+
+    to_come, removed = (False, False, None), (False, True, None)
+    assert told() == [to_come, removed, removed, to_come, removed, (False, False, None)]
+    clock.now += 5_000
+    recommended(server, "1001")  # which looks at the clock
+    here = [(True, False, "Later"), removed, removed, (True, False, "Back soon"), removed]
+    assert told() == [*here, (False, False, None)]
+
+
 class Clock:
     """Time that the test lets pass."""
 
