@@ -127,16 +127,16 @@ export class Catalogue {
   #remove = async () => {
     const id = this.#removal.fields.item_id.value.trim();
     const title = this.#title ?? id;
-    const { sequence } = await call(pathOf("items", id), { method: "DELETE" });
-    const later = sequence === null ? ". Others hear of it once Redis is back" : "";
+    const answer = await call(`${pathOf("items", id)}?wait=all`, { method: "DELETE" });
     const putBack = namedButton("Put back", title, "undo", () => this.#form.open(`Put back ${title}`, id));
-    this.#toast(`Took down ${title}${later}`, putBack);
+    this.#toast(`Took down ${title}.${spreadOf(answer)}`, putBack);
     this.#changed("removed");
   };
 
-  #wasPut = ({ item_id: id, derived_from: origin, nearest }, title) => {
+  #wasPut = (answer, title) => {
+    const { item_id: id, derived_from: origin, nearest } = answer;
     const near = nearest.length ? `, next to ${nearest.join(", ")}` : "";
-    this.#toast(`Put ${titleOf({ title, item_id: id })}. ${VECTORS[origin]}${near}.`);
+    this.#toast(`Put ${titleOf({ title, item_id: id })}. ${VECTORS[origin]}${near}.${spreadOf(answer)}`);
     this.#changed("overlay");
   };
 
@@ -149,6 +149,14 @@ export class Catalogue {
 }
 
 const nothing = (text) => element("li", { className: "nothing", textContent: text });
+
+/** What to add about the processes of the service that may not know of a change yet; nothing where all know of it. */
+function spreadOf({ sequence, effective, missing }) {
+  if (effective === "everywhere") return "";
+  if (sequence === null) return " The others hear of it once Redis is back.";
+  if (missing === null) return " Redis does not tell whether all others know of it.";
+  return ` Not known yet to ${missing.join(", ")}.`;
+}
 
 /** Where its vector comes from, when it is available, and why it stands where it does. */
 function factsOf({ derived_from: origin, available_from: from, available_until: until, reason }) {

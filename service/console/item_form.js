@@ -71,7 +71,7 @@ export class ItemForm {
     }
     const like = linesOf(this.#form.fields["from.like"].value);
     if (like.length) body.from = { like };
-    this.#onPut(await put(pathOf("items", id), body), body.title);
+    this.#onPut(await put(`${pathOf("items", id)}?wait=all`, body), body.title);
   }
 }
 

@@ -1,5 +1,7 @@
 """Videos are put and taken down from the console, and the answers that it shows follow at once."""
 
+import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -7,8 +9,10 @@ from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
+from redis import Redis
 
 from service.access.roles import Role
+from service.replicas.board import DEADLINES, PROCESSES
 from tests.factories import publish_tiny_bundle
 from tests.service.conftest import Serve
 from tests.service.console.reading import CONTRASTS, HOSTILE, LONG, OVERFLOWING, Open, settle, shown
@@ -114,6 +118,59 @@ def test_a_video_is_put_seen_taken_down_and_put_back(server: Running, open_conso
     assert [after[name] for name in ("title", "categories")] == [
         state[name] for name in ("title", "categories")
     ]
+
+
+def put_titled(page: Page, item_id: str, title: str) -> None:
+    page.get_by_role("button", name="Put a video").click()
+    dialog = page.get_by_role("dialog", name="Put a video")
+    dialog.get_by_label("Id", exact=True).fill(item_id)
+    dialog.get_by_label("Title").fill(title)
+    dialog.get_by_label("Like these videos").fill("1005")
+    settle(page, lambda: dialog.get_by_role("button", name="Put it").click())
+
+
+def take_down(page: Page, item_id: str) -> None:
+    page.get_by_role("button", name="Take one down").click()
+    page.get_by_role("dialog").get_by_label("Id").fill(item_id)
+    settle(page, lambda: page.get_by_role("button", name="Take it down").click())
+
+
+def test_processes_that_do_not_say_that_they_know_a_change_are_named(
+    serve: Serve, root: Path, redis_url: str, open_console: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.replicas.presence.WAIT_S", 0.3)
+    redis = Redis.from_url(redis_url)
+    for pid in (7, 8):
+        said = {"id": f"other-{pid}", "host": "elsewhere", "pid": pid, "version": "v"}
+        redis.hset(PROCESSES, f"other-{pid}", json.dumps(said))
+        redis.zadd(DEADLINES, {f"other-{pid}": (time.time() + 3600) * 1000})
+    server = serve(bundles=root, redis_url=redis_url, history_timeout_s=2.0, console_writes=True)
+    page = with_key(open_console(server, "u", trouble=True))
+    toast, named = page.locator("#toast"), "Not known yet to elsewhere:7, elsewhere:8."
+    put_titled(page, "v-1", "First")
+    expect(toast).to_have_text(re.compile(rf"Put First\. Its vector is .+, next to 1005, .+\. {named}"))
+    take_down(page, "1017")
+    expect(toast).to_contain_text(f"Took down 1017. {named}")
+    redis.delete(PROCESSES, DEADLINES)
+    put_titled(page, "v-2", "Second")
+    expect(toast).to_have_text(re.compile(r"Put Second\. Its vector is [^.]+\.$"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ({"sequence": 1, "missing": None}, "Redis does not tell whether all others know of it."),
+        ({"sequence": None, "missing": None}, "The others hear of it once Redis is back."),
+    ],
+)
+def test_where_redis_does_not_tell_the_page_says_so(
+    server: Running, open_console: Open, answer: dict[str, Any], told: str
+) -> None:
+    page = with_key(open_console(server, "u"))
+    effect = {"item_id": "1017", "effective": "here", "replicated": None, **answer}
+    page.route("**/items/1017?wait=all", lambda route: route.fulfill(json=effect))
+    take_down(page, "1017")
+    expect(page.locator("#toast")).to_contain_text(f"Took down 1017. {told}")
 
 
 def test_a_removed_video_of_a_history_is_shown_as_such(server: Running, open_console: Open) -> None:
