@@ -46,7 +46,7 @@ ALTER TABLE records ADD COLUMN request_id TEXT;
 {_SINCE_2}
 """
 _CHANGES = {0: _TABLES, 1: _SINCE_1, 2: _SINCE_2}
-"""What makes today's tables of those of an earlier version; 0: of none."""
+"""Statements that bring the tables of an earlier version to today's; 0: there are none yet."""
 
 Kind = Literal["append", "remove", "forget"]
 
