@@ -1,17 +1,16 @@
 """Videos that nobody has watched, placed by their content, by their categories and at random.
 
     python -m benchmarks.quality.cold --data .demo/data
+    python -m benchmarks.quality.cold --data kuairand --items kuairand-pure-items.parquet --name kuairand-pure
 
-A tenth of the items, drawn with a fixed seed, is held out before a training; the others make a bundle with a
-content map, and the tenth is put into its engine as `PUT /items` does it. Each watch of such an item is then
-looked for in the answer to the user's other items before it, among all items, those left out that were seen.
-The content is the words of the title, hashed; the genres are the categories. At random an item has the vector
-of any other one.
+A tenth of the items, drawn with a fixed seed, is held out before a training; of a log with windows those that
+nobody watched in the training window. The others make a bundle with a content map, and those held out are put
+into its engine as `PUT /items` does it. Each watch of such an item is then looked for in the answer to the
+user's other items before it, among all items, those left out that were seen. The content is the words of the
+title, hashed, or with `--items` the columns of a file. At random an item has the vector of any other one.
 """
 
 import json
-import re
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ import pyarrow.parquet as pq
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.quality.cold_content import column_content, title_content
 from bundle.read import Bundle, read_bundle
 from engine.changes import Change
 from engine.contract import EngineRequest
@@ -46,9 +46,6 @@ KS = (10, 50)
 """Of HR@k and NDCG@k."""
 BATCH = 64
 """Requests at once: the service's largest batch by default (`max_batch`)."""
-INPUTS = 256
-"""Numbers of a title: the words of MovieLens-100K's titles are 2,500, most of them in one title."""
-
 Origin = Like | Content | None
 
 
@@ -79,9 +76,12 @@ class Lines:
 
 
 def held_out(dataset: Dataset, seed: int) -> NDArray[np.bool_]:
-    """True for the rows (items + 1,) of a tenth of the items."""
+    """True for the rows (items + 1,) of a tenth of the items, or of those new after the training window."""
     count = len(dataset.catalogue)
     cold = np.zeros(count + 1, dtype=np.bool_)
+    if dataset.windows is not None:
+        cold[1:] = np.bincount(dataset.items[dataset.windows == 0], minlength=count + 1)[1:] == 0
+        return cold
     cold[1 + np.random.default_rng(seed).choice(count, round(PART * count), replace=False)] = True
     return cold
 
@@ -121,17 +121,13 @@ def cases_of(dataset: Dataset, cold: NDArray[np.bool_]) -> list[Case]:
     return cases
 
 
-def words(title: str | None, years: bool) -> list[float]:
-    """The words of a title, without the digits unless `years`, each counted in one of `INPUTS` numbers."""
-    codes = [
-        zlib.crc32(word.encode()) % INPUTS
-        for word in re.findall(r"\w+" if years else r"[^\W\d]+", (title or "").lower())
-    ]
-    return np.bincount(codes, minlength=INPUTS).astype(np.float64).tolist()  # type: ignore[no-any-return]
-
-
 def changes(
-    dataset: Dataset, cold: NDArray[np.bool_], bundle: Bundle, way: str, seed: int, years: bool
+    dataset: Dataset,
+    cold: NDArray[np.bool_],
+    bundle: Bundle,
+    way: str,
+    seed: int,
+    content: Mapping[str, list[float]],
 ) -> Mapping[str, Change]:
     """The items of `cold` as they are put, each by `way`; `random`: with the vector of any learned item."""
     random, catalogue, put = np.random.default_rng(seed), dataset.catalogue, {}
@@ -139,7 +135,7 @@ def changes(
     learned = np.array(bundle.catalogue.item_ids)
     for line in np.flatnonzero(cold[1:]).tolist():
         origin: Origin = None
-        numbers = words(titles[line], years)
+        numbers = content.get(ids[line], [])
         if way == "content" and any(numbers):
             origin = Content.of(numbers)
         if way == "random":
@@ -176,7 +172,11 @@ def interval(values: NDArray[np.float64], users: NDArray[np.int64]) -> dict[str,
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Prepared data with titles, as of the demo.")],
+    data: Annotated[Path, typer.Option(help="Prepared data with titles or windows.")],
+    items: Annotated[
+        Path | None, typer.Option(help="Parquet file whose columns are the content. [default: the titles]")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Of the data set, in the results.")] = "movielens-100k",
     work: Annotated[Path, typer.Option(help="The run and its bundle are kept here.")] = Path(".quality/cold"),
     out: Annotated[Path, typer.Option(help="File of the results.")] = Path("docs/results/cold.json"),
     epochs: Annotated[int, typer.Option(min=1, help="Of the training.")] = 8,
@@ -187,25 +187,26 @@ def main(
     dataset = read_dataset(data)
     cold = held_out(dataset, seed)
     warm = without(dataset, cold)
-    config = fit(read_config(None, [f"epochs={epochs}", f"seed={seed}"]), warm).config
+    split = "leave-one-out" if dataset.windows is None else "window"
+    config = fit(read_config(None, [f"epochs={epochs}", f"seed={seed}", f"split={split}"]), warm).config
     train(warm, config, work / "run", Lines())
-    catalogue = warm.catalogue
-    content = pa.table(
-        {"item_id": list(catalogue.item_ids), "content": [words(title, years) for title in catalogue.titles]}
-    )
-    pq.write_table(content, work / "content.parquet")
+    content = title_content(dataset.catalogue, years=years) if items is None else column_content(items)
+    known = {item: content[item] for item in warm.catalogue.item_ids if item in content}
+    table = pa.table({"item_id": list(known), "content": list(known.values())})
+    pq.write_table(table, work / "content.parquet")
     publish_run(work / "run", warm, work / "bundles", content=work / "content.parquet", force=True)
     bundle, cases = read_bundle(work / "bundles"), cases_of(dataset, cold)
     users = np.array([case.user for case in cases])
     found = {}
     for way in ("content", "categories", "random"):
         engine = Engine(bundle, max_steps=bundle.manifest.serving.steps)
-        stale = engine.change(changes(dataset, cold, bundle, way, seed, years))
+        stale = engine.change(changes(dataset, cold, bundle, way, seed, content))
         found[way] = metrics(ranks(engine, cases))
         print(f"{way}: {len(stale)} items without a vector", flush=True)
     result = {
-        "command": f"python -m benchmarks.quality.cold --epochs {epochs} --seed {seed}",
-        "years": years,
+        "command": f"python -m benchmarks.quality.cold --name {name} --epochs {epochs} --seed {seed}",
+        "years": years if items is None else None,
+        "epochs": epochs,
         "commit": source_revision(),
         "hardware": hardware().model_dump(),
         "data_fingerprint": dataset.fingerprint,
@@ -223,13 +224,15 @@ def main(
             for name, values in found["content"].items()
         },
     }
-    _write(result, out)
+    _write(name, result, out)
 
 
-def _write(result: dict[str, Any], out: Path) -> None:
+def _write(name: str, result: dict[str, Any], out: Path) -> None:
+    """Put the result beside those of other data sets."""
     out.parent.mkdir(parents=True, exist_ok=True)
+    results = json.loads(out.read_bytes()) if out.exists() else {}
     with replacing(out) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(results | {name: result}, indent=1) + "\n", encoding="utf-8")
     for way, some in result["metrics"].items():
         row = (
             f"{name} {one['mean']:.4f} [{one['low']:.4f}, {one['high']:.4f}]" for name, one in some.items()

@@ -1,14 +1,17 @@
 """Items that are held out before a training, and the log without them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from benchmarks.quality import cold
+from benchmarks.quality.cold_content import column_content
 from tests.training.logs import cyclic_dataset
 from training.data.dataset import write_dataset
 
@@ -59,8 +62,53 @@ def test_cold_items_are_measured_into_a_file(tmp_path: Path) -> None:
     asked = ["--data", tmp_path / "data", "--work", tmp_path / "work", "--out", tmp_path / "cold.json"]
     done = CliRunner().invoke(app, [*map(str, asked), "--epochs", "1"])
     assert done.exit_code == 0, done.output
-    found = json.loads((tmp_path / "cold.json").read_text())
+    found = json.loads((tmp_path / "cold.json").read_text())["movielens-100k"]
     assert found["cold_items"] == 7
     assert set(found["metrics"]) == {"content", "categories", "random"}
     for some in found["metrics"].values():
         assert all(0 <= one["low"] <= one["mean"] <= one["high"] <= 1 for one in some.values())
+
+
+def test_of_a_log_with_windows_the_new_items_are_measured_beside_the_others(tmp_path: Path) -> None:
+    """Users walk a circle: those that start late come to the last items only after the training window."""
+    dataset = cyclic_dataset(users=200, items=90)
+    windows = np.tile(np.array([0] * 10 + [1, 2], np.int8), len(dataset))
+    windows[np.isin(dataset.items, [7, 30, 61])] = 2
+    for user in range(len(dataset)):  # as a log has it: no window before an earlier one
+        events = slice(dataset.offsets[user], dataset.offsets[user + 1])
+        windows[events] = np.maximum.accumulate(windows[events])
+    write_dataset(replace(dataset, windows=windows), tmp_path / "data")
+    columns = {"author": [row // 9 for row in range(90)], "seconds": [8.0 + row for row in range(90)]}
+    table = pl.DataFrame({"item_id": list(dataset.catalogue.item_ids), "category": "a", **columns})
+    table.write_parquet(tmp_path / "items.parquet")
+    (tmp_path / "cold.json").write_text('{"another": {}}')
+    app = typer.Typer()
+    app.command()(cold.main)
+    asked = {"data": "data", "work": "work", "out": "cold.json", "items": "items.parquet"}
+    options = [word for name, file in asked.items() for word in (f"--{name}", str(tmp_path / file))]
+    done = CliRunner().invoke(app, [*options, "--name", "circle", "--epochs", "1"])
+    assert done.exit_code == 0, done.output
+    results = json.loads((tmp_path / "cold.json").read_text())
+    assert list(results) == ["another", "circle"]
+    found = results["circle"]
+    assert found["cold_items"] == 3
+    assert found["targets"] == np.isin(dataset.items, [7, 30, 61]).sum() - first_of(
+        dataset.items, dataset.offsets
+    )
+
+
+def first_of(items: np.ndarray, offsets: np.ndarray) -> int:
+    """Watches of the three items with nothing before them."""
+    return int(np.isin(items[offsets[:-1]], [7, 30, 61]).sum())
+
+
+def test_columns_of_a_file_as_content(tmp_path: Path) -> None:
+    table = {
+        "item_id": ["a", "b", "c", "d"],
+        "category": ["1", "1", "1", "1"],
+        "author": ["x", "y", "x", None],
+        "duration": [3.9, 2.1, 5.0, None],
+    }
+    pl.DataFrame(table).write_parquet(tmp_path / "items.parquet")
+    found = column_content(tmp_path / "items.parquet")
+    assert found == {"a": [1, 1], "b": [0, 1], "c": [1, 0], "d": [0, 0]}
