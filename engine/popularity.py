@@ -8,7 +8,7 @@ where older events count for less. Without recent ones it is the share of the lo
 """
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,9 @@ class Trend(NamedTuple):
     counts: Sequence[float] = ()
 
 
+NO_TREND = Trend()
+
+
 class PopularItem(NamedTuple):
     """An item's row and its popularity, 0 … 1; `trending`: it has more of it from recent events."""
 
@@ -41,31 +44,15 @@ class PopularItem(NamedTuple):
 
 
 class Popularity:
-    """Items by how often they were watched; equally popular ones by row. Ranked at the first need.
+    """Items by how often they were watched; equally popular ones by row.
 
-    `base`: the ranking of the catalogue that a layered one is made of, which is kept.
+    All rows of a bundle are ranked once, at the first need; with each change of the catalogue or of the
+    `trend` only those that were added, and those with recent events.
     """
 
-    def __init__(self, catalogue: Catalogue, base: "Popularity | None" = None) -> None:
+    def __init__(self, catalogue: Catalogue, trend: Trend = NO_TREND) -> None:
         self._catalogue = catalogue
-        self._base = base
-
-    @cached_property
-    def _shares(self) -> NDArray[np.float64]:
-        return self._catalogue.popularity.astype(np.float64) / max(1, self._catalogue.events)
-
-    @cached_property
-    def _ranked(self) -> Rows:
-        counts = self._catalogue.popularity
-        if self._base is None:
-            return np.argsort(-counts, kind="stable").astype(np.int64) + 1
-        known = self._base._ranked
-        added = np.argsort(-counts[len(known) :], kind="stable").astype(np.int64) + len(known) + 1
-        return np.insert(known, np.searchsorted(-counts[known - 1], -counts[added - 1], side="right"), added)
-
-    def blended(self, trend: Trend) -> "Popularity":
-        """The popularity of the log and of recent events together; of items that the catalogue has."""
-        return TrendingPopularity(self, trend) if trend.item_ids else self
+        self._trend = trend
 
     def best(
         self, k: int, excluded: Rows, eligible: EligibleRows, diversity: float, fresh: int = 0
@@ -76,85 +63,68 @@ class Popularity:
         `candidates_per_interest(k)`, as retrieval does. `fresh` of them are of added rows, where so many fit.
         Shorter than `k` only when fewer items fit.
         """
-        rows = self._first(choice_size(k, diversity), excluded, eligible)
+        first = partial(_first_fitting, excluded=excluded, eligible=eligible)
+        most, apart = choice_size(k, diversity), self._apart
+        # Any row has at least the events that the bundle ranks it by: none of the best comes after these.
+        rows = self._ordered(first(self._catalogue.most_watched, most), first(apart, most))[:most]
         if fresh:
-            rows = self._with_added(rows, choice_size(fresh, diversity), excluded, eligible)
-        shares = self._shares[rows - 1]
+            added = apart[apart > self._catalogue.base_rows]
+            rows = self._ordered(rows, first(added, choice_size(fresh, diversity)))
         if (diversity or fresh) and len(rows):
-            matrix, added = self._catalogue.category_matrix(rows), rows > self._catalogue.base_rows
-            chosen = diversify(shares.astype(np.float32), matrix, k, diversity, fresh, added)
-            rows, shares = rows[chosen], shares[chosen]
-        columns = rows.tolist(), shares.tolist(), self._are_trending(rows)
+            matrix, are_added = self._catalogue.category_matrix(rows), rows > self._catalogue.base_rows
+            relevance = self._shares(rows).astype(np.float32)
+            rows = rows[diversify(relevance, matrix, k, diversity, fresh, are_added)]
+        shares = self._shares(rows)
+        trending = 2 * self._shares_of_log(rows) < shares
+        columns = rows.tolist(), shares.tolist(), trending.tolist()
         return [PopularItem(*item) for item in zip(*columns, strict=True)]
-
-    def _are_trending(self, rows: Rows) -> list[bool]:
-        return [False] * len(rows)
-
-    def _with_added(self, rows: Rows, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
-        """The rows and the most popular added ones that fit, the most popular first."""
-        added = np.setdiff1d(eligible.after(self._catalogue.base_rows), excluded)
-        added = added[np.argsort(-self._shares[added - 1], kind="stable")][:most]
-        together = np.concatenate([rows, added[~np.isin(added, rows)]])
-        first: Rows = together[np.argsort(-self._shares[together - 1], kind="stable")]
-        return first
-
-    def _first(self, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
-        """The most popular rows that fit, found from the top without looking at the rest of the catalogue."""
-        looked_at = most + len(excluded)
-        while True:
-            rows = self._ranked[:looked_at]
-            rows = rows[eligible.mask[rows]]
-            rows = rows[~np.isin(rows, excluded)]
-            if len(rows) >= most or looked_at >= len(self._ranked):
-                return rows[:most]
-            looked_at *= 4
-
-
-class TrendingPopularity(Popularity):
-    """A popularity `alone`, blended with a trend."""
-
-    def __init__(self, alone: Popularity, trend: Trend) -> None:
-        super().__init__(alone._catalogue)
-        self._alone = alone
-        self._trend = trend
-
-    def blended(self, trend: Trend) -> Popularity:
-        """As of the popularity alone."""
-        return self._alone.blended(trend)
 
     @cached_property
     def _recent(self) -> tuple[Rows, NDArray[np.float64]]:
-        """The rows that have recent events, and their numbers."""
-        rows = list(map(self._catalogue.row, self._trend.item_ids))
-        known = [(row, count) for row, count in zip(rows, self._trend.counts, strict=True) if row is not None]
-        found, counts = zip(*known, strict=True) if known else ((), ())
-        return np.array(found, dtype=np.int64), np.array(counts, dtype=np.float64)
+        """The rows that have recent events, and the recent events of every row (rows + 1,)."""
+        found = zip(map(self._catalogue.row, self._trend.item_ids), self._trend.counts, strict=True)
+        known = {row: count for row, count in found if row is not None}
+        rows, recent = np.array(list(known), dtype=np.int64), np.zeros(len(self._catalogue) + 1)
+        recent[rows] = list(known.values())
+        return rows, recent
 
     @cached_property
-    def _of_log(self) -> NDArray[np.float64]:
+    def _events(self) -> tuple[int, float]:
+        """The number of events in the training log, 1 for none; and of all, where those count as so many."""
+        rows, recent = self._recent
+        return max(1, self._catalogue.events), PRIOR_EVENTS + recent[rows].sum()
+
+    @cached_property
+    def _apart(self) -> Rows:
+        """The rows whose place does not follow from the bundle's ranking, the most popular first."""
+        added = np.arange(self._catalogue.base_rows + 1, len(self._catalogue) + 1)
+        return self._ordered(added, self._recent[0])
+
+    def _shares_of_log(self, rows: Rows) -> NDArray[np.float64]:
         """The part of each share that is from the training log."""
-        _, counts = self._recent
-        share: float = PRIOR_EVENTS / (PRIOR_EVENTS + counts.sum())
-        return self._alone._shares * share
-
-    @cached_property
-    def _shares(self) -> NDArray[np.float64]:
-        rows, counts = self._recent
-        shares = self._of_log.copy()
-        shares[rows - 1] += counts / (PRIOR_EVENTS + counts.sum())
+        in_log, in_all = self._events
+        shares: NDArray[np.float64] = self._catalogue.events_of(rows) / in_log * (PRIOR_EVENTS / in_all)
         return shares
 
-    @cached_property
-    def _ranked(self) -> Rows:
-        rows, _ = self._recent
-        moved = np.zeros(len(self._catalogue) + 1, dtype=np.bool_)
-        moved[rows] = True
-        ranked = self._alone._ranked
-        others = ranked[~moved[ranked]]
-        recent = rows[np.lexsort((rows, -self._shares[rows - 1]))]
-        ends = np.searchsorted(-self._shares[others - 1], -self._shares[recent - 1], side="right")
-        return np.insert(others, ends, recent)
+    def _shares(self, rows: Rows) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = self._shares_of_log(rows) + self._recent[1][rows] / self._events[1]
+        return shares
 
-    def _are_trending(self, rows: Rows) -> list[bool]:
-        mostly_recent: list[bool] = (2 * self._of_log[rows - 1] < self._shares[rows - 1]).tolist()
-        return mostly_recent
+    def _ordered(self, some: Rows, others: Rows) -> Rows:
+        """Both, each row once, the most popular first."""
+        rows = np.sort(np.concatenate([some, others]), kind="stable")
+        rows = rows[np.diff(rows, prepend=0) > 0]  # as np.union1d, which takes 20 times as long
+        ordered: Rows = rows[np.argsort(-self._shares(rows), kind="stable")]
+        return ordered
+
+
+def _first_fitting(ranked: Rows, most: int, excluded: Rows, eligible: EligibleRows) -> Rows:
+    """The first `most` rows that fit, found from the top without looking at the rest."""
+    looked_at = most + len(excluded)
+    while True:
+        rows = ranked[:looked_at]
+        rows = rows[eligible.mask[rows]]
+        rows = rows[~np.isin(rows, excluded)]
+        if len(rows) >= most or looked_at >= len(ranked):
+            return rows[:most]
+        looked_at *= 4

@@ -60,7 +60,7 @@ def take_snapshot(
 
 def trending_snapshot(snapshot: Snapshot, trend: Trend) -> Snapshot:
     """The snapshot with a popularity that recent events have a part in, in place of earlier ones."""
-    return replace(snapshot, popularity=snapshot.popularity.blended(trend))
+    return replace(snapshot, popularity=Popularity(snapshot.catalogue, trend))
 
 
 def layered_snapshot(
@@ -78,7 +78,7 @@ def layered_snapshot(
         catalogue=catalogue,
         retriever=Retriever(index, table, catalogue, base.max_whole_items, eligibility),
         explainer=Explainer(index, table, catalogue, base.temperature),
-        popularity=Popularity(catalogue, base.popularity),
+        popularity=Popularity(catalogue),
         descriptions=Descriptions(catalogue, base.descriptions),
         index=index,
         table=table,

@@ -76,6 +76,16 @@ class Catalogue:
         """Events of every item that were counted in the training log (items,)."""
         return self._popularity
 
+    def events_of(self, rows: Rows) -> NDArray[np.int64]:
+        """The same of `rows`."""
+        return self._popularity[rows - 1]
+
+    @cached_property
+    def most_watched(self) -> Rows:
+        """The rows that are a bundle's, those with the most events first, equal ones by row."""
+        ranked: Rows = np.argsort(-self._popularity, kind="stable") + 1
+        return ranked
+
     @property
     def events(self) -> int:
         """Events in the training log."""

@@ -75,6 +75,19 @@ class LayeredCatalogue(Catalogue):
         """Events of every row; those of a replaced row count for both."""
         return np.concatenate([self.base.popularity, self.popularity_added])
 
+    def events_of(self, rows: Rows) -> NDArray[np.int64]:
+        """The same of `rows`."""
+        events = np.empty(len(rows), dtype=np.int64)
+        added = rows > len(self.base)
+        events[added] = self.popularity_added[rows[added] - len(self.base) - 1]
+        events[~added] = self.base.events_of(rows[~added])
+        return events
+
+    @property
+    def most_watched(self) -> Rows:
+        """As the base's, dead ones among them."""
+        return self.base.most_watched
+
     @property
     def events(self) -> int:
         """Events in the training log, each counted once."""
@@ -195,9 +208,10 @@ class LayeredTable:
             return self.base.vectors(rows)
         if rows.max() > len(self):
             raise VectorError(f"rows must lie in 1 … {len(self)}")
-        found = self.base.vectors(np.minimum(rows, len(self.base)))
-        added = np.flatnonzero(rows > len(self.base))
+        found = np.empty((len(rows), self.dim), dtype=np.float32)
+        added = rows > len(self.base)
         found[added] = self.added[rows[added] - len(self.base) - 1]
+        found[~added] = self.base.vectors(rows[~added])
         return found
 
     def cosines(self, queries: Vectors) -> Vectors:

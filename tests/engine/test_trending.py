@@ -49,13 +49,20 @@ COUNTS = st.dictionaries(st.sampled_from([*IDS[:60], "new", "unknown"]), st.floa
 @given(
     counts=COUNTS,
     removed=st.frozensets(st.sampled_from(IDS[:20]), max_size=10),
+    renamed=st.frozensets(st.sampled_from(IDS[10:]), max_size=20),
     excluded=st.frozensets(st.sampled_from([*IDS[:40], "new"]), max_size=20),
     k=st.integers(1, 220),
 )
 def test_the_best_are_those_of_both_counts_together(
-    bundle: Bundle, counts: dict[str, float], removed: frozenset[str], excluded: frozenset[str], k: int
+    bundle: Bundle,
+    counts: dict[str, float],
+    removed: frozenset[str],
+    renamed: frozenset[str],
+    excluded: frozenset[str],
+    k: int,
 ) -> None:
-    changes = {"new": Change(LIKE, served=True), **{one: Change(None, served=False) for one in removed}}
+    changes = {one: Change(LIKE, served=True) for one in ("new", *renamed)}
+    changes |= {one: Change(None, served=False) for one in removed}
     answer = cold(
         engine_of(bundle, Trend(tuple(counts), tuple(counts.values())), changes), k, excluded=[*excluded]
     )
