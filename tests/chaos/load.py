@@ -51,22 +51,26 @@ class Answer:
 
 @dataclass
 class Report:
-    """All requests of one load, and (user, timestamp) of the acknowledged events with the moments of that."""
+    """All requests of one load, and (user, timestamp) of the acknowledged events with the moments of that.
+
+    `named`: item → the last moment at which a request was sent whose answer named it.
+    """
 
     answers: list[Answer] = field(default_factory=list)
     acknowledged: dict[tuple[str, int], float] = field(default_factory=dict)
+    named: dict[str, float] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Keep it in a file."""
         acknowledged = [(user, timestamp, at) for (user, timestamp), at in self.acknowledged.items()]
-        path.write_bytes(msgspec.msgpack.encode((self.answers, acknowledged)))
+        path.write_bytes(msgspec.msgpack.encode((self.answers, acknowledged, self.named)))
 
     @classmethod
     def read(cls, path: Path) -> "Report":
         """As it was written."""
-        kept = tuple[list[Answer], list[tuple[str, int, float]]]
-        answers, acknowledged = msgspec.msgpack.decode(path.read_bytes(), type=kept)
-        return cls(answers, {(user, timestamp): at for user, timestamp, at in acknowledged})
+        kept = tuple[list[Answer], list[tuple[str, int, float]], dict[str, float]]
+        answers, acknowledged, named = msgspec.msgpack.decode(path.read_bytes(), type=kept)
+        return cls(answers, {(user, timestamp): at for user, timestamp, at in acknowledged}, named)
 
 
 @dataclass(frozen=True)
@@ -251,6 +255,9 @@ class Load:
             self.report.acknowledged[request.event] = time.monotonic()
             return "ok"
         answer = msgspec.json.decode(connection.body)
+        for item in answer["items"]:
+            before = self.report.named.get(item["item_id"], 0.0)
+            self.report.named[item["item_id"]] = max(before, request.at + request.late_s)
         if not self._is_right(answer):
             return "wrong"
         return "degraded" if answer["degraded"] else "ok"

@@ -51,6 +51,7 @@ def measured(stage: Stage, fault: Fault, part: float) -> ChaosRow:
         time.sleep(AFTER_S)
     report = stage.end_load()
     lost = [report.acknowledged[event] for event in stage.lost(report)]
+    fault.judge(stage, report)
     fault.after(stage)
     if fault.forgets:
         late = sum(moment > times.cleared for moment in lost)
@@ -100,7 +101,7 @@ def row_of(
         unanswered=sum(outcome in ("broken", "unconnected", "unanswered") for outcome in outcomes),
         p99_ms=_p99([one for one in counted if one.at < times.cleared]),
         p99_after_ms=_p99([one for one in counted if one.at >= times.cleared + SETTLED_S]),
-        recovery_s=_recovery(counted, times.injected if fault.breaks else times.cleared),
+        recovery_s=_recovery(counted, _broke(counted, times) if fault.breaks else times.cleared),
         opened_s=_opened(counted, times.injected) if fault.opens else None,
         events_lost=events_lost,
         rss_ratio=round(rss_ratio, 2),
@@ -168,6 +169,12 @@ def _recovery(answers: Sequence[Answer], since: float) -> float | None:
             if len(row) == _USUAL:
                 return round(row[0].at - since, 1)
     return None
+
+
+def _broke(answers: Sequence[Answer], times: Times) -> float:
+    """The moment of the first request that the end of a process met."""
+    met = (one.at for one in answers if one.outcome in ("broken", "unconnected"))
+    return min(met, default=times.injected)
 
 
 def _later(answers: Sequence[Answer], since: float) -> str:

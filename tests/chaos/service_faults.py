@@ -81,16 +81,22 @@ def _overload(times: int, min_goodput: float) -> Fault:
     )
 
 
-def _under_another_clock(stage: Stage) -> None:
+def under_another_clock(stage: Stage) -> None:
     """Start the service again with a clock that can be set; the monotonic one stays the machine's."""
     stage.end()
-    _set_clock(0, stage)
+    set_clock(0, stage)
     (stage.directory / "sitecustomize.py").write_text(_ANOTHER_CLOCK)
+    stage.serve(**settable_clock(stage))
+
+
+def settable_clock(stage: Stage) -> dict[str, str]:
+    """Variables of a service whose clock `set_clock` sets."""
     path = f"{stage.directory}:{environment()['PYTHONPATH']}"
-    stage.serve(PYTHONPATH=path, CLOCK_OFFSET=str(_clock(stage)))
+    return {"PYTHONPATH": path, "CLOCK_OFFSET": str(_clock(stage))}
 
 
-def _set_clock(seconds: int, stage: Stage) -> None:
+def set_clock(seconds: int, stage: Stage) -> None:
+    """Let its clock be so far ahead of the machine's from now on, within 0.2 s."""
     _clock(stage).write_text(str(seconds))
 
 
@@ -110,11 +116,11 @@ SERVICE_FAULTS = (
     Fault("leavers-600", partial(crowds.ask_and_leave, 600)),
     Fault(
         "clock-back",
-        partial(_set_clock, -3600),
-        partial(_set_clock, 0),
+        partial(set_clock, -3600),
+        partial(set_clock, 0),
         seconds=10,
         workers=BOTH,
-        before=_under_another_clock,
+        before=under_another_clock,
         after=Stage.restart,
     ),
 )

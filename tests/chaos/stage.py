@@ -42,7 +42,7 @@ _WARM_S, _SATURATED_S = 5.0, 8.0
 """Chosen: until caches are filled and code has run; some thousand answers."""
 _SWAPS = 6
 """To each bundle, until memory stays: measured, see docs/reliability.md."""
-_SIZES = ((2000, 64), (1500, 32))
+SIZES = ((2000, 64), (1500, 32))
 """Items and dim of the bundles: the second has another catalogue and another dimension."""
 
 Result = TypeVar("Result")
@@ -97,7 +97,7 @@ class Stage:
         self.redis.start()
         self.proxy, self._loader = map(self._child, ("proxy", "load"))
         self._redis_port = self.proxy.do("start", upstream_port=self.redis.port)
-        self.versions = [self.publish(items, dim) for items, dim in reversed(_SIZES)][::-1]
+        self.versions = [self.publish(items, dim) for items, dim in reversed(SIZES)][::-1]
         self.serve()
         self.seed()
 

@@ -4,6 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -15,6 +16,8 @@ from model.checkpoint import CheckpointError
 from tests.bundle.room import file_size
 from tests.chaos.__main__ import chosen, keep, program, run
 from tests.chaos.bundle_faults import ROOM, SMALL
+from tests.chaos.catalogue_faults import remove_all
+from tests.chaos.desk import Desk
 from tests.chaos.fault import Fault, nothing
 from tests.chaos.faults import FAULTS
 from tests.chaos.load import Answer, Load, Plan, Report
@@ -220,9 +223,28 @@ def test_servers_of_a_fault_that_did_not_end_them_end_with_the_stage(tmp_path: P
 def test_a_few_faults_for_real(stages: dict[int, Stage]) -> None:
     rows = [
         *run(stages[1], chosen("redis-killed,redis-hangs,redis-resets,redis-cut,header-drip-300"), part=0.2),
-        *run(stages[2], chosen("worker-killed"), part=0.2),
+        *run(stages[2], [*chosen("worker-killed"), few_removals()], part=0.2),
     ]
     for row in rows:
         assert row.ok, row
         assert (row.errors_5xx, row.events_lost) == (0, 0), row
         assert "not of the version" not in row.verdict, row
+        assert "remov" not in row.verdict, row
+        assert "puts lost" not in row.verdict, row
+
+
+def few_removals() -> Fault:
+    """The last one on its stage, where it leaves its changes."""
+    desk = Desk(200)
+
+    def put_all(stage: Stage) -> None:
+        desk.come(stage)
+        desk.put_many(desk.new)
+        desk.wait_for_all()
+
+    def judge(_: Stage, report: Report) -> None:
+        desk.judge_now(report)
+        desk.close()
+
+    inject = partial(remove_all, desk, bundled=100)
+    return Fault("catalogue-removals", inject, seconds=0.0, judge=judge, before=put_all)
