@@ -2,16 +2,18 @@
 
     a + b · k + c · draws · steps + d · interests · candidates
 
-and e · k · candidates where lists are diversified; in ms of one core, HTTP and JSON included, on the machine
-and with the models that the coefficients were fitted on. Elsewhere a request may take several times as long,
-and so does every other: costs are to be compared.
+and e · k · candidates where lists are diversified, and what a filter takes that is not kept; in ms of one
+core, HTTP and JSON included, on the machine and with the models that the coefficients were fitted on.
+Elsewhere a request may take several times as long, and so does every other: costs are to be compared.
 """
 
 from collections.abc import Mapping
 
 from bundle.manifest import ServingDefaults
-from engine.contract import EngineRequest
+from engine.contract import EngineRequest, fresh_items
+from index.filters import Filter, conditions
 from index.pooling import candidates_per_interest
+from index.retrieval import Retriever
 from model.config import ModelConfig
 
 COEFFICIENTS: Mapping[str, float] = {
@@ -26,24 +28,37 @@ COEFFICIENTS: Mapping[str, float] = {
     "diversified": 9.2e-6,
     "similar": 0.64,
     "similar k": 0.0031,
+    "condition": 0.011,
+    "mask": 0.07,
+    "masked": 1e-6,
+    "compared": 1.2e-7,
+    "looked up": 4.4e-6,
 }
-"""Fitted by `python -m benchmarks.serving --parts costs`, by the name of what they are for.
+"""Fitted by `python -m benchmarks.serving --parts costs`, of filters by eye; the name says what for.
 
 The model's guidance (a); what a search takes besides its candidates; an item of the answer (b); a step of a
 draw by the kind of denoiser (c); an item that is scored for an interest because all are, and a candidate that
 an index finds for one (d); a candidate that an item of a diversified list is compared with (e); a request for
-similar items, and an item of its answer.
+similar items, and an item of its answer; a condition of a filter. Where it is not kept which items categories
+and a filter let through: finding it out, an item that may be one of them, an item whose number is compared
+with a bound or a value, and an item whose words are looked up for a condition.
+"""
+
+_UNKNOWN_SHARE = 5
+"""Of the most items that are scored without an index one in so many is counted, where it is not known how
+many are let through. Chosen: of 100,000 items it is half of what a filter takes that lets two fifths through,
+and twice what one does that lets hardly any.
 """
 
 
 class Costs:
-    """Costs of requests to one bundle with so many `items`; `whole`: all of them are scored for each."""
+    """Costs of requests to one bundle whose items are found by this `retriever`."""
 
-    def __init__(self, config: ModelConfig, defaults: ServingDefaults, items: int, *, whole: bool) -> None:
+    def __init__(self, config: ModelConfig, defaults: ServingDefaults, retriever: Retriever) -> None:
         self._config = config
         self._defaults = defaults
-        self._items = items
-        self._whole = whole
+        self._retriever = retriever
+        self._items = retriever.eligibility.of(None).count
 
     def quantities(self, request: EngineRequest) -> dict[str, float]:
         """The times that a recommendation counts each coefficient."""
@@ -57,25 +72,63 @@ class Costs:
             f"step {config.denoiser}": draws * (request.steps or defaults.steps),
             "k": request.k,
             "diversified": request.k * candidates_per_interest(request.k) if diversity else 0,
-            **self._search(interests, request.k),
+            **self._search(
+                interests,
+                request.k,
+                None if request.categories is None else frozenset(request.categories),
+                request.where,
+                fresh_items(request.fresh, request.k, defaults.fresh),
+            ),
         }
 
-    def similar_quantities(self, k: int) -> dict[str, float]:
+    def similar_quantities(self, k: int, where: Filter | None = None) -> dict[str, float]:
         """The times that a request for `k` similar items counts each coefficient."""
-        return {"similar": 1, "similar k": k, **self._search(1, k)}
+        return {"similar": 1, "similar k": k, **self._search(1, k, None, where)}
 
     def of(self, request: EngineRequest) -> float:
         """The cost of a recommendation."""
         return _sum(self.quantities(request))
 
-    def of_similar(self, k: int) -> float:
+    def of_similar(self, k: int, where: Filter | None = None) -> float:
         """The cost of `k` similar items."""
-        return _sum(self.similar_quantities(k))
+        return _sum(self.similar_quantities(k, where))
 
-    def _search(self, interests: int, k: int) -> dict[str, float]:
-        if self._whole:
-            return {"scored": interests * self._items}
-        return {"searched": 1, "found": interests * candidates_per_interest(k)}
+    def _search(
+        self,
+        interests: int,
+        k: int,
+        categories: frozenset[str] | None,
+        where: Filter | None,
+        fresh: int = 0,
+    ) -> dict[str, float]:
+        kept = self._retriever.eligibility.kept(categories, where)
+        filtering: dict[str, float] = {}
+        if where is not None:
+            filtering["condition"] = len(list(conditions(where)))
+        if kept is None:
+            filtering |= self._passes(where)
+        if self._retriever.scores_whole:
+            return {"scored": interests * self._items, **filtering}
+        most = self._retriever.max_whole_items
+        if kept is not None and kept.count > most:
+            scored = self._retriever.added_rows if fresh else 0
+            filtering["found"] = interests * candidates_per_interest(k)
+        else:
+            scored = most // _UNKNOWN_SHARE if kept is None else kept.count
+        return {"searched": 1, "scored": interests * scored, **filtering}
+
+    def _passes(self, where: Filter | None) -> dict[str, float]:
+        """The passes over all items that it takes to know which are eligible."""
+        compared, looked_up = 0, 0
+        for condition in () if where is None else conditions(where):
+            if condition.among is None:
+                compared += sum(bound is not None for bound in condition.bounds)
+            elif any(isinstance(value, str | bool) for value in condition.among):
+                looked_up += 1
+            else:
+                compared += len(condition.among)
+        passes = {"masked": 1, "compared": compared, "looked up": looked_up}
+        return {"mask": 1, **{name: count * self._items for name, count in passes.items()}}
 
 
 def _sum(quantities: Mapping[str, float]) -> float:

@@ -80,8 +80,7 @@ class Engine:
     @property
     def costs(self) -> Costs:
         """Costs of requests with the catalogue as it is now."""
-        whole = self._snapshot.retriever.scores_whole
-        return Costs(self._model.config, self.defaults, len(self), whole=whole)
+        return Costs(self._model.config, self.defaults, self._snapshot.retriever)
 
     def __len__(self) -> int:
         """Items of the catalogue that may be answered."""

@@ -2,8 +2,10 @@
 request.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +13,6 @@ from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
 from index.filters import Filter, matching
-from index.remembering import remembering
 from index.vector_index import Rows
 
 MAX_KEPT = 16
@@ -94,15 +95,34 @@ class Eligibility:
         alive = catalogue.alive
         count = int(np.count_nonzero(alive))
         self._everything = EligibleRows(alive, count, count)
-        self._kept = remembering(self._of, MAX_KEPT)
+        self._kept: OrderedDict[Asked, EligibleRows] = OrderedDict()
+        self._turn = Lock()
 
     def of(self, categories: frozenset[str] | None, where: Filter | None = None) -> EligibleRows:
         """The rows that have any of `categories`, all for None, and that the filter `where` lets through.
 
         Unknown categories have none. Raises FilterError for a filter that the attributes do not allow.
         """
+        found = self.kept(categories, where)
+        if found is not None:
+            return found
         asked = Asked(categories, where)
-        return self._everything if asked == (None, None) else self._kept(asked)
+        made = self._of(asked)
+        with self._turn:
+            self._kept[asked] = made
+            if len(self._kept) > MAX_KEPT:
+                self._kept.popitem(last=False)
+        return made
+
+    def kept(self, categories: frozenset[str] | None, where: Filter | None = None) -> EligibleRows | None:
+        """The same where it costs no pass, since it was asked for lately; else None."""
+        if categories is None and where is None:
+            return self._everything
+        with self._turn:
+            asked = Asked(categories, where)
+            if asked in self._kept:
+                self._kept.move_to_end(asked)
+            return self._kept.get(asked)
 
     def _of(self, asked: Asked) -> EligibleRows:
         mask = self._none()

@@ -4,7 +4,7 @@ A condition is of one attribute: one of some values, or a range. An item that la
 meet it. Conditions are combined by all, any and none.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Literal, TypeAlias
@@ -32,6 +32,11 @@ class Condition:
     at_most: Scalar | None = None
     below: Scalar | None = None
 
+    @property
+    def bounds(self) -> tuple[Scalar | None, ...]:
+        """Of a range, in the order of `at_least`, `above`, `at_most` and `below`."""
+        return self.at_least, self.above, self.at_most, self.below
+
 
 @dataclass(frozen=True, slots=True)
 class Combined:
@@ -42,6 +47,15 @@ class Combined:
 
 
 Filter: TypeAlias = Condition | Combined
+
+
+def conditions(where: Filter) -> Iterator[Condition]:
+    """All conditions in a filter, in their order."""
+    if isinstance(where, Condition):
+        yield where
+    else:
+        for part in where.parts:
+            yield from conditions(part)
 
 
 def check(where: Filter, schema: Mapping[str, AttributeType]) -> None:

@@ -58,16 +58,22 @@ class Retriever:
             raise QueryError(
                 f"the index has {len(index)} items, the catalogue {len(catalogue)}: build both anew"
             )
-        self._max_whole_items = tuning.MAX_WHOLE_ITEMS if max_whole_items is None else max_whole_items
+        self.max_whole_items = tuning.MAX_WHOLE_ITEMS if max_whole_items is None else max_whole_items
+        """Eligible items up to which all are scored."""
         self._table = table
         self._catalogue = catalogue
         self.eligibility = Eligibility(catalogue) if eligibility is None else eligibility
         self._pooling = Pooling(index, table)
 
     @property
+    def added_rows(self) -> int:
+        """Rows of the catalogue that are not its base's."""
+        return len(self._catalogue) - self._catalogue.base_rows
+
+    @property
     def scores_whole(self) -> bool:
         """True where so few items may be answered that all are scored."""
-        return self.eligibility.of(None).count <= self._max_whole_items
+        return self.eligibility.of(None).count <= self.max_whole_items
 
     def retrieve(self, queries: Sequence[Query]) -> list[Retrieval]:
         """Answer every query, in order; an answer does not depend on the other queries."""
@@ -149,7 +155,7 @@ class Retriever:
 
     def _searched(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Retrieval]:
         """Score what the index finds, or all eligible items where they are few."""
-        many = [index for index, rows in enumerate(eligible) if rows.count > self._max_whole_items]
+        many = [index for index, rows in enumerate(eligible) if rows.count > self.max_whole_items]
         pools = self._pooling.pools([queries[index] for index in many], [eligible[index] for index in many])
         found = dict(zip(many, pools, strict=True))
         answers = []

@@ -6,10 +6,12 @@ from typing import Any
 
 from engine.contract import EngineRequest
 from engine.costs import Costs
+from index.filters import Filter
 from service.errors import FieldFault, TooCostlyError
 
 _LEAST: dict[str, Any] = {"k": 1, "draws": 1, "steps": 1, "diversity": 0.0}
 """Values at which a request costs least, of the fields that it may lower."""
+_FEWER = "ask for fewer conditions"
 
 
 class Budget:
@@ -26,12 +28,15 @@ class Budget:
             raise TooCostlyError([_dearest_field(request, costs, cost, self._max_request)])
         return cost
 
-    def similar_cost(self, k: int, costs: Costs) -> float:
+    def similar_cost(self, k: int, where: Filter | None, costs: Costs) -> float:
         """The cost of `k` similar items; raises TooCostlyError."""
-        cost = costs.of_similar(k)
+        cost = costs.of_similar(k, where)
         if cost > self._max_request:
-            fault = f"the request costs {cost:.3g} and one may cost {self._max_request:g}: lower k"
-            raise TooCostlyError([FieldFault("k", fault)])
+            field, remedy = ("k", "lower k")
+            if where is not None and costs.of_similar(k) <= self._max_request:
+                field, remedy = ("where", _FEWER)
+            fault = f"the request costs {cost:.3g} and one may cost {self._max_request:g}: {remedy}"
+            raise TooCostlyError([FieldFault(field, fault)])
         return cost
 
     def check_batch(self, costs: Sequence[float]) -> None:
@@ -52,6 +57,12 @@ class Budget:
 def _dearest_field(request: EngineRequest, costs: Costs, cost: float, bound: float) -> FieldFault:
     lowered = {name: costs.of(replace(request, **{name: least})) for name, least in _LEAST.items()}
     name = min(lowered, key=lowered.__getitem__)
+    unfiltered = costs.of(replace(request, where=None))
+    if unfiltered < lowered[name]:
+        fault = (
+            f"the request costs {cost:.3g} and one may cost {bound:g}: {_FEWER} ({unfiltered:.3g} without)"
+        )
+        return FieldFault("where", fault)
     return FieldFault(
         name,
         f"the request costs {cost:.3g} and one may cost {bound:g}: lower it"

@@ -127,7 +127,7 @@ class Recommender:
             raise UnknownItemError("the catalogue in service has no item of this id")
         if where is not None:
             check_filter(where, engine)
-        cost = self._budget.similar_cost(k, engine.costs)
+        cost = self._budget.similar_cost(k, where, engine.costs)
         left_s = info.left_s(info.deadline_ms or self._settings.default_deadline_ms)
         self._admit(left_s, cost, info)
         job = Job(engine, SimilarRequest(item_id, k + spare, where))

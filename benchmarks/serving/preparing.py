@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from benchmarks.serving.parts import computing, searching
+from benchmarks.serving.parts import computing, costs, searching
 from benchmarks.serving.peer_sides import PEERS, environment_python
 from benchmarks.serving.stage import Stage
 
@@ -24,6 +24,10 @@ def prepare(stage: Stage) -> None:
         steps[f"{largest:,} items, {kind}"] = partial(computing.synthetic, stage, largest, kind=kind)
     for items in computing.DEFAULT_SIZES:
         steps[f"{items:,} items, default model"] = partial(computing.synthetic, stage, items, "default")
+    for items in (computing.SIZES[0], costs.SEARCHED_ITEMS):
+        steps[f"{items:,} items with attributes"] = partial(
+            computing.synthetic, stage, items, attributes=True
+        )
     steps["vectors to search"] = partial(searching.prepared, stage)
     for name in searching.names():
         steps[f"index of {name}"] = partial(searching.build, stage, name)

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import torch
 
 from bundle.manifest import FORMAT_VERSION, ServingDefaults
 from bundle.write import publish
 from files.atomic import replacing
+from index.attribute_columns import from_arrow
+from index.attributes import Attributes
 from index.building import build_index
 from index.catalogue import Catalogue
 from index.tuning import IndexChoice
@@ -44,13 +47,18 @@ def synthetic_bundles(
     *,
     architecture: Architecture = "demo",
     kind: IndexChoice = "auto",
+    attributes: bool = False,
 ) -> Path:
-    """A directory of bundles with so many items, made where the cache has none of today's format."""
-    root = cache / "synthetic" / f"{architecture}-{items}-{kind}-format-{FORMAT_VERSION}"
+    """A directory of bundles with so many items, made where the cache has none of today's format.
+
+    `attributes`: every item has a `length`, uniform in 0 … 1, and up to three of 20 `tags`.
+    """
+    name = f"{architecture}-{items}-{kind}{'-attributes' if attributes else ''}-format-{FORMAT_VERSION}"
+    root = cache / "synthetic" / name
     marker = root / ".complete"
     if not marker.exists():
         shutil.rmtree(root, ignore_errors=True)
-        _publish(root, run, data, items, architecture, kind)
+        _publish(root, run, data, items, architecture, kind, attributes=attributes)
         with replacing(marker) as temporary:
             temporary.write_text("")
     return root
@@ -71,7 +79,14 @@ def spread_vectors(learned: Vectors, items: int, seed: int = _SEED) -> tuple[Vec
 
 
 def _publish(
-    root: Path, run: Path, data: Path, items: int, architecture: Architecture, kind: IndexChoice
+    root: Path,
+    run: Path,
+    data: Path,
+    items: int,
+    architecture: Architecture,
+    kind: IndexChoice,
+    *,
+    attributes: bool,
 ) -> None:
     trained, serving = read_checkpoint(run / BEST_FILE), read_run_config(run).training.serving
     learned = trained.item_vectors().detach().numpy()
@@ -85,7 +100,7 @@ def _publish(
     publish(
         root,
         model,
-        _catalogue(read_dataset(data).catalogue, originals),
+        _catalogue(read_dataset(data).catalogue, originals, _attributes(items) if attributes else None),
         build_index(model.item_vectors().detach().numpy(), kind),
         serving=ServingDefaults.model_validate(serving.model_dump()),
         metrics={},
@@ -105,7 +120,17 @@ def _model(config: ModelConfig, trained: DimeRec | None, vectors: Vectors) -> Di
     return model
 
 
-def _catalogue(known: Catalogue, originals: np.ndarray) -> Catalogue:
+def _attributes(items: int) -> Attributes:
+    generator = np.random.default_rng(_SEED)
+    lengths = pa.array(generator.random(items))
+    tags = [
+        [f"tag-{one}" for one in generator.choice(20, size, replace=False)]
+        for size in generator.integers(0, 4, items)
+    ]
+    return from_arrow(items, {"length": ("number", lengths), "tags": ("texts", pa.array(tags))})
+
+
+def _catalogue(known: Catalogue, originals: np.ndarray, attributes: Attributes | None) -> Catalogue:
     generator = np.random.default_rng(_SEED)
     lines = originals.tolist()
     copied = range(len(known), len(lines))
@@ -119,4 +144,5 @@ def _catalogue(known: Catalogue, originals: np.ndarray) -> Catalogue:
         ],
         categories=[categories[line] for line in lines],
         popularity=(known.popularity[originals] * shares).astype(np.int64),
+        attributes=attributes,
     )

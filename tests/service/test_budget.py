@@ -161,6 +161,42 @@ def test_what_waits_counts_by_its_cost(busy: Callable[..., Running]) -> None:
     assert dear > 2 * plain
 
 
+def test_a_filter_costs_its_passes_until_it_is_kept(serve: Serve, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, attributes=True)
+    server = serve(bundles=tmp_path)
+    words = {"attribute": "tags", "in": ["cat"]}
+    where = {"all_of": [words] * 4}
+    plain = cost(server, **PLAIN)
+    new, few = cost(server, **PLAIN, where=where), cost(server, **PLAIN, where=words)
+    assert plain < few < new
+    assert server.recommend(**PLAIN, where=where).status_code == 200
+    kept = cost(server, **PLAIN, where=where)
+    assert plain < kept < new
+    put = {"from": {"like": ["1001"]}}
+    assert server.client.put("/items/new", json=put, headers=AUTHORIZED).is_success
+    assert cost(server, **PLAIN, where=where) > kept
+
+
+def test_a_filter_that_costs_too_much_is_named(serve: Serve, tmp_path: Path) -> None:
+    publish_tiny_bundle(tmp_path, attributes=True)
+    costs = Engine(read.read_bundle(tmp_path), max_steps=50).costs
+    recommending = serve(
+        bundles=tmp_path,
+        max_request_cost=costs.of(RecommendRequest.model_validate(PLAIN).to_engine(())) + 0.05,
+    )
+    finding = serve(bundles=tmp_path, max_request_cost=costs.of_similar(1) + 0.05)
+    where = {"any_of": [{"attribute": "tags", "in": ["cat"]}] * 32}
+    assert recommending.recommend(**PLAIN).status_code == 200
+    assert finding.client.get("/items/1001/similar?k=1").status_code == 200
+    for refused in (
+        recommending.recommend(**PLAIN, where=where),
+        finding.client.get("/items/1001/similar", params={"k": 1, "where": json.dumps(where)}),
+    ):
+        (fault,) = refused.json()["errors"]
+        assert (refused.status_code, fault["field"]) == (422, "where")
+        assert "ask for fewer conditions" in fault["message"]
+
+
 def test_a_cost_follows_from_the_formula(server: Running) -> None:
     """With the bundle's values where none is given."""
     engine = server.service.engines.engine

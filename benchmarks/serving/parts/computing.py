@@ -133,10 +133,23 @@ def of_kind(kind: IndexChoice) -> str:
 
 
 def synthetic(
-    stage: Stage, items: int, architecture: Architecture = "demo", kind: IndexChoice = "auto"
+    stage: Stage,
+    items: int,
+    architecture: Architecture = "demo",
+    kind: IndexChoice = "auto",
+    *,
+    attributes: bool = False,
 ) -> Path:
     """The synthetic bundles of this size and kind of index."""
-    return synthetic_bundles(stage.run, stage.data, stage.cache, items, architecture=architecture, kind=kind)
+    return synthetic_bundles(
+        stage.run,
+        stage.data,
+        stage.cache,
+        items,
+        architecture=architecture,
+        kind=kind,
+        attributes=attributes,
+    )
 
 
 def frequent_category(stage: Stage) -> tuple[str, float]:

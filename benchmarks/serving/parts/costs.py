@@ -5,10 +5,10 @@ The coefficients that fit best stand in the notes of the run: they are what belo
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from http.client import HTTPConnection
-from itertools import product
+from itertools import count, product, repeat
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from bundle.read import read_bundle
 from engine.contract import EngineRequest
 from engine.costs import COEFFICIENTS, Costs
 from engine.engine import Engine
+from service.filter_text import filter_of
 from service.requests import MAX_STEPS
 
 KS = (1, 10, 100, 500)
@@ -33,13 +34,28 @@ DRAWS = (1, 8, 32)
 STEPS = (1, 4, 16)
 MODES = ("draws", "both")
 DIVERSE_KS = (10, 100, 500)
-_SEARCHED_ITEMS = 100_000
+SEARCHED_ITEMS = 100_000
 """Chosen: a catalogue that is searched by an index; the others are scored whole."""
 _REQUESTS = 32
 """Of a batch, all of one kind; as many similar items are asked for one after the other."""
 _UNBOUNDED = {"DIMEREC_MAX_REQUEST_COST": "1000000", "DIMEREC_MAX_BATCH_COST": "1000000"}
 _CPU_CLOCK = 2
 """Linux's CPUCLOCK_SCHED, as `pthread_getcpuclockid` makes a clock of a process' id."""
+
+
+FILTERS: Mapping[str, Callable[[float], dict[str, Any]]] = {
+    "most": lambda own: {"attribute": "length", "at_least": 0.2 - own},
+    "two fifths": lambda own: {"attribute": "length", "at_least": 0.6 - own},
+    "a tenth": lambda own: {"attribute": "length", "at_least": 0.9 - own},
+    "100 numbers": lambda own: {"attribute": "length", "in": [own + number for number in range(100)]},
+    "words": lambda own: {"attribute": "tags", "in": ["tag-1", "tag-2", f"tag-{own}"]},
+    "32 ranges": lambda own: {"all_of": [{"attribute": "length", "at_least": 0.2 - own}] * 32},
+    "32 of words": lambda own: {"any_of": [{"attribute": "tags", "in": ["tag-1", f"tag-{own}"]}] * 32},
+}
+"""Filters of requests by name; `own` makes one of its own of each, and changes nothing else."""
+FILTERED_KS = (10, 100)
+_OWN = 1e-12
+"""Between the numbers that tell filters apart: far below the share of one item."""
 
 
 class Point(NamedTuple):
@@ -50,6 +66,8 @@ class Point(NamedTuple):
     fields: Mapping[str, Any] | None
     """Of a recommendation; None: `k` similar items."""
     k: int
+    filters: Iterator[dict[str, Any]] | None = None
+    """Of its requests, one after the other."""
 
 
 def measure(stage: Stage) -> Findings:
@@ -58,19 +76,38 @@ def measure(stage: Stage) -> Findings:
     bundles = {
         "demo": stage.bundles(stage.ours),
         "default model": synthetic(stage, len(stage.dataset.catalogue), "default"),
-        f"{_SEARCHED_ITEMS:,} items": synthetic(stage, _SEARCHED_ITEMS),
+        f"{SEARCHED_ITEMS:,} items": synthetic(stage, SEARCHED_ITEMS),
     }
     points: dict[str, Point] = {}
     for name, root in bundles.items():
-        own = {f"{name}, {point.name}": point for point in _grid(_costs(root))}
+        own = {f"{name}, {point.name}": point for point in _grid(_engine(root).costs)}
+        _measure_bundle(findings, stage, name, root, own)
+        points |= own
+    for items in (len(stage.dataset.catalogue), SEARCHED_ITEMS):
+        name, root = f"{items:,} filtered items", synthetic(stage, items, attributes=True)
+        own = {f"{name}, {point.name}": point for point in _filtered(_engine(root))}
         _measure_bundle(findings, stage, name, root, own)
         points |= own
     _report(findings, points)
     return findings
 
 
-def _costs(root: Path) -> Costs:
-    return Engine(read_bundle(root), max_steps=MAX_STEPS).costs
+def _engine(root: Path) -> Engine:
+    return Engine(read_bundle(root), max_steps=MAX_STEPS)
+
+
+def _filtered(engine: Engine) -> Iterator[Point]:
+    """Requests with a filter, each with the same, which is kept, or each with one of its own."""
+    own = (_OWN * number for number in count(1))
+    for (name, filter_by), k in product(FILTERS.items(), FILTERED_KS):
+        asked, other = (
+            EngineRequest((), k=k, where=filter_of(json.dumps(filter_by(own)))) for own in (0.0, k * _OWN)
+        )
+        new = engine.costs.quantities(other)
+        engine.recommend([asked])
+        known = engine.costs.quantities(asked)
+        yield Point(f"k {k}, {name}, kept", known, {"k": k}, k, repeat(filter_by(0.0)))
+        yield Point(f"k {k}, {name}", new, {"k": k}, k, map(filter_by, own))
 
 
 def _grid(costs: Costs) -> Iterator[Point]:
@@ -107,7 +144,11 @@ def _calls(stage: Stage, point: Point, bodies: list[Any]) -> list[tuple[str, str
     if point.fields is None:
         ids = stage.dataset.catalogue.item_ids[:_REQUESTS]
         return [("GET", f"/items/{item_id}/similar?k={point.k}", None) for item_id in ids]
-    requests = [{**body, **point.fields, "deadline_ms": 60_000} for body in bodies]
+    fields = {**point.fields, "deadline_ms": 60_000}
+    requests = [
+        {**body, **fields, **({} if point.filters is None else {"where": next(point.filters)})}
+        for body in bodies
+    ]
     return [("POST", "/recommend/batch", json.dumps({"requests": requests}).encode())]
 
 
