@@ -16,7 +16,7 @@ from service.catalogue.live import LiveCatalogue
 from service.errors import RequestRefusedError
 
 SPARE_ITEMS = 16
-"""Items that are asked for beside the `k` where an answer is made again. Chosen: as many removals between two
+"""Items asked for beside the `k` where others were just removed. Chosen: as many removals between two
 looks would take thousands a second.
 """
 MAX_REPEATS = 3
@@ -32,24 +32,26 @@ async def settled(
 ) -> List:
     """The list that `make` makes, without what was removed meanwhile; made again where it is short.
 
+    While items go it has some to spare from the first, since there may be no time to make it again.
+
     `make`: with so many more than were asked for; `without_gone`: the list without what is gone, cut to what
     was asked for, and the number of those struck.
     """
     generation = catalogue.generation
-    found = await make(0)
-    if catalogue.generation == generation:
+    spare = SPARE_ITEMS if catalogue.is_losing else 0
+    found = await make(spare)
+    if not spare and catalogue.generation == generation:
         return found
     kept, struck = without_gone(found)
     for _ in range(MAX_REPEATS):
-        if not struck:
-            break
+        if struck <= spare:
+            return kept
+        spare = SPARE_ITEMS
         try:
-            found = await make(SPARE_ITEMS)
+            found = await make(spare)
         except RequestRefusedError:
             break  # there is no time for another one
         kept, struck = without_gone(found)
-        if struck <= SPARE_ITEMS:
-            return kept
     return without_gone(found)[0]
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import bisect
+import math
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from operator import itemgetter
@@ -20,6 +22,9 @@ INDEXED_EVERY_S = 1.0
 
 MAX_TAKEN = 256
 """Entries that are made to count at once. Chosen: nothing is answered meanwhile, for some ms."""
+
+LOSING_S = 1.0
+"""For so long after an item went, others are expected to go. Chosen: as long as an answer may take."""
 
 _NONE: AbstractSet[str] = frozenset()
 
@@ -42,6 +47,7 @@ class LiveCatalogue:
         self._brought: WeakKeyDictionary[Engine, int] = WeakKeyDictionary()
         self._engine: Engine | None = None
         self._gone: set[str] = set()
+        self._lost_s = -math.inf
         self._struck: dict[str, None] = {}
         self._live: set[str] = set()
         self._moments: list[tuple[int, str]] = []
@@ -120,6 +126,11 @@ class LiveCatalogue:
     def entries(self) -> Iterator[Entry]:
         """All entries."""
         return filter(None, map(self.entry, [*self._entries.keys() | self._struck.keys()]))
+
+    @property
+    def is_losing(self) -> bool:
+        """True while items go, so that an answer that is made now may lose some."""
+        return time.monotonic() - self._lost_s < LOSING_S
 
     def is_gone(self, item_id: str) -> bool:
         """True where an item is removed, no longer available, or not yet."""
@@ -278,7 +289,11 @@ class LiveCatalogue:
         entry = self._known(item_id)
         self._generation += 1
         self._changed_at[entry.item_id] = self._generation
-        (self._gone.discard if self._is_served(entry) else self._gone.add)(entry.item_id)
+        if self._is_served(entry):
+            self._gone.discard(entry.item_id)
+        else:
+            self._gone.add(entry.item_id)
+            self._lost_s = time.monotonic()
         (self._live.add if self._is_live(entry) else self._live.discard)(entry.item_id)
 
     def _known(self, item_id: str) -> Entry:
