@@ -65,18 +65,27 @@ def item_directions(
     return directions
 
 
-def _met_together(train: Sequences, items: int, together: Together) -> sparse.csr_array:
-    """Symmetric weights of item pairs `(items, items)`, added up in stretches of the log."""
+def followed_by(train: Sequences, items: int, window: int, decay: float) -> sparse.csr_array:
+    """Weights of pairs `(items, items)` of an item and one after it in a sequence, at most `window` apart.
+
+    A pair one event farther apart counts `decay` times as much. Added up in stretches of the log.
+    """
     users = np.repeat(np.arange(len(train)), np.diff(train.offsets))
     total = sparse.csr_array((items, items), dtype=np.float64)
     for first in range(0, len(train.items), _EVENTS_AT_ONCE):
-        for apart in range(1, together.window + 1):
+        for apart in range(1, window + 1):
             ends = slice(first + apart, first + _EVENTS_AT_ONCE + apart)
             later, user = train.items[ends] - 1, users[ends]
             earlier = train.items[first : first + len(later)] - 1
             same = users[first : first + len(later)] == user
-            weights = np.full(np.count_nonzero(same), together.decay ** (apart - 1))
+            weights = np.full(np.count_nonzero(same), decay ** (apart - 1))
             total = total + sparse.csr_array((weights, (earlier[same], later[same])), shape=total.shape)
+    return total
+
+
+def _met_together(train: Sequences, items: int, together: Together) -> sparse.csr_array:
+    """Symmetric weights of item pairs `(items, items)`."""
+    total = followed_by(train, items, together.window, together.decay)
     return total + total.T
 
 

@@ -1,0 +1,63 @@
+"""Counts: the items that followed each item in the log, and what they say of a history's next item.
+
+Of each item its commonest followers are kept, as many of each: a history's score for an item is the sum of
+the parts with which it follows the history's newest items.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.vector_index import Rows, Vectors
+
+NEWEST = 20
+"""Events of a history that are looked up. Chosen: where each counts .8 times the next newer, the most that is
+tried, those before them have .01 of the whole.
+"""
+
+
+class Counted(NamedTuple):
+    """The items that counting knows for one history, and their scores above 0; of any sum."""
+
+    rows: Rows
+    """Ascending."""
+    scores: Vectors
+
+    def among(self, eligible: NDArray[np.bool_]) -> "Counted":
+        """Those that are `eligible`, by row."""
+        kept = eligible[self.rows]
+        return Counted(self.rows[kept], self.scores[kept])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """The followers of each item, line i those of row i + 1. Immutable; safe to share between threads."""
+
+    followers: NDArray[np.int32]
+    """Rows (items, followers); 0 where an item has fewer."""
+    parts: NDArray[np.float32]
+    """(items, followers): how often each follows, in 0 … 1; 0 where there is none."""
+    decay: float
+    """Weight of an event relative to the next newer one, above 0 and at most 1."""
+    weight: float
+    """Part of the counts in an item's score; the interests of the model have the rest."""
+
+    def of(self, histories: Sequence[NDArray[np.integer]]) -> list[Counted]:
+        """Scores for each history, of rows oldest first. None depends on the other histories."""
+        newest = [history[-NEWEST:] for history in histories]
+        lengths = np.array([len(rows) for rows in newest])
+        events = np.concatenate(newest).astype(np.int64) - 1
+        owners = np.repeat(np.arange(len(newest)), lengths)
+        ages = np.cumsum(lengths)[owners] - 1 - np.arange(len(events))
+        width = len(self.followers) + 1
+        keys, cells = np.unique(owners[:, None] * width + self.followers[events], return_inverse=True)
+        values = self.parts[events] * np.power(self.decay, ages)[:, None]
+        scores = np.bincount(cells.ravel(), values.ravel(), minlength=len(keys))
+        known = scores > 0
+        keys, scores = keys[known], scores[known].astype(np.float32)
+        ends = np.searchsorted(keys, np.arange(1, len(newest)) * width)
+        parts = zip(np.split(keys % width, ends), np.split(scores, ends), strict=True)
+        return [Counted(rows, own) for rows, own in parts]
