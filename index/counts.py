@@ -31,6 +31,11 @@ class Counted(NamedTuple):
         kept = eligible[self.rows]
         return Counted(self.rows[kept], self.scores[kept])
 
+    def as_cosines(self, temperature: float) -> Vectors:
+        """The scores as cosines of one more interest: the parts of its softmax are those of their sum."""
+        cosines: Vectors = np.log(self.scores) * np.float32(temperature)
+        return cosines
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counts:
@@ -57,7 +62,7 @@ class Counts:
         values = self.parts[events] * np.power(self.decay, ages)[:, None]
         scores = np.bincount(cells.ravel(), values.ravel(), minlength=len(keys))
         known = scores > 0
-        keys, scores = keys[known], scores[known].astype(np.float32)
+        keys, found = keys[known], scores[known].astype(np.float32)
         ends = np.searchsorted(keys, np.arange(1, len(newest)) * width)
-        parts = zip(np.split(keys % width, ends), np.split(scores, ends), strict=True)
+        parts = zip(np.split(keys % width, ends), np.split(found, ends), strict=True)
         return [Counted(rows, own) for rows, own in parts]

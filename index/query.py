@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from index.counts import Counted
 from index.errors import QueryError, VectorError
 from index.filters import Filter
 from index.merging import DEFAULT_TEMPERATURE, Merge
@@ -35,8 +36,9 @@ class Query:
     `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
     (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
     as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
-    than once only in the mean; `nearest`: how many of the whole catalogue's items nearest to each interest
-    are to be told, where that is known. Raises `QueryError`.
+    than once only in the mean; `counted`: items that counting knows, as one more interest that counts
+    `counted_weight` (0 … 1) of the mean, and only there; `nearest`: how many of the whole catalogue's items
+    nearest to each interest are to be told, where that is known. Raises `QueryError`.
     """
 
     interests: Vectors
@@ -51,6 +53,8 @@ class Query:
     weights: Vectors | None = None
     seen: Rows = field(default_factory=_no_rows)
     repeat_weight: float = 1.0
+    counted: Counted | None = None
+    counted_weight: float = 0.0
     nearest: int = 0
 
     def __post_init__(self) -> None:
@@ -64,10 +68,30 @@ class Query:
             raise QueryError(f"merge must be mean or max, not {self.merge!r}")
         if self.merge == "max" and self.repeat_weight != 1:
             raise QueryError("repeat_weight must be 1 where merge is max: a cosine is no probability")
+        _check_range("counted_weight", self.counted_weight, 0, 1)
+        if self.merge == "max" and self.counted is not None:
+            raise QueryError("counted must be None where merge is max: its scores are no cosines")
         if self.weights is not None:
             object.__setattr__(self, "weights", _checked_weights(self.weights, len(self.interests)))
         if self.repeat_weight == 1:
             object.__setattr__(self, "seen", _no_rows())
+
+    @property
+    def lines(self) -> int:
+        """Interests, what was counted among them."""
+        return len(self.interests) + (self.counted is not None)
+
+    @property
+    def line_weights(self) -> Vectors | None:
+        """How much each of these counts in the mean; None: as much each."""
+        if self.counted is None:
+            return self.weights
+        count = len(self.interests)
+        equal = np.full(count, 1 / count, dtype=np.float32)
+        own = equal if self.weights is None else self.weights
+        weight = np.float32(self.counted_weight)
+        weights: Vectors = np.append(own * (1 - weight), weight)
+        return weights
 
     @cached_property
     def distinct_excluded(self) -> Rows:
@@ -118,7 +142,8 @@ class Retrieval:
     """The answer to one query.
 
     `rows` and `scores` (items,): in the order of choice, by descending score (then ascending row) where
-    diversity is 0; `shares` (interests, items): each interest's part in each item's score;
+    diversity is 0; `shares` (interests, items): each interest's part in each item's score, last that of what
+    was counted, where an eligible item was;
     `interest_weights` (interests,): its part in all of them; sums to 1; `nearest`: the `Query.nearest` items
     nearest to each interest, whatever was excluded; None where they were not found on the way.
     """

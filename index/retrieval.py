@@ -11,6 +11,9 @@ Where few items are eligible all of them are scored, those of a small catalogue 
 batch's interests with the table. Where many are, the index brings each interest's nearest
 (`index.pooling`); their union is scored, and an interest's `index.pooling.SOFTMAX_HITS` nearest
 stand for all others in its softmax.
+
+What was counted for a query is one more interest, over the eligible items that it knows: all of these are
+scored.
 """
 
 from collections import defaultdict
@@ -29,7 +32,7 @@ from index.pooling import Pooling, candidates_per_interest
 from index.query import Candidate, Query, Retrieval, checked_interests
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import ItemVectors
-from index.whole import Scored, answer, answer_together, best_columns, nearest_hits
+from index.whole import Scored, answer, answer_together, best_columns, nearest_hits, with_counted
 
 MAX_SCORES_IN_MEMORY = 2**21
 """Cosines of a block of interests with a small catalogue: 8 MiB of float32.
@@ -81,6 +84,7 @@ class Retriever:
             return []
         interests = checked_interests(queries, len(self._table), self._table.dim)
         eligible = [self.eligibility.of(query.categories, query.where) for query in queries]
+        queries = list(map(_counting_eligible, queries, eligible))
         if self.scores_whole:
             return self._whole(queries, eligible, interests)
         return self._searched(queries, eligible)
@@ -118,18 +122,20 @@ class Retriever:
         groups: defaultdict[object, list[int]] = defaultdict(list)
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
             alike = query.k, query.merge, query.temperature, query.diversity > 0, query.fresh > 0
-            groups[len(query.interests), id(rows), alike].append(index)
+            groups[len(query.interests), query.lines, id(rows), alike].append(index)
         answers: dict[int, Retrieval] = {}
         for indices in groups.values():
-            interests, rows = len(queries[indices[0]].interests), eligible[indices[0]]
-            lines = np.array([starts[index] for index in indices])[:, None] + np.arange(interests)
+            first, rows = queries[indices[0]], eligible[indices[0]]
+            lines = np.array([starts[index] for index in indices])[:, None] + np.arange(len(first.interests))
             whole = len(indices) == len(queries)
             own = cosines.reshape(*lines.shape, -1) if whole else cosines[lines]
             among = None if rows.everything and rows.count else rows.rows
             asked = [queries[index] for index in indices]
-            found = answer_together(
-                asked, among, own if among is None else own[:, :, among - 1], self._catalogue
-            )
+            own = own if among is None else own[:, :, among - 1]
+            if first.counted is not None:
+                scored = (Scored(among, cosines) for cosines in own)
+                own = np.stack([one.cosines for one in map(with_counted, asked, scored)])
+            found = answer_together(asked, among, own, self._catalogue)
             answers.update(zip(indices, found, strict=True))
         return [
             replace(answers[index], nearest=nearest)
@@ -162,9 +168,11 @@ class Retriever:
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
             pool = found.get(index)
             among = rows.rows if pool is None else self._with_added(pool.rows, query, rows)
+            if pool is not None and query.counted is not None:
+                among = np.union1d(among, query.counted.rows)
             cosines = query.interests @ self._table.vectors(among).T
             scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
-            retrieval = answer(query, scored, self._catalogue)
+            retrieval = answer(query, with_counted(query, scored), self._catalogue)
             if pool and query.nearest and rows.everything and query.nearest <= pool.nearest.rows.shape[1]:
                 retrieval = replace(retrieval, nearest=pool.nearest.first(query.nearest))
             answers.append(retrieval)
@@ -181,6 +189,14 @@ class Retriever:
             return pool
         nearest = best_columns(query.interests @ self._table.vectors(added).T, count)
         return np.union1d(pool, added[nearest])
+
+
+def _counting_eligible(query: Query, eligible: EligibleRows) -> Query:
+    """The query with those counted items alone that are eligible; without any where none is."""
+    if query.counted is None:
+        return query
+    counted = query.counted.among(eligible.mask)
+    return replace(query, counted=counted if len(counted.rows) and query.counted_weight else None)
 
 
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:

@@ -38,7 +38,7 @@ class Scored(NamedTuple):
 def answer(query: Query, scored: Scored, catalogue: Catalogue) -> Retrieval:
     """The answer to one query from the items that were scored for it."""
     if not scored.cosines.size:
-        return Retrieval.of_nothing(len(query.interests))
+        return Retrieval.of_nothing(query.lines)
     merged, chosen = _best(query, scored, catalogue)
     if query.merge == "mean" and len(chosen) and merged.scores[chosen].min() < MIN_SCORE:
         exact = scored._replace(cosines=scored.cosines.astype(np.float64))
@@ -61,7 +61,7 @@ def answer_together(
         pairs = zip(queries, cosines, strict=True)
         return [answer(query, Scored(rows, own), catalogue) for query, own in pairs]
     if not cosines.size:
-        return [Retrieval.of_nothing(len(query.interests)) for query in queries]
+        return [Retrieval.of_nothing(query.lines) for query in queries]
     parts, factors, scores = _scored_together(queries, cosines)
     times = _counted(queries, rows, scores)
     if rows is None and len(catalogue.dead_rows):
@@ -85,6 +85,23 @@ def answer_together(
         own = positions + 1 if rows is None else rows[positions]
         answers.append(_retrieval(query, own, values[index, :have], shares[index, :, :have], catalogue))
     return answers
+
+
+def with_counted(query: Query, scored: Scored) -> Scored:
+    """The items with one more line of cosines: what was counted of them, of which all are among `rows`."""
+    if query.counted is None:
+        return scored
+    found = query.counted.as_cosines(query.temperature)
+    line = np.full((1, scored.cosines.shape[1]), -np.inf, dtype=np.float32)
+    line[0, positions_of(query.counted.rows, scored.rows)] = found
+    nearest = scored.nearest
+    if nearest is not None:
+        width = max(nearest.shape[1], len(found))
+        padded = np.full((len(nearest) + 1, width), -np.inf, dtype=np.float32)
+        padded[:-1, : nearest.shape[1]] = nearest
+        padded[-1, : len(found)] = found
+        nearest = padded
+    return Scored(scored.rows, np.concatenate([scored.cosines, line]), nearest)
 
 
 def nearest_hits(cosines: Vectors, count: int) -> Hits:
@@ -137,7 +154,7 @@ def _scored_together(queries: Sequence[Query], cosines: Vectors) -> tuple[Vector
     parts /= np.float32(first.temperature)
     np.exp(parts, out=parts)
     equal = np.full(interests, 1 / interests, dtype=np.float32)
-    weights = np.stack([equal if query.weights is None else query.weights for query in queries])
+    weights = np.stack([equal if own is None else own for own in (query.line_weights for query in queries)])
     factors = weights / parts.sum(axis=2)
     return parts, factors, (factors[:, None] @ parts)[:, 0]
 
@@ -168,7 +185,8 @@ def _winners(cosines: Vectors) -> Vectors:
 
 def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, Rows]:
     """All scores, and the positions of those to answer with or to diversify, best first."""
-    merged = merge_interests(scored.cosines, query.merge, query.temperature, query.weights, scored.nearest)
+    weights = query.line_weights
+    merged = merge_interests(scored.cosines, query.merge, query.temperature, weights, scored.nearest)
     if query.repeat_weight != 1:
         seen = positions_of(query.seen, scored.rows)
         merged.scores[seen] *= np.float32(query.repeat_weight)

@@ -52,6 +52,7 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Quer
     count = candidates_per_interest(query.k) + (
         len(set(query.seen.tolist())) if query.repeat_weight < 1 else 0
     )
+    union |= set(counted_of(rows, query))
     for line in cosines:
         union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)
@@ -74,7 +75,20 @@ def contributions(
         for row in rows:
             times = query.repeat_weight if row in query.seen else 1
             given[row].append(times * weight * math.exp(line[row - 1] / query.temperature) / total)
+    counted = counted_of(rows, query)
+    for row in rows if counted else ():
+        times = query.repeat_weight if row in query.seen else 1
+        part = query.counted_weight * counted.get(row, 0.0) / sum(counted.values())
+        given[row] = [(1 - query.counted_weight) * own for own in given[row]] + [times * part]
     return given
+
+
+def counted_of(rows: Sequence[int], query: Query) -> dict[int, float]:
+    """The scores of those `rows` that counting knows for the query."""
+    if query.counted is None or not query.counted_weight:
+        return {}
+    known = dict(zip(query.counted.rows.tolist(), query.counted.scores.tolist(), strict=True))
+    return {row: known[row] for row in rows if row in known}
 
 
 def jaccard(left: Collection[object], right: Collection[object]) -> float:
@@ -125,6 +139,6 @@ def assert_answers(
         chosen.append(candidate.row)
         remaining.remove(candidate.row)
     if query.merge == "mean" and chosen:
-        totals = [sum(given[row][line] for row in chosen) for line in range(len(cosines))]
+        totals = [sum(given[row][line] for row in chosen) for line in range(len(given[chosen[0]]))]
         for weight, total in zip(found.interest_weights, totals, strict=True):
             assert abs(weight - total / sum(totals)) < TOLERANCE

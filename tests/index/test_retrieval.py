@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from index import tuning
 from index.building import build_index
 from index.catalogue import Catalogue
+from index.counts import Counted
 from index.errors import QueryError, VectorError
 from index.exact import ExactIndex
 from index.merging import Merge
@@ -105,7 +106,18 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         weights=draw(st.none() | st.just((np.array(parts) / sum(parts)).astype(np.float32))),
         seen=np.array(seen, dtype=np.int64),
         repeat_weight=draw(st.sampled_from([1.0, 0.001, 5.0])) if merge == "mean" else 1.0,
+        counted=draw(st.none() | counted(items)) if merge == "mean" else None,
+        counted_weight=draw(st.sampled_from([0.0, 0.1, 0.6])),
     )
+
+
+@st.composite
+def counted(draw: st.DrawFn, items: int) -> Counted:
+    """Some items at random, with scores of any size."""
+    generator = np.random.default_rng(draw(st.integers(0, 10**6)))
+    known = generator.permutation(items)[: draw(st.integers(0, min(items, 200)))] + 1
+    scores = generator.uniform(0.01, 20, len(known)).astype(np.float32)
+    return Counted(np.sort(known), scores)
 
 
 def assert_same(found: Retrieval, other: Retrieval) -> None:
@@ -189,7 +201,7 @@ def test_the_promises_hold_over_every_index(kind: IndexKind, asked: list[Query])
         eligible = set(eligible_rows(catalogue, query)) - set(query.excluded.tolist())
         assert len(answered) == len(set(answered)) == min(query.k, len(eligible))
         assert set(answered) <= eligible
-        assert all(0 <= candidate.interest < len(query.interests) for candidate in found.candidates)
+        assert all(0 <= candidate.interest < query.lines for candidate in found.candidates)
         assert found.interest_weights.min() >= 0
         assert abs(found.interest_weights.sum() - 1) < 1e-5
         if query.diversity == 0:
