@@ -8,6 +8,7 @@
 <root>/<version>/vectors.npy        float32 (items, dim), unit vectors; line i is row i + 1
 <root>/<version>/index.faiss        what FAISS adds to the vectors
 <root>/<version>/content.safetensors  where it has one: bundle.content_map
+<root>/<version>/counts.safetensors   where it has them: bundle.counts
 ```
 """
 
@@ -49,6 +50,7 @@ ITEMS_FILE = "items.arrow"
 VECTORS_FILE = "vectors.npy"
 INDEX_FILE = "index.faiss"
 CONTENT_MAP_FILE = "content.safetensors"
+COUNTS_FILE = "counts.safetensors"
 CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, VECTORS_FILE, INDEX_FILE)
 
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
@@ -148,6 +150,25 @@ class ContentFacts(_Part):
         return self.lead[0] > 0 and self.ndcg_lead[0] > 0
 
 
+class CountsFacts(_Part):
+    """The counts, and what they brought on validation events, items of the history removed."""
+
+    followers: int = Field(ge=1)
+    """Of each item, at most."""
+    decay: float = Field(gt=0, le=1)
+    """Weight of an event of a history relative to the next newer one."""
+    weight: float = Field(ge=0, lt=1)
+    """Part of the counts in the mean of the interests; 0: the bundle has none."""
+    targets: int = Field(ge=1)
+    """Validation events that it was chosen on."""
+    before: dict[str, FiniteFloat]
+    """`ndcg@10` and `hr@50` without counts."""
+    after: dict[str, FiniteFloat]
+    """The same with the best that was tried."""
+    lead: tuple[FiniteFloat, FiniteFloat] | None
+    """95 % interval of how much greater NDCG@10 is; only above 0 is there a weight. None: HR@50 fell."""
+
+
 class Manifest(_Part):
     """Everything known about one bundle."""
 
@@ -166,6 +187,8 @@ class Manifest(_Part):
     """None where there was nothing to measure it on."""
     content: ContentFacts | None = None
     """None where no content was given."""
+    counts: CountsFacts | None = None
+    """None where nothing was counted."""
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)
@@ -185,15 +208,23 @@ class Manifest(_Part):
             raise ValueError(f"serving.steps is {self.serving.steps}, the model has {self.model.timesteps}")
         if self.serving.merge == "max" and self.repeat_weight != 1:
             raise ValueError("repeat_weight must be 1 where serving.merge is max")
-        names = files_of(self.content)
+        if self.serving.merge == "max" and self.counts is not None and self.counts.weight:
+            raise ValueError("counts.weight must be 0 where serving.merge is max")
+        names = files_of(self.content, self.counts)
         if set(self.files) != set(names):
             raise ValueError(f"files must be {', '.join(names)}, not {', '.join(sorted(self.files))}")
         return self
 
 
-def files_of(content: ContentFacts | None) -> tuple[str, ...]:
+def files_of(content: ContentFacts | None, counts: CountsFacts | None) -> tuple[str, ...]:
     """Names of a bundle's files beside the manifest."""
-    return CONTENT_FILES if content is None or not content.used else (*CONTENT_FILES, CONTENT_MAP_FILE)
+    has_map = content is not None and content.used
+    has_counts = counts is not None and counts.weight > 0
+    return (
+        *CONTENT_FILES,
+        *([CONTENT_MAP_FILE] if has_map else []),
+        *([COUNTS_FILE] if has_counts else []),
+    )
 
 
 def new_manifest(facts: dict[str, Any]) -> Manifest:

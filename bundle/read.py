@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from bundle.content_map import ContentMap, read_content_map
+from bundle.counts import read_counts
 from bundle.errors import (
     BundleDamagedError,
     BundleError,
@@ -23,6 +24,7 @@ from bundle.errors import (
 )
 from bundle.manifest import (
     CONTENT_MAP_FILE,
+    COUNTS_FILE,
     CURRENT_FILE,
     INDEX_FILE,
     ITEMS_FILE,
@@ -36,6 +38,7 @@ from bundle.manifest import (
     read_manifest,
 )
 from index.catalogue import Catalogue
+from index.counts import Counts
 from index.errors import IndexingError, VectorError
 from index.faiss_index import FaissIndex, gpu_available
 from index.faiss_library import require_faiss
@@ -62,6 +65,7 @@ class Bundle:
     index: VectorIndex
     table: VectorTable
     content_map: ContentMap | None = None
+    counts: Counts | None = None
 
 
 def current_version(root: Path) -> str | None:
@@ -179,7 +183,8 @@ def _read(root: Path, version: str, device: str) -> Bundle:
     _check_finite(version, model, table)
     for content in (items, vectors):
         _forget(content)
-    return Bundle(version, manifest, model, catalogue, index, table, _content_map(directory, manifest))
+    extras = _content_map(directory, manifest), _counts(directory, manifest)
+    return Bundle(version, manifest, model, catalogue, index, table, *extras)
 
 
 def _content_map(directory: Path, manifest: Manifest) -> ContentMap | None:
@@ -188,6 +193,14 @@ def _content_map(directory: Path, manifest: Manifest) -> ContentMap | None:
         return None
     with _verified(path, manifest.files[CONTENT_MAP_FILE]) as file:
         return read_content_map(path, file.fileno(), facts.inputs, manifest.model.dim)
+
+
+def _counts(directory: Path, manifest: Manifest) -> Counts | None:
+    facts, path = manifest.counts, directory / COUNTS_FILE
+    if facts is None or not facts.weight:
+        return None
+    with _verified(path, manifest.files[COUNTS_FILE]) as file:
+        return read_counts(path, file.fileno(), facts, manifest.model.items)
 
 
 def _check_finite(version: str, model: DimeRec, table: VectorTable) -> None:

@@ -18,9 +18,11 @@ import numpy as np
 
 from bundle import read
 from bundle.content_map import ContentMap
+from bundle.counts import write_counts
 from bundle.errors import BundleIncompatibleError, BundleRequestError
 from bundle.manifest import (
     CONTENT_MAP_FILE,
+    COUNTS_FILE,
     CURRENT_FILE,
     INDEX_FILE,
     ITEMS_FILE,
@@ -28,6 +30,7 @@ from bundle.manifest import (
     MODEL_FILE,
     VECTORS_FILE,
     ContentFacts,
+    CountsFacts,
     FileEntry,
     IndexFacts,
     Manifest,
@@ -38,6 +41,7 @@ from bundle.manifest import (
 )
 from files.atomic import replacing, sync_directory, sync_file
 from index.catalogue import Catalogue
+from index.counts import Counts
 from index.faiss_index import FaissIndex
 from index.vector_index import UNIT_TOLERANCE
 from model.checkpoint import write_checkpoint
@@ -65,6 +69,8 @@ def publish(
     index_facts: IndexFacts | None = None,
     content_map: ContentMap | None = None,
     content: ContentFacts | None = None,
+    counts: Counts | None = None,
+    counts_facts: CountsFacts | None = None,
     data_fingerprint: str,
     repeat_weight: float = 1.0,
     split: str | None = None,
@@ -75,7 +81,8 @@ def publish(
 ) -> str:
     """Write a bundle under `root`, put it in service unless `make_current` is False, return its version.
 
-    `content` says how `content_map` was measured, which is left out where it is not used.
+    `content` says how `content_map` was measured, which is left out where it is not used; `counts_facts` how
+    `counts` were, left out where their weight is 0.
     Raises BundleIncompatibleError when model, catalogue, index and serving defaults do not belong together,
     OSError when the root cannot be written. Until the last instant readers see what was there before.
     """
@@ -90,9 +97,11 @@ def publish(
         catalogue.write(staging / ITEMS_FILE)
         index.table.write(staging / VECTORS_FILE)
         index.write(staging / INDEX_FILE)
-        names = files_of(content)
+        names = files_of(content, counts_facts)
         if CONTENT_MAP_FILE in names and content_map is not None:
             content_map.write(staging / CONTENT_MAP_FILE)
+        if COUNTS_FILE in names and counts is not None:
+            write_counts(staging / COUNTS_FILE, counts)
         facts = {
             "model": model.config,
             "serving": serving,
@@ -100,6 +109,7 @@ def publish(
             "standing": standing,
             "index": index_facts,
             "content": content,
+            "counts": counts_facts,
             "repeat_weight": repeat_weight,
             "data_fingerprint": data_fingerprint,
             "split": split,

@@ -187,8 +187,9 @@ def command(
         check_fit(trained, dataset, split)
         serving = asked_otherwise(trained, asked)
         weight = repeat_weight_of(trained, serving, held_out, seed)
-        scorer = DimeRecScorer(trained.model, serving, seed, weight)
+        scorer = DimeRecScorer(trained.model, serving, seed, weight, trained.counts)
         settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
+        settings |= {} if trained.counts is None else {"counts": trained.counts.weight}
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
         if served and trained.bundle is not None:

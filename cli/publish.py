@@ -11,6 +11,7 @@ from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
 from index.tuning import IndexChoice
 from training.content_map import described
+from training.counts import said
 from training.data.dataset import read_dataset
 from training.evaluation.report import warning
 from training.publishing import DEFAULT_RECALL, publish_run
@@ -41,6 +42,13 @@ def command(
             " other. [default: fitted on validation, by how often users come back]",
         ),
     ] = None,
+    counts: Annotated[
+        bool,
+        typer.Option(
+            help="Count what followed each item in the log, and let that be one more interest where it adds"
+            " to the answers on validation events."
+        ),
+    ] = False,
     content: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +97,7 @@ def command(
             index_kind=index,
             recall=recall,
             repeat_weight=repeat_weight,
+            counts=counts,
             content=content,
             margin=margin,
             force=force,
@@ -106,12 +115,15 @@ def command(
                 "refit": manifest.refit,
                 "standing": standing,
                 "content": manifest.content,
+                "counts": manifest.counts,
                 "warning": line,
             }
         )
         return
     of_all = " (refitted on all events)" if manifest.refit else ""
     typer.echo(f"Published {version}{of_all} under {bundles}; it is CURRENT.")
+    if manifest.counts is not None and manifest.counts.weight:
+        typer.echo(said(manifest.counts))
     if manifest.content is not None:
         typer.echo(described(manifest.content))
     if line is not None:

@@ -52,9 +52,15 @@ and twice what one does that lets hardly any.
 
 
 class Costs:
-    """Costs of requests to one bundle whose items are found by this `retriever`."""
+    """Costs of requests to one bundle whose items are found by this `retriever`.
 
-    def __init__(self, config: ModelConfig, defaults: ServingDefaults, retriever: Retriever) -> None:
+    `counts`: what it counted is one more interest.
+    """
+
+    def __init__(
+        self, config: ModelConfig, defaults: ServingDefaults, retriever: Retriever, *, counts: bool = False
+    ) -> None:
+        self._counts = counts
         self._config = config
         self._defaults = defaults
         self._retriever = retriever
@@ -65,7 +71,7 @@ class Costs:
         config, defaults = self._config, self._defaults
         mode = request.interest_mode or defaults.interest_mode
         draws = 0 if mode == "guidance" else request.draws or defaults.draws
-        interests = draws + (0 if mode == "draws" else config.guidance_count)
+        interests = draws + (0 if mode == "draws" else config.guidance_count) + self._counts
         diversity = defaults.diversity if request.diversity is None else request.diversity
         return {
             f"guidance {config.guidance}": 1,

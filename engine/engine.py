@@ -22,6 +22,7 @@ from engine.contract import (
     fresh_items,
 )
 from engine.costs import Costs
+from engine.counting import Counting
 from engine.explain import NEAREST, Explanation, MergedInterests, merge_duplicates
 from engine.lists import Part, personal_list, popular_list
 from engine.popularity import Trend
@@ -29,6 +30,7 @@ from engine.recipes import Derived, Recipe, checked_attributes
 from engine.snapshot import Snapshot, take_snapshot, trending_snapshot
 from index.attributes import AttributeType, AttributeValue
 from index.catalogue import Catalogue
+from index.counts import Counted
 from index.filters import Filter, check
 from index.query import Query, Retrieval
 from index.vector_index import Rows
@@ -70,6 +72,7 @@ class Engine:
         )
         self._changed = ChangedCatalogue(bundle, self._snapshot)
         self._trend = Trend()
+        self._counting = None if bundle.counts is None else Counting(bundle.counts)
 
     @property
     def searches_by(self) -> str:
@@ -80,7 +83,8 @@ class Engine:
     @property
     def costs(self) -> Costs:
         """Costs of requests with the catalogue as it is now."""
-        return Costs(self._model.config, self.defaults, self._snapshot.retriever)
+        counts = self._counting is not None
+        return Costs(self._model.config, self.defaults, self._snapshot.retriever, counts=counts)
 
     def __len__(self) -> int:
         """Items of the catalogue that may be answered."""
@@ -136,9 +140,13 @@ class Engine:
         started = time.perf_counter()
         interests = self._interests(personal, snapshot)
         modelled = time.perf_counter()
-        found = snapshot.retriever.retrieve(list(map(self._query, personal, interests)))
-        merged = [merge_duplicates(one.vectors, one.kinds.count("draw")) for one in interests]
+        counted = self._counted(personal, snapshot)
+        found = snapshot.retriever.retrieve(list(map(self._query, personal, interests, counted)))
+        merged = list(map(_merged, interests, found))
         explained = self._explained(personal, interests, merged, found, snapshot)
+        if self._counting is not None:
+            histories = [one.history for one in personal]
+            self._counting.explain(histories, counted, merged, explained, snapshot)
         answers = map(personal_list, found, merged, explained, [snapshot.descriptions] * len(personal))
         parts = [next(answers) if len(one.history) else self._popular(one, snapshot) for one in resolved]
         model_ms, search_ms = 1000 * (modelled - started), 1000 * (time.perf_counter() - modelled)
@@ -238,7 +246,12 @@ class Engine:
         settings, seeds = [one.settings for one in requests], [one.seed for one in requests]
         return self._finder.find(batch, settings, seeds, snapshot.added)
 
-    def _query(self, request: _Resolved, interests: Interests) -> Query:
+    def _counted(self, requests: Sequence[_Resolved], snapshot: Snapshot) -> Sequence[Counted | None]:
+        if self._counting is None or not requests:
+            return [None] * len(requests)
+        return self._counting.of([one.history for one in requests], snapshot.catalogue)
+
+    def _query(self, request: _Resolved, interests: Interests, counted: Counted | None) -> Query:
         return Query(
             interests=interests.vectors,
             k=request.request.k,
@@ -252,6 +265,8 @@ class Engine:
             weights=interests.weights,
             seen=request.history,
             repeat_weight=self.manifest.repeat_weight,
+            counted=counted,
+            counted_weight=0.0 if self._counting is None else self._counting.weight,
             nearest=NEAREST if request.request.explain else 0,
         )
 
@@ -284,6 +299,11 @@ class Engine:
         )
         by_index = dict(zip(wanted, explained, strict=True))
         return [by_index.get(index) for index in range(len(requests))]
+
+
+def _merged(interests: Interests, found: Retrieval) -> MergedInterests:
+    merged = merge_duplicates(interests.vectors, interests.kinds.count("draw"))
+    return merged.and_counts() if len(found.shares) > len(merged.of) else merged
 
 
 def _row(catalogue: Catalogue, item_id: str, removed: bool) -> int | None:

@@ -46,8 +46,8 @@ MAX_BECAUSE = 3
 class MergedInterests(NamedTuple):
     """Interests of which near-duplicates are one.
 
-    `leaders` (merged,): the interest that stands for each, ascending; `kinds`: what each is; `of`
-    (interests,): the merged one that each interest belongs to.
+    `leaders` (merged,): the interest that stands for each, ascending, and none for what was counted; `kinds`:
+    what each is; `of` (interests,): the merged one that each interest belongs to.
     """
 
     leaders: Rows
@@ -61,6 +61,10 @@ class MergedInterests(NamedTuple):
         belongs = np.arange(len(self.kinds))[:, None] == self.of
         summed: Vectors = belongs.astype(np.float32) @ parts
         return summed
+
+    def and_counts(self) -> "MergedInterests":
+        """The same with one interest more, the last: what was counted."""
+        return self._replace(kinds=[*self.kinds, "counts"], of=np.append(self.of, len(self.kinds)))
 
 
 def merge_duplicates(interests: Vectors, draws: int) -> MergedInterests:
@@ -140,6 +144,10 @@ class Explainer:
         top_categories = self._top_categories(hits, counts)
         because = self._because(interests, histories, counts)
         return [[Explanation(next(top_categories), next(because)) for _ in vectors] for vectors in interests]
+
+    def names(self, hits: Hits) -> list[tuple[str, ...]]:
+        """The categories of each line of hits that set it apart from the catalogue."""
+        return list(self._top_categories(hits, np.ones(len(hits.rows), dtype=np.int64)))
 
     def _because(
         self, interests: Sequence[Vectors], histories: Sequence[Rows], counts: Rows

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from index.attributes import Attributes, AttributeValue
 from index.errors import CatalogueError
 from index.item_columns import attributes_in, id_hash, make_columns, parse_columns, write_columns
+from index.moved import MovedRows
 from index.remembering import remembering
 from index.vector_index import Rows
 
@@ -41,6 +42,9 @@ class Catalogue:
     int64 (items,); `attributes`: of as many lines. Immutable; safe to share between threads.
     Raises `CatalogueError` when the columns do not fit together.
     """
+
+    moved: MovedRows | None = None
+    """Rows of items that were changed since the bundle; None: there are none."""
 
     def __init__(
         self,

@@ -66,3 +66,10 @@ class Counts:
         ends = np.searchsorted(keys, np.arange(1, len(newest)) * width)
         parts = zip(np.split(keys % width, ends), np.split(found, ends), strict=True)
         return [Counted(rows, own) for rows, own in parts]
+
+    def parts_of(self, history: NDArray[np.integer]) -> Vectors:
+        """The sum of the scores that each event of a history, rows oldest first, adds (events,)."""
+        ages = np.arange(len(history) - 1, -1, -1)
+        parts = self.parts[np.asarray(history, np.int64) - 1].sum(axis=1, dtype=np.float64)
+        said: Vectors = np.where(ages < NEWEST, parts * np.power(self.decay, ages), 0).astype(np.float32)
+        return said

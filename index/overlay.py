@@ -16,6 +16,7 @@ from index.eligibility import Asked, Eligibility, EligibleRows
 from index.errors import VectorError
 from index.filters import matching
 from index.growing import Growing
+from index.moved import MovedRows
 from index.vector_index import Rows, Vectors
 from index.vector_table import ItemVectors
 
@@ -38,6 +39,7 @@ class LayeredCatalogue(Catalogue):
         codes: Rows,
         popularity: NDArray[np.int64],
         attributes: Attributes,
+        replaced: Rows,
     ) -> None:
         self.base = base
         self._items = items
@@ -50,6 +52,7 @@ class LayeredCatalogue(Catalogue):
         """Events of the added rows, counted in the training log: those of the row that each replaces."""
         self.added_attributes = attributes
         """Those of the added rows, of the schema of the base."""
+        self.moved = MovedRows(len(base), replaced, alive[len(base) + 1 : -1])
         self._dead = np.flatnonzero(~alive[1:-1]) + 1
 
     def __len__(self) -> int:
@@ -265,6 +268,7 @@ class Overlay:
         self._codes = Growing(np.empty(0, dtype=np.int64))
         self._offsets = Growing(np.zeros(1, dtype=np.int64))
         self._attributes = AddedAttributes(base.attributes.schema)
+        self._replaced = Growing(np.empty(0, dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self._items)
@@ -301,6 +305,7 @@ class Overlay:
         self._codes.extend(np.array(codes, dtype=np.int64))
         self._offsets.extend(self._offsets.filled[-1:] + len(codes))
         self._attributes.put(attributes)
+        self._replaced.extend(np.array([replaced or 0]))
 
     def remove(self, item_id: str) -> None:
         """Let the row of an item be dead; an unknown one has none."""
@@ -330,5 +335,6 @@ class Overlay:
             self._codes.filled,
             self._popularity.filled,
             self._attributes.view(),
+            self._replaced.filled,
         )
         return catalogue, self.vectors

@@ -83,7 +83,7 @@ class Query:
 
     @property
     def line_weights(self) -> Vectors | None:
-        """How much each of these counts in the mean; None: as much each."""
+        """The part of each of these in the mean; None: as much each."""
         if self.counted is None:
             return self.weights
         count = len(self.interests)

@@ -22,7 +22,7 @@ from model.sampler import starting_noises
 Vectors = NDArray[np.float32]
 
 InterestMode = Literal["draws", "guidance", "both"]
-InterestKind = Literal["draw", "guidance"]
+InterestKind = Literal["draw", "guidance", "counts"]
 
 
 class InterestSettings(NamedTuple):

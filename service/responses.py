@@ -52,7 +52,10 @@ class RecommendedItem(ResponseModel):
 class Interest(ResponseModel):
     """One interest that the model found in the user; near-duplicates of one kind count as one."""
 
-    kind: InterestKind = Field(description="drawn by the diffusion, or a guidance vector", examples=["draw"])
+    kind: InterestKind = Field(
+        description="drawn by the diffusion, a guidance vector, or counts of what followed what",
+        examples=["draw"],
+    )
     weight: float = Field(description="its share of the answer; the weights sum to 1", examples=[0.31])
     item_count: int = Field(description="items of the answer that it brought", examples=[4])
     top_categories: list[str] | None = Field(

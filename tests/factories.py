@@ -7,12 +7,13 @@ import pyarrow as pa
 import torch
 
 from bundle.content_map import ContentMap
-from bundle.manifest import ContentFacts, IndexFacts, ServingDefaults
+from bundle.manifest import ContentFacts, CountsFacts, IndexFacts, ServingDefaults
 from bundle.write import publish
 from index.attribute_columns import from_arrow
 from index.attributes import Attributes, AttributeType
 from index.building import build_index
 from index.catalogue import Catalogue
+from index.counts import Counts
 from index.faiss_index import FaissIndex
 from index.tuning import IndexKind
 from index.vector_index import Vectors
@@ -130,6 +131,29 @@ def make_content_facts(inputs: int, *, used: bool = True) -> ContentFacts:
     )
 
 
+def make_counts(items: int, *, followers: int = 6, seed: int = 0, weight: float = 0.3) -> Counts:
+    """Random followers of each item, of some fewer than of others, and of some none."""
+    generator = np.random.default_rng(seed)
+    rows = np.stack([generator.permutation(items)[:followers] + 1 for _ in range(items)]).astype(np.int32)
+    rows[generator.random(rows.shape) < 0.3] = 0
+    rows[-5:] = 0
+    parts = np.where(rows > 0, generator.random(rows.shape), 0).astype(np.float32)
+    return Counts(rows, parts, 0.8, weight)
+
+
+def make_counts_facts(counts: Counts) -> CountsFacts:
+    """A measurement of counts."""
+    return CountsFacts(
+        followers=counts.followers.shape[1],
+        decay=counts.decay,
+        weight=counts.weight,
+        targets=500,
+        before={"ndcg@10": 0.1, "hr@50": 0.3},
+        after={"ndcg@10": 0.11, "hr@50": 0.31},
+        lead=(0.005, 0.015),
+    )
+
+
 def publish_tiny_bundle(
     root: Path,
     *,
@@ -144,6 +168,7 @@ def publish_tiny_bundle(
     attributes: bool = False,
     content_map: ContentMap | None = None,
     content_used: bool = True,
+    counts: Counts | None = None,
     **config: object,
 ) -> str:
     """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
@@ -159,6 +184,8 @@ def publish_tiny_bundle(
         index_facts=index_facts,
         content_map=content_map,
         content=None if content_map is None else make_content_facts(content_map.inputs, used=content_used),
+        counts=counts,
+        counts_facts=None if counts is None else make_counts_facts(counts),
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
         catalogue_sequence=catalogue_sequence,

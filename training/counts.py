@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from bundle.manifest import CountsFacts
 from index.counts import Counted, Counts
 from training.cooccurrence import followed_by
 from training.data.splits import Histories, Sequences, Targets
@@ -48,9 +49,22 @@ class Fitted(NamedTuple):
     lead: Difference | None
     """NDCG@10 of these less that of the model alone; None where no weight kept HR@50."""
 
+    @property
+    def facts(self) -> CountsFacts:
+        """As a bundle's manifest has them."""
+        return CountsFacts(
+            followers=self.counts.followers.shape[1],
+            decay=self.counts.decay,
+            weight=self.counts.weight,
+            targets=self.targets,
+            before=self.before,
+            after=self.after,
+            lead=None if self.lead is None else (self.lead.low, self.lead.high),
+        )
+
 
 def count_followers(train: Sequences, items: int) -> Counts:
-    """What followed each item in training sequences; of weight 0 so far."""
+    """The followers of each item in training sequences; of weight 0 so far."""
     followed = followed_by(train, items, WINDOW, WINDOW_DECAY)
     followed.setdiag(0)
     followed = followed.tocsr()
@@ -65,12 +79,12 @@ def greatest(parts: sparse.csr_array, count: int) -> Counts:
     items = parts.shape[0]
     lines = np.repeat(np.arange(items), np.diff(parts.indptr))
     order = np.lexsort((parts.indices, -parts.data, lines))
-    place = np.arange(len(lines)) - parts.indptr[lines]
-    order, place = order[place < count], place[place < count]
+    position = np.arange(len(lines)) - parts.indptr[lines]
+    order, position = order[position < count], position[position < count]
     followers = np.zeros((items, count), np.int32)
     kept = np.zeros((items, count), np.float32)
-    followers[lines[order], place] = parts.indices[order] + 1
-    kept[lines[order], place] = parts.data[order]
+    followers[lines[order], position] = parts.indices[order] + 1
+    kept[lines[order], position] = parts.data[order]
     return Counts(followers, kept, DECAYS[0], 0.0)
 
 
@@ -135,3 +149,12 @@ def summary(ranks: Ranks) -> dict[str, float]:
         "ndcg@10": float(metrics.ndcg(ranks, 10).mean()),
         "hr@50": float(metrics.hit_rate(ranks, 50).mean()),
     }
+
+
+def said(facts: CountsFacts) -> str:
+    """A line on what counting brought, where it has a weight."""
+    before, after = (part["ndcg@10"] for part in (facts.before, facts.after))
+    return (
+        f"What followed what in the log is one more interest, of weight {facts.weight:g}:"
+        f" ndcg@10 on validation {before:.4f} → {after:.4f}."
+    )

@@ -12,6 +12,7 @@ from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
 from index.catalogue import Catalogue
+from index.counts import Counts
 from index.faiss_index import FaissIndex
 from index.faiss_library import require_faiss
 from index.measuring import MAX_MEASURED, tuned_index
@@ -22,9 +23,10 @@ from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.content_map import Fitted, fit_content_map
 from training.content_ranks import Watches
+from training.counts import count_followers, fit_weight
 from training.data.content_file import ItemContent, read_content
 from training.data.dataset import Dataset
-from training.data.splits import SPLITS, Split, Targets
+from training.data.splits import SPLITS, Sequences, Split, Targets
 from training.errors import ConfigError, QualityError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
@@ -54,6 +56,7 @@ def publish_run(
     index_kind: IndexChoice = "auto",
     recall: float = DEFAULT_RECALL,
     repeat_weight: float | None = None,
+    counts: bool = False,
     content: Path | None = None,
     margin: float = 0.05,
     force: bool = False,
@@ -70,8 +73,9 @@ def publish_run(
     `recall` (0 … 1) is the part of the nearest items that the index should find for interests of held-out
     users: no more effort goes into a search than that takes. `repeat_weight` is what an item of the history
     counts where a request does not exclude such items; None:
-    fitted on validation. `content`: Parquet file of content vectors, of which a content map is fitted and
-    measured; it is in the bundle where it is nearer than the mean of an item's categories.
+    fitted on validation. `counts`: count what followed each item, too, and have that in the bundle where it
+    adds something on validation. `content`: Parquet file of content vectors, of which a content map is fitted
+    and measured; it is in the bundle where it is nearer than the mean of an item's categories.
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
     QualityError beyond the margin, DataError for content that cannot be used,
@@ -93,9 +97,15 @@ def publish_run(
     split = SPLITS[training.split](dataset)
     measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
     served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
+    counted = None
+    if counts and training.serving.merge == "mean" and len(split.validation):
+        counted = fit_weight(
+            measured.scorer, count_followers(split.train, len(dataset.catalogue)), split.validation
+        )
+    chosen = None if counted is None else counted.counts
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(
-            measured.model, training.serving, training.seed, split.validation
+            measured.model, training.serving, training.seed, split.validation, chosen
         )
     fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
@@ -110,6 +120,8 @@ def publish_run(
         index_facts=facts,
         content_map=None if fitted is None else fitted.content_map,
         content=None if fitted is None else fitted.facts,
+        counts=chosen if whole is None or chosen is None else _recounted(chosen, dataset),
+        counts_facts=None if counted is None else counted.facts,
         standing=_standing(measured.scorer, split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
@@ -134,6 +146,13 @@ class _Candidate(NamedTuple):
         scorer = DimeRecScorer(model, serving)
         vectors = model.item_vectors().detach().numpy()
         return cls(model, scorer, vectors, _watches(scorer, held_out, model.config.dim))
+
+
+def _recounted(counts: Counts, dataset: Dataset) -> Counts:
+    """The same decay and weight, for what followed each item in all events."""
+    everything = Sequences(dataset.items, dataset.offsets)
+    counted = count_followers(everything, len(dataset.catalogue))
+    return replace(counted, decay=counts.decay, weight=counts.weight)
 
 
 def _content_map(

@@ -35,7 +35,7 @@ SHORTEST, LONGEST = 3, 6
 SEED = 0
 """Of the lengths of sessions, and of the users who are asked for."""
 MEASURED = (("ndcg", 10), ("hr", 10), ("hr", 50))
-"""What is told of each list."""
+"""Metrics of each list."""
 
 application = typer.Typer(add_completion=False, help=__doc__)
 
@@ -107,7 +107,7 @@ def alike(train: Sequences, items: int) -> Counts:
 
 
 def row(scorer: DimeRecScorer, fitted: Fitted, test: Targets) -> dict[str, Any]:
-    """What was chosen on validation, and the test events by it and by each weight at its decay."""
+    """The choice on validation, and the test events by it and by each weight at its decay."""
     chosen = fitted.counts
     weights = [0.0, *WEIGHTS]
     ranked = ranks_with(scorer, [replace(chosen, weight=weight) for weight in weights], test)

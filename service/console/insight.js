@@ -2,7 +2,11 @@
 
 import { dot, element, percent, tone } from "./parts.js";
 
-const KINDS = { draw: "Drawn by the diffusion", guidance: "A guidance vector: read off the history, it guides the draws" };
+const KINDS = {
+  draw: "Drawn by the diffusion",
+  guidance: "A guidance vector: read off the history, it guides the draws",
+  counts: "Counted: what followed the newest videos of the history in the log",
+};
 
 export function showInterests(list, count, answer, onPoint) {
   const { interests } = answer;

@@ -1,18 +1,25 @@
 """From a run to a bundle, and the gate between a worse model and the service."""
 
 from pathlib import Path
+from shutil import copytree
 
 import polars as pl
 import pytest
 
-from bundle.read import current_version, read_bundle, versions
+from bundle.read import current_version, read_bundle, verify, versions
 from bundle.write import publish
 from index.faiss_index import FaissIndex
 from tests.training.logs import cyclic_dataset
 from tests.training.test_trainer import Watcher, config
+from training.counts import count_followers
 from training.data.dataset import Dataset
+from training.data.splits import Sequences, leave_one_out
 from training.errors import ConfigError, QualityError, TrainingError
+from training.evaluation.dimerec_scorer import DimeRecScorer
+from training.evaluation.ranking import evaluate
+from training.evaluation.served import engine_for, evaluate_served
 from training.publishing import publish_run
+from training.refit import refit
 from training.run import RunConfig, open_run
 from training.trainer import train
 
@@ -130,3 +137,70 @@ def test_the_catalogue_in_the_bundle_is_readable_on_its_own(
 ) -> None:
     version = publish_run(runs / "good", dataset, tmp_path)
     assert len(pl.read_ipc(tmp_path / version / "items.arrow")) == 40
+
+
+def test_counts_are_in_a_bundle_where_they_bring_something(
+    tmp_path: Path, runs: Path, dataset: Dataset
+) -> None:
+    version = publish_run(runs / "poor", dataset, tmp_path, counts=True)
+    bundle, facts = read_bundle(tmp_path, version), verify(tmp_path, version).counts
+    assert facts is not None
+    assert facts.lead is not None
+    assert facts.lead[0] > 0
+    split = leave_one_out(dataset)
+    expected = count_followers(split.train, len(dataset.catalogue))
+    assert bundle.counts is not None
+    assert bundle.counts.followers.tolist() == expected.followers.tolist()
+    assert (bundle.counts.weight, bundle.counts.decay) == (facts.weight, facts.decay)
+    assert facts.weight > 0
+    scorer = DimeRecScorer(bundle.model, bundle.manifest.serving, counts=bundle.counts)
+    alone = DimeRecScorer(bundle.model, bundle.manifest.serving)
+    for own, told in ((alone, facts.before), (scorer, facts.after)):
+        found = evaluate(own, split.validation, ks=(10, 50), exclude_seen=True).metrics
+        assert (found["ndcg@10"], found["hr@50"]) == pytest.approx((told["ndcg@10"], told["hr@50"]))
+
+
+def test_what_is_served_with_counts_is_what_is_evaluated(
+    tmp_path: Path, runs: Path, dataset: Dataset
+) -> None:
+    bundle = read_bundle(tmp_path, publish_run(runs / "poor", dataset, tmp_path, counts=True))
+    assert bundle.counts is not None
+    scorer = DimeRecScorer(bundle.model, bundle.manifest.serving, counts=bundle.counts)
+    targets = leave_one_out(dataset).test
+    served = evaluate_served(engine_for(bundle), scorer, targets, dataset.catalogue.item_ids)
+    assert served.same_first == 1
+    ranked = evaluate(scorer, targets, ks=(10, 20), exclude_seen=True).metrics
+    assert {name: served.metrics[name] for name in ranked} == pytest.approx(ranked)
+
+
+def test_counts_are_left_out_where_they_bring_nothing_or_nobody_wants_them(
+    tmp_path: Path, runs: Path, dataset: Dataset
+) -> None:
+    good = publish_run(runs / "good", dataset, tmp_path, counts=True)
+    facts = verify(tmp_path, good).counts
+    assert facts is not None
+    assert facts.weight == 0
+    assert read_bundle(tmp_path, good).counts is None
+    without = publish_run(runs / "poor", dataset, tmp_path, force=True)
+    assert verify(tmp_path, without).counts is None
+    assert read_bundle(tmp_path, without).counts is None
+
+
+def test_counts_need_probabilities(tmp_path: Path, dataset: Dataset) -> None:
+    nearest = config(epochs=1, learning_rate=1e-8, serving={"steps": 2, "draws": 2, "merge": "max"})
+    train(dataset, nearest, tmp_path / "run", Watcher())
+    version = publish_run(tmp_path / "run", dataset, tmp_path / "root", counts=True)
+    assert verify(tmp_path / "root", version).counts is None
+
+
+def test_a_refit_counts_all_events(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    copytree(runs / "poor", tmp_path / "run")
+    refit(dataset, tmp_path / "run", Watcher())
+    bundle = read_bundle(
+        tmp_path / "root", publish_run(tmp_path / "run", dataset, tmp_path / "root", counts=True)
+    )
+    everything = Sequences(dataset.items, dataset.offsets)
+    assert bundle.manifest.refit
+    assert bundle.counts is not None
+    expected = count_followers(everything, len(dataset.catalogue))
+    assert bundle.counts.parts.tolist() == expected.parts.tolist()

@@ -5,9 +5,11 @@ import torch
 from torch import Tensor
 
 from bundle.manifest import ServingDefaults
+from index.counts import Counts
 from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
 from model.interests import InterestFinder, InterestSettings, history_seeds, interest_weights
+from training.counts import listed, with_counts
 from training.data.splits import Histories
 from training.evaluation.metrics import Scores
 
@@ -21,17 +23,23 @@ class DimeRecScorer:
     The noise of a history is a function of `seed` and the history alone, so that a score depends on nothing
     else. With merge `mean` an item's score is the logarithm of the mean over interests, weighted where they
     are of both kinds, of softmax over all items (cosine / temperature): the same order as the mean's, without
-    underflow far from every interest. With `max` it is the greatest cosine. An item of the history counts
-    `repeat_weight` times in the mean.
+    underflow far from every interest. With `max` it is the greatest cosine. `counts` have their part in the
+    mean, as one more interest. An item of the history counts `repeat_weight` times in it.
     """
 
     def __init__(
-        self, model: DimeRec, serving: ServingDefaults, seed: int = 0, repeat_weight: float = 1.0
+        self,
+        model: DimeRec,
+        serving: ServingDefaults,
+        seed: int = 0,
+        repeat_weight: float = 1.0,
+        counts: Counts | None = None,
     ) -> None:
         self._model = model
         self._serving = serving
         self._seed = seed
         self._repeat_weight = repeat_weight
+        self._counts = None if serving.merge == "max" else counts
         self._settings = InterestSettings(
             serving.draws, serving.steps, serving.interest_mode, serving.guidance_weight
         )
@@ -51,6 +59,8 @@ class DimeRecScorer:
             for first in range(0, len(histories), size)
         ]
         scores: Scores = torch.cat(parts).numpy()
+        if self._counts is not None:
+            scores = with_counts(scores, self._counts.of(listed(histories)), self._counts.weight)
         if self._repeat_weight != 1:
             rows, positions = histories.flattened()
             scores[rows, histories.items[positions] - 1] += np.log(self._repeat_weight)  # once, if seen twice

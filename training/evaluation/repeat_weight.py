@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import expit, logsumexp
 
 from bundle.manifest import ServingDefaults
+from index.counts import Counts
 from index.query import MAX_REPEAT_WEIGHT
 from model.dimerec import DimeRec
 from training.data.splits import Targets
@@ -60,11 +61,13 @@ def fit_repeat_weight(scorer: Scorer, targets: Targets) -> float:
     return math.exp(brentq(surplus, -most, most, xtol=1e-4))
 
 
-def learned_repeat_weight(model: DimeRec, serving: ServingDefaults, seed: int, targets: Targets) -> float:
+def learned_repeat_weight(
+    model: DimeRec, serving: ServingDefaults, seed: int, targets: Targets, counts: Counts | None = None
+) -> float:
     """The factor for a model asked as `serving` says; 1 with merge `max`, which has no probabilities."""
     if serving.merge == "max":
         return 1.0
-    return fit_repeat_weight(DimeRecScorer(model, serving, seed), targets)
+    return fit_repeat_weight(DimeRecScorer(model, serving, seed, counts=counts), targets)
 
 
 def _log_odds(scores: Scores, chosen: npt.NDArray[np.integer]) -> float:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from bundle.manifest import Manifest, ServingDefaults
 from bundle.read import Bundle, read_bundle
 from files.errors import first_fault
+from index.counts import Counts
 from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
 from training.data.dataset import Dataset
@@ -34,6 +35,11 @@ class Trained(NamedTuple):
     """All of it, where it is a bundle's."""
     note: str | None = None
     """A line on what is measured, where that is not what would be served."""
+
+    @property
+    def counts(self) -> Counts | None:
+        """Those of a bundle that has some."""
+        return None if self.bundle is None else self.bundle.counts
 
 
 def trained_model(run: Path | None, bundles: Path | None, version: str | None, device: str) -> Trained | None:
@@ -110,4 +116,4 @@ def repeat_weight_of(trained: Trained, serving: ServingDefaults, split: Split, s
         return trained.repeat_weight
     if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
         return 1.0
-    return learned_repeat_weight(trained.model, serving, seed, split.validation)
+    return learned_repeat_weight(trained.model, serving, seed, split.validation, trained.counts)
