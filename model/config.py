@@ -30,6 +30,13 @@ class Architecture(BaseModel):
 
     guidance: GuidanceKind = Field("contextual", description="guidance extraction module (paper §4.2)")
     guidance_vectors: int = Field(2, ge=1, le=64, description="K guidance vectors per user")
+    next_vectors: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="contextual: of these, vectors that a gate mixes for the next item; the other K - 1 are"
+        " for later ones",
+    )
     routing_iterations: int = Field(3, ge=1, le=10, description="dynamic_routing: iterations")
     blocks: int = Field(
         2,
@@ -90,10 +97,19 @@ class Architecture(BaseModel):
             raise ValueError(f"heads ({self.heads}) must divide dim ({self.dim})")
         return self
 
+    @model_validator(mode="after")
+    def _mixture_has_a_gate(self) -> Self:
+        if self.next_vectors > 1 and (self.guidance, self.denoiser) != ("contextual", "posterior"):
+            raise ValueError(
+                f"next_vectors ({self.next_vectors}) needs guidance contextual and denoiser posterior,"
+                f" not {self.guidance} and {self.denoiser}; set it to 1, or recipe to large"
+            )
+        return self
+
     @property
     def guidance_count(self) -> int:
-        """Rows of GEM's output: K, but 1 for `sasrec`, whose guidance is its last state."""
-        return 1 if self.guidance == "sasrec" else self.guidance_vectors
+        """Rows of GEM's output: K and those mixed with one of them; 1 for `sasrec`, its last state."""
+        return 1 if self.guidance == "sasrec" else self.guidance_vectors + self.next_vectors - 1
 
 
 class ModelConfig(Architecture):

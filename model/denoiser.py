@@ -1,7 +1,8 @@
 """f_θ(x_t, t, g): the DAM's network, which predicts x_0 and not the noise (paper §4.3), in two kinds.
 
 Both estimate the posterior mean m of x_0 `(batch, dim)`, so ‖m‖ is their confidence, from x_t `(batch, dim)`,
-t `(batch,)` in 1 … T and unit guidance vectors g `(batch, interests, dim)`.
+t `(batch,)` in 1 … T and unit guidance vectors g `(batch, interests, dim)`; of a mixture also from log π
+`(batch, mixed)` of the last ones.
 """
 
 import torch
@@ -22,23 +23,33 @@ class PosteriorDenoiser(nn.Module):
     query that L_ssm asks for is g + τ κ_t x_t. Of several interests each counts by how likely x_t makes it:
     m = s_t (Σ_k w_k g_k + a_t x_t), w = softmax_k(b_tk + β_t x_t·g_k), where s, a, b and β are learned and a
     starts at τ κ_t.
+
+    A mixture of interests is next with Σ_k π_k softmax_k, so x_t makes the k-th of them π_k E[exp(κ_t x_t·e)]
+    likely, e as that one has it: π_k exp(κ_t x_t·g_k) where it is sure of what it is near. There β starts at
+    κ_t, is 0 at T, and b_t is one number for all that are mixed.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.weights = _per_level(config, config.guidance_count)
+        self.mixed = config.next_vectors
+        self.weights = _per_level(config, config.guidance_count - self.mixed + 1)
         self.affinity = _per_level(config)
         self.log_scale = _per_level(config)
         self.trust = _per_level(config)
         with torch.no_grad():
-            self.trust.weight[:, 0] = config.temperature * concentrations(
-                mean_cosines(config.timesteps, config.first_cosine), config.dim
-            )
+            says = concentrations(mean_cosines(config.timesteps, config.first_cosine), config.dim)
+            self.trust.weight[:, 0] = config.temperature * says
+            if self.mixed > 1:
+                self.affinity.padding_idx = config.timesteps  # no gradient: it stays at κ_T = 0
+                self.affinity.weight[:, 0] = says
 
-    def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor, log_shares: Tensor | None = None) -> Tensor:
         """The estimate m `(batch, dim)`."""
         nearness = (guidance @ x_t[:, :, None]).squeeze(-1)
-        weights = (self.weights(t) + self.affinity(t) * nearness).softmax(-1)
+        prior = self.weights(t)
+        if log_shares is not None:
+            prior = torch.cat([prior[:, :-1], prior[:, -1:] + log_shares], dim=1)
+        weights = (prior + self.affinity(t) * nearness).softmax(-1)
         expected = (weights[:, None] @ guidance).squeeze(1)
         prediction: Tensor = self.log_scale(t).exp() * (expected + self.trust(t) * x_t)
         return prediction
@@ -62,7 +73,7 @@ class PerceptronDenoiser(nn.Module):
         self.leave = Linear(config.hidden, config.dim)
         nn.init.normal_(self.leave.weight, std=0.02 * config.hidden**-0.5)
 
-    def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor) -> Tensor:
+    def forward(self, x_t: Tensor, t: Tensor, guidance: Tensor, log_shares: None = None) -> Tensor:  # noqa: ARG002
         """The estimate m `(batch, dim)`."""
         level = self.timestep(timestep_features(t, self.dim).to(x_t.dtype))
         hidden: Tensor = self.enter(

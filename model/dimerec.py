@@ -13,7 +13,7 @@ from model.config import ModelConfig
 from model.denoiser import build_denoiser
 from model.embeddings import ItemTable
 from model.guidance import build_guidance
-from model.losses import Choices, guidance_loss, reconstruction_loss, sampled_softmax_loss
+from model.losses import Choices, guidance_loss, mixture_loss, reconstruction_loss, sampled_softmax_loss
 from model.process import build_process
 from model.schedule import mean_cosines
 from model.sphere import unit
@@ -73,7 +73,8 @@ class DimeRec(nn.Module):
         A row's answer does not depend on the other rows. Without a noise process
         `start` and `steps` decide nothing.
         """
-        denoise = partial(self.denoiser, guidance=guidance)
+        log_shares = self.guidance.log_shares(guidance)
+        denoise = partial(self.denoiser, guidance=guidance, log_shares=log_shares)
         return self.reverse(sampler.by_level(denoise), start, steps)
 
     def reverse(self, denoise: sampler.Step, start: Tensor, steps: int) -> Tensor:
@@ -103,14 +104,18 @@ class DimeRec(nn.Module):
         states = self.guidance.prefixes(events.view(*history.items.shape, -1), history.mask)
         guidance = unit(states.flatten(0, 1)[positions])
         choices, later_choices = (self._choices(vectors, candidates, wanted) for wanted in (targets, later))
-        of_guidance = guidance_loss(self.guidance.for_next(guidance), x0, choices, config.temperature)
+        for_next, log_shares = self.guidance.for_next(guidance), self.guidance.log_shares(guidance)
+        if log_shares is None:
+            of_guidance = guidance_loss(for_next, x0, choices, config.temperature)
+        else:
+            of_guidance = mixture_loss(for_next, log_shares, x0, choices, config.temperature)
         of_later = guidance_loss(
             self.guidance.for_later(guidance), x_later, later_choices, config.temperature, present=later > 0
         )
 
         clean = x0.detach() if config.detach_target else x0
         t = self._levels(targets, generator)
-        m = self.denoiser(self.process(clean, t, generator), t, guidance)
+        m = self.denoiser(self.process(clean, t, generator), t, guidance, log_shares)
         prediction = unit(m)
         of_reconstruction = reconstruction_loss(clean, prediction if config.project_reconstruction else m)
         of_softmax = sampled_softmax_loss(prediction, x0, choices, config.temperature)

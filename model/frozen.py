@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.denoiser import PerceptronDenoiser, PosteriorDenoiser, ResidualLayer
+from model.dimerec import DimeRec
 from model.embeddings import timestep_features
+from model.gate import Gate
 from model.linear import linear
 from model.sampler import Step
 
@@ -18,8 +20,12 @@ from model.sampler import Step
 class FrozenPosterior:
     """`PosteriorDenoiser` with the numbers of each noise level at hand."""
 
-    def __init__(self, denoiser: PosteriorDenoiser) -> None:
-        self.weights = denoiser.weights.weight.detach()
+    def __init__(self, denoiser: PosteriorDenoiser, gate: Gate | None = None) -> None:
+        weights = denoiser.weights.weight.detach()
+        if gate is not None:  # one number for all that it mixes
+            weights = torch.cat([weights[:, :-1], weights[:, -1:].expand(-1, gate.mixed)], dim=1)
+        self.gate = gate
+        self.weights = weights
         self.affinity: list[float] = denoiser.affinity.weight.flatten().tolist()
         self.scale: list[float] = denoiser.log_scale.weight.exp().flatten().tolist()
         self.trust: list[float] = denoiser.trust.weight.flatten().tolist()
@@ -27,13 +33,19 @@ class FrozenPosterior:
     def given(self, guidance: Tensor, of: Tensor) -> Step:
         """The denoiser for rows `of` `(rows,)` of `guidance` `(batch, interests, dim)`."""
         own = guidance[of]
+        shares = None if self.gate is None else self._padded(self.gate(guidance))[of]
 
         def step(x_t: Tensor, t: int) -> Tensor:
             nearness = (own @ x_t[:, :, None]).squeeze(-1)
-            weights = nearness.mul_(self.affinity[t]).add_(self.weights[t]).softmax(-1)
+            logits = nearness.mul_(self.affinity[t]).add_(self.weights[t])
+            weights = (logits if shares is None else logits.add_(shares)).softmax(-1)
             return _mixed(weights, own).add_(x_t, alpha=self.trust[t]).mul_(self.scale[t])
 
         return step
+
+    def _padded(self, log_shares: Tensor) -> Tensor:
+        """0 for the guidance vectors before those that are mixed, `(batch, interests)`."""
+        return functional.pad(log_shares, (self.weights.shape[1] - log_shares.shape[1], 0))
 
 
 class FrozenPerceptron:
@@ -71,13 +83,11 @@ class FrozenPerceptron:
         return step
 
 
-def freeze(
-    denoiser: PosteriorDenoiser | PerceptronDenoiser, timesteps: int
-) -> FrozenPosterior | FrozenPerceptron:
-    """The denoiser of T = `timesteps` levels as it is now; later changes of its weights are not all seen."""
-    if isinstance(denoiser, PosteriorDenoiser):
-        return FrozenPosterior(denoiser)
-    return FrozenPerceptron(denoiser, timesteps)
+def freeze(model: DimeRec) -> FrozenPosterior | FrozenPerceptron:
+    """A model's denoiser as it is now; later changes of its weights are not all seen."""
+    if isinstance(model.denoiser, PosteriorDenoiser):
+        return FrozenPosterior(model.denoiser, model.guidance.gate)
+    return FrozenPerceptron(model.denoiser, model.config.timesteps)
 
 
 def _mixed(weights: Tensor, vectors: Tensor) -> Tensor:

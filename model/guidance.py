@@ -15,14 +15,23 @@ from torch.nn import functional
 from model.config import ModelConfig
 from model.dropout import Dropout
 from model.embeddings import PositionTable
+from model.gate import Gate
 from model.linear import Linear
 from model.packing import Packing
 from model.routing import route
 from model.transformer import TransformerBlock, newest_states
 
+_APART = 0.5
+"""Chosen: a turn of a mixture starts at half of the state's length, at a cosine of .9 to it."""
+
 
 class Extractor(nn.Module):
     """The common part of all extractors: guidance of a whole history, and of each of its prefixes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate: Gate | None = None
+        """It mixes the interests for the next item, where there are several under one likelihood."""
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """Guidance of each history, `(batch, interests, dim)`."""
@@ -50,6 +59,10 @@ class Extractor(nn.Module):
     def for_later(self, guidance: Tensor) -> Tensor:
         """Interests that are to match an item after the next: all, unless overridden."""
         return guidance
+
+    def log_shares(self, guidance: Tensor) -> Tensor | None:
+        """Log π of those for the next item `(rows, mixed)`, the last ones; None where no gate mixes them."""
+        return None if self.gate is None else self.gate(guidance)
 
 
 def visible_from_each_position(mask: Tensor) -> Tensor:
@@ -174,8 +187,10 @@ class Contextual(Extractor):
 
     Not in the paper: self-attentive pooling sees each event for itself, this sees it among those before. The
     last interest is the state itself, close to the items it was made of; the others add a learned turn that
-    starts near none, so that they live in the same space. Attention takes ρ · age off its logits, with a
-    learned rate ρ per head that starts between 0.02 and 0.6 per event, as ALiBi's slopes do.
+    starts near none, so that they live in the same space. More for the next item may go with the last, mixed
+    by a gate; their turns start apart, for under one likelihood what is equal stays equal. Attention takes
+    ρ · age off its logits, with a learned rate ρ per head that starts between 0.02 and 0.6 per event, as
+    ALiBi's slopes do.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -188,7 +203,12 @@ class Contextual(Extractor):
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
         self.norm = nn.LayerNorm(config.dim)
-        self.turns = nn.ModuleList(_small_turn(config.dim) for _ in range(config.guidance_vectors - 1))
+        self.turns = nn.ModuleList(_turn(config.dim, 1e-3) for _ in range(config.guidance_vectors - 1))
+        self.mixed = config.next_vectors
+        if self.mixed > 1:
+            apart = _APART * config.dim**-0.5
+            self.turns.extend(_turn(config.dim, apart) for _ in range(self.mixed - 1))
+            self.gate = Gate(config.dim, config.guidance_count, self.mixed)
 
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
@@ -218,12 +238,12 @@ class Contextual(Extractor):
         return torch.stack([*(states + turn(states) for turn in self.turns), states], dim=-2)
 
     def for_next(self, guidance: Tensor) -> Tensor:
-        """The newest state."""
-        return guidance[:, -1:]
+        """The newest state and those mixed with it."""
+        return guidance[:, -self.mixed :]
 
     def for_later(self, guidance: Tensor) -> Tensor:
         """The others, or the newest state where there are none."""
-        return guidance[:, :-1] if self.interests > 1 else guidance
+        return guidance[:, : -self.mixed] if self.interests > 1 else guidance
 
     def _kept(self, mask: Tensor) -> Tensor:
         """In training some events are hidden from all later ones, as if they had not happened."""
@@ -232,9 +252,9 @@ class Contextual(Extractor):
         return mask & (torch.rand(mask.shape, device=mask.device) >= self.item_dropout)
 
 
-def _small_turn(dim: int) -> Linear:
+def _turn(dim: int, std: float) -> Linear:
     turn = Linear(dim, dim)
-    nn.init.normal_(turn.weight, std=1e-3)
+    nn.init.normal_(turn.weight, std=std)
     nn.init.zeros_(turn.bias)
     return turn
 

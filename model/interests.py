@@ -56,6 +56,7 @@ class InterestFinder:
     def __init__(self, model: DimeRec, network: Network | None = None) -> None:
         self._dim = model.config.dim
         self._network = network_of(model) if network is None else network
+        self._gate = model.guidance.gate
 
     @torch.inference_mode()
     def find(
@@ -83,10 +84,19 @@ class InterestFinder:
             ends = accumulate(draws)
             own = (vectors[end - count : end] for end, count in zip(ends, draws, strict=True))
             drawn.update(zip(indices, own, strict=True))
+        shares = self._shares(guidance)
         return [
-            _weighted(own, drawn.get(index), setting)
+            _weighted(own, drawn.get(index), setting, None if shares is None else shares[index])
             for index, (own, setting) in enumerate(zip(guidance, settings, strict=True))
         ]
+
+    def _shares(self, guidance: Vectors) -> Vectors | None:
+        """Of the guidance vectors in the guidance's part `(histories, guidance)`; None: all are equal."""
+        if self._gate is None:
+            return None
+        of_gate = self._gate.logits.weight
+        shares: Vectors = self._gate.weights(torch.from_numpy(guidance).to(of_gate)).float().cpu().numpy()
+        return shares
 
 
 @lru_cache(256)
@@ -123,7 +133,9 @@ def _noise(draws: Sequence[int], seeds: Sequence[int], dim: int) -> Vectors:
     return np.concatenate([made[index] for index in range(len(draws))])
 
 
-def _weighted(guidance: Vectors, drawn: Vectors | None, setting: InterestSettings) -> Interests:
+def _weighted(
+    guidance: Vectors, drawn: Vectors | None, setting: InterestSettings, shares: Vectors | None
+) -> Interests:
     if drawn is None:
         vectors = guidance
     elif setting.mode == "draws":
@@ -133,6 +145,8 @@ def _weighted(guidance: Vectors, drawn: Vectors | None, setting: InterestSetting
     draws = 0 if drawn is None else len(drawn)
     extracted = len(vectors) - draws
     weights = interest_weights(draws, extracted, setting.guidance_weight)
+    if shares is not None and extracted:
+        weights = np.concatenate([weights[:draws], weights[draws:].sum() * shares])
     return Interests(vectors, weights, _kinds(draws, extracted))
 
 

@@ -43,6 +43,21 @@ def guidance_loss(
     return (losses if present is None else losses * present).mean()
 
 
+def mixture_loss(
+    guidance: Tensor, log_shares: Tensor, target: Tensor, choices: Choices, temperature: float
+) -> Tensor:
+    """L_gem of a mixture: mean of −log Σ_k π_k softmax_k(target).
+
+    `guidance` is `(batch, next, dim)`, `log_shares` log π `(batch, next)`, `target` `(batch, dim)`.
+    """
+    mixed = guidance.shape[1]
+    repeated = choices._replace(collisions=choices.collisions.repeat_interleave(mixed, 0))
+    losses = _softmax_losses(
+        guidance.flatten(0, 1), target.repeat_interleave(mixed, 0), repeated, temperature
+    )
+    return -(log_shares - losses.view(-1, mixed)).logsumexp(1).mean()
+
+
 def _softmax_losses(query: Tensor, target: Tensor, choices: Choices, temperature: float) -> Tensor:
     query = query / temperature  # not the logits, of which there are many more
     positive = (query * target).sum(-1)

@@ -50,7 +50,7 @@ class TorchNetwork:
 
     def __init__(self, model: DimeRec) -> None:
         self._model = model
-        self._denoiser = freeze(model.denoiser, model.config.timesteps)
+        self._denoiser = freeze(model)
         self._weight = model.items.table.weight
 
     def guide(self, history: HistoryBatch, added: Vectors | None = None) -> Vectors:

@@ -70,6 +70,7 @@ _SHAPES = frozenset(
         "max_length",
         "guidance",
         "guidance_vectors",
+        "next_vectors",
         "blocks",
         "heads",
         "timesteps",

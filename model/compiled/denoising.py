@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.compiled.graph import Graph, Value
 from model.config import ModelConfig
 from model.frozen import FrozenPerceptron, FrozenPosterior
+from model.gate import Gate
 from model.sampler import step_factors
 from model.schedule import sampling_timesteps
 
@@ -34,7 +35,7 @@ def denoising(
     added, kept = (graph.input(name, np.float32, "steps") for name in ("added", "kept"))
     own = graph("Gather", guidance, owners)
     if isinstance(frozen, FrozenPosterior):
-        denoise = _posterior(frozen, own)
+        denoise = _posterior(frozen, graph, guidance, owners, own)
     else:
         denoise = _perceptron(frozen, graph, guidance, owners, own)
 
@@ -74,7 +75,9 @@ class Schedule:
         return {"levels": np.array(levels), "added": added.copy(), "kept": kept.copy()}
 
 
-def _posterior(frozen: FrozenPosterior, own: Value) -> _Denoise:
+def _posterior(frozen: FrozenPosterior, outer: Graph, guidance: Value, owners: Value, own: Value) -> _Denoise:
+    shares = None if frozen.gate is None else _log_shares(frozen.gate, outer, guidance, owners)
+
     def denoise(graph: Graph, state: Value, level: Value) -> Value:
         at_level = {
             name: graph("Gather", np.array(values, dtype=np.float32), level)
@@ -87,10 +90,19 @@ def _posterior(frozen: FrozenPosterior, own: Value) -> _Denoise:
         nearness = graph("Squeeze", graph("MatMul", own, graph("Unsqueeze", state, [2])), [2])
         logits = graph("Mul", nearness, at_level["affinity"])
         logits = graph("Add", logits, graph("Gather", frozen.weights, level))
+        if shares is not None:
+            logits = graph("Add", logits, shares)
         mean = graph("Add", _mixed(graph, logits, own), graph("Mul", state, at_level["trust"]))
         return graph("Mul", mean, at_level["scale"])
 
     return denoise
+
+
+def _log_shares(gate: Gate, graph: Graph, guidance: Value, owners: Value) -> Value:
+    """Log π of each row, 0 for the guidance vectors that are not mixed, `(rows, interests)`."""
+    flat = graph("Mul", graph("Reshape", guidance, [0, -1]), gate.scale)
+    shares = graph("LogSoftmax", graph.linear(flat, gate.logits.weight, gate.logits.bias), axis=-1)
+    return graph("Gather", graph("Pad", shares, [0, gate.others, 0, 0]), owners)
 
 
 def _perceptron(

@@ -27,7 +27,7 @@ class CompiledNetwork:
     def __init__(self, model: DimeRec, guiding_session: onnxruntime.InferenceSession) -> None:
         self._table: Vectors = model.items.table.weight.detach().numpy()
         self._guiding = guiding_session
-        self._denoising = denoising(freeze(model.denoiser, model.config.timesteps), model.config)
+        self._denoising = denoising(freeze(model), model.config)
         self._schedule = Schedule(model.config, model.cosines)
 
     @classmethod

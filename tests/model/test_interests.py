@@ -53,6 +53,25 @@ def test_each_history_is_asked_as_its_own_settings_say() -> None:
         np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
 
 
+def test_of_a_mixture_each_interest_weighs_as_the_gate_says_of_the_history() -> None:
+    """The one for later items counts half of the guidance's part, those that are mixed the other half."""
+    model = stirred_model(guidance="contextual", guidance_vectors=2, next_vectors=3)
+    batch = collate([[1, 2, 3], [9]], 20)
+    log_shares = model.guidance.log_shares(model.guide(batch))
+    assert log_shares is not None
+    shares = log_shares.exp().detach().numpy()
+    assert np.abs(shares[0] - shares[1]).max() > 1e-3
+    both = InterestSettings(2, 1, "both", 0.4)
+    for setting, part in ((both, 0.4), (both._replace(mode="guidance"), 1.0)):
+        found = InterestFinder(model).find(batch, [setting] * 2, [3, 4])
+        for own, of in zip(shares, found, strict=True):
+            drawn = [] if part == 1 else [(1 - part) / 2] * 2
+            expected = [*drawn, part / 2, *(part / 2 * own)]
+            np.testing.assert_allclose(of.weights, expected, rtol=1e-5)
+    (drawn_alone, _) = InterestFinder(model).find(batch, [both._replace(mode="draws")] * 2, [3, 4])
+    np.testing.assert_allclose(drawn_alone.weights, [0.5, 0.5])
+
+
 MODES: list[InterestMode] = ["draws", "guidance", "both"]
 HISTORY = st.lists(st.integers(1, 60), min_size=1, max_size=30)
 
@@ -75,6 +94,7 @@ def asked_of_a_model(draw: st.DrawFn) -> tuple[list[list[int]], list[InterestSet
         {"guidance": "recency_attentive", "denoiser": "mlp"},
         {"guidance": "self_attentive", "denoiser": "mlp", "project_reconstruction": True},
         {"guidance": "contextual", "denoiser": "posterior", "blocks": 3},
+        {"guidance": "contextual", "denoiser": "posterior", "next_vectors": 3},
         {"guidance": "sasrec", "denoiser": "posterior"},
         {"guidance": "contextual", "denoiser": "mlp", "process": "none"},
         {"guidance": "dynamic_routing", "denoiser": "posterior", "process": "euclidean"},
@@ -107,6 +127,7 @@ def test_onnx_runtime_computes_what_there_are_graphs_for_and_torch_the_rest() ->
         assert network_of(make_model(60, guidance=guidance)).computes_by == "onnxruntime"
     for guidance in ("dynamic_routing", "mlp", "recent"):
         assert network_of(make_model(60, guidance=guidance)).computes_by == "torch"
+    assert network_of(make_model(60, guidance="contextual", next_vectors=3)).computes_by == "onnxruntime"
     assert network_of(make_model(60).to(torch.bfloat16)).computes_by == "torch"
 
 
@@ -123,7 +144,7 @@ def test_vectors_of_added_items_are_read_whatever_computes(guidance: str) -> Non
 @cache
 def stirred_model(**config: Any) -> DimeRec:
     """A model none of whose parameters is left where it starts."""
-    model = make_model(60, guidance_vectors=3, heads=2, **config)
+    model = make_model(60, **{"guidance_vectors": 3, "heads": 2, **config})
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -8,7 +8,7 @@ from bundle.manifest import ServingDefaults
 from index.counts import Counts
 from model.batch import HistoryBatch, windows
 from model.dimerec import DimeRec
-from model.interests import InterestFinder, InterestSettings, history_seeds, interest_weights
+from model.interests import InterestFinder, InterestSettings, history_seeds
 from training.counts import listed, with_counts
 from training.data.splits import Histories
 from training.evaluation.metrics import Scores
@@ -55,7 +55,7 @@ class DimeRecScorer:
         vectors = self._model.item_vectors()
         size = max(1, _MAX_COSINES_IN_MEMORY // (self._interests_per_row * self.items))
         parts = [
-            self._merged(self.interests(histories.batch(first, size)), vectors)
+            self._merged(*self.weighted_interests(histories.batch(first, size)), vectors)
             for first in range(0, len(histories), size)
         ]
         scores: Scores = torch.cat(parts).numpy()
@@ -71,7 +71,11 @@ class DimeRecScorer:
         return history_seeds(self._read(histories), self._seed)
 
     def interests(self, histories: Histories) -> Tensor:
-        """Unit interest embeddings `(rows, interests, dim)`: draws first, then the guidance.
+        """Unit interest embeddings `(rows, interests, dim)`: draws first, then the guidance."""
+        return self.weighted_interests(histories)[0]
+
+    def weighted_interests(self, histories: Histories) -> tuple[Tensor, Tensor]:
+        """The same, and the weight of each in their mean `(rows, interests)`.
 
         The model is put into evaluation mode for it.
         """
@@ -84,21 +88,20 @@ class DimeRecScorer:
             history_seeds(history, self._seed),
         )
         self._model.train(training)
-        return torch.from_numpy(np.stack([interests.vectors for interests in found])).to(self._device)
+        vectors = torch.from_numpy(np.stack([interests.vectors for interests in found]))
+        weights = torch.from_numpy(np.stack([interests.weights for interests in found]))
+        return vectors.to(self._device), weights.to(self._device)
 
     def _read(self, histories: Histories) -> HistoryBatch:
         """The part of the histories that the model reads."""
         return windows(histories.items, histories.starts, histories.ends, self._model.config.max_length)
 
-    def _merged(self, interests: Tensor, vectors: Tensor) -> Tensor:
+    def _merged(self, interests: Tensor, weights: Tensor, vectors: Tensor) -> Tensor:
         if self._serving.merge == "max":
             return (interests @ vectors.T).float().amax(dim=1).cpu()
         logits = ((interests / self._serving.temperature) @ vectors.T).float()
         total = logits.logsumexp(dim=2, keepdim=True)
-        if self._serving.interest_mode == "both":
-            guidance = self._model.config.guidance_count
-            weights = interest_weights(self._serving.draws, guidance, self._serving.guidance_weight)
-            total -= torch.from_numpy(np.log(weights)).to(total.device)[:, None]
+        total -= weights.log()[:, :, None]
         logits -= total
         return logits.logsumexp(dim=1).cpu()
 

@@ -128,7 +128,7 @@ class _Pass:
         self, answer: Answer, histories: Histories, rows: range
     ) -> tuple[Values, Shares | None, dict[int, Curve]]:
         contender, relevant = self._contender, [self._horizon.relevant(row) for row in rows]
-        log_p = log_probabilities(answer.affinities, contender.side.weights, contender.temperature)
+        log_p = log_probabilities(answer.affinities, answer.weights, contender.temperature)
         top = top_items(merged(answer.affinities, contender, log_p), max(RECALL_KS))
         stated = log_p.double().cpu().numpy()
         following = histories.items[histories.ends]

@@ -27,7 +27,7 @@ _RANGE = (1e-3, 1e2)
 
 def block_of(side: Side) -> int:
     """Histories that are answered at once."""
-    return max(1, MAX_AFFINITIES_IN_MEMORY // (side.items * len(side.weights)))
+    return max(1, MAX_AFFINITIES_IN_MEMORY // (side.items * side.interests))
 
 
 @torch.inference_mode()
@@ -41,11 +41,14 @@ def unseen(affinities: Tensor, histories: Histories) -> Tensor:
 
 @torch.inference_mode()
 def log_probabilities(affinities: Tensor, weights: Vectors, temperature: float) -> Tensor:
-    """Logarithms of p, of every item `(rows, items)`; −inf where all affinities are."""
+    """Logarithms of p, of every item `(rows, items)`; −inf where all affinities are.
+
+    `affinities` `(rows, interests, items)`, `weights` `(rows, interests)`.
+    """
     logits = affinities / temperature
     total = logits.logsumexp(dim=2, keepdim=True)
     with np.errstate(divide="ignore"):  # a weight of 0 takes its interest out
-        total -= torch.from_numpy(np.log(weights)).to(total.device)[:, None]
+        total -= torch.from_numpy(np.log(weights)).to(total.device)[:, :, None]
     logits -= total
     return logits.logsumexp(dim=1)
 
@@ -72,8 +75,9 @@ class RankedSide:
     def score(self, histories: Histories) -> Scores:
         """Scores `(rows, items)`."""
         side = self._contender.side
-        affinities = unseen(side.answer(histories, self._seed).affinities, histories)
-        log_p = log_probabilities(affinities, side.weights, self._contender.temperature)
+        answer = side.answer(histories, self._seed)
+        affinities = unseen(answer.affinities, histories)
+        log_p = log_probabilities(affinities, answer.weights, self._contender.temperature)
         return merged(affinities, self._contender, log_p)
 
 
@@ -83,16 +87,16 @@ def fitted_temperature(side: Side, targets: Targets, seed: int = 0) -> float:
     Raises DataError where there is none that it has not.
     """
     answers: Iterable[_Answered] = _Answers(side, targets, seed)
-    if len(targets) * len(side.weights) * side.items <= _MAX_AFFINITIES_KEPT:
+    if len(targets) * side.interests * side.items <= _MAX_AFFINITIES_KEPT:
         answers = list(answers)
-    known = np.concatenate([np.isfinite(own).all(axis=1) for _, own in answers])
+    known = np.concatenate([np.isfinite(block.of_targets).all(axis=1) for block in answers])
     if not known.any():
         raise DataError("no event of validation is new to its user, so τ cannot be fitted; try another split")
-    deviation = float(np.concatenate([own for _, own in answers])[known].std()) or 1.0
+    deviation = float(np.concatenate([block.of_targets for block in answers])[known].std()) or 1.0
 
     def cost(log_temperature: float) -> float:
         temperature = math.exp(log_temperature) * deviation
-        parts = [_log_p(of, own, side.weights, temperature) for of, own in answers]
+        parts = [_log_p(block, temperature) for block in answers]
         return -float(np.concatenate(parts)[known].mean())
 
     bounds = (math.log(_RANGE[0]), math.log(_RANGE[1]))
@@ -106,6 +110,8 @@ class _Answered(NamedTuple):
     affinities: Tensor
     """Of unseen items; of the others −inf."""
     of_targets: Vectors
+    """`(rows, interests)`"""
+    weights: Vectors
     """`(rows, interests)`"""
 
 
@@ -121,16 +127,18 @@ class _Answers:
         size = block_of(self._side)
         for first in range(0, len(self._targets), size):
             histories = self._targets.histories.batch(first, size)
-            affinities = unseen(self._side.answer(histories, self._seed).affinities, histories)
+            answer = self._side.answer(histories, self._seed)
+            affinities = unseen(answer.affinities, histories)
             items = self._targets.items[first : first + size].astype(np.int64)
-            yield _Answered(affinities, affinities[range(len(items)), :, items - 1].cpu().numpy())
+            of_targets = affinities[range(len(items)), :, items - 1].cpu().numpy()
+            yield _Answered(affinities, of_targets, answer.weights)
 
 
 @torch.inference_mode()
-def _log_p(
-    affinities: Tensor, of_targets: Vectors, weights: Vectors, temperature: float
-) -> npt.NDArray[np.float64]:
+def _log_p(block: _Answered, temperature: float) -> npt.NDArray[np.float64]:
     """Logarithms of p, of the targets alone: what `log_probabilities` has for them."""
-    total = (affinities / temperature).logsumexp(dim=2).double().cpu().numpy()
-    found: npt.NDArray[np.float64] = logsumexp(of_targets / temperature - total, axis=1, b=weights)
+    total = (block.affinities / temperature).logsumexp(dim=2).double().cpu().numpy()
+    found: npt.NDArray[np.float64] = logsumexp(
+        block.of_targets / temperature - total, axis=1, b=block.weights
+    )
     return found

@@ -103,7 +103,7 @@ def _fitted(side: ModelSide | ScorerSide, merge: Merge, targets: Targets, seed: 
     settings: dict[str, Any] = {"temperature": temperature}
     if isinstance(side, ModelSide):
         settings["merge"] = merge
-    settings |= {"interests": len(side.weights), "distances": len(side.weights) * side.items}
+    settings |= {"interests": side.interests, "distances": side.interests * side.items}
     return Fitted(Contender(side, temperature, merge), settings)
 
 

@@ -18,7 +18,6 @@ from model.interests import (
     InterestSettings,
     Vectors,
     history_seeds,
-    interest_weights,
 )
 from training.data.splits import Histories
 from training.evaluation.scorer import Scorer
@@ -33,6 +32,8 @@ class Answer(NamedTuple):
 
     affinities: Tensor
     """Of each interest with every item, `(rows, interests, items)` float32: cosines or scores."""
+    weights: Vectors
+    """Of the interests in their mean `(rows, interests)`, of sum 1."""
     draws: Vectors | None = None
     """Those of the interests, the first ones, that are drawn: unit vectors `(rows, draws, dim)`."""
     guidance_cosines: Vectors | None = None
@@ -48,8 +49,8 @@ class Side(Protocol):
         ...
 
     @property
-    def weights(self) -> Vectors:
-        """Of the interests in their mean `(interests,)`, of sum 1."""
+    def interests(self) -> int:
+        """Interests of each history."""
         ...
 
     @property
@@ -75,13 +76,25 @@ class ScorerSide:
         return self.scorer.items
 
     @property
-    def weights(self) -> Vectors:
-        """One interest."""
-        return np.ones(1, np.float32)
+    def interests(self) -> int:
+        """One."""
+        return 1
 
     def answer(self, histories: Histories, seed: int) -> Answer:  # noqa: ARG002
         """Its scores as one interest's."""
-        return Answer(torch.from_numpy(np.array(self.scorer.score(histories), np.float32))[:, None])
+        scores = torch.from_numpy(np.array(self.scorer.score(histories), np.float32))
+        return Answer(scores[:, None], np.ones((len(scores), 1), np.float32))
+
+
+class _Found(NamedTuple):
+    """A model's interests of some histories."""
+
+    vectors: Vectors
+    """`(rows, interests, dim)`"""
+    weights: Vectors
+    """`(rows, interests)`"""
+    seeds: list[int]
+    """Of each history."""
 
 
 class ModelSide:
@@ -116,38 +129,42 @@ class ModelSide:
         return self._mode != "guidance"
 
     @property
-    def weights(self) -> Vectors:
+    def interests(self) -> int:
         """As in serving."""
         draws = 0 if self._mode == "guidance" else self._serving.draws
-        guidance = 0 if self._mode == "draws" else self._model.config.guidance_count
-        return interest_weights(draws, guidance, self._serving.guidance_weight)
+        return draws + (0 if self._mode == "draws" else self._model.config.guidance_count)
 
     def answer(self, histories: Histories, seed: int) -> Answer:
         """Draws first, then the guidance; those of both that the mode has."""
         if self._mode == "guidance":
-            return Answer(self._affinities(self._found(histories, "guidance", seed)[0]))
-        draws, guidance, seeds = self._drawn(histories, seed)
+            found = self._found(histories, "guidance", seed)
+            return Answer(self._affinities(found.vectors), found.weights)
+        found = self._found(histories, "both", seed)
+        draws, guidance = self._parts(found)
         led_by = leaders(draws, guidance)
-        draws = self._replaced(draws, led_by, seeds)
-        vectors = draws if self._mode == "draws" else np.concatenate([draws, guidance], axis=1)
-        return Answer(self._affinities(vectors), draws, cosines(draws, led_by))
+        draws = self._replaced(draws, led_by, found.seeds)
+        if self._mode == "draws":
+            vectors, weights = draws, np.full(draws.shape[:2], 1 / draws.shape[1], np.float32)
+        else:
+            vectors, weights = np.concatenate([draws, guidance], axis=1), found.weights
+        return Answer(self._affinities(vectors), weights, draws, cosines(draws, led_by))
 
     def guidance_cosines(self, histories: Histories, seed: int) -> tuple[Vectors, Vectors]:
         """Of the model's draws, and of the items that `samples` draws in their place `(rows, draws)`.
 
         Each with the guidance that the draw is nearest to.
         """
-        draws, guidance, seeds = self._drawn(histories, seed)
+        found = self._found(histories, "both", seed)
+        draws, guidance = self._parts(found)
         led_by = leaders(draws, guidance)
-        return cosines(draws, led_by), cosines(led_by, self._sampled(led_by, seeds))
+        return cosines(draws, led_by), cosines(led_by, self._sampled(led_by, found.seeds))
 
-    def _drawn(self, histories: Histories, seed: int) -> tuple[Vectors, Vectors, list[int]]:
-        """The model's draws, its guidance, and the seed of each history."""
-        found, seeds = self._found(histories, "both", seed)
-        draws, guidance = np.split(found, [self._serving.draws], axis=1)
-        return draws, guidance, seeds
+    def _parts(self, found: _Found) -> tuple[Vectors, Vectors]:
+        """The draws and the guidance."""
+        draws, guidance = np.split(found.vectors, [self._serving.draws], axis=1)
+        return draws, guidance
 
-    def _found(self, histories: Histories, mode: InterestMode, seed: int) -> tuple[Vectors, list[int]]:
+    def _found(self, histories: Histories, mode: InterestMode, seed: int) -> _Found:
         config = self._model.config
         history = windows(histories.items, histories.starts, histories.ends, config.max_length)
         seeds = history_seeds(history, seed)
@@ -155,7 +172,7 @@ class ModelSide:
             self._serving.draws, self._serving.steps, mode, self._serving.guidance_weight
         )
         found = self._finder.find(history.to(self._vectors.device), [settings] * len(histories), seeds)
-        return np.stack([interests.vectors for interests in found]), seeds
+        return _Found(np.stack([of.vectors for of in found]), np.stack([of.weights for of in found]), seeds)
 
     def _replaced(self, draws: Vectors, led_by: Vectors, seeds: Sequence[int]) -> Vectors:
         match self._kind:

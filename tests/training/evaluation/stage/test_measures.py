@@ -35,7 +35,7 @@ def random_affinities(seed: int, rows: int, interests: int, items: int) -> torch
 def test_probabilities_are_the_weighted_softmaxes_over_unseen_items(seed: int, temperature: float) -> None:
     affinities = random_affinities(seed, 2, 3, 9)
     histories = Histories(np.array([1, 4, 4, 9], np.int32), np.array([0, 3]), np.array([3, 4]))
-    weights = np.array([0.5, 0.3, 0.2], np.float32)
+    weights = np.array([[0.5, 0.3, 0.2], [0.1, 0.0, 0.9]], np.float32)
     found = log_probabilities(unseen(affinities, histories), weights, temperature).exp().numpy()
     for row, seen in ((0, {1, 4}), (1, {9})):
         expected = [0.0] * 9
@@ -46,7 +46,7 @@ def test_probabilities_are_the_weighted_softmaxes_over_unseen_items(seed: int, t
                 if item not in seen
             }
             for item, value in grown.items():
-                expected[item - 1] += float(weights[interest]) * value / sum(grown.values())
+                expected[item - 1] += float(weights[row, interest]) * value / sum(grown.values())
         assert found[row] == pytest.approx(expected, rel=1e-4, abs=1e-7)
         assert found[row].sum() == pytest.approx(1, abs=1e-5)
 
@@ -56,11 +56,12 @@ class Mixture:
 
     seeded = False
     items = 12
-    weights = np.array([0.7, 0.3], np.float32)
+    interests = 2
 
     def answer(self, histories: Histories, seed: int) -> Answer:
         newest = histories.items[histories.ends - 1].tolist()
-        return Answer(torch.cat([random_affinities(item + seed, 1, 2, 12) for item in newest]))
+        affinities = torch.cat([random_affinities(item + seed, 1, 2, 12) for item in newest])
+        return Answer(affinities, np.array([[1 - item / 20, item / 20] for item in newest], np.float32))
 
 
 def test_the_temperature_makes_validation_likeliest() -> None:
@@ -69,16 +70,15 @@ def test_the_temperature_makes_validation_likeliest() -> None:
     starts = np.arange(300)
     histories = Histories(items, starts, starts + 1)
     side = Mixture()
-    stated = log_probabilities(unseen(side.answer(histories, 0).affinities, histories), side.weights, 0.4)
+    answer = side.answer(histories, 0)
+    stated = log_probabilities(unseen(answer.affinities, histories), answer.weights, 0.4)
     cumulated = stated.double().exp().numpy().cumsum(axis=1)
     drawn = (cumulated[:, :-1] <= generator.random((300, 1)) * cumulated[:, -1:]).sum(axis=1) + 1
     targets = Targets(histories, drawn.astype(np.int32), starts, starts + 1)
 
     def cost(log_temperature: np.ndarray) -> float:
         temperature = math.exp(float(np.ravel(log_temperature)[0]))
-        log_p = log_probabilities(
-            unseen(side.answer(histories, 0).affinities, histories), side.weights, temperature
-        )
+        log_p = log_probabilities(unseen(answer.affinities, histories), answer.weights, temperature)
         return -float(log_p[range(300), drawn - 1].mean())
 
     expected = brute(cost, (slice(math.log(0.1), math.log(2), 0.02),), finish=None)
