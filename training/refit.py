@@ -19,7 +19,7 @@ from training.config import TrainingConfig
 from training.data.dataset import Dataset
 from training.data.splits import Histories, Sequences, Split, Targets
 from training.errors import TrainingError
-from training.run import RunConfig, best_of, open_run, read_records, read_run_config
+from training.run import RunConfig, alone_in, best_of, open_run, read_records, read_run_config
 from training.trainer import Observer, Trainer, planned_epochs
 from training.warm_start import Initial, copy_weights
 
@@ -34,22 +34,23 @@ def refit(dataset: Dataset, run: Path, observer: Observer, initial: Initial | No
     stops being a number, ConfigError where the run has the refit of another one.
     """
     config, out = _config_of(run), run / REFIT_DIRECTORY
-    resumed = open_run(out, config)
-    everything = _all_of(dataset)
-    trainer = Trainer(config.training, everything, dataset.catalogue, out)
-    if resumed:
-        trainer.resume()
-    elif initial is not None:
-        copy_weights(initial, trainer.model, dataset.catalogue)
-    else:
-        trainer.learner.begin(everything.train)
-    epochs = best_of(run).epoch
-    while len(trainer.records) < epochs:
-        record = trainer.epoch(observer)
-        trainer.keep(record)
-        observer.epoch_done(record, improved=False)
-    trainer.learner.write(out / MODEL_FILE)
-    return epochs
+    with alone_in(out):
+        resumed = open_run(out, config)
+        everything = _all_of(dataset)
+        trainer = Trainer(config.training, everything, dataset.catalogue, out)
+        if resumed:
+            trainer.resume()
+        elif initial is not None:
+            copy_weights(initial, trainer.model, dataset.catalogue)
+        else:
+            trainer.learner.begin(everything.train)
+        epochs = best_of(run).epoch
+        while len(trainer.records) < epochs:
+            record = trainer.epoch(observer)
+            trainer.keep(record)
+            observer.epoch_done(record, improved=False)
+        trainer.learner.write(out / MODEL_FILE)
+        return epochs
 
 
 def refitted(run: Path) -> Path | None:

@@ -11,7 +11,11 @@ Every file is replaced whole, `last` after `best`; training is a function of (se
 killed and resumed ends where an undisturbed one does.
 """
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -72,6 +76,26 @@ class Progress:
     model: dict[str, Tensor]
     optimizer: dict[str, Any]
     records: list[EpochRecord]
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's directory, which is made, for the block; a kill lets them in, too.
+
+    Raises TrainingError where another process trains there: each would go on from the other's files.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    held = os.open(directory, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TrainingError(
+                f"{directory}: another process trains there; wait for it, or name another --out"
+            ) from error
+        yield
+    finally:
+        os.close(held)
 
 
 def open_run(directory: Path, config: RunConfig[Config]) -> bool:

@@ -27,6 +27,7 @@ from training.run import (
     EpochRecord,
     Progress,
     RunConfig,
+    alone_in,
     best_record,
     open_run,
     read_progress,
@@ -71,7 +72,7 @@ def train(
     """Train on the data set's split into the run directory `out`, or resume the run found there.
 
     `initial` warm-starts a fresh run from an older model. Raises ConfigError where `out` holds another
-    run, TrainingError where the loss stops being a number.
+    run, TrainingError where the loss stops being a number, or another process trains in `out`.
     """
     split = SPLITS[config.split](dataset)
     if not len(split.validation):
@@ -86,22 +87,23 @@ def train(
         LogSize.of(split.train, len(dataset.catalogue)),
         None if initial is None else initial.model.config,
     )
-    resumed = open_run(
-        out,
-        RunConfig(
-            training=config,
-            data_fingerprint=dataset.fingerprint,
-            initial_version=None if initial is None else initial.version,
-        ),
-    )
-    trainer = Trainer(config, split, dataset.catalogue, out)
-    if resumed:
-        trainer.resume()
-    elif initial is not None:
-        copy_weights(initial, trainer.model, dataset.catalogue)
-    else:
-        trainer.learner.begin(split.train)
-    return trainer.run(observer)
+    with alone_in(out):
+        resumed = open_run(
+            out,
+            RunConfig(
+                training=config,
+                data_fingerprint=dataset.fingerprint,
+                initial_version=None if initial is None else initial.version,
+            ),
+        )
+        trainer = Trainer(config, split, dataset.catalogue, out)
+        if resumed:
+            trainer.resume()
+        elif initial is not None:
+            copy_weights(initial, trainer.model, dataset.catalogue)
+        else:
+            trainer.learner.begin(split.train)
+        return trainer.run(observer)
 
 
 class Trainer:

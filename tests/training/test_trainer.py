@@ -202,6 +202,21 @@ def test_a_directory_with_another_run_is_refused(tmp_path: Path) -> None:
         train(cyclic_dataset(seed=9), config(epochs=1), tmp_path, Watcher())
 
 
+def test_a_second_training_in_a_directory_waits_outside(tmp_path: Path) -> None:
+    """Each would overwrite the other's files, and publish the better of two models as its own."""
+
+    class Intruder(Watcher):
+        def epoch_started(self, epoch: int, examples: int) -> None:
+            super().epoch_started(epoch, examples)
+            with pytest.raises(TrainingError, match="another process trains there; wait for it, or name"):
+                train(cyclic_dataset(), config(epochs=2), tmp_path, Watcher())
+
+    intruder = Intruder()
+    train(cyclic_dataset(), config(epochs=2), tmp_path, intruder)
+    assert len(intruder.records) == 2
+    assert train(cyclic_dataset(), config(epochs=2), tmp_path, Watcher()).epochs == 2
+
+
 def test_a_loss_that_is_no_number_stops_the_run_with_a_clear_message(tmp_path: Path) -> None:
     dataset = cyclic_dataset()
     settings = config()
