@@ -122,7 +122,7 @@ def command(
         return
     of_all = " (refitted on all events)" if manifest.refit else ""
     typer.echo(f"Published {version}{of_all} under {bundles}; it is CURRENT.")
-    if manifest.counts is not None and manifest.counts.weight:
+    if manifest.counts is not None:
         typer.echo(said(manifest.counts))
     if manifest.content is not None:
         typer.echo(described(manifest.content))

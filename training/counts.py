@@ -11,7 +11,7 @@ from scipy import sparse
 from bundle.manifest import CountsFacts
 from index.counts import Counted, Counts
 from training.cooccurrence import followed_by
-from training.data.splits import Histories, Sequences, Targets
+from training.data.splits import Histories, Sequences, Split, Targets
 from training.evaluation import metrics
 from training.evaluation.bootstrap import Difference, resampled
 from training.evaluation.metrics import Ranks, Scores
@@ -127,6 +127,11 @@ def fit_weight(scorer: Scorer, counts: Counts, targets: Targets) -> Fitted:
     return Fitted(taken, len(chosen), before, summary(ranked[best]), lead)
 
 
+def fit_followers(scorer: Scorer, split: Split, items: int) -> Fitted:
+    """As `fit_weight`, for what followed what in the part of a split that is trained on."""
+    return fit_weight(scorer, count_followers(split.train, items), split.validation)
+
+
 def ranks_with(scorer: Scorer, choices: Sequence[Counts], targets: Targets) -> list[Ranks]:
     """Ranks of the targets with each of these counts, seen items removed; the scorer is asked once."""
     found: list[list[Ranks]] = [[] for _ in choices]
@@ -152,7 +157,11 @@ def summary(ranks: Ranks) -> dict[str, float]:
 
 
 def said(facts: CountsFacts) -> str:
-    """A line on what counting brought, where it has a weight."""
+    """A line on what counting brought."""
+    if not facts.weight:
+        return (
+            "What followed what in the log adds nothing to the answers on validation events: it is left out."
+        )
     before, after = (part["ndcg@10"] for part in (facts.before, facts.after))
     return (
         f"What followed what in the log is one more interest, of weight {facts.weight:g}:"

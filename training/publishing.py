@@ -23,7 +23,7 @@ from model.dimerec import DimeRec
 from training.config import TrainingConfig
 from training.content_map import Fitted, fit_content_map
 from training.content_ranks import Watches
-from training.counts import count_followers, fit_weight
+from training.counts import count_followers, fit_followers
 from training.data.content_file import ItemContent, read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Sequences, Split, Targets
@@ -88,6 +88,8 @@ def publish_run(
         raise ConfigError(f"{run} was trained on other data; name the prepared data it was trained on")
     if repeat_weight not in (None, 1) and config.training.serving.merge == "max":
         raise ConfigError("a repeat weight needs serving.merge mean, the run has max: leave it out")
+    if counts and config.training.serving.merge == "max":
+        raise ConfigError("counts need serving.merge mean, the run has max: leave --counts out")
     best = best_of(run)
     whole = refitted(run) if refit else None
     if not force:
@@ -98,10 +100,8 @@ def publish_run(
     measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
     served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
     counted = None
-    if counts and training.serving.merge == "mean" and len(split.validation):
-        counted = fit_weight(
-            measured.scorer, count_followers(split.train, len(dataset.catalogue)), split.validation
-        )
+    if counts:
+        counted = fit_followers(measured.scorer, split, len(dataset.catalogue))
     chosen = None if counted is None else counted.counts
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(

@@ -67,6 +67,8 @@ def test_a_run_and_its_refit_from_training_to_the_bundle(dimerec: Run, data: Pat
 
     said = dimerec("publish", "--run", run, "--data", data, "--bundles", plain, "--no-refit", "--json").out
     assert json.loads(said)["refit"] is False
+    counted = dimerec("publish", "--run", run, "--data", data, "--bundles", plain, "--no-refit", "--counts")
+    assert "What followed what in the log" in counted.out
     warm = dimerec("train", "--data", data, "--out", tmp_path / "next", *TRAINED, "--init", plain, "--refit")
     assert warm.code == 0, warm.err
     assert (tmp_path / "next" / "refit" / "model.safetensors").exists()

@@ -15,6 +15,7 @@ import redis
 import structlog
 
 from service.app import create_app
+from service.history.errors import HistoryUnavailableError
 from service.history.in_process import InProcessHistory
 from service.history.protocol import AppendResult, Event
 from service.history.redis_keys import history_key
@@ -213,10 +214,12 @@ class Hanging(InProcessHistory):
         super().__init__()
         self.asked = asyncio.Event()
 
-    async def append_many(self, events: Sequence[tuple[str, Event]]) -> AppendResult:
+    async def append_each(
+        self, appends: Sequence[tuple[str, Sequence[Event]]]
+    ) -> list[AppendResult | HistoryUnavailableError]:
         self.asked.set()
         await asyncio.Event().wait()
-        return await super().append_many(events)
+        return await super().append_each(appends)
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ def test_counts_are_left_out_where_they_bring_nothing_or_nobody_wants_them(
 def test_counts_need_probabilities(tmp_path: Path, dataset: Dataset) -> None:
     nearest = config(epochs=1, learning_rate=1e-8, serving={"steps": 2, "draws": 2, "merge": "max"})
     train(dataset, nearest, tmp_path / "run", Watcher())
-    version = publish_run(tmp_path / "run", dataset, tmp_path / "root", counts=True)
-    assert verify(tmp_path / "root", version).counts is None
+    with pytest.raises(ConfigError, match=r"counts need serving\.merge mean.*leave --counts out"):
+        publish_run(tmp_path / "run", dataset, tmp_path / "root", counts=True)
 
 
 def test_a_refit_counts_all_events(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
