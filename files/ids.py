@@ -1,4 +1,4 @@
-"""The one rule of what may be an id: of a user, an item or an event."""
+"""The one rule of what may be an id: of a user, an item, an event or a request."""
 
 import re
 
@@ -21,6 +21,9 @@ PADDING = "".join(chr(code) for code in (*range(9, 14), 32, 0x85, 0xA0, 0x1680, 
 
 MISSING_WORDS = ("", r"\N", "NULL", "null", "None", "nan", "NaN", "N/A", "<NA>")
 """Words of databases and data frames for a missing value; never an id that is written."""
+
+REQUEST_ID = r"^[A-Za-z0-9._-]{1,128}$"
+"""The pattern of a request's id, which goes into headers and log lines."""
 
 _PRINTABLE = re.compile(PRINTABLE)
 

@@ -11,12 +11,12 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from files.ids import REQUEST_ID
 from service.access.headers import with_security
 from service.telemetry import Metrics
 
 _HEADER = b"x-request-id"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
-"""Of ids that requests have, given or made up."""
+_REQUEST_ID = re.compile(REQUEST_ID)
 
 log = structlog.get_logger("dimerec.access")
 
@@ -24,7 +24,7 @@ log = structlog.get_logger("dimerec.access")
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
     """The id that the caller gives the request, where it is harmless, else a new one."""
     given = next((value for name, value in headers if name == _HEADER), b"").decode("latin-1")
-    return given if REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 class RequestContext:

@@ -26,11 +26,10 @@ from bundle.manifest import MAX_DRAWS
 from engine.contract import EngineRequest
 from files import ids
 from files.clock import EARLIEST_MS
-from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, UNPADDED
+from files.ids import MAX_ID_LENGTH, MISSING_WORDS, PRINTABLE, REQUEST_ID, UNPADDED
 from model.interests import InterestMode
 from service.filters import WhereRequest
 from service.history.meanings import TYPE_NAME
-from service.middleware import REQUEST_ID
 from service.request_model import RequestModel
 from service.settings import MAX_DEADLINE_MS
 
@@ -98,7 +97,7 @@ Steps = Annotated[int, Field(ge=1, le=MAX_STEPS), BeforeValidator(_integral)]
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1), BeforeValidator(_integral)]
 Deadline = Annotated[int, Field(ge=1, le=MAX_DEADLINE_MS), BeforeValidator(_integral)]
 EventType = Annotated[str, StringConstraints(pattern=f"^{TYPE_NAME}$")]
-RequestId = Annotated[str, StringConstraints(pattern=f"^{REQUEST_ID.pattern}$")]
+RequestId = Annotated[str, StringConstraints(pattern=REQUEST_ID)]
 Timestamp = Annotated[
     int,
     BeforeValidator(_integral),

@@ -26,6 +26,18 @@ from training.trainer import train
 REPOSITORY = Path(__file__).parents[2]
 
 
+SERVICE_ONLY = {"structlog", "redis", "prometheus_client", "limits"}
+
+
+def test_the_peers_need_nothing_of_the_service_but_its_requests() -> None:
+    """Their environments have what the engine needs, and no more."""
+    asked = "import sys, service.requests, benchmarks.serving.peers.common; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", asked], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert SERVICE_ONLY & set(loaded.stdout.split()) == set()
+
+
 class _Server(ThreadingHTTPServer):
     """Answers after `delay_s`; every `refuses`-th request by 503."""
 
