@@ -10,7 +10,8 @@ import fcntl
 import os
 import sqlite3
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -47,6 +48,11 @@ ALTER TABLE records ADD COLUMN request_id TEXT;
 """
 _CHANGES = {0: _TABLES, 1: _SINCE_1, 2: _SINCE_2}
 """Statements that bring the tables of an earlier version to today's; 0: there are none yet."""
+
+_AFTER = """
+SELECT seq, coalesce(call, seq), kind, user_id, item_id, timestamp, event_id, event_type, request_id
+FROM records WHERE seq > ? ORDER BY seq
+"""
 
 Kind = Literal["append", "remove", "forget"]
 
@@ -144,11 +150,10 @@ class SpoolFile:
 
     def after(self, seq: int, limit: int) -> list[Kept]:
         """The oldest `limit` records with a higher number, in order, and the rest of the last one's call."""
-        with _as_ours():
-            kept = self._selected("seq > ? ORDER BY seq LIMIT ?", seq, limit)
-            if len(kept) == limit:
-                kept += self._selected("seq > ? AND call = ? ORDER BY seq", kept[-1].seq, kept[-1].call)
-        return kept
+        with _as_ours(), closing(self._sql.execute(_AFTER, (seq,))) as rows:  # read only as far as needed
+            found = (Kept(number, call, Record(*fields)) for number, call, *fields in rows)
+            kept = list(islice(found, limit))
+            return kept + list(takewhile(lambda one: one.call == kept[-1].call, found))
 
     def settle(self, seqs: Sequence[int]) -> int:
         """Remove records that were delivered; the number of those that were still there."""
@@ -192,16 +197,6 @@ class SpoolFile:
                 self._sql.execute(f"PRAGMA user_version = {FORM}")
         elif form != FORM:
             raise SpoolFileError(f"{NAME} is of another version of the service")
-
-    def _selected(self, which: str, *given: int) -> list[Kept]:
-        columns = (
-            "seq, coalesce(call, seq), kind, user_id, item_id, timestamp, event_id, event_type, request_id"
-        )
-        rows = self._sql.execute(
-            f"SELECT {columns} FROM records WHERE {which}",  # nosec B608  # noqa: S608 - ours
-            given,
-        )
-        return [Kept(seq, call, Record(*fields)) for seq, call, *fields in rows]
 
     def _insert(self, record: Record, now_ms: int, call: int | None) -> int:
         """Keep a record of a call, None: of a new one; returns its number."""
