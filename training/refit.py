@@ -19,9 +19,9 @@ from training.config import TrainingConfig
 from training.data.dataset import Dataset
 from training.data.splits import Histories, Sequences, Split, Targets
 from training.errors import TrainingError
-from training.run import RunConfig, alone_in, best_of, open_run, read_records, read_run_config
+from training.run import RunConfig, alone_in, best_of, read_records, read_run_config
 from training.trainer import Observer, Trainer, planned_epochs
-from training.warm_start import Initial, copy_weights
+from training.warm_start import Initial
 
 REFIT_DIRECTORY = "refit"
 MODEL_FILE = "model.safetensors"
@@ -35,15 +35,7 @@ def refit(dataset: Dataset, run: Path, observer: Observer, initial: Initial | No
     """
     config, out = _config_of(run), run / REFIT_DIRECTORY
     with alone_in(out):
-        resumed = open_run(out, config)
-        everything = _all_of(dataset)
-        trainer = Trainer(config.training, everything, dataset.catalogue, out)
-        if resumed:
-            trainer.resume()
-        elif initial is not None:
-            copy_weights(initial, trainer.model, dataset.catalogue)
-        else:
-            trainer.learner.begin(everything.train)
+        trainer = Trainer.opened(config, _all_of(dataset), dataset.catalogue, out, initial)
         epochs = best_of(run).epoch
         while len(trainer.records) < epochs:
             record = trainer.epoch(observer)

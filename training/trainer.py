@@ -5,7 +5,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from training.learner import Losses
 from training.log_recipe import LogSize
 from training.run import (
     BEST_FILE,
+    Config,
     EpochRecord,
     Progress,
     RunConfig,
@@ -87,23 +88,13 @@ def train(
         LogSize.of(split.train, len(dataset.catalogue)),
         None if initial is None else initial.model.config,
     )
+    run: RunConfig[Optimisation] = RunConfig(
+        training=config,
+        data_fingerprint=dataset.fingerprint,
+        initial_version=None if initial is None else initial.version,
+    )
     with alone_in(out):
-        resumed = open_run(
-            out,
-            RunConfig(
-                training=config,
-                data_fingerprint=dataset.fingerprint,
-                initial_version=None if initial is None else initial.version,
-            ),
-        )
-        trainer = Trainer(config, split, dataset.catalogue, out)
-        if resumed:
-            trainer.resume()
-        elif initial is not None:
-            copy_weights(initial, trainer.model, dataset.catalogue)
-        else:
-            trainer.learner.begin(split.train)
-        return trainer.run(observer)
+        return Trainer.opened(run, split, dataset.catalogue, out, initial).run(observer)
 
 
 class Trainer:
@@ -126,6 +117,24 @@ class Trainer:
         self.generator = Generator(self.device)
         self.records: list[EpochRecord] = []
         self.steps = 0
+
+    @classmethod
+    def opened(
+        cls, run: RunConfig[Config], split: Split, catalogue: Catalogue, out: Path, initial: Initial | None
+    ) -> Self:
+        """The run in `out` as far as it got, else a fresh one: from `initial`, or from what the log says.
+
+        Raises ConfigError where `out` holds another run.
+        """
+        resumed = open_run(out, run)
+        trainer = cls(run.training, split, catalogue, out)
+        if resumed:
+            trainer.resume()
+        elif initial is not None:
+            copy_weights(initial, trainer.model, catalogue)
+        else:
+            trainer.learner.begin(split.train)
+        return trainer
 
     def resume(self) -> None:
         """Take up the run where its last whole epoch left it."""
