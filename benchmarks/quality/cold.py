@@ -10,9 +10,8 @@ user's other items before it, among all items, those left out that were seen. Th
 title, hashed, or with `--items` the columns of a file. At random an item has the vector of any other one.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,17 +22,16 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.quality.cold_content import column_content, title_content
+from benchmarks.quality.results import interval, put, show
 from bundle.read import Bundle, read_bundle
 from engine.changes import Change
 from engine.contract import EngineRequest
 from engine.engine import Engine
 from engine.recipes import Content, Like, Recipe
-from files.atomic import replacing
 from index.catalogue import Catalogue
 from training.benchmark.machine import hardware, source_revision
 from training.config import read_config
 from training.data.dataset import Dataset, read_dataset
-from training.evaluation.bootstrap import resampled
 from training.evaluation.ranking import METRICS
 from training.fitting import fit
 from training.publishing import publish_run
@@ -165,12 +163,6 @@ def metrics(ranked: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     return {f"{name}@{k}": of(ranked, k) for name, of in METRICS.items() for k in KS}
 
 
-def interval(values: NDArray[np.float64], users: NDArray[np.int64]) -> dict[str, float]:
-    """The mean with a 95 % bootstrap interval over users."""
-    found = resampled(values, users, generator=np.random.default_rng(0))
-    return {name: round(value, 5) for name, value in asdict(found).items()}
-
-
 def main(
     data: Annotated[Path, typer.Option(help="Prepared data with titles or windows.")],
     items: Annotated[
@@ -203,7 +195,7 @@ def main(
         stale = engine.change(changes(dataset, cold, bundle, way, seed, content))
         found[way] = metrics(ranks(engine, cases))
         print(f"{way}: {len(stale)} items without a vector", flush=True)
-    result = {
+    result: dict[str, Any] = {
         "command": f"python -m benchmarks.quality.cold --name {name} --epochs {epochs} --seed {seed}",
         "years": years if items is None else None,
         "epochs": epochs,
@@ -224,20 +216,9 @@ def main(
             for name, values in found["content"].items()
         },
     }
-    _write(name, result, out)
-
-
-def _write(name: str, result: dict[str, Any], out: Path) -> None:
-    """Put the result beside those of other data sets."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    results = json.loads(out.read_bytes()) if out.exists() else {}
-    with replacing(out) as temporary:
-        temporary.write_text(json.dumps(results | {name: result}, indent=1) + "\n", encoding="utf-8")
+    put(name, result, out)
     for way, some in result["metrics"].items():
-        row = (
-            f"{name} {one['mean']:.4f} [{one['low']:.4f}, {one['high']:.4f}]" for name, one in some.items()
-        )
-        print(way, *row, sep=" | ")
+        show(way, some)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import numpy as np
 import polars as pl
 import typer
 
+from benchmarks.quality.results import put
 from files.atomic import replacing
 from index.counts import Counts
 from training.baselines.item_knn import ItemKNN
@@ -98,7 +99,7 @@ def measure(
         fitted = fit_weight(scorer, counts, split.validation)
         result[kind] = row(scorer, fitted, test)
         print(name, kind, json.dumps(result[kind]), flush=True)
-    write(name, result, out)
+    put(name, result, out)
 
 
 def alike(train: Sequences, items: int) -> Counts:
@@ -142,15 +143,6 @@ def measured(ranks: Ranks, alone: Ranks, test: Targets) -> dict[str, dict[str, f
 def rounded(values: dict[str, float]) -> dict[str, float]:
     """As the file has them."""
     return {name: round(float(value), 5) for name, value in values.items()}
-
-
-def write(name: str, result: dict[str, Any], out: Path) -> None:
-    """Put a row into the results, in place of an earlier one of its name."""
-    rows = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
-    rows[name] = result
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

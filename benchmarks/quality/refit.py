@@ -7,8 +7,6 @@ the log without these. Both models then get the whole history that is left, and 
 all items but those seen; an item that only occurs among these events is a miss.
 """
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +16,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.quality.cold import Lines
+from benchmarks.quality.results import interval, show, write
 from files.atomic import replacing
 from model.checkpoint import read_checkpoint
 from training.benchmark.machine import hardware, source_revision
@@ -26,7 +25,6 @@ from training.data.dataset import Dataset, read_dataset
 from training.data.prepare import prepare
 from training.data.prepare_options import PrepareOptions
 from training.data.splits import Histories, Targets
-from training.evaluation.bootstrap import resampled
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import METRICS, evaluate
 from training.fitting import fit
@@ -79,12 +77,6 @@ def metrics(
     return found
 
 
-def interval(values: NDArray[np.float64]) -> dict[str, float]:
-    """The mean with a 95 % bootstrap interval over users."""
-    found = resampled(values, np.arange(len(values)), generator=np.random.default_rng(0))
-    return {name: round(value, 5) for name, value in asdict(found).items()}
-
-
 def main(
     data: Annotated[Path, typer.Option(help="Prepared data, as of the demo.")],
     work: Annotated[Path, typer.Option(help="The log without the events set aside, and the run.")] = Path(
@@ -111,8 +103,9 @@ def main(
         for name, checkpoint in checkpoints.items()
         if checkpoint is not None
     }
+    everyone = np.arange(len(dataset))
     settings = "".join(f" --set {override}" for override in overrides or [])
-    result = {
+    result: dict[str, Any] = {
         "command": f"python -m benchmarks.quality.refit --data {data}{settings}",
         "commit": revision,
         "hardware": hardware().model_dump(),
@@ -124,26 +117,17 @@ def main(
         "users": len(dataset),
         "unknown_items": len(dataset) - len(targets),
         "metrics": {
-            way: {name: interval(values) for name, values in some.items()} for way, some in found.items()
+            way: {name: interval(values, everyone) for name, values in some.items()}
+            for way, some in found.items()
         },
         "refit_less_run": {
-            name: interval(values - found["run"][name]) for name, values in found["refit"].items()
+            name: interval(values - found["run"][name], everyone) for name, values in found["refit"].items()
         },
     }
-    _write(result, out)
-
-
-def _write(result: dict[str, Any], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    for way in ("run", "refit"):
-        print(way, *_row(result["metrics"][way]), sep=" | ")
-    print("difference", *_row(result["refit_less_run"]), sep=" | ")
-
-
-def _row(some: dict[str, dict[str, float]]) -> list[str]:
-    return [f"{name} {one['mean']:.4f} [{one['low']:.4f}, {one['high']:.4f}]" for name, one in some.items()]
+    write(result, out)
+    for way, some in result["metrics"].items():
+        show(way, some)
+    show("difference", result["refit_less_run"])
 
 
 if __name__ == "__main__":
