@@ -138,7 +138,7 @@ def ranks_with(scorer: Scorer, choices: Sequence[Counts], targets: Targets) -> l
     size = block_of(scorer.items)
     for first in range(0, len(targets), size):
         histories, items = targets.histories.batch(first, size), targets.items[first : first + size]
-        scores, rows = without_seen(scorer.score(histories), histories), listed(histories)
+        scores, rows = scorer.score(histories), listed(histories)
         counted: dict[float, list[Counted]] = {}
         for own, choice in zip(found, choices, strict=True):
             if choice.decay not in counted:
