@@ -168,6 +168,11 @@ class CountsFacts(_Part):
     lead: tuple[FiniteFloat, FiniteFloat] | None
     """95 % interval of how much greater NDCG@10 is; only above 0 is there a weight. None: HR@50 fell."""
 
+    @property
+    def used(self) -> bool:
+        """True where counting has a part in the answers: only then a bundle has the counts."""
+        return self.weight > 0
+
 
 class Manifest(_Part):
     """Everything known about one bundle."""
@@ -208,7 +213,7 @@ class Manifest(_Part):
             raise ValueError(f"serving.steps is {self.serving.steps}, the model has {self.model.timesteps}")
         if self.serving.merge == "max" and self.repeat_weight != 1:
             raise ValueError("repeat_weight must be 1 where serving.merge is max")
-        if self.serving.merge == "max" and self.counts is not None and self.counts.weight:
+        if self.serving.merge == "max" and self.counts is not None and self.counts.used:
             raise ValueError("counts.weight must be 0 where serving.merge is max")
         names = files_of(self.content, self.counts)
         if set(self.files) != set(names):
@@ -219,7 +224,7 @@ class Manifest(_Part):
 def files_of(content: ContentFacts | None, counts: CountsFacts | None) -> tuple[str, ...]:
     """Names of a bundle's files beside the manifest."""
     has_map = content is not None and content.used
-    has_counts = counts is not None and counts.weight > 0
+    has_counts = counts is not None and counts.used
     return (
         *CONTENT_FILES,
         *([CONTENT_MAP_FILE] if has_map else []),

@@ -197,7 +197,7 @@ def _content_map(directory: Path, manifest: Manifest) -> ContentMap | None:
 
 def _counts(directory: Path, manifest: Manifest) -> Counts | None:
     facts, path = manifest.counts, directory / COUNTS_FILE
-    if facts is None or not facts.weight:
+    if facts is None or not facts.used:
         return None
     with _verified(path, manifest.files[COUNTS_FILE]) as file:
         return read_counts(path, file.fileno(), facts, manifest.model.items)

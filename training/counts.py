@@ -158,7 +158,7 @@ def summary(ranks: Ranks) -> dict[str, float]:
 
 def said(facts: CountsFacts) -> str:
     """A line on what counting brought."""
-    if not facts.weight:
+    if not facts.used:
         return (
             "What followed what in the log adds nothing to the answers on validation events: it is left out."
         )
