@@ -73,7 +73,8 @@ def test_of_a_log_with_windows_the_new_items_are_measured_beside_the_others(tmp_
     """Users walk a circle: those that start late come to the last items only after the training window."""
     dataset = cyclic_dataset(users=200, items=90)
     windows = np.tile(np.array([0] * 10 + [1, 2], np.int8), len(dataset))
-    windows[np.isin(dataset.items, [7, 30, 61])] = 2
+    are_new = np.isin(dataset.items, [7, 30, 61])
+    windows[are_new] = 2
     for user in range(len(dataset)):  # as a log has it: no window before an earlier one
         events = slice(dataset.offsets[user], dataset.offsets[user + 1])
         windows[events] = np.maximum.accumulate(windows[events])
@@ -92,14 +93,8 @@ def test_of_a_log_with_windows_the_new_items_are_measured_beside_the_others(tmp_
     assert list(results) == ["another", "circle"]
     found = results["circle"]
     assert found["cold_items"] == 3
-    assert found["targets"] == np.isin(dataset.items, [7, 30, 61]).sum() - first_of(
-        dataset.items, dataset.offsets
-    )
-
-
-def first_of(items: np.ndarray, offsets: np.ndarray) -> int:
-    """Watches of the three items with nothing before them."""
-    return int(np.isin(items[offsets[:-1]], [7, 30, 61]).sum())
+    with_nothing_before = are_new[dataset.offsets[:-1]]
+    assert found["targets"] == are_new.sum() - with_nothing_before.sum()
 
 
 def test_columns_of_a_file_as_content(tmp_path: Path) -> None:
