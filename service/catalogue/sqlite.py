@@ -53,8 +53,6 @@ WHERE sequence < :sequence
 _DROP = "DELETE FROM entries WHERE item_id = ? AND sequence = ? RETURNING 1"
 _RAISE = "UPDATE facts SET value = max(value, ?) WHERE name = ?"
 
-_Row = tuple[str, int, int, int, bytes | None, bytes | None]
-
 
 class SqliteLog:
     """The log in the directory `root`, which holds the bundles; no file but a lock is there before a change.
@@ -81,9 +79,7 @@ class SqliteLog:
 
     def read(self) -> Contents:
         """All entries, in the order of their sequences. Raises StartupError."""
-        facts, found = self._found("SELECT * FROM entries ORDER BY sequence")
-        entries = list(map(_entry, found))
-        return Contents(entries, *(facts.get(name, 0) for name in ("passed_ms", "sequence", "compacted")))
+        return self._found("SELECT * FROM entries ORDER BY sequence")
 
     def check(self) -> None:
         """Find out that the file, if there is one, is such a log; no entry is read. Raises StartupError."""
@@ -126,16 +122,16 @@ class SqliteLog:
                 self._lock_file.close()
             self._connection = self._lock_file = None
 
-    def _found(self, query: str) -> tuple[dict[str, int], list[_Row]]:
-        """The facts and some entries; none where there is no file."""
+    def _found(self, query: str) -> Contents:
+        """The contents with some of the entries; none where there is no file."""
         if not self._path.exists():
-            return {}, []
+            return Contents([])
         try:
             connection = self._connection or self._read_only()
             facts = dict(connection.execute("SELECT * FROM facts").fetchall())
             _check_format(facts["format"])
-            found = connection.execute(query).fetchall()
-            self._known = facts["sequence"]
+            entries = list(map(_entry, connection.execute(query).fetchall()))
+            found = Contents(entries, facts["passed_ms"], facts["sequence"], facts.get("compacted", 0))
         except (sqlite3.Error, ValueError, KeyError) as error:
             raise StartupError(
                 f"{self._path} cannot be read ({error}): restore it, or remove it and with it all changes"
@@ -143,7 +139,8 @@ class SqliteLog:
             ) from error
         if connection is not self._connection:
             connection.close()
-        return facts, found
+        self._known = found.sequence
+        return found
 
     def _write(self, writes: Sequence[Write]) -> list[Entry]:
         with self._turn, _Transaction(self._opened()) as connection:
@@ -288,7 +285,7 @@ def _values(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _entry(row: _Row) -> Entry:
+def _entry(row: tuple[str, int, int, int, bytes | None, bytes | None]) -> Entry:
     item_id, sequence, removed, origin_sequence, description, origin = row
     return decoded(item_id, sequence, bool(removed), origin_sequence, description, origin)
 
