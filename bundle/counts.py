@@ -44,4 +44,6 @@ def read_counts(path: Path, descriptor: int, facts: CountsFacts, items: int) -> 
         raise BundleIncompatibleError(f"{name} holds rows that are no items: publish it again")
     if not (np.isfinite(parts).all() and (parts >= 0).all()):
         raise BundleIncompatibleError(f"{name} holds parts that are no numbers above 0: publish it again")
+    if parts[followers == 0].any():
+        raise BundleIncompatibleError(f"{name} holds parts of no item: publish it again")
     return Counts(followers, parts, facts.decay, facts.weight)

@@ -57,6 +57,7 @@ def test_counts_that_were_altered_or_are_missing_are_damage(tmp_path: Path) -> N
         (replace(make_counts(ITEMS), followers=np.full((ITEMS, 6), -1, np.int32)), "are no items"),
         (replace(make_counts(ITEMS), parts=np.full((ITEMS, 6), np.nan, np.float32)), "no numbers above 0"),
         (replace(make_counts(ITEMS), parts=np.full((ITEMS, 6), -1, np.float32)), "no numbers above 0"),
+        (replace(make_counts(ITEMS), parts=np.ones((ITEMS, 6), np.float32)), "parts of no item"),
     ],
 )
 def test_counts_that_do_not_fit_are_refused(tmp_path: Path, wrong: Counts, message: str) -> None:
