@@ -67,11 +67,12 @@ def _hits(counted: Sequence[Counted], snapshot: Snapshot) -> Hits:
     """The likeliest items that may be answered, as hits of interests."""
     cosines = np.full((len(counted), NEAREST), -np.inf, dtype=np.float32)
     rows = np.full((len(counted), NEAREST), -1, dtype=np.int64)
+    alive = snapshot.retriever.eligibility.of(None).mask
     for line, one in enumerate(counted):
-        alive = one.among(snapshot.catalogue.alive)
-        best = np.argsort(-alive.scores, kind="stable")[:NEAREST]
-        rows[line, : len(best)] = alive.rows[best]
-        cosines[line, : len(best)] = alive.as_cosines(snapshot.temperature)[best]
+        living = one.among(alive)
+        best = np.argsort(-living.scores, kind="stable")[:NEAREST]
+        rows[line, : len(best)] = living.rows[best]
+        cosines[line, : len(best)] = living.as_cosines(snapshot.temperature)[best]
     return Hits(cosines, rows)
 
 
