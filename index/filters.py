@@ -81,8 +81,7 @@ def _check(where: Filter, schema: Mapping[str, AttributeType], location: tuple[s
         raise FilterError((*location, "attribute"), fault)
     for index, value in enumerate(where.among or ()):
         _check_value(kind, value, (*location, "in", index))
-    for name in _BOUNDS:
-        bound = getattr(where, name)
+    for name, bound in zip(_BOUNDS, where.bounds, strict=True):
         if bound is not None:
             if kind not in NUMERIC:
                 fault = f"{readable(where.attribute)!r} is of the type {kind}, which has no order: use `in`"
@@ -111,9 +110,8 @@ def _matching(where: Filter, attributes: Attributes) -> NDArray[np.bool_]:
         return column.among(_stored(column.kind, value) for value in where.among)
     mask = np.ones(attributes.rows, dtype=np.bool_)
     if isinstance(column, Numbers):
-        compared = zip(_BOUNDS, (np.greater_equal, np.greater, np.less_equal, np.less), strict=True)
-        for name, compare in compared:
-            bound = getattr(where, name)
+        compares = np.greater_equal, np.greater, np.less_equal, np.less
+        for bound, compare in zip(where.bounds, compares, strict=True):
             if bound is not None:
                 mask &= compare(column.values, _stored(column.kind, bound))
     return mask
