@@ -18,6 +18,7 @@ from index.catalogue import Catalogue
 from index.eligibility import EligibleRows
 from index.merging import diversify
 from index.pooling import choice_size
+from index.query import union
 from index.vector_index import Rows
 
 PRIOR_EVENTS = 3_000
@@ -112,8 +113,7 @@ class Popularity:
 
     def _ordered(self, some: Rows, others: Rows) -> Rows:
         """Both, each row once, the most popular first."""
-        rows = np.sort(np.concatenate([some, others]), kind="stable")
-        rows = rows[np.diff(rows, prepend=0) > 0]  # as np.union1d, which takes 20 times as long
+        rows = union(some, others)
         ordered: Rows = rows[np.argsort(-self._shares(rows), kind="stable")]
         return ordered
 

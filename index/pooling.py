@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index import tuning
 from index.eligibility import EligibleRows
 from index.exact import ExactIndex
-from index.query import Query, distinct
+from index.query import Query, distinct, union
 from index.vector_index import Hits, Rows, VectorIndex
 from index.vector_table import ItemVectors
 
@@ -161,7 +161,7 @@ class _Search:
         if query.repeat_weight <= 1:
             return rows
         seen = query.distinct_seen
-        return np.union1d(rows, np.setdiff1d(seen[self.eligible.mask[seen]], query.distinct_excluded))
+        return union(rows, np.setdiff1d(seen[self.eligible.mask[seen]], query.distinct_excluded))
 
 
 def _in_steps(hits: int) -> int:

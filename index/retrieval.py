@@ -29,7 +29,7 @@ from index.eligibility import Eligibility, EligibleRows
 from index.errors import QueryError
 from index.filters import Filter
 from index.pooling import Pooling, candidates_per_interest
-from index.query import Candidate, Query, Retrieval, checked_interests
+from index.query import Candidate, Query, Retrieval, checked_interests, union
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import ItemVectors
 from index.whole import Scored, answer, answer_together, best_columns, nearest_hits, with_counted
@@ -169,7 +169,7 @@ class Retriever:
             pool = found.get(index)
             among = rows.rows if pool is None else self._with_added(pool.rows, query, rows)
             if pool is not None and query.counted is not None:
-                among = np.union1d(among, query.counted.rows)
+                among = union(among, query.counted.rows)
             cosines = query.interests @ self._table.vectors(among).T
             scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
             retrieval = answer(query, with_counted(query, scored), self._catalogue)
@@ -188,7 +188,7 @@ class Retriever:
         if not count:
             return pool
         nearest = best_columns(query.interests @ self._table.vectors(added).T, count)
-        return np.union1d(pool, added[nearest])
+        return union(pool, added[nearest])
 
 
 def _counting_eligible(query: Query, eligible: EligibleRows) -> Query:

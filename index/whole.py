@@ -14,7 +14,7 @@ from index.catalogue import Catalogue
 from index.exact import best_positions
 from index.merging import Merged, diversify, merge_interests
 from index.pooling import choice_size
-from index.query import Query, Retrieval
+from index.query import Query, Retrieval, union
 from index.vector_index import Hits, Rows, Vectors
 
 MIN_SCORE = 1e-30
@@ -204,7 +204,7 @@ def _with_added(chosen: Rows, scores: Vectors, query: Query, rows: Rows | None, 
     """The positions `chosen` with those of the best added items, best first."""
     start = base_rows if rows is None else int(np.searchsorted(rows, base_rows, side="right"))
     added = best_positions(scores[start:], choice_size(query.fresh, query.diversity)) + start
-    together = np.union1d(chosen, added)
+    together = union(chosen, added)
     best_first: Rows = together[np.argsort(-scores[together], kind="stable")]
     return best_first
 
