@@ -54,13 +54,14 @@ class Counting:
             said.append(Explanation(categories, self._because(history, snapshot.catalogue)))
 
     def _because(self, history: Rows, catalogue: Catalogue) -> tuple[int, ...]:
-        """The watched rows that say most, first the one that says the most."""
-        rows, moved = catalogue.of_alive(history), catalogue.moved
-        learned = rows if moved is None else moved.learned(rows)
+        """The watched rows that say most and may be answered, first the one that says the most."""
+        moved = catalogue.moved
+        learned = history if moved is None else moved.learned(history)
         parts = self._counts.parts_of(learned)
         order = np.argsort(-parts, kind="stable")
         best = learned[order[parts[order] > 0]]
-        return tuple(dict.fromkeys((best if moved is None else moved.now(best)).tolist()))[:MAX_BECAUSE]
+        rows = catalogue.of_alive(best if moved is None else moved.now(best))
+        return tuple(dict.fromkeys(rows.tolist()))[:MAX_BECAUSE]
 
 
 def _hits(counted: Sequence[Counted], snapshot: Snapshot) -> Hits:

@@ -1,5 +1,6 @@
 """What was counted, as one more interest of an answer: against plain arithmetic over an engine without it."""
 
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,21 @@ def test_removed_items_have_no_part_and_changed_ones_keep_theirs(counting: Bundl
     assert len(everything) == ITEMS
     assert_merged(found, merged_by_hand(expected, said, everything))
     assert untimed(of_new) == untimed(expected_new)
+
+
+def test_a_removed_item_keeps_its_place_in_the_history_that_explains(counting: Bundle) -> None:
+    said = {str(1001 + line): float(parts.sum()) for line, parts in enumerate(COUNTS.parts)}
+    older, newer = next(
+        (one, other)
+        for one, other in permutations(said, 2)
+        if COUNTS.decay**2 * said[one] < said[other] < COUNTS.decay * said[one]
+    )
+    removed = next(item_id for item_id in said if item_id not in (older, newer))
+    asking = engine(counting)
+    asking.change({removed: Change(None, served=False)})
+    (found,) = asking.recommend([wish([older, removed, newer])])
+    because = next(item.because for item in found.items if item.interest == len(found.interests) - 1)
+    assert [one.item_id for one in because or ()] == [newer, older]
 
 
 def untimed(answer: EngineAnswer) -> tuple[object, ...]:
