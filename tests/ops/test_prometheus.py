@@ -59,19 +59,26 @@ def prometheus(server: Running, tmp_path: Path) -> Iterator[str]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    yield f"http://127.0.0.1:{port}/api/v1"
-    process.kill()
-    process.wait()
+    try:
+        until(lambda: _is_ready(f"http://127.0.0.1:{port}/-/ready"))
+        yield f"http://127.0.0.1:{port}/api/v1"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(url).is_success
+    except httpx.TransportError:
+        return False
 
 
 def test_it_reads_the_metrics_by_its_key_and_answers_every_expression(
     server: Running, prometheus: str
 ) -> None:
     def asked(expression: str) -> list[dict[str, object]]:
-        try:
-            answer = httpx.get(f"{prometheus}/query", params={"query": expression}).json()
-        except httpx.TransportError:
-            return []
+        answer = httpx.get(f"{prometheus}/query", params={"query": expression}).json()
         assert answer["status"] == "success", (expression, answer)
         found: list[dict[str, object]] = answer["data"]["result"]
         return found
