@@ -126,7 +126,8 @@ class RedisServer:
         settings = ("--port", str(self.port), "--bind", "127.0.0.1", "--dir", self._directory.name)
         saving = ("--save", "", "--appendonly", "yes" if self._durable else "no", "--logfile", "log")
         # With everysec it answers before it writes while a flush is late, and a kill loses some of that.
-        return (*self._arguments, *settings, *saving, "--appendfsync", "no")
+        flushing = () if "--appendfsync" in self._arguments else ("--appendfsync", "no")
+        return (*self._arguments, *settings, *saving, *flushing)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None:
