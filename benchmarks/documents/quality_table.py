@@ -1,6 +1,7 @@
 """README's table: six recommenders on three public logs, from the results of the benchmark."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from training.benchmark.comparisons import Comparison
 from training.benchmark.rows import Row
@@ -54,7 +55,7 @@ def _served(rows: Sequence[Row]) -> dict[tuple[str, str], Line]:
 
 
 def _seeds(found: Mapping[tuple[str, str], Line]) -> str:
-    counts = {len(found[log, name].rows) for log in LOGS for name in RECOMMENDERS}
+    counts = {len(found[key].rows) for key in product(LOGS, RECOMMENDERS) if key in found}
     return "–".join(str(count) for count in sorted({min(counts), max(counts)}))
 
 
@@ -63,8 +64,13 @@ def _targets(found: Mapping[tuple[str, str], Line], log: str) -> str:
 
 
 def _cells(found: Mapping[tuple[str, str], Line], name: str) -> list[str]:
-    cells = [" / ".join(_decimals(_mean(found[log, name], metric)) for metric in METRICS) for log in LOGS]
+    cells = [_accuracy(found.get((log, name))) for log in LOGS]
     return [*cells, f"{_mean(found[TIMED, name], 'ms_per_user'):.1f}"]
+
+
+def _accuracy(line: Line | None) -> str:
+    """A recommender's two metrics on a log, a dash where it was not measured."""
+    return "–" if line is None else " / ".join(_decimals(_mean(line, metric)) for metric in METRICS)
 
 
 def _mean(line: Line, metric: str) -> float:

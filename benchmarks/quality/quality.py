@@ -65,8 +65,7 @@ SOURCES = {
     "kuairand-pure-window": Source(
         "kuairand-pure", "kuairand-pure.parquet", "kuairand-pure-items.parquet", "window"
     ),
-    "movielens-1m": Source("movielens-1m", "movielens-1m.parquet"),
-    "movielens-1m-file-order": Source("movielens-1m-file-order", "movielens-1m-file-order.parquet"),
+    "movielens-1m": Source("movielens-1m", "movielens-1m-file-order.parquet"),
 }
 """The data sets by the name that `DATA` takes; None: fetched as the demo does it."""
 
