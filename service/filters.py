@@ -6,6 +6,7 @@ condition = {"attribute": name, "in": [value, …]}
 """
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -89,7 +90,7 @@ class AttributeCondition(RequestModel):
             )
         return self
 
-    @property
+    @cached_property
     def filter(self) -> Filter:
         """As the engine takes it."""
         among = None if self.among is None else tuple(self.among)
@@ -117,7 +118,7 @@ class CombinedFilter(RequestModel):
             raise PydanticCustomError("no_filter", "give one of `all_of`, `any_of` and `none_of`")
         return self
 
-    @property
+    @cached_property
     def filter(self) -> Filter:
         """As the engine takes it."""
         (how,) = (name for name in _COMBINATIONS if name in self.model_fields_set)
