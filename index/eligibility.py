@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.attributes import Attributes
 from index.catalogue import Catalogue
 from index.filters import Filter, matching
 from index.vector_index import Rows
@@ -98,15 +99,22 @@ class Eligibility:
         self._kept: OrderedDict[Asked, EligibleRows] = OrderedDict()
         self._turn = Lock()
 
+    @property
+    def attributes(self) -> Attributes:
+        """The columns that a filter takes passes over."""
+        return self._catalogue.attributes
+
     def of(self, categories: frozenset[str] | None, where: Filter | None = None) -> EligibleRows:
         """The rows that have any of `categories`, all for None, and that the filter `where` lets through.
 
         Unknown categories have none. Raises FilterError for a filter that the attributes do not allow.
         """
-        found = self.kept(categories, where)
+        if categories is None and where is None:
+            return self._everything
+        asked = Asked(categories, where)
+        found = self._found(asked)
         if found is not None:
             return found
-        asked = Asked(categories, where)
         made = self._of(asked)
         with self._turn:
             self._kept[asked] = made
@@ -114,12 +122,15 @@ class Eligibility:
                 self._kept.popitem(last=False)
         return made
 
-    def kept(self, categories: frozenset[str] | None, where: Filter | None = None) -> EligibleRows | None:
-        """The same where it costs no pass, since it was asked for lately; else None."""
+    def kept_count(self, categories: frozenset[str] | None, where: Filter | None = None) -> int | None:
+        """How many these are, about, where they cost no pass, since they were asked for lately; else None."""
         if categories is None and where is None:
-            return self._everything
+            return self._everything.count
+        found = self._found(Asked(categories, where))
+        return None if found is None else found.count
+
+    def _found(self, asked: Asked) -> EligibleRows | None:
         with self._turn:
-            asked = Asked(categories, where)
             if asked in self._kept:
                 self._kept.move_to_end(asked)
             return self._kept.get(asked)

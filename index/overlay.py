@@ -14,7 +14,7 @@ from index.attributes import NO_ATTRIBUTES, Attributes, AttributeValue
 from index.catalogue import Catalogue, Item
 from index.eligibility import Asked, Eligibility, EligibleRows
 from index.errors import VectorError
-from index.filters import matching
+from index.filters import Filter, matching
 from index.growing import Growing
 from index.moved import MovedRows
 from index.vector_index import Rows, Vectors
@@ -238,6 +238,11 @@ class LayeredEligibility(Eligibility):
         super().__init__(catalogue)
         self._base = base
         self._layered = catalogue
+
+    def kept_count(self, categories: frozenset[str] | None, where: Filter | None = None) -> int | None:
+        """Those of the base where none were asked for since the last change, which takes no pass, either."""
+        found = super().kept_count(categories, where)
+        return self._base.kept_count(categories, where) if found is None else found
 
     def _of(self, asked: Asked) -> EligibleRows:
         mask = self._none()

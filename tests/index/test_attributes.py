@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from index.added_attributes import AddedAttributes
 from index.attribute_columns import ARROW, from_arrow, to_arrow
-from index.attributes import MAX_ATTRIBUTES, Attributes, AttributeType, shown, stored
+from index.attributes import MAX_ATTRIBUTES, Attributes, AttributeType, Words, shown, stored
 from index.catalogue import Catalogue, Item
 from index.errors import AttributeValueError, CatalogueError
 from index.overlay import Overlay
@@ -43,6 +43,24 @@ def test_a_value_is_shown_as_it_was_written(data: st.DataObject, kind: Attribute
     else:
         assert found == value
         assert type(found) is type(value) or kind == "number"
+
+
+@given(
+    st.sampled_from(["text", "texts"]),
+    st.lists(st.lists(st.sampled_from("abcdefgh"), max_size=3, unique=True), min_size=1, max_size=20),
+    st.sets(st.sampled_from("abcdefghij"), max_size=10),
+    st.booleans(),
+)
+def test_items_of_some_words_are_those_of_a_loop(
+    kind: AttributeType, lists: list[list[str]], wanted: set[str], one_each: bool
+) -> None:
+    """Few words or many, of columns where each item has one, some lack it or have several."""
+    rows = [(words or ["a"])[:1] if one_each else words[: 3 if kind == "texts" else 1] for words in lists]
+    arrow = pa.array(rows if kind == "texts" else [next(iter(words), None) for words in rows], ARROW[kind])
+    column = from_arrow(len(rows), {"word": (kind, arrow)}).columns["word"]
+    assert isinstance(column, Words)
+    found = column.among([(word,) for word in sorted(wanted)])
+    assert found.tolist() == [bool(wanted.intersection(words)) for words in rows]
 
 
 @pytest.mark.parametrize(

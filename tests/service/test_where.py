@@ -9,7 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from bundle.read import read_bundle
+from engine.changes import Change
+from engine.contract import EngineRequest
+from engine.costs import COEFFICIENTS
+from engine.engine import Engine
+from engine.recipes import Like, Recipe
 from index.filters import Combined, Condition, Filter
+from service.requests import RecommendRequest
+from service.settings import Settings
 from tests.effort import examples
 from tests.factories import publish_tiny_bundle
 from tests.filters import filters
@@ -256,3 +263,35 @@ def test_a_bundle_without_attributes_says_that_it_has_none(serve: Serve, tmp_pat
         "field": "where.attribute",
         "message": "'x' is no attribute of the bundle in service, which has none",
     }
+
+
+def test_a_filter_is_made_once_of_a_request() -> None:
+    asked = {"all_of": [{"attribute": "language", "in": ["en"]}, {"attribute": "length", "above": 3}]}
+    request = RecommendRequest.model_validate({"history": ["1001"], "where": asked})
+    assert request.to_engine(()).where is request.to_engine(("1002",)).where
+
+
+def test_a_filter_that_is_kept_costs_as_much_after_a_change_of_the_catalogue(root: Path) -> None:
+    engine = Engine(read_bundle(root), max_steps=50)
+    request = EngineRequest(["1001"], 5, where=Condition("language", ("en",)))
+    new = engine.costs.of(request)
+    engine.recommend([request])
+    kept = engine.costs.of(request)
+    assert kept < new
+    recipe = Recipe("New", (), Like(("1001",)), (), {"language": "en"})
+    engine.change({"n-1": Change(recipe, served=True)})
+    scored = COEFFICIENTS["scored"] * engine.costs.quantities(request)["scored"] / len(engine)
+    assert engine.costs.of(request) == pytest.approx(kept + scored)
+
+
+def test_a_new_filter_of_four_texts_over_a_million_items_is_within_the_bound_of_a_request(root: Path) -> None:
+    engine = Engine(read_bundle(root), max_steps=50)
+    parts = tuple(
+        Condition(name, (value,))
+        for name, value in (("language", "en"), ("language", "fr"), ("tags", "cat"), ("live", True))
+    )
+    quantities = engine.costs.quantities(EngineRequest(["1001"], 5, where=Combined("any_of", parts)))
+    passes = {name: quantities[name] for name in ("masked", "compared", "looked up", "gathered")}
+    assert passes["gathered"] == 4 * ITEMS  # in each column some items have no word
+    cost = sum(COEFFICIENTS[name] * count for name, count in passes.items()) * 1_000_000 / ITEMS
+    assert cost < 0.75 * Settings.model_fields["max_request_cost"].default
