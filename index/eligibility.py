@@ -123,7 +123,7 @@ class Eligibility:
         return made
 
     def kept_count(self, categories: frozenset[str] | None, where: Filter | None = None) -> int | None:
-        """How many these are, about, where they cost no pass, since they were asked for lately; else None."""
+        """About the number of these, where they cost no pass, since they were asked for lately; else None."""
         if categories is None and where is None:
             return self._everything.count
         found = self._found(Asked(categories, where))
