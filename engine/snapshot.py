@@ -7,10 +7,10 @@ from engine.explain import Explainer
 from engine.popularity import Popularity, Trend
 from index.catalogue import Catalogue
 from index.layered import LayeredIndex
-from index.overlay import LayeredCatalogue, LayeredEligibility, LayeredTable
+from index.overlay import LayeredCatalogue, LayeredEligibility
 from index.retrieval import Retriever
 from index.vector_index import VectorIndex, Vectors
-from index.vector_table import ItemVectors
+from index.vector_table import ItemVectors, LayeredTable
 
 
 @dataclass(frozen=True, slots=True, eq=False)

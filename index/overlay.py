@@ -4,7 +4,7 @@ A changed item is a dead row of the catalogue and a row after it. Rows are only 
 once made, stays as it is while the next one is made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,10 @@ from index.added_attributes import AddedAttributes
 from index.attributes import NO_ATTRIBUTES, Attributes, AttributeValue
 from index.catalogue import Catalogue, Item
 from index.eligibility import Asked, Eligibility, EligibleRows
-from index.errors import VectorError
 from index.filters import Filter, matching
 from index.growing import Growing
 from index.moved import MovedRows
 from index.vector_index import Rows, Vectors
-from index.vector_table import ItemVectors
 
 
 class LayeredCatalogue(Catalogue):
@@ -188,47 +186,6 @@ class LayeredCatalogue(Catalogue):
         codes = np.concatenate([codes, self._codes_added[np.repeat(starts, counts) + within]])
         order = np.argsort(owners, kind="stable")
         return owners[order], codes[order]
-
-
-class LayeredTable:
-    """The vectors of a `base`, and after them `added` (rows, dim)."""
-
-    def __init__(self, base: ItemVectors, added: Vectors) -> None:
-        self.base = base
-        self.added = added
-
-    @property
-    def dim(self) -> int:
-        """Width of the vectors."""
-        return self.base.dim
-
-    def __len__(self) -> int:
-        return len(self.base) + len(self.added)
-
-    def vectors(self, rows: Rows) -> Vectors:
-        """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
-        if rows.max(initial=0) <= len(self.base):
-            return self.base.vectors(rows)
-        if rows.max() > len(self):
-            raise VectorError(f"rows must lie in 1 … {len(self)}")
-        found = np.empty((len(rows), self.dim), dtype=np.float32)
-        added = rows > len(self.base)
-        found[added] = self.added[rows[added] - len(self.base) - 1]
-        found[~added] = self.base.vectors(rows[~added])
-        return found
-
-    def cosines(self, queries: Vectors) -> Vectors:
-        """The cosines (q, rows) of unit `queries` (q, dim) with all rows."""
-        products = np.empty((len(queries), len(self)), dtype=np.float32)
-        products[:, : len(self.base)] = self.base.cosines(queries)
-        np.matmul(queries, self.added.T, out=products[:, len(self.base) :])
-        return products
-
-    def blocks(self, size: int) -> Iterator[Vectors]:
-        """All vectors in the order of their rows, at most `size` at a time."""
-        yield from self.base.blocks(size)
-        for start in range(0, len(self.added), size):
-            yield self.added[start : start + size]
 
 
 class LayeredEligibility(Eligibility):

@@ -14,7 +14,7 @@ from index.vector_index import Rows, Vectors
 
 
 class ItemVectors(Protocol):
-    """Unit vectors by row: `VectorTable`, or one with more rows after it (`index.overlay.LayeredTable`)."""
+    """Unit vectors by row: `VectorTable`, or one with more rows after it (`LayeredTable`)."""
 
     @property
     def dim(self) -> int:
@@ -93,3 +93,44 @@ class VectorTable:
         if len(shape) != 2 or by_columns or dtype != np.dtype("<f4"):
             raise IndexFileError(f"{name} must hold float32 (items, dim), by rows: publish the bundle again")
         return cls(vectors)
+
+
+class LayeredTable:
+    """The vectors of a `base`, and after them `added` (rows, dim)."""
+
+    def __init__(self, base: ItemVectors, added: Vectors) -> None:
+        self.base = base
+        self.added = added
+
+    @property
+    def dim(self) -> int:
+        """Width of the vectors."""
+        return self.base.dim
+
+    def __len__(self) -> int:
+        return len(self.base) + len(self.added)
+
+    def vectors(self, rows: Rows) -> Vectors:
+        """The vectors (len(rows), dim) of these rows; `VectorError` for one that is not there."""
+        if rows.max(initial=0) <= len(self.base):
+            return self.base.vectors(rows)
+        if rows.max() > len(self):
+            raise VectorError(f"rows must lie in 1 … {len(self)}")
+        found = np.empty((len(rows), self.dim), dtype=np.float32)
+        added = rows > len(self.base)
+        found[added] = self.added[rows[added] - len(self.base) - 1]
+        found[~added] = self.base.vectors(rows[~added])
+        return found
+
+    def cosines(self, queries: Vectors) -> Vectors:
+        """The cosines (q, rows) of unit `queries` (q, dim) with all rows."""
+        products = np.empty((len(queries), len(self)), dtype=np.float32)
+        products[:, : len(self.base)] = self.base.cosines(queries)
+        np.matmul(queries, self.added.T, out=products[:, len(self.base) :])
+        return products
+
+    def blocks(self, size: int) -> Iterator[Vectors]:
+        """All vectors in the order of their rows, at most `size` at a time."""
+        yield from self.base.blocks(size)
+        for start in range(0, len(self.added), size):
+            yield self.added[start : start + size]

@@ -15,11 +15,11 @@ from index.eligibility import Eligibility, EligibleRows
 from index.exact import ExactIndex
 from index.layered import LayeredIndex
 from index.merging import Merge
-from index.overlay import LayeredCatalogue, LayeredEligibility, LayeredTable, Overlay
+from index.overlay import LayeredCatalogue, LayeredEligibility, Overlay
 from index.query import Query
 from index.retrieval import Retriever
 from index.vector_index import Rows, VectorIndex, Vectors
-from index.vector_table import VectorTable
+from index.vector_table import LayeredTable, VectorTable
 from tests.effort import examples
 from tests.factories import CATEGORIES, make_catalogue, make_unit_vectors
 
