@@ -7,6 +7,7 @@ disk, unless a test wants it, and the server ends with the test run.
 from __future__ import annotations
 
 import importlib.util
+import random
 import shutil
 import signal
 import socket
@@ -44,13 +45,26 @@ def redis_binary() -> str:
 
 
 def free_port() -> int:
-    """A loopback TCP port that nobody listens on now; a cluster's bus gets the one 10,000 higher."""
+    """A loopback TCP port that nobody listens on now, nor on a cluster's bus 10,000 above it.
+
+    Both lie below the ports that the system gives to outgoing connections (from 32,768): one of those would
+    take it while a server is down.
+    """
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port + 10_000 < 65_536:
+        port = random.SystemRandom().randrange(
+            10_000, 22_000
+        )  # a seeded one would give all processes the same
+        if all(_is_free(one) for one in (port, port + 10_000)):
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class RedisServer:

@@ -139,15 +139,21 @@ def test_certificates_of_redis_that_cannot_be_read_are_told_and_the_rest_is_stil
     assert "packages" in examined(done)
 
 
+def fill(client: redis.Redis, key: str, seconds: int) -> None:
+    """Let a key hold 2 MB that are not sent: of a long command Redis keeps as much again for a while."""
+    client.setrange(key, 2_000_000, b"x")
+    client.expire(key, seconds)
+
+
 def test_a_redis_that_is_nearly_full_or_has_dropped_keys_is_told(
     dimerec: Run, bad_redis: RedisServer
 ) -> None:
     with redis.Redis(port=bad_redis.port) as client:
         client.config_set("maxmemory-policy", "volatile-ttl")
-        client.set("long ago", bytes(2_000_000), ex=100)
+        fill(client, "long ago", seconds=100)
         client.config_set("maxmemory", client.info("memory")["used_memory"] + 150_000)
         full = dimerec("doctor", "--redis", bad_redis.url, "--json")
-        client.set("now", bytes(2_000_000), ex=1_000)
+        fill(client, "now", seconds=1_000)
         assert client.exists("long ago") == 0
     assert found(full, "redis", "MB are in use") == "wrong"
     evicted = dimerec("doctor", "--redis", bad_redis.url, "--json")
