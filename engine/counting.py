@@ -8,6 +8,7 @@ from engine.explain import MAX_BECAUSE, NEAREST, Explanation, MergedInterests
 from engine.snapshot import Snapshot
 from index.catalogue import Catalogue
 from index.counts import Counted, Counts
+from index.exact import best_first
 from index.vector_index import Hits, Rows, Vectors
 
 
@@ -71,7 +72,8 @@ def _hits(counted: Sequence[Counted], snapshot: Snapshot) -> Hits:
     alive = snapshot.retriever.eligibility.of(None).mask
     for line, one in enumerate(counted):
         living = one.among(alive)
-        best = np.argsort(-living.scores, kind="stable")[:NEAREST]
+        ties = snapshot.catalogue.ties
+        best = best_first(living.scores, None if ties is None else ties.keys(living.rows))[:NEAREST]
         rows[line, : len(best)] = living.rows[best]
         cosines[line, : len(best)] = living.as_cosines(snapshot.temperature)[best]
     return Hits(cosines, rows)

@@ -152,15 +152,21 @@ class Explainer:
     def _because(
         self, interests: Sequence[Vectors], histories: Sequence[Rows], counts: Rows
     ) -> Iterator[tuple[int, ...]]:
-        """Yield the watched rows nearest to each of all users' interests, equal ones by row."""
+        """Yield the watched rows nearest to each of all users' interests, equal ones in their order."""
+        ties = self._catalogue.ties
         watched = [np.unique(history) for history in histories]
+        if ties is not None:
+            watched = list(map(ties.ordered, watched))
         lengths = np.array([len(rows) for rows in watched])
         vectors = np.split(self._table.vectors(np.concatenate(watched)), np.cumsum(lengths)[:-1])
         cosines = np.full((counts.sum(), max(lengths.max(), MAX_BECAUSE)), -np.inf, dtype=np.float32)
         rows = np.zeros((len(counts), cosines.shape[1]), dtype=np.int64)
         first = 0
         for index, (own, seen, near) in enumerate(zip(interests, watched, vectors, strict=True)):
-            cosines[first : first + len(own), : len(seen)] = own @ near.T
+            products = own @ near.T
+            if ties is not None:
+                ties.level(products, seen)
+            cosines[first : first + len(own), : len(seen)] = products
             rows[index, : len(seen)] = seen
             first += len(own)
         owners = np.repeat(np.arange(len(counts)), counts)
@@ -204,6 +210,7 @@ class Explainer:
         weights /= np.where(found[:, :1], weights.sum(axis=1, keepdims=True), 1)
         owners, codes = self._catalogue.category_codes(rows[found])
         present = np.flatnonzero(np.bincount(codes, minlength=len(self._names)))
+        present = self._catalogue.ordered_categories(present)
         column_of = np.zeros(len(self._names), dtype=np.int64)
         column_of[present] = np.arange(len(present))
         lines = np.nonzero(found)[0][owners] * len(present) + column_of[codes]

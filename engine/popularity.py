@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
 from index.eligibility import EligibleRows
+from index.exact import best_first
 from index.merging import diversify
 from index.pooling import choice_size
 from index.query import union
@@ -45,7 +46,7 @@ class PopularItem(NamedTuple):
 
 
 class Popularity:
-    """Items by how often they were watched; equally popular ones by row.
+    """Items by how often they were watched; equally popular ones by row, added ones as `index.ties` has it.
 
     All rows of a bundle are ranked once, at the first need; with each change of the catalogue or of the
     `trend` only those that were added, and those with recent events.
@@ -114,7 +115,8 @@ class Popularity:
     def _ordered(self, some: Rows, others: Rows) -> Rows:
         """Both, each row once, the most popular first."""
         rows = union(some, others)
-        ordered: Rows = rows[np.argsort(-self._shares(rows), kind="stable")]
+        ties = self._catalogue.ties
+        ordered: Rows = rows[best_first(self._shares(rows), None if ties is None else ties.keys(rows))]
         return ordered
 
 

@@ -71,8 +71,9 @@ def layered_snapshot(
     `indexed`: an index of the base's rows and the first of these, in place of its own.
     """
     first = base.index if indexed is None else indexed
-    index = LayeredIndex(first, added[len(first) - len(base.index) :], catalogue.alive)
-    table = LayeredTable(base.table, added)
+    twins = catalogue.ties.twins
+    index = LayeredIndex(first, added[len(first) - len(base.index) :], catalogue.alive, twins)
+    table = LayeredTable(base.table, added, twins)
     eligibility = LayeredEligibility(base.retriever.eligibility, catalogue)
     return Snapshot(
         catalogue=catalogue,

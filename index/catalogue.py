@@ -14,6 +14,7 @@ from index.errors import CatalogueError
 from index.item_columns import attributes_in, id_hash, make_columns, parse_columns, write_columns
 from index.moved import MovedRows
 from index.remembering import remembering
+from index.ties import Ties
 from index.vector_index import Rows
 
 MAX_KEPT = 2**15
@@ -108,6 +109,11 @@ class Catalogue:
         return _NO_ROWS
 
     @property
+    def ties(self) -> Ties | None:
+        """The order of equal rows where it is not that of the rows: where some were added."""
+        return None
+
+    @property
     def base_rows(self) -> int:
         """The rows that are a bundle's; the others were added since."""
         return len(self)
@@ -167,6 +173,10 @@ class Catalogue:
     def category_names(self) -> list[str]:
         """Every category, in order of first appearance."""
         return list(self._code_of)
+
+    def ordered_categories(self, codes: Rows) -> Rows:
+        """Codes of `category_names`, ascending, in the order of equal ones."""
+        return codes
 
     def unknown_categories(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that no item has, each once, in their order."""

@@ -6,12 +6,14 @@ is nearer than the last hit of the base enters its line.
 """
 
 import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index import tuning
 from index.eligibility import EligibleRows
+from index.ties import Ties
 from index.vector_index import (
     Eligible,
     Hits,
@@ -38,10 +40,14 @@ MAX_PRODUCT_ROWS = 1_024
 class LayeredIndex:
     """The rows 1 … n of `base` and, from n + 1 on, those of `added` (rows, dim).
 
-    `alive`: by row, as `index.eligibility.EligibleRows.mask`; dead rows are never found.
+    `alive`: by row, as `index.eligibility.EligibleRows.mask`; dead rows are never found. `twins`: of rows of
+    one vector, if any, the order.
     """
 
-    def __init__(self, base: VectorIndex, added: Vectors, alive: NDArray[np.bool_]) -> None:
+    def __init__(
+        self, base: VectorIndex, added: Vectors, alive: NDArray[np.bool_], twins: Ties | None = None
+    ) -> None:
+        self._twins = twins
         self.kind = base.kind
         self.dim = base.dim
         self._base = base
@@ -93,8 +99,13 @@ class LayeredIndex:
     ) -> tuple[Rows, Rows, Vectors]:
         """Lines, columns and cosines of the `usable` added rows nearer than `least` (queries, 1), by line."""
         found = []
+        twins, one_of_each, group = self._groups
+        of_each = queries @ self._added[one_of_each].T
         for start in range(0, len(self._added), MAX_PRODUCT_ROWS):
             cosines = queries @ self._added[start : start + MAX_PRODUCT_ROWS].T
+            first, last = np.searchsorted(twins, (start, start + MAX_PRODUCT_ROWS))
+            if first < last:
+                cosines[:, twins[first:last] - start] = of_each[:, group[first:last]]
             cells = np.flatnonzero(cosines > least)
             lines, columns = np.divmod(cells, cosines.shape[1])
             found.append((lines, columns + start, cosines.ravel()[cells]))
@@ -102,6 +113,13 @@ class LayeredIndex:
         order = np.argsort(lines, kind="stable")
         order = order[usable[columns[order]]]
         return lines[order], columns[order], nearer[order]
+
+    @cached_property
+    def _groups(self) -> tuple[Rows, Rows, Rows]:
+        """Those of the added rows that have one vector, as `Ties.groups`."""
+        if self._twins is None:
+            return (np.empty(0, dtype=np.int64),) * 3
+        return self._twins.groups(len(self._base) - self._twins.base_rows)
 
     def _joined(self, found: Hits, lines: Rows, columns: Rows, cosines: Vectors, k: int) -> Hits:
         """The hits of the base with those of the added rows that are nearer; of equal ones the base's."""
@@ -117,7 +135,8 @@ class LayeredIndex:
         rows = np.full(shape, -1, dtype=np.int64)
         rows[positions] = columns + len(self._base) + 1
         together = np.concatenate([found.cosines[own], nearer], axis=1)
-        order = best_columns(together, k)
+        both = np.concatenate([found.rows[own], rows], axis=1)
+        order = best_columns(together, k, None if self._twins is None else self._twins.keys(both))
         found.cosines[own] = np.take_along_axis(together, order, axis=1)
-        found.rows[own] = np.take_along_axis(np.concatenate([found.rows[own], rows], axis=1), order, axis=1)
+        found.rows[own] = np.take_along_axis(both, order, axis=1)
         return found

@@ -5,6 +5,7 @@ once made, stays as it is while the next one is made.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from index.eligibility import Asked, Eligibility, EligibleRows
 from index.filters import Filter, matching
 from index.growing import Growing
 from index.moved import MovedRows
+from index.ties import Ties, key_of
 from index.vector_index import Rows, Vectors
 
 
@@ -38,6 +40,7 @@ class LayeredCatalogue(Catalogue):
         popularity: NDArray[np.int64],
         attributes: Attributes,
         replaced: Rows,
+        ties: Ties,
     ) -> None:
         self.base = base
         self._items = items
@@ -52,6 +55,7 @@ class LayeredCatalogue(Catalogue):
         """Those of the added rows, of the schema of the base."""
         self.moved = MovedRows(len(base), replaced, alive[len(base) + 1 : -1])
         self._dead = np.flatnonzero(~alive[1:-1]) + 1
+        self._ties = ties
 
     def __len__(self) -> int:
         return len(self.base) + len(self.popularity_added)
@@ -105,6 +109,11 @@ class LayeredCatalogue(Catalogue):
         return self._dead
 
     @property
+    def ties(self) -> Ties:
+        """The order of equal rows."""
+        return self._ties
+
+    @property
     def base_rows(self) -> int:
         """The rows that are the bundle's."""
         return len(self.base)
@@ -149,6 +158,14 @@ class LayeredCatalogue(Catalogue):
         """The attributes of `row`, those that it has."""
         added = row - len(self.base)
         return self.base.attributes_of(row) if added <= 0 else self.added_attributes.of(added - 1)
+
+    def ordered_categories(self, codes: Rows) -> Rows:
+        """The new ones by name: codes follow the order in which items came."""
+        new = codes[codes >= len(self.base.category_counts)]
+        if len(new) < 2:
+            return codes
+        by_name = sorted(new.tolist(), key=self.category_names.__getitem__)
+        return np.concatenate([codes[: -len(new)], np.array(by_name)])
 
     @property
     def category_shares(self) -> NDArray[np.float64]:
@@ -231,6 +248,9 @@ class Overlay:
         self._offsets = Growing(np.zeros(1, dtype=np.int64))
         self._attributes = AddedAttributes(base.attributes.schema)
         self._replaced = Growing(np.empty(0, dtype=np.int64))
+        self._keys = Growing(np.empty(0, dtype=np.int64))
+        self._firsts = Growing(np.empty(0, dtype=np.int64))
+        self._first_of: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -268,6 +288,9 @@ class Overlay:
         self._offsets.extend(self._offsets.filled[-1:] + len(codes))
         self._attributes.put(attributes)
         self._replaced.extend(np.array([replaced or 0]))
+        self._keys.extend(np.array([key_of(item.item_id)]))
+        digest = blake2b(vector.tobytes(), digest_size=16).digest()
+        self._firsts.extend(np.array([self._first_of.setdefault(digest, len(self._items) - 1)]))
 
     def remove(self, item_id: str) -> None:
         """Let the row of an item be dead; an unknown one has none."""
@@ -298,5 +321,6 @@ class Overlay:
             self._popularity.filled,
             self._attributes.view(),
             self._replaced.filled,
+            Ties(len(self._base), self._keys.filled, self._firsts.filled),
         )
         return catalogue, self.vectors

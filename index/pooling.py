@@ -15,6 +15,7 @@ from index import tuning
 from index.eligibility import EligibleRows
 from index.exact import ExactIndex
 from index.query import Query, distinct, union
+from index.ties import Ties
 from index.vector_index import Hits, Rows, VectorIndex
 from index.vector_table import ItemVectors
 
@@ -58,9 +59,9 @@ class Pool(NamedTuple):
 class Pooling:
     """Searches an index for candidates."""
 
-    def __init__(self, index: VectorIndex, table: ItemVectors) -> None:
+    def __init__(self, index: VectorIndex, table: ItemVectors, twins: Ties | None = None) -> None:
         self._index = index
-        self._exact = ExactIndex(table)
+        self._exact = ExactIndex(table, twins)
 
     def pools(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Pool]:
         """A pool for each query; none depends on the other queries.

@@ -66,7 +66,8 @@ class Retriever:
         self._table = table
         self._catalogue = catalogue
         self.eligibility = Eligibility(catalogue) if eligibility is None else eligibility
-        self._pooling = Pooling(index, table)
+        self._twins = None if catalogue.ties is None else catalogue.ties.twins
+        self._pooling = Pooling(index, table, self._twins)
 
     @property
     def added_rows(self) -> int:
@@ -149,7 +150,8 @@ class Retriever:
         count = max(query.nearest for query in queries)
         asking = np.repeat([query.nearest > 0 for query in queries], np.diff(starts))
         lines = cosines if asking.all() else cosines[asking]
-        hits = nearest_hits(lines, count) if count else None
+        keys = None if self._twins is None else self._twins.all_keys
+        hits = nearest_hits(lines, count, keys) if count else None
         first = 0
         for query in queries:
             if hits is None or not query.nearest:
@@ -170,7 +172,7 @@ class Retriever:
             among = rows.rows if pool is None else self._with_added(pool.rows, query, rows)
             if pool is not None and query.counted is not None:
                 among = union(among, query.counted.rows)
-            cosines = query.interests @ self._table.vectors(among).T
+            cosines = self._cosines(query, among)
             scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
             retrieval = answer(query, with_counted(query, scored), self._catalogue)
             if pool and query.nearest and rows.everything and query.nearest <= pool.nearest.rows.shape[1]:
@@ -187,8 +189,16 @@ class Retriever:
         count = min(candidates_per_interest(query.fresh), len(added))
         if not count:
             return pool
-        nearest = best_columns(query.interests @ self._table.vectors(added).T, count)
+        keys = None if self._twins is None else self._twins.keys(added)
+        nearest = best_columns(self._cosines(query, added), count, keys)
         return union(pool, added[nearest])
+
+    def _cosines(self, query: Query, rows: Rows) -> Vectors:
+        """The cosines (interests, rows) of a query with some rows."""
+        cosines: Vectors = query.interests @ self._table.vectors(rows).T
+        if self._twins is not None:
+            self._twins.level(cosines, rows)
+        return cosines
 
 
 def _counting_eligible(query: Query, eligible: EligibleRows) -> Query:

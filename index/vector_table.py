@@ -10,6 +10,7 @@ import numpy as np
 
 from files.atomic import replacing
 from index.errors import IndexFileError, VectorError
+from index.ties import Ties
 from index.vector_index import Rows, Vectors
 
 
@@ -96,11 +97,12 @@ class VectorTable:
 
 
 class LayeredTable:
-    """The vectors of a `base`, and after them `added` (rows, dim)."""
+    """The vectors of a `base`, and after them `added` (rows, dim); `twins`: of the added rows, if any."""
 
-    def __init__(self, base: ItemVectors, added: Vectors) -> None:
+    def __init__(self, base: ItemVectors, added: Vectors, twins: Ties | None = None) -> None:
         self.base = base
         self.added = added
+        self._twins = twins
 
     @property
     def dim(self) -> int:
@@ -127,6 +129,8 @@ class LayeredTable:
         products = np.empty((len(queries), len(self)), dtype=np.float32)
         products[:, : len(self.base)] = self.base.cosines(queries)
         np.matmul(queries, self.added.T, out=products[:, len(self.base) :])
+        if self._twins is not None:
+            self._twins.level_added(products[:, len(self.base) :])
         return products
 
     def blocks(self, size: int) -> Iterator[Vectors]:

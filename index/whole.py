@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
-from index.exact import best_positions
+from index.exact import best_first, best_positions
 from index.merging import Merged, diversify, merge_interests
 from index.pooling import choice_size
 from index.query import Query, Retrieval, union
+from index.ties import best_by_keys
 from index.vector_index import Hits, Rows, Vectors
 
 MIN_SCORE = 1e-30
@@ -62,14 +63,15 @@ def answer_together(
         return [answer(query, Scored(rows, own), catalogue) for query, own in pairs]
     if not cosines.size:
         return [Retrieval.of_nothing(query.lines) for query in queries]
-    parts, factors, scores = _scored_together(queries, cosines)
+    keys = _keys(rows, catalogue)
+    parts, factors, scores = _scored_together(queries, cosines, alike=keys is not None)
     times = _counted(queries, rows, scores)
     if rows is None and len(catalogue.dead_rows):
         scores[:, catalogue.dead_rows - 1] = -np.inf
     excluded = _cells([query.excluded for query in queries], rows)
     scores[excluded] = -np.inf
     count = min(choice_size(first.k, first.diversity), scores.shape[1])
-    chosen = best_columns(scores, count)
+    chosen = best_columns(scores, count, keys)
     values = np.take_along_axis(scores, chosen, axis=1)
     shares = np.take_along_axis(parts, chosen[:, None], axis=2)
     shares *= factors[:, :, None] * np.take_along_axis(times, chosen, axis=1)[:, None]
@@ -104,9 +106,9 @@ def with_counted(query: Query, scored: Scored) -> Scored:
     return Scored(scored.rows, np.concatenate([scored.cosines, line]), nearest)
 
 
-def nearest_hits(cosines: Vectors, count: int) -> Hits:
-    """The `count` nearest of all items by `cosines` (interests, items), equal ones by ascending row."""
-    columns = best_columns(cosines, min(count, cosines.shape[1]))
+def nearest_hits(cosines: Vectors, count: int, keys: Rows | None = None) -> Hits:
+    """The `count` nearest of all items by `cosines` (interests, items), equal ones as `best_columns`."""
+    columns = best_columns(cosines, min(count, cosines.shape[1]), keys)
     found = np.take_along_axis(cosines, columns, axis=1)
     rows = columns + 1
     if np.isneginf(found[:, -1]).any():
@@ -114,18 +116,30 @@ def nearest_hits(cosines: Vectors, count: int) -> Hits:
     return Hits(found, rows)
 
 
-def best_columns(values: Vectors, k: int) -> Rows:
-    """The columns of the `k` greatest of each line (lines, k), best first, equal ones by column."""
+def best_columns(values: Vectors, k: int, keys: Rows | None = None) -> Rows:
+    """The columns of the `k` greatest of each line (lines, k), best first, equal ones by column.
+
+    `keys` (columns,) or (lines, columns): by which equal ones are ordered instead.
+    """
     width = values.shape[1]
-    if k < width:
-        reached = values >= np.partition(values, width - k, axis=1)[:, width - k, None]
-        cells = np.flatnonzero(reached)
-        if len(cells) == k * len(values):  # no line has equal ones on both sides of its margin
-            columns = (cells % width).reshape(-1, k)
-            order = _order(values.ravel()[cells].reshape(columns.shape))
-            best: Rows = np.take_along_axis(columns, order, axis=1)
-            return best
-    return _order(values)[:, :k]
+    if keys is not None:
+        return best_by_keys(values, min(k, width), keys)
+    if k >= width:
+        return _order(values)
+    reached = values >= np.partition(values, width - k, axis=1)[:, width - k, None]
+    cells = np.flatnonzero(reached)
+    if len(cells) == k * len(values):  # no line has equal ones on both sides of its margin
+        columns = (cells % width).reshape(-1, k)
+        order = _order(values.ravel()[cells].reshape(columns.shape))
+        best: Rows = np.take_along_axis(columns, order, axis=1)
+        return best
+    best = np.empty((len(values), k), dtype=np.int64)
+    clear = np.count_nonzero(reached, axis=1) == k
+    if clear.any():
+        best[clear] = best_columns(values[clear], k)
+    for line in np.flatnonzero(~clear):
+        best[line] = best_positions(values[line], k)
+    return best
 
 
 def _order(values: Vectors) -> Rows:
@@ -144,8 +158,13 @@ def _order(values: Vectors) -> Rows:
     return columns
 
 
-def _scored_together(queries: Sequence[Query], cosines: Vectors) -> tuple[Vectors, Vectors, Vectors]:
-    """Parts (queries, interests, items), their factors (queries, interests), and the scores made of them."""
+def _scored_together(
+    queries: Sequence[Query], cosines: Vectors, *, alike: bool = False
+) -> tuple[Vectors, Vectors, Vectors]:
+    """Parts (queries, interests, items), their factors (queries, interests), and the scores made of them.
+
+    `alike`: items of the same parts have the same score, which a product does not see to.
+    """
     first = queries[0]
     interests = cosines.shape[1]
     if first.merge == "max":
@@ -156,6 +175,11 @@ def _scored_together(queries: Sequence[Query], cosines: Vectors) -> tuple[Vector
     equal = np.full(interests, 1 / interests, dtype=np.float32)
     weights = np.stack([equal if own is None else own for own in (query.line_weights for query in queries)])
     factors = weights / parts.sum(axis=2)
+    if alike:
+        scores = factors[:, :1] * parts[:, 0]
+        for interest in range(1, interests):
+            scores += factors[:, interest, None] * parts[:, interest]
+        return parts, factors, scores
     return parts, factors, (factors[:, None] @ parts)[:, 0]
 
 
@@ -194,19 +218,32 @@ def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, R
     if scored.rows is None:
         merged.scores[catalogue.dead_rows - 1] = -np.inf
     merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf
-    chosen = best_positions(merged.scores, choice_size(query.k, query.diversity))
+    keys = _keys(scored.rows, catalogue)
+    chosen = best_positions(merged.scores, choice_size(query.k, query.diversity), keys)
     if query.fresh:
-        chosen = _with_added(chosen, merged.scores, query, scored.rows, catalogue.base_rows)
+        start = catalogue.base_rows
+        if scored.rows is not None:
+            start = int(np.searchsorted(scored.rows, start, side="right"))
+        chosen = _with_added(chosen, merged.scores, query, start, keys)
     return merged, chosen[merged.scores[chosen] > -np.inf]
 
 
-def _with_added(chosen: Rows, scores: Vectors, query: Query, rows: Rows | None, base_rows: int) -> Rows:
-    """The positions `chosen` with those of the best added items, best first."""
-    start = base_rows if rows is None else int(np.searchsorted(rows, base_rows, side="right"))
-    added = best_positions(scores[start:], choice_size(query.fresh, query.diversity)) + start
+def _with_added(chosen: Rows, scores: Vectors, query: Query, start: int, keys: Rows | None) -> Rows:
+    """The positions `chosen` with those of the best added items, which begin at `start`, best first."""
+    count = choice_size(query.fresh, query.diversity)
+    added = best_positions(scores[start:], count, None if keys is None else keys[start:]) + start
     together = union(chosen, added)
-    best_first: Rows = together[np.argsort(-scores[together], kind="stable")]
-    return best_first
+    order = best_first(scores[together], None if keys is None else keys[together])
+    ordered: Rows = together[order]
+    return ordered
+
+
+def _keys(rows: Rows | None, catalogue: Catalogue) -> Rows | None:
+    """By which equal ones of `rows`, None for all, are ordered, where it is not by row."""
+    twins = None if catalogue.ties is None else catalogue.ties.twins
+    if twins is None:
+        return None
+    return twins.all_keys if rows is None else twins.keys(rows)
 
 
 def _retrieval(query: Query, rows: Rows, scores: Vectors, shares: Vectors, catalogue: Catalogue) -> Retrieval:

@@ -17,6 +17,7 @@ from engine.engine import Engine
 from engine.recipes import Derivation, Given, Like, Recipe, RecipeError, VectorSpaceError
 from index.building import build_index
 from index.catalogue import Catalogue
+from index.ties import key_of
 from model.config import ModelConfig
 from model.dimerec import DimeRec
 from tests.effort import examples
@@ -24,7 +25,7 @@ from tests.factories import make_catalogue, make_model, make_serving, make_unit_
 
 ITEMS, DIM, NEW = 200, 16, 6
 VECTORS = make_unit_vectors(NEW, DIM, seed=9)
-NEW_IDS = [f"new-{number}" for number in range(NEW)]
+NEW_IDS = sorted((f"new-{number}" for number in range(NEW)), key=key_of)  # as equal ones are ordered
 
 
 def extended(model: DimeRec) -> DimeRec:
