@@ -14,7 +14,7 @@ from engine.recipes import DerivedFrom, Recipe, RecipeError, VectorSpaceError
 from service.catalogue.late_removals import LateRemovals
 from service.catalogue.live import LiveCatalogue
 from service.catalogue.paging import first_after
-from service.catalogue.protocol import CatalogueLog, Description, Entry, Origin, Write
+from service.catalogue.protocol import CatalogueLog, Description, Entry, Origin, RoomTakenError, Write
 from service.catalogue.requests import ItemRequest
 from service.catalogue.responses import (
     Effective,
@@ -263,14 +263,23 @@ class CatalogueChanges:
                 outcomes = outcomes[len(writes) :]
 
     async def _stored(self, writes: Sequence[Write]) -> list[_Outcome]:
-        fits = self.room.fitting(writes)
-        fitting = list(compress(writes, fits))
-        entries = await self._log.write(fitting) if fitting else []
+        fits, entries = await self._written(writes)
         if entries:
             self._next_view_s = time.monotonic() + VIEW_EVERY_S
             self._live.take(entries)
         made = iter(entries)
         return [next(made) if fit else CatalogueFullError(self.room.max_items) for fit in fits]
+
+    async def _written(self, writes: Sequence[Write]) -> tuple[list[bool], list[Entry]]:
+        """True for each of these changes for which there was room, and the entries that those became."""
+        others = 0
+        while True:
+            fits, left = self.room.fitting(writes, others)
+            fitting = list(compress(writes, fits))
+            try:
+                return fits, await self._log.write(fitting, left) if fitting else []
+            except RoomTakenError as taken:
+                others = taken.others
 
     def _source(self, entry: Entry) -> ItemSource:
         if entry.removed or not self._live.is_live(entry.item_id):

@@ -95,6 +95,14 @@ class Known(NamedTuple):
     sequence: int = 0
 
 
+class RoomTakenError(Exception):
+    """Others have made so many changes that this process does not count yet."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__(f"{others} changes of others came meanwhile")
+        self.others = others
+
+
 class CatalogueLog(Protocol):
     """Keeps the newest entry of every changed item. Methods raise CatalogueUnavailableError."""
 
@@ -102,8 +110,12 @@ class CatalogueLog(Protocol):
         """Keep other processes from writing where one alone may, unless another one does already."""
         ...
 
-    async def write(self, writes: Sequence[Write]) -> list[Entry]:
-        """Store changes in their order, all or none; returns the entry that each became."""
+    async def write(self, writes: Sequence[Write], room: int | None = None) -> list[Entry]:
+        """Store changes in their order, all or none; returns the entry that each became.
+
+        `room`: changes of other processes that may have come and do not count here yet; where there are more,
+        nothing is stored: raises RoomTakenError. None: any number.
+        """
         ...
 
     async def restore(self, contents: Contents) -> None:

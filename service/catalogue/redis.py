@@ -20,7 +20,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import ResponseError
 
-from service.catalogue.protocol import Contents, Entry, Known, Write, decoded, encoded
+from service.catalogue.protocol import Contents, Entry, Known, RoomTakenError, Write, decoded, encoded
 from service.catalogue.replication import Replication
 from service.errors import CatalogueUnavailableError
 from service.history.errors import HistoryError
@@ -58,6 +58,8 @@ class RedisLog:
         self._sequence = 0
         self._last_id = "0"
         self._written = Known()
+        self._counted = 0
+        self._own: list[int] = []
         wanted = 0 if isinstance(writing, RedisCluster) else replicas  # WAIT does not go through its client
         self._replication = Replication(writing, FACTS, wanted, lambda: self._written, TIMEOUT_S)
 
@@ -78,14 +80,23 @@ class RedisLog:
     async def begin(self) -> None:
         """As `CatalogueLog.begin`: any number of processes may write."""
 
-    async def write(self, writes: Sequence[Write]) -> list[Entry]:
-        """As `CatalogueLog.write`; of a log that this process has read, else it is unavailable."""
-        arguments: list[Any] = [self._epoch or "unread", STREAM_LENGTH]
+    async def write(self, writes: Sequence[Write], room: int | None = None) -> list[Entry]:
+        """As `CatalogueLog.write`; of a log that this process has read, else it is unavailable.
+
+        What was followed counts from the next call of `follow` on.
+        """
+        own = sum(sequence > self._counted for sequence in self._own)
+        bound = "" if room is None else self._counted + own + room
+        arguments: list[Any] = [self._epoch or "unread", STREAM_LENGTH, bound]
         for one in writes:
             keep = int(one.keep_origin)
             arguments += [one.item_id, encoded(one.description) or b"", encoded(one.origin) or b"", keep]
         values = await self._called(lambda: self._writing.eval(_WRITE, len(KEYS), *KEYS, *arguments))
+        if isinstance(values, int):
+            raise RoomTakenError(values - self._counted - own)
         entries = [_entry(one.item_id, value) for one, value in zip(writes, values, strict=True)]
+        self._own = [sequence for sequence in self._own if sequence > self._counted]
+        self._own += [entry.sequence for entry in entries]
         self._written = Known(arguments[0], max((entry.sequence for entry in entries), default=0))
         return entries
 
@@ -125,6 +136,7 @@ class RedisLog:
 
         None: they are not known, or the log has lost some, so that all of it is to be read.
         """
+        self._counted = self._sequence
         epoch, sequence = await self._called(lambda: self._following.hmget(FACTS, "epoch", "sequence"))
         if epoch is None or epoch.decode() != self._epoch or int(sequence or 0) < self._sequence:
             return None

@@ -20,9 +20,14 @@ class Room:
         self.turn = asyncio.Lock()
         """Held from a look at the room until what was found to fit counts, or several would take the same."""
 
-    def fitting(self, writes: Sequence[Write]) -> list[bool]:
-        """True for each of these changes, one after the other, for which there is room."""
-        free = self.max_items - self._live.added_items
+    def fitting(self, writes: Sequence[Write], others: int = 0) -> tuple[list[bool], int | None]:
+        """True for each of these changes, one after the other, for which there is room; and the room left.
+
+        `others`: changes of other processes that do not count here yet; each may have taken room, and they
+        are not counted in what is left. That is None where none of the changes takes any.
+        """
+        free = self.max_items - self._live.added_items - others
+        takes = False
         added: dict[str, bool] = {}
         fits = []
         for write in writes:
@@ -31,8 +36,9 @@ class Room:
             fits.append(taken <= 0 or free > 0)
             if fits[-1]:
                 free -= taken
+                takes |= taken > 0
                 added[write.item_id] = write.description is not None
-        return fits
+        return fits, free + others if takes else None
 
     def check(self, entries: Iterable[Entry]) -> None:
         """Raise CatalogueFullError unless there is room for all of these entries."""

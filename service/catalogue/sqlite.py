@@ -90,8 +90,8 @@ class SqliteLog:
         with contextlib.suppress(CatalogueUnavailableError):
             self.hold()
 
-    async def write(self, writes: Sequence[Write]) -> list[Entry]:
-        """As `CatalogueLog.write`."""
+    async def write(self, writes: Sequence[Write], room: int | None = None) -> list[Entry]:  # noqa: ARG002
+        """As `CatalogueLog.write`: no other process writes."""
         return await asyncio.to_thread(self._write, writes)
 
     async def restore(self, contents: Contents) -> None:

@@ -16,7 +16,15 @@ from msgspec.structs import replace
 
 from engine.recipes import Content, Given, Like
 from service.catalogue import redis as log_in_redis
-from service.catalogue.protocol import CatalogueLog, Contents, Description, Entry, Origin, Write
+from service.catalogue.protocol import (
+    CatalogueLog,
+    Contents,
+    Description,
+    Entry,
+    Origin,
+    RoomTakenError,
+    Write,
+)
 from service.catalogue.redis import ENTRIES, FACTS, KEYS, STREAM, RedisLog
 from service.catalogue.sqlite import FILE, LOCK_FILE, SqliteLog
 from service.errors import CatalogueUnavailableError, StartupError
@@ -133,6 +141,30 @@ async def test_an_origin_has_the_sequence_of_the_change_that_gave_it(reopened: R
     assert contents.entries == [revived]
     assert revived.recipe is not None
     assert revived.recipe.origin_sequence == revived.sequence
+
+
+async def test_what_others_wrote_unheard_takes_room(redis_url: str) -> None:
+    logs = [RedisLog.from_url(redis_url) for _ in range(2)]
+    one, other = logs
+    for log in logs:
+        await log.read(Contents([]))
+        await log.follow()
+    put = [Write(item_id, described(), like("1")) for item_id in "abc"]
+    await one.write(put, 0)
+    await one.write(put, 0)  # its own changes count at once
+    with pytest.raises(RoomTakenError) as refused:
+        await other.write([Write("d", described(), like("1"))], 5)
+    assert refused.value.others == 6
+    await other.write([Write("d", described(), like("1"))], 6)
+    assert [entry.item_id for entry in await other.follow() or ()] == ["a", "b", "c", "d"]
+    with pytest.raises(RoomTakenError):  # what was followed may not count yet
+        await other.write([Write("e", described(), like("1"))], 5)
+    await other.follow()
+    await other.write([Write("e", described(), like("1"))], 0)
+    contents = await one.read(Contents([]))
+    assert [entry.item_id for entry in contents.entries] == [*"abcde"]
+    for log in logs:
+        await log.close()
 
 
 async def test_what_is_restored_counts_where_nothing_newer_is_known(reopened: Reopened) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -347,3 +348,30 @@ def test_changes_in_a_file_come_into_the_redis_that_follows_and_not_back(
         running(settings_for(replicas.directory("second"))),
     ):
         pass
+
+
+def _is_put(status: Callable[[int], int], number: int) -> bool:
+    return status(number) == 200
+
+
+def test_replicas_go_past_the_bound_on_new_items_not_even_together(replicas: Replicas) -> None:
+    servers = [replicas.start("first"), replicas.start("second")]
+    for server in servers:
+        server.service.changes.room.max_items = 5
+
+    def status(number: int) -> int:
+        body = {"from": {"like": ["1001"]}}
+        return call(servers[number % 2], "PUT", f"new-{number}", json=body).status_code
+
+    with ThreadPoolExecutor(8) as callers:
+        statuses = list(callers.map(status, range(40)))
+    together(*servers)
+    added = [server.service.catalogue.added_items for server in servers]
+    assert added[0] == added[1] == statuses.count(200) <= 5
+    assert set(statuses) <= {200, 409}
+    taken = added[0]
+    while taken < 5:  # once they have heard of each other, all of the room is to be had
+        taken += 1
+        until(partial(_is_put, status, 40 + taken))
+        together(*servers)
+    assert status(99) == 409
