@@ -36,6 +36,7 @@ from cli.output import Json, print_json
 from service.errors import StartupError
 from service.history.errors import HistoryUnavailableError
 from service.history.importing import History, Imported, import_histories
+from service.history.meanings import Meanings
 from service.history.protocol import AppendResult, Event
 from service.history.redis import RedisHistory
 from service.settings import read_settings
@@ -75,6 +76,15 @@ def command(
     event_types: EventTypes = None,
     min_weight: MinWeight = None,
     missing: Missing = None,
+    written_as: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="TYPE",
+            help="Write the events with this type, whose meaning DIMEREC_EVENT_TYPES says: with"
+            " --event-type skip --as skip those of what users did not like. [default: none, a watch]",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Load an event log into Redis, so that the service knows everybody's history from the start.
@@ -102,14 +112,27 @@ def command(
     )
     if data is not None:
         options = as_prepared(data, options, context)
-    import_log(events, redis, options, as_json=as_json)
+    import_log(events, redis, options, written_as, as_json=as_json)
 
 
 def import_log(
-    events: list[Path], redis: str | None, options: PrepareOptions, *, as_json: bool = False
+    events: list[Path],
+    redis: str | None,
+    options: PrepareOptions,
+    written_as: str | None = None,
+    *,
+    as_json: bool = False,
 ) -> None:
-    """Import an event log, read as `options` say, into the Redis at `redis` or at the URL of the settings."""
+    """Import an event log, read as `options` say, into the Redis at `redis` or at the URL of the settings.
+
+    `written_as`: the type of all its events, None for watches.
+    """
     settings = read_settings(redis_url=redis)
+    types = Meanings.parse(settings.event_types).types
+    if written_as is not None and written_as not in types:
+        raise StartupError(
+            f"--as {written_as}: no type of events, DIMEREC_EVENT_TYPES names {', '.join(types)}"
+        )
     if settings.redis_url is None:
         raise StartupError("import-history needs a Redis: give --redis URL or set DIMEREC_REDIS_URL")
     store = RedisHistory.from_url(
@@ -119,8 +142,9 @@ def import_log(
         timeout_s=_STEP_TIMEOUT_S,
     )
     report = _Report()
+    importing = _import(store, events, options, settings.history_max_events, written_as, report)
     with interruptible(report.kept):
-        asyncio.run(_apart(_import(store, events, options, settings.history_max_events, report)))
+        asyncio.run(_apart(importing))
     if as_json:
         print_json(report.document())
     else:
@@ -137,20 +161,25 @@ async def _apart(work: Coroutine[None, None, None]) -> None:
 
 
 async def _import(
-    store: RedisHistory, paths: list[Path], options: PrepareOptions, most: int, report: "_Report"
+    store: RedisHistory,
+    paths: list[Path],
+    options: PrepareOptions,
+    most: int,
+    written_as: str | None,
+    report: "_Report",
 ) -> None:
     """Import the newest `most` events of every user in the log `paths`."""
     try:
         await store.ping()
         with open_event_log(paths, options) as log:
-            newest, job = log.newest(most), _job(log.table.digest(), options, most)
+            newest, job = log.newest(most), _job(log.table.digest(), options, most, written_as)
         done = await store.import_progress(job)
         with report.of(newest.height, done):
             for drop in log.dropped:
                 report.say(f"left out {drop.events:,} events: {drop.reason}")
             if log.event_types is not None and log.event_types.note is not None:
                 report.say(log.event_types.note)
-            async for step in import_histories(store, job, _histories(newest[done:]), done):
+            async for step in import_histories(store, job, _histories(newest[done:], written_as), done):
                 report.add(step)
     except HistoryUnavailableError as error:
         raise HistoryUnavailableError(
@@ -160,14 +189,17 @@ async def _import(
         await store.close()
 
 
-def _job(content: str, options: PrepareOptions, most: int) -> str:
+def _job(content: str, options: PrepareOptions, most: int, written_as: str | None) -> str:
     """A name for importing what has this digest in this way."""
-    return hashlib.sha256(f"{content}{options.model_dump_json()}{most}".encode()).hexdigest()
+    return hashlib.sha256(
+        f"{content}{options.model_dump_json()}{most}{written_as or ''}".encode()
+    ).hexdigest()
 
 
-def _histories(newest: pl.DataFrame) -> Iterator[History]:
+def _histories(newest: pl.DataFrame, written_as: str | None) -> Iterator[History]:
     for user_id, items, timestamps in newest.iter_rows():
-        yield user_id, list(map(Event, items, timestamps))
+        pairs = zip(items, timestamps, strict=True)
+        yield user_id, [Event(item_id, moment, event_type=written_as) for item_id, moment in pairs]
 
 
 class _Report:

@@ -17,6 +17,7 @@ import pytest
 import redis
 
 from cli.main import main
+from service.history.meanings import DEFAULT_MEANINGS, Meanings
 from service.history.protocol import Event
 from service.history.redis import RedisHistory
 from tests.redis_server import RedisServer
@@ -96,6 +97,31 @@ def test_importing_again_changes_nothing(
     _, out, _ = run(capsys, "--events", str(path), "--redis", redis_url)
     assert out.startswith("Imported 5 users: 0 events added, 100 known already")
     assert stored(redis_url) == expected(rows, 1_000)
+
+
+def test_what_users_did_not_like_is_imported_as_such(
+    tmp_path: Path, redis_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        ("u", "liked", START_MS, "watch"),
+        ("u", "hated", START_MS, "watch"),
+        ("u", "hated", START_MS + 1, "hide"),
+    ]
+    path = tmp_path / "log.parquet"
+    columns = ["user_id", "item_id", "timestamp", "event_type"]
+    pl.DataFrame(rows, schema=columns, orient="row").write_parquet(path)
+    log = "--events", str(path), "--redis", redis_url
+    run(capsys, *log, "--event-type", "watch")
+    code, out, _ = run(capsys, *log, "--event-type", "hide", "--as", "skip")
+    assert (code, out.split(":")[0]) == (0, "Imported 1 users")
+    kept = stored(redis_url)["u"]
+    assert kept[-1] == Event("hated", START_MS + 1, event_type="skip")
+    assert Meanings.parse(DEFAULT_MEANINGS).judge(kept) == (["liked"], ["hated"])
+    _, out, _ = run(capsys, *log, "--event-type", "hide", "--as", "skip")
+    assert "0 events added, 1 known already" in out
+    code, _, error = run(capsys, *log, "--as", "skipped")
+    assert code == 1
+    assert "DIMEREC_EVENT_TYPES names watch, like, skip" in error
 
 
 def test_an_import_adds_to_what_is_there(
