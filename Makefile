@@ -148,9 +148,9 @@ external: .venv/installed-$(EXTRA),bench $(external)/installed ## SASRec of RecT
 small-logs: .venv/installed-$(EXTRA),bench ## DimeRec, ItemKNN and Popularity on three small logs, to docs/results (minutes)
 	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.small_logs --shared $(SHARED) --seeds $(SEEDS)
 
-retrieval-stage: .venv/installed-$(EXTRA),bench ## draws beside guidance, controls and baselines on KuaiRand-Pure, to docs/results (an hour)
-	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.retrieval_stage --shared $(SHARED) \
-	    --others sasrec,comirec-dr,itemknn,popularity
+retrieval-stage: .venv/installed-$(EXTRA),bench ## draws beside guidance, controls and baselines over sessions of DATA, to docs/results (hours)
+	OMP_WAIT_POLICY=PASSIVE $(bin)/python -m benchmarks.quality.retrieval_stage --shared $(SHARED) --seeds $(SEEDS) \
+	    --others sasrec,sasrec-ce,comirec-sa,itemknn,popularity $(if $(DATA),--data $(DATA))
 
 chaos: $(everything) ## the service and Redis under load, one fault after another, to docs/results (minutes)
 	@sh tests/provide.sh

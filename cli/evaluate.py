@@ -32,7 +32,8 @@ from training.evaluation.report import (
     write_report,
 )
 from training.evaluation.served import Served, engine_for, evaluate_served
-from training.evaluation.stage.report import NOISE_SEEDS, fitted_sides
+from training.evaluation.stage.fitting import fitted_sides
+from training.evaluation.stage.report import NOISE_SEEDS
 from training.evaluation.trained import asked_otherwise, check_fit, repeat_weight_of, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
@@ -203,7 +204,7 @@ def command(
     horizons = measure_horizons(contestants, futures, dataset.catalogue, held_out.train, seed)
     report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
     if controls and trained is not None:
-        others = {name: one.scorer for name, one in contestants.items() if name != "DimeRec"}
+        others = {name: [one.scorer] for name, one in contestants.items() if name != "DimeRec"}
         sides = fitted_sides(trained.model, serving, others, held_out, seed)
         some = [sample(one, users, seed) for one in futures]
         stages = measure_stages(sides, some, dataset.catalogue, held_out.train, noise_seeds, seed)

@@ -10,7 +10,8 @@ from cli.output import print_table
 from index.catalogue import Catalogue
 from training.data.splits import Sequences
 from training.evaluation.horizon import Horizon, future
-from training.evaluation.stage.report import Fitted, StageReport, stage_report
+from training.evaluation.stage.fitting import Fitted
+from training.evaluation.stage.report import StageReport, stage_report
 
 
 def measure_stages(

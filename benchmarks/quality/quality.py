@@ -66,6 +66,9 @@ SOURCES = {
         "kuairand-pure", "kuairand-pure.parquet", "kuairand-pure-items.parquet", "window"
     ),
     "movielens-1m": Source("movielens-1m", "movielens-1m-file-order.parquet"),
+    "movielens-1m-last-events": Source(
+        "movielens-1m", "movielens-1m-file-order.parquet", split="last-events"
+    ),
 }
 """The data sets by the name that `DATA` takes; None: fetched as the demo does it."""
 

@@ -1,69 +1,58 @@
 """DimeRec's draws as a retrieval stage, beside its guidance, controls, baselines: `make retrieval-stage`.
 
 Trained on a data set's training part, fitted on validation, reported on test: `dimerec evaluate --controls`
-with fits of the benchmark, which are kept in the working directory and shared with `make quality`.
+with fits of the benchmark, which are kept in the working directory and shared with `make quality`. Results of
+a data set take the place of its older ones; those of other data sets stay.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, NamedTuple, cast
 
 import numpy as np
 import typer
-from pydantic import BaseModel, ConfigDict
 
 from benchmarks.quality.quality import SOURCES, prepared, split_names
+from benchmarks.quality.results import put
+from benchmarks.quality.stage_tables import Results, markdown, read_results
 from files.atomic import replacing
 from model.checkpoint import read_checkpoint
+from model.dimerec import DimeRec
+from training.benchmark.data import Data
 from training.benchmark.execute import Job
 from training.benchmark.machine import hardware, source_revision
 from training.benchmark.progress import ProgressLines
 from training.benchmark.recipe import Budget, Fitted
 from training.benchmark.registry import find, plan
-from training.benchmark.rows import Hardware
 from training.benchmark.store import Store
+from training.config import TrainingConfig
 from training.data.splits import SplitName
 from training.errors import BenchmarkError, TrainingError
 from training.evaluation.horizon import future, horizon, sample
-from training.evaluation.stage.report import NOISE_SEEDS, StageReport, fitted_sides, stage_report
+from training.evaluation.scorer import Scorer
+from training.evaluation.stage.fitting import Fitted as FittedSide
+from training.evaluation.stage.fitting import fitted_sides, sides_by_steps
+from training.evaluation.stage.report import NOISE_SEEDS, StageReport, stage_report
 from training.evaluation.trained import Trained, check_fit
-from training.run import BEST_FILE, read_records, read_run_config
+from training.run import BEST_FILE, best_record, read_records, read_run_config
 from training.trainer import choose_device
 
 OURS = "dimerec"
 _MAX_EVENTS = 10_000
 """Chosen, as that of `dimerec evaluate --horizon`."""
-ROWS = (
-    *("temperature", "merge", "pull", "interests", "distances"),
-    *("recall@50", "recall@200", "recall@500", "hit@20", "hit@50"),
-    *("budget_recall@50", "budget_recall@200", "budget_recall@500", "read@500"),
-    *("category_recall@20", "category_recall@50"),
-    *("categories_at_equal_recall@20", "categories_at_equal_recall@50"),
-    *("nll-next", "nll", "brier", "ece"),
-    *("best_of_1", "best_of_2", "best_of_4", "best_of_8"),
-    *("guidance_cosine", "pairwise_cosine"),
-)
-"""Rows of the table, of settings and of metrics."""
+STEPS = (1, 2, 4, 8, 16)
+"""Numbers of denoising steps that what is served is held against."""
+FILE = "retrieval-stage.json"
 
 
-class Results(BaseModel):
-    """The findings, and where they are from."""
+class _Ours(NamedTuple):
+    """The trained DimeRec."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str
-    split: str
-    command: str
-    commit: str | None
-    hardware: Hardware
+    model: DimeRec
+    config: TrainingConfig
     epoch: int
-    """Of the model, the best on validation."""
-    epochs: int
-    """That the run was to have."""
-    dim: int
-    blocks: int
-    stages: list[StageReport]
+    """The best on validation."""
 
 
 def main(
@@ -78,6 +67,7 @@ def main(
     run: Annotated[
         Path | None, typer.Option(help="A run of `dimerec train` on this split, instead of a fit.")
     ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fits of each baseline that is random.")] = 1,
     users: Annotated[int | None, typer.Option(min=1, help="At most so many of a horizon.")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1)] = NOISE_SEEDS,
     overrides: Annotated[
@@ -85,54 +75,77 @@ def main(
     ] = None,
 ) -> None:
     """Fit DimeRec and the baselines where that is not done, measure all sides and write the table."""
+    commit = source_revision()
     try:
         ahead = [_events(text) for text in split_names(horizons)]
         if data not in SOURCES:
             raise BenchmarkError(f"--data: {data!r} is none of {', '.join(SOURCES)}")
         log, store = prepared(data, shared, work), Store(work)
-        given = run
-        if run is None:
-            (job,) = plan(log, find([OURS]), seeds=1, overrides=overrides or [])
-            _fit(job, store)
-            run = store.training(job.training)
-        baselines = {
-            one.model: _fit(one, store).variants[0].scorer
-            for one in plan(log, find(split_names(others)), seeds=1)
-        }
-        model = read_checkpoint(run / BEST_FILE, choose_device("cpu"))
-        described, records = read_run_config(run), read_records(run)
-        config = described.training
-        trained = Trained(model, config.serving, config.split, described.data_fingerprint, None)
-        check_fit(trained, log.dataset, cast(SplitName, log.split.name))
+        ours = _ours(log, store, run, overrides or [])
+        baselines = _baselines(log, store, split_names(others), seeds)
     except TrainingError as error:
         typer.echo(f"retrieval-stage: {error}", err=True)
         raise typer.Exit(1) from error
-    sides = fitted_sides(model, config.serving, baselines, log.split)
-    stages = [
-        stage_report(
-            sides,
-            sample(horizon(log.split.test, events), users, 0),
-            log.dataset.catalogue,
-            log.split.train,
-            seeds=range(noise_seeds),
-            generator=np.random.default_rng(0),
-        )
-        for events in ahead
-    ]
+    serving = ours.config.serving
+    over = partial(_measured, log=log, users=users, noise_seeds=noise_seeds)
+    sides = fitted_sides(ours.model, serving, baselines, log.split)
+    stages = [over(sides, events) for events in ahead]
+    by_steps = over(sides_by_steps(ours.model, serving, log.split, STEPS), ahead[0])
     results = Results(
         data=log.name,
         split=log.split.name,
-        command=_command(data, others, horizons, given, users, noise_seeds, overrides or []),
-        commit=source_revision(),
+        command=_command(data, others, horizons, run, seeds, users, noise_seeds, overrides or []),
+        commit=commit,
         hardware=hardware(),
-        epoch=max(records, key=lambda record: record.validation[config.monitor]).epoch,
-        epochs=config.epochs,
-        dim=model.config.dim,
-        blocks=model.config.blocks,
+        epoch=ours.epoch,
+        epochs=ours.config.epochs,
+        dim=ours.model.config.dim,
+        blocks=ours.model.config.blocks,
+        steps=serving.steps,
         stages=stages,
+        by_steps=by_steps,
     )
-    _write(results, out)
-    typer.echo(markdown(results))
+    put(data, results.model_dump(mode="json"), out / FILE)
+    with replacing(out / "retrieval-stage.md") as temporary:
+        temporary.write_text(markdown(read_results(out / FILE)), encoding="utf-8")
+    typer.echo(markdown({data: results}))
+
+
+def _ours(log: Data, store: Store, run: Path | None, overrides: Sequence[str]) -> _Ours:
+    """DimeRec of a run, or of the benchmark's fit."""
+    if run is None:
+        (job,) = plan(log, find([OURS]), seeds=1, overrides=overrides)
+        fitted(job, store)
+        run = store.training(job.training)
+    model = read_checkpoint(run / BEST_FILE, choose_device("cpu"))
+    described = read_run_config(run)
+    config = described.training
+    trained = Trained(model, config.serving, config.split, described.data_fingerprint, None)
+    check_fit(trained, log.dataset, cast(SplitName, log.split.name))
+    return _Ours(model, config, best_record(read_records(run), config.monitor).epoch)
+
+
+def _baselines(log: Data, store: Store, names: Sequence[str], seeds: int) -> dict[str, list[Scorer]]:
+    """The fits of each."""
+    found: dict[str, list[Scorer]] = {name: [] for name in names}
+    for job in plan(log, find(names), seeds=seeds):
+        found[job.model].append(fitted(job, store).variants[0].scorer)
+    return found
+
+
+def _measured(
+    sides: Mapping[str, FittedSide], events: int | None, *, log: Data, users: int | None, noise_seeds: int
+) -> StageReport:
+    ahead = sample(horizon(log.split.test, events), users, 0)
+    typer.echo(f"{len(sides)} sides, {future(events)}, {len(ahead):,} users", err=True)
+    return stage_report(
+        sides,
+        ahead,
+        log.dataset.catalogue,
+        log.split.train,
+        seeds=range(noise_seeds),
+        generator=np.random.default_rng(0),
+    )
 
 
 def _events(text: str) -> int | None:
@@ -141,7 +154,7 @@ def _events(text: str) -> int | None:
     return None if text == "rest" else int(text)
 
 
-def _fit(job: Job, store: Store) -> Fitted:
+def fitted(job: Job, store: Store) -> Fitted:
     """A fit from the store; one that is not there, or not whole, is made."""
     watcher = ProgressLines(partial(typer.echo, err=True))
     with store.locked(job.training):
@@ -154,6 +167,7 @@ def _command(
     others: str,
     horizons: str,
     run: Path | None,
+    seeds: int,
     users: int | None,
     noise_seeds: int,
     overrides: Sequence[str],
@@ -161,85 +175,10 @@ def _command(
     parts = ["python -m benchmarks.quality.retrieval_stage --shared ../shared/data", f"--data {data}"]
     parts += [f"--others {others}", f"--horizons {horizons}"]
     parts += [] if run is None else [f"--run {run}"]
+    parts += [] if seeds == 1 else [f"--seeds {seeds}"]
     parts += [] if users is None else [f"--users {users}"]
     parts += [] if noise_seeds == NOISE_SEEDS else [f"--noise-seeds {noise_seeds}"]
     return " ".join([*parts, *(f"--set {change}" for change in overrides)])
-
-
-def _write(results: Results, out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    for name, text in (
-        ("retrieval-stage.json", results.model_dump_json(indent=1)),
-        ("retrieval-stage.md", markdown(results)),
-    ):
-        with replacing(out / name) as temporary:
-            temporary.write_text(text.rstrip() + "\n", encoding="utf-8")
-
-
-def markdown(results: Results) -> str:
-    """The tables, and DimeRec less each side of its own model with intervals."""
-    lines = [
-        "# DimeRec's draws as a retrieval stage",
-        "",
-        f"`{results.command}`; {results.data}, {results.split} split, one fit (d = {results.dim},"
-        f" {results.blocks} blocks, epoch {results.epoch} of {results.epochs}),"
-        f" commit {results.commit}, {results.hardware.cpu}. What each row is:"
-        " [data-and-evaluation.md](../data-and-evaluation.md#draws-beside-controls). +: better than DimeRec"
-        " by a 95 % bootstrap interval over users that has no 0, −: worse.",
-    ]
-    for stage in results.stages:
-        title = future(stage.events)
-        lines += [
-            "",
-            f"## {title[0].upper()}{title[1:]}, {stage.users:,} users, {stage.seeds} seeds of noise",
-            "",
-        ]
-        lines += [*_table(stage), "", "DimeRec less", "", *_differences(stage)]
-    return "\n".join(lines)
-
-
-def _table(stage: StageReport) -> Iterator[str]:
-    yield f"| | {' | '.join(stage.sides)} |"
-    yield f"|---|{'---:|' * len(stage.sides)}"
-    marks = {(one.second, one.metric): one.mark for one in stage.comparisons}
-    for row in ROWS:
-        values = [{**side.settings, **side.metrics}.get(row) for side in stage.sides.values()]
-        if any(value is not None for value in values):
-            shown = (
-                _cell(value) + marks.get((name, row), "")
-                for name, value in zip(stage.sides, values, strict=True)
-            )
-            yield f"| {row.replace('_', ' ')} | {' | '.join(shown)} |"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _differences(stage: StageReport) -> Iterator[str]:
-    """Of what the targets are stated in."""
-    shown: Mapping[str, str] = {
-        "recall@200": "recall@200",
-        "budget_recall@200": "budget recall@200",
-        "categories_at_equal_recall@20": "categories at equal recall@20",
-        "nll": "nll",
-        "brier": "brier",
-        "ece": "ece",
-    }
-    yield f"| | {' | '.join(shown.values())} |"
-    yield f"|---|{'---|' * len(shown)}"
-    for name in [name for name in stage.sides if name != "DimeRec"]:
-        found = {one.metric: one for one in stage.comparisons if one.second == name}
-        cells = (found.get(metric) for metric in shown)
-        yield (
-            f"| {name} | "
-            + " | ".join(
-                "–" if one is None else f"{one.mean:+.4f} [{one.low:+.4f}, {one.high:+.4f}]" for one in cells
-            )
-            + " |"
-        )
 
 
 if __name__ == "__main__":

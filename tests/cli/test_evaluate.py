@@ -19,7 +19,8 @@ from training.evaluation.horizon import horizon, measure, sample
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import fit_repeat_weight
 from training.evaluation.scorer import Scorer
-from training.evaluation.stage.report import StageReport, fitted_sides, stage_report
+from training.evaluation.stage.fitting import fitted_sides
+from training.evaluation.stage.report import StageReport, stage_report
 from training.run import BEST_FILE, RunConfig, open_run
 
 ITEMS = 30
@@ -229,9 +230,9 @@ def test_a_model_s_draws_are_held_against_controls(dimerec: Run, tmp_path: Path)
     (found,) = report["stages"]
     assert (found["events"], found["users"], found["seeds"]) == (5, 20, 2)
     split, model = leave_last_out(dataset), make_model(40)
-    others: dict[str, Scorer] = {
-        "ItemKNN": ItemKNN.tuned(split, 40),
-        "Popularity": Popularity(split.train, 40),
+    others: dict[str, list[Scorer]] = {
+        "ItemKNN": [ItemKNN.tuned(split, 40)],
+        "Popularity": [Popularity(split.train, 40)],
     }
     expected = stage_report(
         fitted_sides(model, serving, others, split),

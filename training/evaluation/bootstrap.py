@@ -1,5 +1,6 @@
 """Paired comparisons of two recommenders."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ RESAMPLES = 2000
 """Chosen: of the ends of an interval, 50 means lie beyond each."""
 _LOSSES = ("nll", "brier", "ece")
 _MAX_RESAMPLES_IN_MEMORY = 2**22
-"""A bound on memory: 32 MiB of indices."""
+"""A bound on memory: 32 MiB of indices, or of counts."""
 
 
 @dataclass(frozen=True)
@@ -94,5 +95,21 @@ def resampled(
     for done in range(0, resamples, at_once):
         drawn = generator.integers(len(count), size=(min(at_once, resamples - done), len(count)))
         means.append(total[drawn].sum(axis=1) / count[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    return Difference(float(total.sum() / count.sum()), float(low), float(high))
+    return interval(float(total.sum() / count.sum()), np.concatenate(means))
+
+
+def resample_counts(users: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.float64]]:
+    """How often each of `users` is in each of `RESAMPLES` resamples, block by block `(resamples, users)`.
+
+    For figures that are no means of a value for each user.
+    """
+    at_once = max(1, _MAX_RESAMPLES_IN_MEMORY // users)
+    for done in range(0, RESAMPLES, at_once):
+        size = min(at_once, RESAMPLES - done)
+        yield generator.multinomial(users, np.full(users, 1 / users), size=size).astype(np.float64)
+
+
+def interval(mean: float, resampled_means: npt.NDArray[np.float64]) -> Difference:
+    """A difference with the interval that 95 % of its resamples lie in."""
+    low, high = np.quantile(resampled_means, [0.025, 0.975])
+    return Difference(mean, float(low), float(high))

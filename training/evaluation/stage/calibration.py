@@ -6,12 +6,10 @@ import numpy as np
 import numpy.typing as npt
 
 from index.catalogue import Catalogue
-from training.evaluation.bootstrap import RESAMPLES, Difference
+from training.evaluation.bootstrap import Difference, interval, resample_counts
 
 BINS = 10
 """As is common (Guo et al., ICML 2017)."""
-_MAX_COUNTS_IN_MEMORY = 2**22
-"""A bound on memory: 32 MiB of float64."""
 
 Shares = npt.NDArray[np.float64]
 """`(users, categories)`"""
@@ -70,10 +68,7 @@ def ece_differences(
     first, *others = surpluses
     users = len(surpluses[first][0])
     found: dict[str, list[npt.NDArray[np.float64]]] = {name: [] for name in surpluses}
-    at_once = max(1, _MAX_COUNTS_IN_MEMORY // users)
-    for done in range(0, RESAMPLES, at_once):
-        size = min(at_once, RESAMPLES - done)
-        counts = generator.multinomial(users, np.full(users, 1 / users), size=size).astype(np.float64)
+    for counts in resample_counts(users, generator):
         for name, of_seeds in surpluses.items():
             errors = [np.abs(counts @ one).sum(axis=1) / (users * categories) for one in of_seeds]
             found[name].append(np.mean(errors, axis=0))
@@ -82,10 +77,4 @@ def ece_differences(
         for name, of_seeds in surpluses.items()
     }
     drawn = {name: np.concatenate(parts) for name, parts in found.items()}
-    return {
-        name: Difference(
-            means[first] - means[name],
-            *(float(end) for end in np.quantile(drawn[first] - drawn[name], [0.025, 0.975])),
-        )
-        for name in others
-    }
+    return {name: interval(means[first] - means[name], drawn[first] - drawn[name]) for name in others}

@@ -34,14 +34,14 @@ from training.evaluation.stage.sides import Answer, Contender
 
 @dataclass
 class Measured:
-    """Figures of a side; means over its noise seeds but for `surpluses`."""
+    """Figures of a side; means over its noise seeds and fits but for `surpluses`."""
 
     values: Values
     """A metric's name → its value for each user; NaN where it is undefined."""
     curves: dict[int, Curve] = field(default_factory=dict)
     """k → its lists by δ; empty where no item has a category."""
     surpluses: list[Shares] = field(default_factory=list)
-    """Of each seed, for the calibration of categories `(users that went on to something new, bins)`."""
+    """Of each seed and fit, for the calibration of categories `(users with something new next, bins)`."""
 
 
 def measure(
@@ -66,13 +66,18 @@ def measure(
         )
         for seed in taken
     ]
+    return mean_of(found)
+
+
+def mean_of(found: Sequence[Measured]) -> Measured:
+    """The mean of each user's values and lists over seeds of noise, or over fits."""
     return Measured(
         {name: _mean([one.values[name] for one in found]) for name in found[0].values},
         {
             k: Curve(*(_mean(parts) for parts in zip(*(one.curves[k] for one in found), strict=True)))
             for k in found[0].curves
         },
-        [one.surpluses[0] for one in found if one.surpluses],
+        [surplus for one in found for surplus in one.surpluses],
     )
 
 

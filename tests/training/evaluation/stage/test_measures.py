@@ -12,6 +12,7 @@ from scipy.optimize import brute
 from tests.factories import make_catalogue
 from training.data.splits import Histories, Targets
 from training.errors import DataError
+from training.evaluation.reranking import DELTAS
 from training.evaluation.stage.budgets import fetched
 from training.evaluation.stage.calibration import (
     BINS,
@@ -22,7 +23,7 @@ from training.evaluation.stage.calibration import (
     happened,
     surpluses,
 )
-from training.evaluation.stage.equal_recall import Curve, at_equal_recall
+from training.evaluation.stage.equal_recall import Curve, at_equal_recall, curves, equal_recall_differences
 from training.evaluation.stage.mixture import fitted_temperature, log_probabilities, unseen
 from training.evaluation.stage.sides import Answer
 
@@ -172,14 +173,101 @@ def test_categories_at_one_recall_lie_between_two_deltas() -> None:
     falling = np.linspace(0.8, 0.3, 11)[:, None]
     rising = np.linspace(0.1, 0.6, 11)[:, None] + np.array([[0.0, 0.2]])
     strong = Curve(np.repeat(falling, 2, axis=1), rising)
-    weak = Curve(np.repeat(falling - 0.125, 2, axis=1), rising)
+    weak = Curve(np.repeat(falling - 0.05, 2, axis=1), rising)
     hopeless = Curve(np.repeat(falling - 0.5, 2, axis=1), rising)
-    sides = {
-        "strong": {20: strong, 50: strong},
-        "weak": {20: weak, 50: weak},
-        "hopeless": {20: hopeless, 50: hopeless},
+    sides = {"strong": {20: strong, 50: strong}, "weak": {20: weak, 50: weak}}
+    found = at_equal_recall(sides | {"hopeless": {20: hopeless, 50: hopeless}}, ["strong", "weak"])
+    # .9 of .75 is .675: 2.5 steps of .05 after .8, 1.5 after .75
+    assert found["strong"] == pytest.approx(
+        {f"categories_at_equal_recall@{k}": 0.2 + 2.5 * 0.05 for k in (20, 50)}
+    )
+    assert found["weak"] == pytest.approx(
+        {f"categories_at_equal_recall@{k}": 0.2 + 1.5 * 0.05 for k in (20, 50)}
+    )
+    assert found["hopeless"] == {}
+
+
+def test_lists_by_delta_are_those_of_a_plain_choice() -> None:
+    generator = np.random.default_rng(5)
+    catalogue, weights = make_catalogue(120, 5), generator.random(len(make_catalogue(120, 5).category_names))
+    top = np.stack([generator.permutation(120)[:110] + 1 for _ in range(3)])
+    relevant = [np.sort(generator.permutation(120)[:size] + 1).astype(np.int32) for size in (1, 6, 9)]
+    found = curves(top, relevant, catalogue, weights)[20]
+
+    def overlap(one: int, other: int) -> float:
+        first, second = set(catalogue.category(one)), set(catalogue.category(other))
+        return len(first & second) / max(len(first | second), 1)
+
+    def worth(names: set[str]) -> float:
+        return sum(weights[catalogue.category_names.index(name)] for name in names)
+
+    for step, delta in enumerate(DELTAS):
+        for user in range(3):
+            pool, chosen = top[user, :100].tolist(), list[int]()
+            while len(chosen) < 20:
+                scores = {
+                    item: (1 - delta) / math.log2(2 + rank)
+                    - delta * sum(overlap(item, other) for other in chosen) / max(len(chosen), 1)
+                    for rank, item in enumerate(pool)
+                    if item not in chosen
+                }
+                chosen.append(max(scores, key=scores.__getitem__))
+            wanted = relevant[user].tolist()
+            assert found.recalls[step, user] == pytest.approx(len({*wanted} & {*chosen}) / len(wanted))
+            tastes = {name for item in wanted for name in catalogue.category(item)}
+            listed = {name for item in chosen for name in catalogue.category(item)}
+            assert found.categories[step, user] == pytest.approx(worth(tastes & listed) / worth(tastes))
+
+
+def flat_at_first(best: float, rising: np.ndarray, users: int) -> dict[int, Curve]:
+    """A curve as they are: recall falls with the square of δ, categories rise with δ."""
+    deltas = np.linspace(0, 1, 11)[:, None]
+    curve = Curve(np.repeat(best * (1 - 0.5 * deltas**2), users, axis=1), 0.5 + 0.4 * deltas + rising)
+    return {20: curve, 50: curve}
+
+
+def test_a_recall_that_is_hardly_higher_is_worth_hardly_more_categories() -> None:
+    alike = {
+        name: flat_at_first(best, np.zeros((1, 4)), 4) for name, best in (("one", 0.235), ("two", 0.233))
     }
-    found = at_equal_recall(sides, ["strong", "weak"])
-    assert found["weak"]["categories_at_equal_recall@20"] == pytest.approx([0.1, 0.3])
-    assert found["strong"]["categories_at_equal_recall@20"] == pytest.approx([0.225, 0.425])
-    assert np.isnan(found["hopeless"]["categories_at_equal_recall@50"]).all()
+    found = at_equal_recall(alike, ["one", "two"])
+    one, two = (found[name]["categories_at_equal_recall@20"] for name in ("one", "two"))
+    assert 0 < one - two < 0.02 * two
+
+
+def test_differences_at_one_recall_are_those_of_resampled_users() -> None:
+    generator = np.random.default_rng(0)
+    users = 60
+    noise = generator.normal(0, 0.05, (1, users))
+    sides = {
+        name: {
+            k: Curve(
+                np.clip(of.recalls + generator.normal(0, 0.1, (1, users)), 0, 1),
+                np.where(np.arange(users) == 7, np.nan, of.categories),
+            )
+            for k, of in flat_at_first(0.5, noise + shift, users).items()
+        }
+        for name, shift in (("first", 0.1), ("second", 0.0))
+    }
+    (found,) = equal_recall_differences(sides, list(sides), generator=np.random.default_rng(1)).values()
+    drawn = []
+    for _ in range(400):
+        rows = generator.integers(users, size=users)
+        parts = {
+            name: {k: Curve(of.recalls[:, rows], of.categories[:, rows]) for k, of in side.items()}
+            for name, side in sides.items()
+        }
+        values = at_equal_recall(parts, list(sides))
+        first, second = (values[name]["categories_at_equal_recall@20"] for name in sides)
+        drawn.append(first - second)
+    of = found["categories_at_equal_recall@20"]
+    values = at_equal_recall(sides, list(sides))
+    assert of.mean == pytest.approx(
+        values["first"]["categories_at_equal_recall@20"] - values["second"]["categories_at_equal_recall@20"]
+    )
+    assert [of.low, of.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3 * np.std(drawn))
+
+
+def test_a_side_without_the_recall_has_no_difference_in_categories() -> None:
+    sides = {name: flat_at_first(best, np.zeros((1, 5)), 5) for name, best in (("own", 0.5), ("poor", 0.3))}
+    assert equal_recall_differences(sides, ["own"], generator=np.random.default_rng(0)) == {"poor": {}}

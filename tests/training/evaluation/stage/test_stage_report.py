@@ -7,15 +7,17 @@ import pytest
 
 from model.batch import collate
 from model.dimerec import DimeRec
-from model.interests import InterestFinder, InterestSettings, history_seeds
+from model.interests import InterestFinder, Interests, InterestSettings, history_seeds
 from tests.factories import make_model, make_serving
 from tests.training.evaluation.test_evaluation import RandomScorer
 from tests.training.random_logs import random_dataset
+from training.baselines.popularity import Popularity
 from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import ConfigError
 from training.evaluation.horizon import Horizon, horizon, sample
-from training.evaluation.stage.report import Fitted, StageReport, fitted_sides, stage_report
+from training.evaluation.stage.fitting import Fitted, fitted_sides, sides_by_steps
+from training.evaluation.stage.report import StageReport, stage_report
 
 ITEMS, DRAWS = 120, 4
 SERVING = make_serving(interest_mode="both", draws=DRAWS)
@@ -38,7 +40,7 @@ def model() -> DimeRec:
 
 @pytest.fixture(scope="module")
 def sides(model: DimeRec, split: Split) -> dict[str, Fitted]:
-    return fitted_sides(model, SERVING, {"random": RandomScorer(ITEMS)}, split)
+    return fitted_sides(model, SERVING, {"random": [RandomScorer(ITEMS)]}, split)
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +53,16 @@ def measured(sides: dict[str, Fitted], dataset: Dataset, split: Split, ahead: Ho
     return stage_report(sides, ahead, dataset.catalogue, split.train, seeds=(0, 1), generator=generator)
 
 
-def probabilities(model: DimeRec, history: list[int], temperature: float, seed: int) -> dict[int, float]:
-    """p of every unseen item, by plain loops over what the finder finds."""
+def interests(model: DimeRec, history: list[int], seed: int) -> Interests:
     batch = collate([history], model.config.max_length)
     settings = InterestSettings(DRAWS, SERVING.steps, "both", SERVING.guidance_weight)
     (found,) = InterestFinder(model).find(batch, [settings], history_seeds(batch, seed))
+    return found
+
+
+def probabilities(model: DimeRec, history: list[int], temperature: float, seed: int) -> dict[int, float]:
+    """p of every unseen item, by plain loops over what the finder finds."""
+    found = interests(model, history, seed)
     vectors = model.item_vectors().detach().numpy().astype(float)
     total = dict.fromkeys(set(range(1, ITEMS + 1)) - set(history), 0.0)
     for vector, weight in zip(found.vectors.astype(float), found.weights, strict=True):
@@ -100,6 +107,70 @@ def test_dimerec_s_own_figures_are_those_of_plain_loops(
     assert found["brier"] == pytest.approx(np.mean(brier), rel=1e-4)
 
 
+def test_budgets_and_draws_are_those_of_plain_loops(
+    model: DimeRec, report: StageReport, split: Split
+) -> None:
+    ahead = horizon(split.test, 5)
+    vectors = model.item_vectors().detach().numpy()
+    recalls, read = [], []
+    best_of: dict[int, list[bool]] = {count: [] for count in (1, 2, 4)}
+    pairs, with_guidance = [], []
+    for seed in (0, 1):
+        for row in range(len(ahead)):
+            history, relevant = ahead.histories[row].tolist(), set(ahead.relevant(row).tolist())
+            found = interests(model, history, seed)
+            unseen = [item for item in range(1, ITEMS + 1) if item not in history]
+            lists = [
+                sorted(unseen, key=lambda item, one=one: -float(one @ vectors[item - 1]))
+                for one in found.vectors
+            ]
+            met: list[int] = []
+            looked = 0
+            for item in (of[turn] for turn in range(len(unseen)) for of in lists):
+                if len(met) < 50:
+                    looked += 1
+                    met += [] if item in met else [item]
+            recalls.append(len(relevant & set(met)) / len(relevant))
+            read.append(looked)
+            following = int(ahead.histories.items[ahead.histories.ends[row]])
+            for count, hits in best_of.items():
+                hits.append(any(following in of[:20] for of in lists[:count]))
+            draws, guidance = found.vectors[:DRAWS], found.vectors[DRAWS:]
+            pairs.append(np.mean([draws[i] @ draws[j] for i in range(DRAWS) for j in range(DRAWS) if i != j]))
+            with_guidance.append(np.mean([max(float(draw @ one) for one in guidance) for draw in draws]))
+    metrics = report.sides["DimeRec"].metrics
+    assert metrics["budget_recall@50"] == pytest.approx(np.mean(recalls), abs=1e-3)
+    assert metrics["read@50"] == pytest.approx(np.mean(read), rel=1e-3)
+    for count, hits in best_of.items():
+        assert metrics[f"best_of_{count}"] == pytest.approx(np.mean(hits))
+    assert metrics["pairwise_cosine"] == pytest.approx(np.mean(pairs), abs=1e-5)
+    assert metrics["guidance_cosine"] == pytest.approx(np.mean(with_guidance), abs=1e-5)
+
+
+def test_several_fits_are_one_side_with_their_mean(dataset: Dataset, split: Split, model: DimeRec) -> None:
+    first, second = RandomScorer(ITEMS), Popularity(split.train, ITEMS)
+    others = {"first": [first], "second": [second], "both": [first, second]}
+    fitted = fitted_sides(model, SERVING, others, split)
+    assert [fitted[name].settings["fits"] for name in others] == [1, 1, 2]
+    found = measured(fitted, dataset, split, horizon(split.test, 5)).sides
+    for metric, value in found["both"].metrics.items():
+        if not metric.startswith("categories_at"):
+            assert value == pytest.approx(
+                (found["first"].metrics[metric] + found["second"].metrics[metric]) / 2
+            )
+
+
+def test_other_numbers_of_steps_are_asked_of_the_same_model(
+    model: DimeRec, dataset: Dataset, split: Split, report: StageReport
+) -> None:
+    sides = sides_by_steps(model, SERVING, split, (1, 2, 8, 16))  # served with 2, and the model has 8
+    assert list(sides) == ["DimeRec", "1 step", "8 steps"]
+    found = measured(sides, dataset, split, horizon(split.test, 5)).sides
+    own = report.sides["DimeRec"].metrics
+    assert found["DimeRec"].metrics["nll"] == own["nll"]
+    assert found["1 step"].metrics["nll"] != own["nll"]
+
+
 def test_the_sides_are_the_model_s_the_controls_and_the_others(
     sides: dict[str, Fitted], report: StageReport
 ) -> None:
@@ -138,8 +209,7 @@ def test_differences_are_the_first_less_each_other(report: StageReport) -> None:
     }
     for one in report.comparisons:
         means = [report.sides[name].metrics[one.metric] for name in (one.first, one.second)]
-        if not one.metric.startswith("categories_at"):
-            assert one.mean == pytest.approx(means[0] - means[1], abs=1e-9)
+        assert one.mean == pytest.approx(means[0] - means[1], abs=1e-9)
         assert one.low <= one.mean <= one.high
         assert one.lower_is_better == (one.metric in ("nll", "nll-next", "brier", "ece"))
 
