@@ -73,7 +73,7 @@ def markdown(results: Mapping[str, Results]) -> str:
         "",
         "What each row is: [data-and-evaluation.md](../data-and-evaluation.md#draws-beside-controls)."
         " +: better than DimeRec by a 95 % bootstrap interval over users that has no 0, −: worse."
-        " Of several sides that a target names, the one that DimeRec is least ahead of is told.",
+        " Of several sides that a target names, the one that DimeRec is least ahead of is in the table.",
     ]
     for found in results.values():
         lines += ["", *_data_set(found)]

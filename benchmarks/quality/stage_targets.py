@@ -81,7 +81,7 @@ def _ends(one: Compared) -> float:
     return -one.high if one.lower_is_better else one.low
 
 
-def _told(find: Callable[[StageReport], Finding]) -> Callable[[StageReport], Finding]:
+def _without_target(find: Callable[[StageReport], Finding]) -> Callable[[StageReport], Finding]:
     """The same without a target."""
     return lambda stage: find(stage)._replace(met=None)
 
@@ -113,7 +113,7 @@ TARGETS = (
     Target(
         "E2, budget recall@200 less own guidance and both controls",
         "–",
-        _told(_ahead(f"budget_{RECALL}", OWN)),
+        _without_target(_ahead(f"budget_{RECALL}", OWN)),
     ),
     *(
         Target(
@@ -129,9 +129,9 @@ TARGETS = (
     Target(
         "E5, nll of the next event less own guidance's", "interval below 0", _ahead("nll-next", [GUIDANCE])
     ),
-    Target("E6, best of all draws less both controls", "–", _told(_best_of)),
+    Target("E6, best of all draws less both controls", "–", _without_target(_best_of)),
 )
-"""Where a target names several others, the one that it is least ahead of is told."""
+"""Of several others that a target names, the one that DimeRec is least ahead of is in the table."""
 
 
 def target_rows(stages: Sequence[StageReport]) -> Iterator[tuple[str, str, list[str], str]]:

@@ -99,7 +99,7 @@ def resampled(
 
 
 def resample_counts(users: int, generator: np.random.Generator) -> Iterator[npt.NDArray[np.float64]]:
-    """How often each of `users` is in each of `RESAMPLES` resamples, block by block `(resamples, users)`.
+    """The times that each of `users` is in each of `RESAMPLES` resamples, in blocks `(resamples, users)`.
 
     For figures that are no means of a value for each user.
     """
