@@ -82,10 +82,11 @@ def markdown(results: Mapping[str, Results]) -> str:
 
 def _data_set(results: Results) -> Iterator[str]:
     name = f"{results.data}, {results.split} split"
+    blocks = "1 block" if results.blocks == 1 else f"{results.blocks} blocks"
     yield f"## {name}"
     yield ""
     yield (
-        f"`{results.command}`; DimeRec is one fit (d = {results.dim}, {results.blocks} blocks,"
+        f"`{results.command}`; DimeRec is one fit (d = {results.dim}, {blocks},"
         f" epoch {results.epoch} of {results.epochs}), commit {results.commit}, {results.hardware.cpu}."
     )
     yield ""

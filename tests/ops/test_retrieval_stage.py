@@ -9,7 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from benchmarks.quality import quality, retrieval_stage
-from benchmarks.quality.stage_tables import read_results
+from benchmarks.quality.stage_tables import markdown, read_results
 from benchmarks.quality.stage_targets import steps_row, target_rows
 from tests.training.logs import cyclic_dataset
 from training.baselines.comirec import ComiRecConfig
@@ -21,6 +21,7 @@ from training.evaluation.bootstrap import Compared
 from training.evaluation.horizon import horizon, measure
 from training.evaluation.stage.report import SideReport, StageReport
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 SESSIONS = "movielens-1m-last-events"
 TRAINING = ("epochs=1", "model.dim=8", "model.blocks=1", "model.timesteps=4", "serving.draws=2")
 
@@ -171,3 +172,8 @@ def test_a_target_is_held_against_the_side_that_is_nearest() -> None:
 def test_few_steps_have_to_do_as_well_as_many(steps: int, recall: float, shown: str, met: str) -> None:
     metrics = {"DimeRec": {"recall@200": recall}, "16 steps": {"recall@200": 0.4898}}
     assert steps_row(stage_of(metrics, {}), steps)[2:] == (shown, met)
+
+
+def test_the_tables_are_those_of_the_results() -> None:
+    written = (RESULTS / "retrieval-stage.md").read_text(encoding="utf-8")
+    assert written == markdown(read_results(RESULTS / "retrieval-stage.json"))
