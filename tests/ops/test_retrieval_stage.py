@@ -1,5 +1,6 @@
 """`make retrieval-stage`: one command from a log to the table."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +119,7 @@ def test_sessions_at_the_end_of_each_history_beside_several_fits(
 
 
 def stage_of(
-    metrics: dict[str, dict[str, float]], differences: dict[tuple[str, str], tuple[float, ...]]
+    metrics: dict[str, dict[str, float]], differences: Mapping[tuple[str, str], tuple[float, float, float]]
 ) -> StageReport:
     return StageReport(
         events=10,

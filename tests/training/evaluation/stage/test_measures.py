@@ -265,7 +265,9 @@ def test_differences_at_one_recall_are_those_of_resampled_users() -> None:
     assert of.mean == pytest.approx(
         values["first"]["categories_at_equal_recall@20"] - values["second"]["categories_at_equal_recall@20"]
     )
-    assert [of.low, of.high] == pytest.approx(np.quantile(drawn, [0.025, 0.975]), abs=0.3 * np.std(drawn))
+    assert [of.low, of.high] == pytest.approx(
+        np.quantile(drawn, [0.025, 0.975]), abs=0.3 * float(np.std(drawn))
+    )
 
 
 def test_a_side_without_the_recall_has_no_difference_in_categories() -> None:

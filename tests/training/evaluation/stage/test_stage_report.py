@@ -16,6 +16,7 @@ from training.data.dataset import Dataset
 from training.data.splits import Split, leave_last_out
 from training.errors import ConfigError
 from training.evaluation.horizon import Horizon, horizon, sample
+from training.evaluation.scorer import Scorer
 from training.evaluation.stage.fitting import Fitted, fitted_sides, sides_by_steps
 from training.evaluation.stage.report import StageReport, stage_report
 
@@ -120,10 +121,8 @@ def test_budgets_and_draws_are_those_of_plain_loops(
             history, relevant = ahead.histories[row].tolist(), set(ahead.relevant(row).tolist())
             found = interests(model, history, seed)
             unseen = [item for item in range(1, ITEMS + 1) if item not in history]
-            lists = [
-                sorted(unseen, key=lambda item, one=one: -float(one @ vectors[item - 1]))
-                for one in found.vectors
-            ]
+            affinities = found.vectors @ vectors.T
+            lists = [[item + 1 for item in np.argsort(-of) if item + 1 in unseen] for of in affinities]
             met: list[int] = []
             looked = 0
             for item in (of[turn] for turn in range(len(unseen)) for of in lists):
@@ -149,7 +148,7 @@ def test_budgets_and_draws_are_those_of_plain_loops(
 
 def test_several_fits_are_one_side_with_their_mean(dataset: Dataset, split: Split, model: DimeRec) -> None:
     first, second = RandomScorer(ITEMS), Popularity(split.train, ITEMS)
-    others = {"first": [first], "second": [second], "both": [first, second]}
+    others: dict[str, list[Scorer]] = {"first": [first], "second": [second], "both": [first, second]}
     fitted = fitted_sides(model, SERVING, others, split)
     assert [fitted[name].settings["fits"] for name in others] == [1, 1, 2]
     found = measured(fitted, dataset, split, horizon(split.test, 5)).sides
