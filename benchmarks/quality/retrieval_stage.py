@@ -29,7 +29,7 @@ from training.benchmark.store import Store
 from training.config import TrainingConfig
 from training.data.splits import SplitName
 from training.errors import BenchmarkError, TrainingError
-from training.evaluation.horizon import future, horizon, sample
+from training.evaluation.horizon import Horizon, future, horizon, sample
 from training.evaluation.scorer import Scorer
 from training.evaluation.stage.fitting import Fitted as FittedSide
 from training.evaluation.stage.fitting import fitted_sides, sides_by_steps
@@ -81,16 +81,17 @@ def main(
         if data not in SOURCES:
             raise BenchmarkError(f"--data: {data!r} is none of {', '.join(SOURCES)}")
         log, store = prepared(data, shared, work), Store(work)
+        futures = [sample(horizon(log.split.test, events), users, 0) for events in ahead]
         ours = _ours(log, store, run, overrides or [])
+        serving = ours.config.serving
         baselines = _baselines(log, store, split_names(others), seeds)
+        sides = fitted_sides(ours.model, serving, baselines, log.split)
     except TrainingError as error:
         typer.echo(f"retrieval-stage: {error}", err=True)
         raise typer.Exit(1) from error
-    serving = ours.config.serving
-    over = partial(_measured, log=log, users=users, noise_seeds=noise_seeds)
-    sides = fitted_sides(ours.model, serving, baselines, log.split)
-    stages = [over(sides, events) for events in ahead]
-    by_steps = over(sides_by_steps(ours.model, serving, log.split, STEPS), ahead[0])
+    over = partial(_measured, log=log, noise_seeds=noise_seeds)
+    stages = [over(sides, one) for one in futures]
+    by_steps = over(sides_by_steps(ours.model, serving, log.split, STEPS), futures[0])
     results = Results(
         data=log.name,
         split=log.split.name,
@@ -133,11 +134,8 @@ def _baselines(log: Data, store: Store, names: Sequence[str], seeds: int) -> dic
     return found
 
 
-def _measured(
-    sides: Mapping[str, FittedSide], events: int | None, *, log: Data, users: int | None, noise_seeds: int
-) -> StageReport:
-    ahead = sample(horizon(log.split.test, events), users, 0)
-    typer.echo(f"{len(sides)} sides, {future(events)}, {len(ahead):,} users", err=True)
+def _measured(sides: Mapping[str, FittedSide], ahead: Horizon, *, log: Data, noise_seeds: int) -> StageReport:
+    typer.echo(f"{len(sides)} sides, {future(ahead.events)}, {len(ahead):,} users", err=True)
     return stage_report(
         sides,
         ahead,

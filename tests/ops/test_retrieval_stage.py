@@ -75,6 +75,9 @@ def test_a_data_set_is_measured_into_a_table(tmp_path: Path, monkeypatch: pytest
     odd = CliRunner().invoke(app, [*asked, "--data", "walks", "--horizons", "soon"])
     assert odd.exit_code == 1
     assert "--horizons: 'soon'" in odd.stderr
+    far = CliRunner().invoke(app, [*asked, "--data", "walks", "--horizons", "500"])
+    assert (far.exit_code, far.exception.__class__) == (1, SystemExit)
+    assert "nobody has 500 new events" in far.stderr
 
 
 def test_sessions_at_the_end_of_each_history_beside_several_fits(
