@@ -159,6 +159,11 @@ class LayeredCatalogue(Catalogue):
         added = row - len(self.base)
         return self.base.attributes_of(row) if added <= 0 else self.added_attributes.of(added - 1)
 
+    def unknown_categories(self, names: Iterable[str]) -> list[str]:
+        """Those that neither the base has nor an added item that may be answered."""
+        unknown = self.base.unknown_categories(names)
+        return [name for name in unknown if not self._alive[self.added_rows_of(name)].any()]
+
     def ordered_categories(self, codes: Rows) -> Rows:
         """The new ones by name: codes follow the order in which items came."""
         new = codes[codes >= len(self.base.category_counts)]

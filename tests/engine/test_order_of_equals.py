@@ -44,7 +44,10 @@ def engine_of(
     """An engine to which the changes came in this order, some of them twice, some at a time."""
     engine = Engine(bundle, max_steps=50, max_whole_items=max_whole_items)
     engine.follow_trend(Trend([f"new-{number}" for number in range(9)], [2.0] * 9))
-    early = {item_id: Change(replace(CHANGES[item_id], title="Earlier"), served=True) for item_id in twice}
+    early = {
+        item_id: Change(replace(CHANGES[item_id], title="Earlier", categories=("Earlier",)), served=True)
+        for item_id in twice
+    }
     if early:
         engine.change(early)
     for part in np.array_split(np.array(order), parts):
@@ -55,7 +58,11 @@ def engine_of(
 def told(answer: EngineAnswer) -> list[Any]:
     """What an answer says, without the last digits of its numbers."""
     items = [(item.item_id, item.interest, item.because) for item in answer.items]
-    return [items, [(one.kind, one.item_count, one.top_categories) for one in answer.interests]]
+    return [
+        items,
+        answer.unknown_categories,
+        [(one.kind, one.item_count, one.top_categories) for one in answer.interests],
+    ]
 
 
 ORDERS = st.permutations(list(CHANGES))
@@ -74,7 +81,7 @@ ORDERS = st.permutations(list(CHANGES))
     st.sampled_from([1, 7, 40, 150]),
     st.sampled_from([0.0, 0.4]),
     st.sampled_from([0.0, 0.5]),
-    st.none() | st.just(["Comedy", "Fresh"]),
+    st.none() | st.just(["Comedy", "Fresh", "Earlier"]),
 )
 def test_the_order_in_which_items_came_is_in_no_answer(
     bundle: Bundle,
@@ -102,3 +109,11 @@ def test_the_order_in_which_items_came_is_in_no_answer(
     for item_id in ("1001", "new-3", "other-4"):
         found = [[item.item_id for item in engine.similar(item_id, k) or ()] for engine in engines]
         assert found[0] == found[1]
+
+
+def test_a_category_that_no_item_has_any_more_is_unknown(bundle: Bundle) -> None:
+    engine = engine_of(bundle, ["new-1"], ["new-1", "other-1"], 1, None)
+    asked = EngineRequest(["1001"], 3, categories=["Fresh", "Earlier"])
+    assert engine.recommend([asked])[0].unknown_categories == []  # other-1 still has it
+    engine.change({"other-1": Change(CHANGES["other-1"], served=True)})
+    assert engine.recommend([asked])[0].unknown_categories == ["Earlier"]
