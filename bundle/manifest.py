@@ -174,6 +174,22 @@ class CountsFacts(_Part):
         return self.weight > 0
 
 
+class NoveltyFacts(_Part):
+    """How far a request can ask for rarer items, and what that costs on validation events, seen removed."""
+
+    power: float = Field(gt=0, le=1)
+    """At a novelty of 1 an item's score is divided by this power of one more than its events in the log."""
+    loss: float = Field(gt=0, lt=1)
+    """Part of HR@10 that this was allowed to cost."""
+    targets: int = Field(ge=1)
+    """Validation events that it was chosen on."""
+    before: dict[str, FiniteFloat]
+    """Without novelty: `hr@10`, `ndcg@10`, `coverage@20`, the part of the items that is among anybody's first
+    20, and `share@20`, the mean share of the log's events that one of these 20 has."""
+    after: dict[str, FiniteFloat]
+    """The same at a novelty of 1."""
+
+
 class Manifest(_Part):
     """Everything known about one bundle."""
 
@@ -194,6 +210,8 @@ class Manifest(_Part):
     """None where no content was given."""
     counts: CountsFacts | None = None
     """None where nothing was counted."""
+    novelty: NoveltyFacts | None = None
+    """None where requests cannot ask for it."""
     split: Annotated[str, Field(max_length=64)] | None = None
     """Name of the split that the model was trained on: what it may be evaluated with."""
     repeat_weight: float = Field(1.0, ge=1 / MAX_REPEAT_WEIGHT, le=MAX_REPEAT_WEIGHT)
@@ -204,7 +222,7 @@ class Manifest(_Part):
     """Of the last change of the catalogue in service that its data obeys; 0: none was known."""
     refit: bool = False
     """True where the model was trained once more, on all events: those that were held out, too. `metrics`,
-    `standing`, `content` and `repeat_weight` are then of the model before that."""
+    `standing`, `content`, `novelty` and `repeat_weight` are then of the model before that."""
     files: dict[str, FileEntry]
 
     @model_validator(mode="after")
@@ -215,6 +233,8 @@ class Manifest(_Part):
             raise ValueError("repeat_weight must be 1 where serving.merge is max")
         if self.serving.merge == "max" and self.counts is not None and self.counts.used:
             raise ValueError("counts.weight must be 0 where serving.merge is max")
+        if self.serving.merge == "max" and self.novelty is not None:
+            raise ValueError("novelty must be left out where serving.merge is max")
         names = files_of(self.content, self.counts)
         if set(self.files) != set(names):
             raise ValueError(f"files must be {', '.join(names)}, not {', '.join(sorted(self.files))}")

@@ -10,6 +10,7 @@ from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
 from index.tuning import IndexChoice
+from training import novelty
 from training.content_map import described
 from training.counts import said
 from training.data.dataset import read_dataset
@@ -56,6 +57,10 @@ def command(
             " it to the items' vectors is fitted, and used for new items where it beats their categories."
         ),
     ] = None,
+    novelty_loss: Annotated[
+        float,
+        typer.Option(min=0.01, max=0.5, help="Part of HR@10 on validation that a novelty of 1 may cost."),
+    ] = novelty.LOSS,
     margin: Annotated[
         float, typer.Option(min=0, max=1, help="Largest relative fall of the validation metric.")
     ] = 0.05,
@@ -99,6 +104,7 @@ def command(
             repeat_weight=repeat_weight,
             counts=counts,
             content=content,
+            novelty_loss=novelty_loss,
             margin=margin,
             force=force,
             refit=refit,
@@ -116,6 +122,7 @@ def command(
                 "standing": standing,
                 "content": manifest.content,
                 "counts": manifest.counts,
+                "novelty": manifest.novelty,
                 "warning": line,
             }
         )
@@ -124,6 +131,7 @@ def command(
     typer.echo(f"Published {version}{of_all} under {bundles}; it is CURRENT.")
     if manifest.counts is not None:
         typer.echo(said(manifest.counts))
+    typer.echo(novelty.said(manifest.novelty))
     if manifest.content is not None:
         typer.echo(described(manifest.content))
     if line is not None:

@@ -33,11 +33,11 @@ from cli.log_options import (
     prepare_options,
 )
 from cli.output import Json, print_json, print_table
-from engine.contract import EngineAnswer, EngineRequest
+from engine.contract import NO_NOVELTY, EngineAnswer, EngineRequest
 from engine.engine import Engine
 from index.filters import Filter
 from service.catalogue.live import LiveCatalogue
-from service.errors import InvalidRequestError
+from service.errors import FieldFault, InvalidRequestError
 from service.filter_text import check_filter, filter_of
 from service.requests import MAX_STEPS
 from service.settings import read_settings
@@ -74,6 +74,9 @@ def command(
     catalogue: CatalogueExports = None,
     k: Annotated[int, typer.Option("-k", min=1, max=500, help="Items per user.")] = 10,
     diversity: Annotated[float | None, typer.Option(min=0, max=1, help="Default: the bundle's.")] = None,
+    novelty: Annotated[
+        float, typer.Option(min=0, max=1, help="Rarer items, at the loss of hits that the bundle states.")
+    ] = 0,
     where: Annotated[
         str | None,
         typer.Option(
@@ -137,11 +140,9 @@ def command(
     contents = contents_of(catalogue)
     with _naming_options():
         lets_through = None if where is None else filter_of(where)
-        engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
-        if lets_through is not None:
-            check_filter(lets_through, engine)
+        engine = _engine(bundles, device, lets_through, novelty)
     LiveCatalogue(contents).serve(engine)
-    asked = _Asked(engine, k, lets_through, diversity, seed, explain=as_json and out is None)
+    asked = _Asked(engine, k, lets_through, diversity, novelty, seed, explain=as_json and out is None)
     if listed is not None:
         _print(asked.answers([_User("", listed)])[0], as_json=as_json)
     elif events and user is not None:
@@ -154,6 +155,16 @@ def command(
             typer.echo(f"{rows:,} recommendations for {users:,} users → {out}")
 
 
+def _engine(bundles: Path, device: str, where: Filter | None, novelty: float) -> Engine:
+    """The engine of the bundle in service; raises InvalidRequestError where it cannot do what is asked."""
+    engine = Engine(read_bundle(bundles, device=device), max_steps=MAX_STEPS)
+    if where is not None:
+        check_filter(where, engine)
+    if novelty and not engine.offers_novelty:
+        raise InvalidRequestError([FieldFault("novelty", NO_NOVELTY)])
+    return engine
+
+
 class _Asked:
     """The settings of one call, turned into engine requests."""
 
@@ -163,6 +174,7 @@ class _Asked:
         k: int,
         where: Filter | None,
         diversity: float | None,
+        novelty: float,
         seed: int | None,
         *,
         explain: bool,
@@ -171,6 +183,7 @@ class _Asked:
         self._k = k
         self._where = where
         self._diversity = diversity
+        self._novelty = novelty
         self._seed = seed
         self._explain = explain
 
@@ -185,6 +198,7 @@ class _Asked:
             k=self._k,
             where=self._where,
             diversity=self._diversity,
+            novelty=self._novelty,
             seed=self._seed,
             explain=self._explain,
         )

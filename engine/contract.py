@@ -35,6 +35,8 @@ class EngineRequest:
     fresh: float | None = None
     """Part of the `k` that is of items new or changed since the bundle, where so many are eligible."""
     diversity: float | None = None
+    novelty: float = 0.0
+    """Rarer items at the price of hits, 0 … 1; above 0 only of an engine that `offers_novelty`."""
     draws: int | None = None
     interest_mode: InterestMode | None = None
     steps: int | None = None
@@ -42,6 +44,13 @@ class EngineRequest:
     seed: int | None = None
     explain: bool = True
     """Say what the interests are about and where they come from."""
+
+
+NO_NOVELTY = (
+    "the bundle in service does not say what it would cost: leave it out, or publish a bundle whose"
+    " manifest has `novelty`"
+)
+"""The reason why a request for novelty is refused."""
 
 
 def fresh_items(fresh: float | None, k: int, default: float) -> int:

@@ -73,12 +73,19 @@ class Engine:
         self._changed = ChangedCatalogue(bundle, self._snapshot)
         self._trend = Trend()
         self._counting = None if bundle.counts is None else Counting(bundle.counts)
+        facts = bundle.manifest.novelty
+        self._novelty_power = 0.0 if facts is None else facts.power
 
     @property
     def searches_by(self) -> str:
         """Kind of the index that is searched now; `whole`: all items are scored."""
         snapshot = self._snapshot
         return "whole" if snapshot.retriever.scores_whole else snapshot.index.kind
+
+    @property
+    def offers_novelty(self) -> bool:
+        """True where requests may ask for novelty."""
+        return self._novelty_power > 0
 
     @property
     def costs(self) -> Costs:
@@ -265,6 +272,7 @@ class Engine:
             weights=interests.weights,
             seen=request.history,
             repeat_weight=self.manifest.repeat_weight,
+            novelty=request.request.novelty * self._novelty_power,
             counted=counted,
             counted_weight=0.0 if self._counting is None else self._counting.weight,
             nearest=NEAREST if request.request.explain else 0,

@@ -91,6 +91,19 @@ class Catalogue:
         ranked: Rows = np.argsort(-self._popularity, kind="stable") + 1
         return ranked
 
+    @cached_property
+    def log_commonness(self) -> NDArray[np.float32]:
+        """Logarithm of one more than the events of every item (items,).
+
+        An added one without events, of which nobody knows, is as common as the mean of the others.
+        """
+        events = self.popularity
+        common = np.log1p(events).astype(np.float32)
+        unknown = np.flatnonzero(events[self.base_rows :] == 0) + self.base_rows
+        if len(unknown):
+            common[unknown] = common[: self.base_rows].mean()
+        return common
+
     @property
     def events(self) -> int:
         """Events in the training log."""

@@ -34,11 +34,12 @@ class Query:
     `where`: and that this filter lets through;
     `fresh`: how many of the `k` must be of rows added to the catalogue, where so many may be answered with;
     `diversity`: δ in 0 … 1; `merge` and `temperature` (0.001 … 1000): how interests are merged
-    (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default
-    as much each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other
-    than once only in the mean; `counted`: items that counting knows, as one more interest that counts
-    `counted_weight` (0 … 1) of the mean, and only there; `nearest`: how many of the whole catalogue's items
-    nearest to each interest are to be told, where that is known. Raises `QueryError`.
+    (`index.merging`); `weights` (interests,): how much each counts in the mean, of sum 1, by default as much
+    each; `seen`: rows whose merged score counts `repeat_weight` (10⁻⁶ … 10⁶) times, and other than once only
+    in the mean; `novelty` (0 … 1): the power of an item's commonness that its merged score is divided by
+    (`Catalogue.log_commonness`), other than 0 only in the mean; `counted`: items that counting knows, as one
+    more interest that counts `counted_weight` (0 … 1) of the mean, and only there; `nearest`: how many of the
+    whole catalogue's items nearest to each interest are to be told, where that is known. Raises `QueryError`.
     """
 
     interests: Vectors
@@ -53,6 +54,7 @@ class Query:
     weights: Vectors | None = None
     seen: Rows = field(default_factory=_no_rows)
     repeat_weight: float = 1.0
+    novelty: float = 0.0
     counted: Counted | None = None
     counted_weight: float = 0.0
     nearest: int = 0
@@ -68,6 +70,9 @@ class Query:
             raise QueryError(f"merge must be mean or max, not {self.merge!r}")
         if self.merge == "max" and self.repeat_weight != 1:
             raise QueryError("repeat_weight must be 1 where merge is max: a cosine is no probability")
+        _check_range("novelty", self.novelty, 0, 1)
+        if self.merge == "max" and self.novelty:
+            raise QueryError("novelty must be 0 where merge is max: a cosine is no probability")
         _check_range("counted_weight", self.counted_weight, 0, 1)
         if self.merge == "max" and self.counted is not None:
             raise QueryError("counted must be None where merge is max: its scores are no cosines")

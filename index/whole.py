@@ -65,7 +65,7 @@ def answer_together(
         return [Retrieval.of_nothing(query.lines) for query in queries]
     keys = _keys(rows, catalogue)
     parts, factors, scores = _scored_together(queries, cosines, alike=keys is not None)
-    times = _counted(queries, rows, scores)
+    times = _counted(queries, rows, scores, catalogue)
     if rows is None and len(catalogue.dead_rows):
         scores[:, catalogue.dead_rows - 1] = -np.inf
     excluded = _cells([query.excluded for query in queries], rows)
@@ -183,13 +183,22 @@ def _scored_together(
     return parts, factors, (factors[:, None] @ parts)[:, 0]
 
 
-def _counted(queries: Sequence[Query], rows: Rows | None, scores: Vectors) -> Vectors:
+def _counted(queries: Sequence[Query], rows: Rows | None, scores: Vectors, catalogue: Catalogue) -> Vectors:
     """The times that each item counts for each query, like `scores`, which are counted as often."""
     times = np.ones_like(scores)
     for index, query in enumerate(queries):
+        if query.novelty:
+            times[index] = rarity(query.novelty, rows, catalogue)
         if query.repeat_weight != 1:
-            times[index, positions_of(query.seen, rows)] = query.repeat_weight
+            times[index, positions_of(query.seen, rows)] *= np.float32(query.repeat_weight)
     scores *= times
+    return times
+
+
+def rarity(novelty: float, rows: Rows | None, catalogue: Catalogue) -> Vectors:
+    """The times that items count where common ones are to count less (rows,); None: the whole catalogue."""
+    common = catalogue.log_commonness
+    times: Vectors = np.exp(np.float32(-novelty) * (common if rows is None else common[rows - 1]))
     return times
 
 
@@ -215,6 +224,9 @@ def _best(query: Query, scored: Scored, catalogue: Catalogue) -> tuple[Merged, R
         seen = positions_of(query.seen, scored.rows)
         merged.scores[seen] *= np.float32(query.repeat_weight)
         merged.shares[:, seen] *= np.float32(query.repeat_weight)
+    if query.novelty:
+        times = rarity(query.novelty, scored.rows, catalogue)
+        merged = Merged(merged.scores * times, merged.shares * times)
     if scored.rows is None:
         merged.scores[catalogue.dead_rows - 1] = -np.inf
     merged.scores[positions_of(query.excluded, scored.rows)] = -np.inf

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, cast
 
-from engine.contract import EngineAnswer, ScoredItem
+from engine.contract import NO_NOVELTY, EngineAnswer, ScoredItem
 from engine.engine import Engine
 from index.filters import Filter
 from service.answers import Answer, Timings
@@ -220,6 +220,8 @@ def _check(request: RecommendRequest, engine: Engine) -> None:
     if request.steps is not None and request.steps > engine.max_steps:
         fault = f"the model in service takes at most {engine.max_steps} steps"
         raise InvalidRequestError([FieldFault("steps", fault)])
+    if request.novelty and not engine.offers_novelty:
+        raise InvalidRequestError([FieldFault("novelty", NO_NOVELTY)])
     if request.where is not None:
         check_filter(request.where.filter, engine)
 

@@ -160,6 +160,14 @@ class RecommendRequest(RequestModel):
         description="0: best scores only, 1: as few shared categories as possible; default: the bundle's",
         examples=[0.3],
     )
+    novelty: float = Field(
+        0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="0: best scores only, 1: as much rarer items as the bundle's stated loss of hits allows",
+        examples=[0.5],
+    )
     draws: Draws | None = Field(
         None, description="how many interests the diffusion draws; default: the bundle's", examples=[8]
     )
@@ -208,6 +216,7 @@ class RecommendRequest(RequestModel):
             where=None if self.where is None else self.where.filter,
             fresh=self.fresh,
             diversity=self.diversity,
+            novelty=self.novelty,
             draws=self.draws,
             interest_mode=self.interest_mode,
             steps=self.steps,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 
 from bundle.content_map import ContentMap
-from bundle.manifest import ContentFacts, CountsFacts, IndexFacts, ServingDefaults
+from bundle.manifest import ContentFacts, CountsFacts, IndexFacts, NoveltyFacts, ServingDefaults
 from bundle.write import publish
 from index.attribute_columns import from_arrow
 from index.attributes import Attributes, AttributeType
@@ -154,6 +154,17 @@ def make_counts_facts(counts: Counts) -> CountsFacts:
     )
 
 
+def make_novelty_facts(power: float) -> NoveltyFacts:
+    """A measurement of novelty."""
+    return NoveltyFacts(
+        power=power,
+        loss=0.1,
+        targets=500,
+        before={"hr@10": 0.1, "ndcg@10": 0.05, "coverage@20": 0.5, "share@20": 0.004},
+        after={"hr@10": 0.091, "ndcg@10": 0.045, "coverage@20": 0.7, "share@20": 0.003},
+    )
+
+
 def publish_tiny_bundle(
     root: Path,
     *,
@@ -169,6 +180,7 @@ def publish_tiny_bundle(
     content_map: ContentMap | None = None,
     content_used: bool = True,
     counts: Counts | None = None,
+    novelty: float | None = None,
     **config: object,
 ) -> str:
     """Publish a bundle of a catalogue and an untrained model under `root`; return its version."""
@@ -186,6 +198,7 @@ def publish_tiny_bundle(
         content=None if content_map is None else make_content_facts(content_map.inputs, used=content_used),
         counts=counts,
         counts_facts=None if counts is None else make_counts_facts(counts),
+        novelty=None if novelty is None else make_novelty_facts(novelty),
         data_fingerprint=f"tiny-{items}-{seed}",
         make_current=make_current,
         catalogue_sequence=catalogue_sequence,

@@ -32,6 +32,7 @@ from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.evaluation.report import baselines
+from training.novelty import LOSS, fit_novelty, training_events
 from training.refit import refitted
 from training.run import BEST_FILE, EpochRecord, best_of, read_run_config
 
@@ -58,6 +59,7 @@ def publish_run(
     repeat_weight: float | None = None,
     counts: bool = False,
     content: Path | None = None,
+    novelty_loss: float = LOSS,
     margin: float = 0.05,
     force: bool = False,
     refit: bool = True,
@@ -76,6 +78,7 @@ def publish_run(
     fitted on validation. `counts`: count what followed each item, too, and have that in the bundle where it
     adds something on validation. `content`: Parquet file of content vectors, of which a content map is fitted
     and measured; it is in the bundle where it is nearer than the mean of an item's categories.
+    `novelty_loss` is the part of HR@10 (0 … 1) on validation that a request's greatest novelty may cost.
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
     QualityError beyond the margin, DataError for content that cannot be used,
@@ -108,6 +111,11 @@ def publish_run(
             measured.model, training.serving, training.seed, split.validation, chosen
         )
     fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
+    novelty = None
+    if training.serving.merge == "mean":
+        scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
+        events = training_events(split, len(dataset.catalogue))
+        novelty = fit_novelty(scorer, events, split.validation, novelty_loss)
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
     return publish(
         root,
@@ -122,6 +130,7 @@ def publish_run(
         content=None if fitted is None else fitted.facts,
         counts=chosen if whole is None or chosen is None else _recounted(chosen, dataset),
         counts_facts=None if counted is None else counted.facts,
+        novelty=novelty,
         standing=_standing(measured.scorer, split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,

@@ -15,6 +15,7 @@ from benchmarks.documents.blocks import with_block
 from benchmarks.documents.chaos_table import chaos_table, read_rows
 from benchmarks.documents.demo_answer import demo_answer, model_digest, written
 from benchmarks.documents.metrics_table import metrics_table
+from benchmarks.documents.novelty_table import novelty_table
 from benchmarks.documents.package_picture import draw
 from benchmarks.documents.quality_table import quality_table
 from files.atomic import replacing
@@ -27,11 +28,14 @@ README = ROOT / "README.md"
 PICTURE = ROOT / "docs" / "images" / "packages.svg"
 RESULTS = ROOT / "docs" / "results"
 REST = ROOT / "docs" / "rest.md"
+EXPERIMENTS = ROOT / "docs" / "experiments.md"
 RELIABILITY = ROOT / "docs" / "reliability.md"
 QUALITY = "quality table: make documents"
 """Name of the block with the table."""
 FAULTS = "faults: make documents"
 """Name of the block with the table of faults."""
+NOVELTY = "novelty: make documents"
+"""Name of the block with the table of novelty."""
 METRICS = "metrics: make documents"
 """Name of the block with the table of metrics."""
 ANSWER = "answer: make documents"
@@ -49,6 +53,11 @@ def made_table() -> str:
 def made_faults() -> str:
     """The table of faults that are in the repository."""
     return chaos_table(read_rows(RESULTS / "chaos.json"))
+
+
+def made_novelty() -> str:
+    """The table of what novelty costs, of the results that are in the repository."""
+    return novelty_table(json.loads((RESULTS / "novelty.json").read_bytes()))
 
 
 def shown_request(readme: str) -> dict[str, Any]:
@@ -74,6 +83,7 @@ def main() -> None:
         readme = with_block(readme, ANSWER, made_answer(readme, digest))
     _write(README, readme)
     _write(RELIABILITY, with_block(RELIABILITY.read_text(encoding="utf-8"), FAULTS, made_faults()))
+    _write(EXPERIMENTS, with_block(EXPERIMENTS.read_text(encoding="utf-8"), NOVELTY, made_novelty()))
     _write(REST, with_block(REST.read_text(encoding="utf-8"), METRICS, metrics_table()))
     _write(PICTURE, draw(ROOT))
 

@@ -49,7 +49,7 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Quer
     """
     seen = set(query.seen.tolist()) & set(rows)
     union: set[int] = seen if query.repeat_weight > 1 else set()
-    count = candidates_per_interest(query.k) + (
+    count = candidates_per_interest(query.k, query.novelty) + (
         len(set(query.seen.tolist())) if query.repeat_weight < 1 else 0
     )
     union |= set(counted_of(rows, query))
@@ -58,28 +58,41 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Quer
     return sorted(union)
 
 
+def times_of(row: int, query: Query, catalogue: Catalogue) -> float:
+    """The times that an item counts: by how often users come back, and by how common it is."""
+    times = query.repeat_weight if row in query.seen else 1.0
+    events = int(catalogue.popularity[row - 1])
+    if row > catalogue.base_rows and not events:
+        known = [math.log(1 + own) for own in catalogue.popularity[: catalogue.base_rows].tolist()]
+        return times * math.exp(-query.novelty * sum(known) / len(known))
+    return float(times / (1 + events) ** query.novelty)
+
+
 def contributions(
-    cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query, softmax_hits: int
+    cosines: Sequence[Sequence[float]],
+    rows: Sequence[int],
+    query: Query,
+    softmax_hits: int,
+    catalogue: Catalogue,
 ) -> dict[int, list[float]]:
     """The part of each interest in each item: of the softmax over its nearest eligible items, or its cosine.
 
-    A part counts as often as the query says of a seen item.
+    A part counts as often as the query says of a seen item, and of one that is so common.
     """
     if query.merge == "max":
         return {row: [line[row - 1] for line in cosines] for row in rows}
     given: dict[int, list[float]] = {row: [] for row in rows}
+    times = {row: times_of(row, query, catalogue) for row in rows}
     weights = [1 / len(cosines)] * len(cosines) if query.weights is None else query.weights.tolist()
     for weight, line in zip(weights, cosines, strict=True):
         nearest = sorted((line[row - 1] for row in rows), reverse=True)[:softmax_hits]
         total = sum(math.exp(cosine / query.temperature) for cosine in nearest)
         for row in rows:
-            times = query.repeat_weight if row in query.seen else 1
-            given[row].append(times * weight * math.exp(line[row - 1] / query.temperature) / total)
+            given[row].append(times[row] * weight * math.exp(line[row - 1] / query.temperature) / total)
     counted = counted_of(rows, query)
     for row in rows if counted else ():
-        times = query.repeat_weight if row in query.seen else 1
         part = query.counted_weight * counted.get(row, 0.0) / sum(counted.values())
-        given[row] = [(1 - query.counted_weight) * own for own in given[row]] + [times * part]
+        given[row] = [(1 - query.counted_weight) * own for own in given[row]] + [times[row] * part]
     return given
 
 
@@ -115,7 +128,7 @@ def assert_answers(
     eligible = eligible_rows(catalogue, query)
     rows = [row for row in eligible if row not in excluded]
     cosines = (query.interests.astype(float) @ vectors.astype(float).T).tolist()
-    given = contributions(cosines, eligible, query, SOFTMAX_HITS if searched else len(eligible))
+    given = contributions(cosines, eligible, query, SOFTMAX_HITS if searched else len(eligible), catalogue)
     if searched:
         rows = pool_of(cosines, rows, query)
     merge = max if query.merge == "max" else sum

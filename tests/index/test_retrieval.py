@@ -106,6 +106,7 @@ def queries(draw: st.DrawFn, items: int) -> Query:
         weights=draw(st.none() | st.just((np.array(parts) / sum(parts)).astype(np.float32))),
         seen=np.array(seen, dtype=np.int64),
         repeat_weight=draw(st.sampled_from([1.0, 0.001, 5.0])) if merge == "mean" else 1.0,
+        novelty=draw(st.sampled_from([0.0, 0.0, 0.3, 1.0])) if merge == "mean" else 0.0,
         counted=draw(st.none() | counted(items)) if merge == "mean" else None,
         counted_weight=draw(st.sampled_from([0.0, 0.1, 0.6])),
     )
@@ -370,6 +371,8 @@ def test_similar_items_are_the_nearest_others(items: int) -> None:
         ({"weights": np.array([np.nan], dtype=np.float32)}, "weights must be 1 numbers of sum 1"),
         ({"repeat_weight": 0.0}, "repeat_weight must be 1e-06"),
         ({"repeat_weight": 0.5, "merge": "max"}, "repeat_weight must be 1 where merge is max"),
+        ({"novelty": 1.5}, "novelty must be 0 … 1"),
+        ({"novelty": 0.5, "merge": "max"}, "novelty must be 0 where merge is max"),
         ({"merge": "median"}, "merge must be mean or max, not 'median'"),
         ({"interests": np.empty((0, DIM), dtype=np.float32)}, "interests must be 1 … 1024, not 0"),
     ],
