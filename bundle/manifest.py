@@ -175,7 +175,7 @@ class CountsFacts(_Part):
 
 
 class NoveltyFacts(_Part):
-    """How far a request can ask for rarer items, and what that costs on validation events, seen removed."""
+    """The most novelty that a request can ask for, and its cost on validation events, seen items removed."""
 
     power: float = Field(gt=0, le=1)
     """At a novelty of 1 an item's score is divided by this power of one more than its events in the log."""

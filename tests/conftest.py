@@ -109,7 +109,14 @@ def movielens_bundle(
     prepare(*movielens_100k, directory / "data")
     dataset = read_dataset(directory / "data")
     train(dataset, read_config(None, ["epochs=1"]), directory / "run", Unwatched())
-    publish_run(directory / "run", dataset, directory / "bundles", index_kind="flat", repeat_weight=1)
+    publish_run(
+        directory / "run",
+        dataset,
+        directory / "bundles",
+        index_kind="flat",
+        repeat_weight=1,
+        novelty_loss=0.5,
+    )
     return directory / "bundles", dataset
 
 

@@ -15,19 +15,18 @@ import numpy.typing as npt
 from bundle.manifest import NoveltyFacts
 from training.data.splits import Split, Targets
 from training.evaluation import metrics
+from training.evaluation.bootstrap import resampled
 from training.evaluation.metrics import Scores
 from training.evaluation.ranking import block_of, without_seen
 from training.evaluation.scorer import Scorer
 
 LOSS = 0.1
-"""Part of HR@10 that a novelty of 1 may cost. Chosen: what a list gives for a fifth more of the catalogue on
-MovieLens-100K, and a quarter more on KuaiRand-Pure (docs/experiments.md).
-"""
+"""Part of HR@10 that a novelty of 1 may cost. Chosen: `dimerec publish --novelty-loss` takes another."""
 POWERS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.8, 1.0)
 """Powers of an item's commonness, to choose from."""
 MAX_TARGETS = 5_000
-"""Validation events that a power is chosen on: HR@10 of .1 has a standard error of .004 on them, and
-its fall, of the same events, a smaller one.
+"""Validation events that a power is chosen on: HR@10 of .1 has a standard error of .004 on them, and its
+fall, of the same events, a smaller one.
 """
 _LISTED = 20
 """Items of each list that coverage and share are of."""
@@ -49,7 +48,7 @@ def training_events(split: Split, items: int) -> npt.NDArray[np.int64]:
 def lists_at(
     scorer: Scorer, events: npt.NDArray[np.int64], powers: Sequence[float], targets: Targets
 ) -> list[Lists]:
-    """What the targets' users get at each power, seen items removed; the scorer is asked once.
+    """The lists of the targets' users at each power, seen items removed; the scorer is asked once.
 
     It scores by logarithms of probabilities, as a DimeRec does whose interests are merged by their mean.
     """
@@ -79,9 +78,10 @@ def measured(lists: Lists, events: npt.NDArray[np.int64]) -> dict[str, float]:
 def fit_novelty(
     scorer: Scorer, events: npt.NDArray[np.int64], targets: Targets, loss: float = LOSS
 ) -> NoveltyFacts | None:
-    """The greatest power up to which HR@10 of a sample of `targets` keeps all but the part `loss`.
+    """The greatest power up to which HR@10 of a sample of `targets` loses no more than the part `loss`.
 
-    None where the least that is tried costs more already, and where nothing is hit anyway. `events`: of every
+    Its fall counts by the far end of its 95 % interval over users: the fewer targets, the more careful. None
+    where the least that is tried may cost more already, and where nothing is hit anyway. `events`: of every
     item, in what the model was trained on.
     """
     chosen = targets.sample(MAX_TARGETS, np.random.default_rng(0))
@@ -89,8 +89,10 @@ def fit_novelty(
         return None
     alone, *rarer = lists_at(scorer, events, [0.0, *POWERS], chosen)
     before = measured(alone, events)
-    least = (1 - loss) * before["hr@10"]
-    kept = [metrics.hit_rate(lists.ranks, 10).mean() >= least for lists in rarer]
+    hits = metrics.hit_rate(alone.ranks, 10)
+    falls = (hits - metrics.hit_rate(lists.ranks, 10) for lists in rarer)
+    most = [resampled(fall, chosen.users, generator=np.random.default_rng(0)).high for fall in falls]
+    kept = [fall <= loss * before["hr@10"] for fall in most]
     last = (kept.index(False) if False in kept else len(kept)) - 1
     if last < 0 or not before["hr@10"]:
         return None

@@ -78,7 +78,7 @@ class Sides:
         return self._events
 
     def correlations(self) -> dict[str, float]:
-        """How far each g∅ says how common items are: of its cosines with the logarithms."""
+        """The correlation of each g∅'s cosines with the logarithms of the items' events."""
         return {
             name: round(float(np.corrcoef((self._vectors @ own).numpy(), self._common)[0, 1]), 4)
             for name, own in self._nothing.items()

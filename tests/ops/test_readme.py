@@ -12,8 +12,10 @@ import typer.main
 from benchmarks.documents.__main__ import (
     ANSWER,
     DEMO,
+    EXPERIMENTS,
     FAULTS,
     METRICS,
+    NOVELTY,
     PICTURE,
     QUALITY,
     README,
@@ -21,6 +23,7 @@ from benchmarks.documents.__main__ import (
     REST,
     ROOT,
     made_faults,
+    made_novelty,
     made_table,
     shown_request,
 )
@@ -57,6 +60,10 @@ def test_its_table_is_that_of_the_results() -> None:
 
 def test_the_table_of_faults_is_that_of_the_results() -> None:
     assert read_block(RELIABILITY.read_text(encoding="utf-8"), FAULTS) == made_faults(), REMEDY
+
+
+def test_the_table_of_novelty_is_that_of_the_results() -> None:
+    assert read_block(EXPERIMENTS.read_text(encoding="utf-8"), NOVELTY) == made_novelty(), REMEDY
 
 
 def test_the_picture_of_the_packages_is_that_of_the_code() -> None:
