@@ -89,7 +89,6 @@ class Costs:
                 None if request.categories is None else frozenset(request.categories),
                 request.where,
                 fresh_items(request.fresh, request.k, defaults.fresh),
-                request.novelty,
             ),
         }
 
@@ -112,7 +111,6 @@ class Costs:
         categories: frozenset[str] | None,
         where: Filter | None,
         fresh: int = 0,
-        novelty: float = 0.0,
     ) -> dict[str, float]:
         count = self._retriever.eligibility.kept_count(categories, where)
         filtering: dict[str, float] = {}
@@ -125,7 +123,7 @@ class Costs:
         most = self._retriever.max_whole_items
         if count is not None and count > most:
             scored = self._retriever.added_rows if fresh else 0
-            filtering["found"] = interests * candidates_per_interest(k, novelty)
+            filtering["found"] = interests * candidates_per_interest(k)
         else:
             scored = most // _UNKNOWN_SHARE if count is None else count
         return {"searched": 1, "scored": interests * scored, **filtering}

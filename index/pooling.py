@@ -32,18 +32,14 @@ HITS_STEP = 128
 """Hits are asked for in such steps: searches for as many hits are made together."""
 
 
-def candidates_per_interest(k: int, novelty: float = 0.0) -> int:
+def candidates_per_interest(k: int) -> int:
     """Number of items, not excluded, that each interest brings for `k` answers.
 
     Eight interests over 100,000 items: where their pairwise cosines are .5 or more, 2k bring every item that
     scoring all would answer with, and k bring .98 of them; at .3, 2k bring .99 for k = 10, and 50 all.
     Interests all around the sphere (.15, τ = .1) would need more: .91 for k = 10, .87 for 20, .99 for 200.
     """
-    return max(50, 2 * k) * (NOVEL_CANDIDATES if novelty else 1)
-
-
-NOVEL_CANDIDATES = 4
-"""Times as many where common items count less."""
+    return max(50, 2 * k)
 
 
 def choice_size(k: int, diversity: float) -> int:
@@ -112,7 +108,7 @@ class _Search:
 
     def __post_init__(self) -> None:
         query = self.query
-        self.wanted = candidates_per_interest(query.k, query.novelty) + (
+        self.wanted = candidates_per_interest(query.k) + (
             len(query.distinct_seen) if query.repeat_weight < 1 else 0
         )
         # Of a long history little is among the nearest of one interest, but at least its part of all items.

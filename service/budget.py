@@ -9,7 +9,7 @@ from engine.costs import Costs
 from index.filters import Filter
 from service.errors import FieldFault, TooCostlyError
 
-_LEAST: dict[str, Any] = {"k": 1, "draws": 1, "steps": 1, "diversity": 0.0, "novelty": 0.0}
+_LEAST: dict[str, Any] = {"k": 1, "draws": 1, "steps": 1, "diversity": 0.0}
 """Values at which a request costs least, of the fields that it may lower."""
 _FEWER = "ask for fewer conditions"
 

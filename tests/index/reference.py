@@ -49,7 +49,7 @@ def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Quer
     """
     seen = set(query.seen.tolist()) & set(rows)
     union: set[int] = seen if query.repeat_weight > 1 else set()
-    count = candidates_per_interest(query.k, query.novelty) + (
+    count = candidates_per_interest(query.k) + (
         len(set(query.seen.tolist())) if query.repeat_weight < 1 else 0
     )
     union |= set(counted_of(rows, query))
