@@ -50,12 +50,12 @@ def test_a_new_item_is_as_common_as_the_mean_and_a_changed_one_as_before(bundle:
 
 
 @pytest.mark.parametrize("novelty", [0.3, 1.0])
-def test_an_index_finds_what_scoring_all_does(bundle: Bundle, novelty: float) -> None:
-    """Of so few items an interest's candidates are all."""
+def test_an_index_finds_about_what_scoring_all_does(bundle: Bundle, novelty: float) -> None:
+    """Their softmaxes are over the nearest 128 and over all 200."""
     (whole,) = Engine(bundle, max_steps=50).recommend([asked(novelty, 20)])
     (found,) = Engine(bundle, max_steps=50, max_whole_items=0).recommend([asked(novelty, 20)])
     ids = [item.item_id for item in whole.items]
-    assert len(set(ids) & {item.item_id for item in found.items}) >= 18  # softmaxes are over the nearest 128
+    assert len(set(ids) & {item.item_id for item in found.items}) >= 18
     assert len(found.items) == 20
 
 
