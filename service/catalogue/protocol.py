@@ -16,6 +16,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from engine.recipes import Content, Given, Like, Recipe
+from files.errors import DimeRecError
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -95,7 +96,7 @@ class Known(NamedTuple):
     sequence: int = 0
 
 
-class RoomTakenError(Exception):
+class RoomTakenError(DimeRecError):
     """Others have made so many changes that this process does not count yet."""
 
     def __init__(self, others: int) -> None:

@@ -112,7 +112,9 @@ def test_a_model_that_ranks_better_is_published_without_a_word(
     dimerec("train", "--data", data, "--out", run, *learned)
     assert DOES_NOT_EARN not in dimerec("evaluate", "--run", run, "--data", data).out
     published = dimerec("publish", "--run", run, "--data", data, "--bundles", tmp_path / "bundles")
-    assert published.out.count("\n") == 1
+    first, second = published.out.splitlines()
+    assert first.startswith("Published ")
+    assert second.startswith("At a novelty of 1, ")
 
 
 def test_the_best_of_the_simple_recommenders_is_named() -> None:

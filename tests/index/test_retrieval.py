@@ -405,9 +405,9 @@ def test_what_does_not_fit_the_catalogue_is_refused() -> None:
 def test_the_nearest_are_looked_for_where_they_are_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     sought: list[int] = []
 
-    def counted(cosines: Vectors, count: int) -> Hits:
+    def counted(cosines: Vectors, count: int, keys: Rows | None) -> Hits:
         sought.append(len(cosines))
-        return nearest_hits(cosines, count)
+        return nearest_hits(cosines, count, keys)
 
     monkeypatch.setattr("index.retrieval.nearest_hits", counted)
     interests = make_unit_vectors(9, DIM, seed=5).reshape(3, 3, DIM)

@@ -70,9 +70,9 @@ NOT_IN_THE_SCHEMA: dict[str, list[CheckFunction]] = {
 
 @pytest.fixture(scope="module")
 def capable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """A server whose model takes as many steps as the contract allows."""
+    """A server whose model takes as many steps as the contract allows, and whose bundle offers novelty."""
     root = tmp_path_factory.mktemp("capable")
-    publish_tiny_bundle(root, timesteps=MAX_STEPS)
+    publish_tiny_bundle(root, timesteps=MAX_STEPS, novelty=0.3)
     with running(settings_for(root)) as server:
         yield server
 
