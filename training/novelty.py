@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bundle.manifest import NoveltyFacts
-from training.data.splits import Split, Targets
+from training.data.splits import Targets
 from training.evaluation import metrics
 from training.evaluation.bootstrap import resampled
 from training.evaluation.metrics import Scores
@@ -38,11 +38,6 @@ class Lists(NamedTuple):
     ranks: metrics.Ranks
     top: npt.NDArray[np.int64]
     """Item rows `(targets, 20)`; 0: fewer are left."""
-
-
-def training_events(split: Split, items: int) -> npt.NDArray[np.int64]:
-    """Events of every item in the part of a split that is trained on `(items,)`."""
-    return np.bincount(split.train.items, minlength=items + 1)[1:]
 
 
 def lists_at(

@@ -32,7 +32,7 @@ from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.evaluation.report import baselines
-from training.novelty import LOSS, fit_novelty, training_events
+from training.novelty import LOSS, fit_novelty
 from training.refit import refitted
 from training.run import BEST_FILE, EpochRecord, best_of, read_run_config
 
@@ -114,7 +114,7 @@ def publish_run(
     novelty = None
     if training.serving.merge == "mean":
         scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
-        events = training_events(split, len(dataset.catalogue))
+        events = split.train.events_per_item(len(dataset.catalogue))
         novelty = fit_novelty(scorer, events, split.validation, novelty_loss)
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
     return publish(

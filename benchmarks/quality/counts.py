@@ -17,19 +17,17 @@ import numpy as np
 import polars as pl
 import typer
 
+from benchmarks.quality.opened_run import opened_run, provenance
 from benchmarks.quality.results import put
 from files.atomic import replacing
 from index.counts import Counts
 from training.baselines.item_knn import ItemKNN
-from training.benchmark.machine import hardware, source_revision
 from training.counts import FOLLOWERS, WEIGHTS, Fitted, count_followers, fit_weight, greatest, ranks_with
-from training.data.dataset import read_dataset
-from training.data.splits import SPLITS, Sequences, Targets
+from training.data.splits import Sequences, Targets
 from training.evaluation.bootstrap import resampled
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.metrics import Ranks
 from training.evaluation.ranking import METRICS
-from training.evaluation.trained import check_fit, trained_model
 
 SHORTEST, LONGEST = 3, 6
 """Events of a session. Leave-one-out needs three; the log that the model was behind on has such ones."""
@@ -77,18 +75,12 @@ def measure(
     out: Annotated[Path, typer.Option(help="File of the results.")] = Path("docs/results/counts.json"),
 ) -> None:
     """Fit counts to a run's best model on validation events, and measure it with them on test events."""
-    trained, dataset = trained_model(run, None, None, "cpu"), read_dataset(data)
-    if trained is None or trained.split is None:
-        raise typer.BadParameter("holds no run", param_hint="--run")
-    check_fit(trained, dataset, None)
-    split, items = SPLITS[trained.split](dataset), len(dataset.catalogue)
+    trained, dataset, split = opened_run(run, data)
+    items = len(dataset.catalogue)
     scorer = DimeRecScorer(trained.model.eval(), trained.serving)
     test = split.test.sample(users, np.random.default_rng(SEED))
     result: dict[str, Any] = {
-        "command": f"python -m benchmarks.quality.counts measure {name} --users {users}",
-        "commit": source_revision(),
-        "hardware": hardware().model_dump(),
-        "data_fingerprint": dataset.fingerprint,
+        **provenance(f"counts measure {name} --users {users}", dataset),
         "training_events": len(split.train.items),
         "targets": len(test),
     }

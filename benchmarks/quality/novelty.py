@@ -25,18 +25,16 @@ import typer
 from torch import Tensor
 from torch.nn import functional
 
+from benchmarks.quality.opened_run import opened_run, provenance
 from benchmarks.quality.results import put
-from training.benchmark.machine import hardware, source_revision
-from training.data.dataset import read_dataset
-from training.data.splits import SPLITS, Split, Targets
+from training.data.splits import Split, Targets
 from training.evaluation.bootstrap import resampled
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.diversity import memberships
 from training.evaluation.metrics import Ranks, hit_rate, ranks, top_items
 from training.evaluation.ranking import without_seen
 from training.evaluation.reranking import POOL, category_overlaps, diversified
-from training.evaluation.trained import check_fit, trained_model
-from training.novelty import LOSS, Lists, measured, training_events
+from training.novelty import LOSS, Lists, measured
 
 STRENGTHS: Mapping[str, Sequence[float]] = {
     "power": (0.05, 0.1, 0.2, 0.3, 0.4, 0.5),
@@ -65,7 +63,7 @@ class Sides:
         self._scorer = scorer
         self._vectors = vectors
         self._temperature = temperature
-        self._events = training_events(split, len(vectors))
+        self._events = split.train.events_per_item(len(vectors))
         self._common = np.log1p(self._events).astype(np.float32)
         some = split.validation.sample(USERS_OF_MEAN, np.random.default_rng(SEED + 1))
         interests, weights = scorer.weighted_interests(some.histories)
@@ -160,11 +158,8 @@ def main(
     out: Annotated[Path, typer.Option(help="File of the results.")] = Path("docs/results/novelty.json"),
 ) -> None:
     """Measure what each way to rarer items costs."""
-    trained, dataset = trained_model(run, None, None, "cpu"), read_dataset(data)
-    if trained is None or trained.split is None:
-        raise typer.BadParameter("holds no run", param_hint="--run")
-    check_fit(trained, dataset, None)
-    split, model = SPLITS[trained.split](dataset), trained.model.eval()
+    trained, dataset, split = opened_run(run, data)
+    model = trained.model.eval()
     vectors = model.item_vectors().detach().float()
     sides = Sides(DimeRecScorer(model, trained.serving), split, vectors, trained.serving.temperature)
     validation, test = (
@@ -180,10 +175,7 @@ def main(
     ]
     tested = sides.lists(test, list(dict.fromkeys([*grid, *at_loss])), dataset.catalogue)
     result = {
-        "command": f"python -m benchmarks.quality.novelty {name} --users {users}",
-        "commit": source_revision(),
-        "hardware": hardware().model_dump(),
-        "data_fingerprint": dataset.fingerprint,
+        **provenance(f"novelty {name} --users {users}", dataset),
         "targets": {"validation": len(validation), "test": len(test)},
         "loss": LOSS,
         "correlations": sides.correlations(),

@@ -10,7 +10,7 @@ from tests.training.logs import forking_dataset
 from training.data.splits import Histories, Split, leave_one_out
 from training.evaluation.bootstrap import resampled
 from training.evaluation.metrics import Scores
-from training.novelty import POWERS, fit_novelty, lists_at, measured, training_events
+from training.novelty import POWERS, fit_novelty, lists_at, measured
 
 
 class Peaked:
@@ -34,7 +34,7 @@ def split() -> Split:
 
 @pytest.fixture(scope="module")
 def events(split: Split) -> npt.NDArray[np.int64]:
-    return training_events(split, len(forking_dataset().catalogue))
+    return split.train.events_per_item(len(forking_dataset().catalogue))
 
 
 def by_hand(split: Split, events: npt.NDArray[np.int64], power: float) -> dict[str, float]:

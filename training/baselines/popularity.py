@@ -10,7 +10,7 @@ class Popularity:
     """Scores an item by its number of training events, whatever the history."""
 
     def __init__(self, train: Sequences, items: int) -> None:
-        self._counts = np.bincount(train.items, minlength=items + 1)[1:].astype(np.float32)
+        self._counts = train.events_per_item(items).astype(np.float32)
 
     @property
     def items(self) -> int:

@@ -75,7 +75,7 @@ def probe(
     trained says nothing of the recommender. `seed` decides which items share a fold. Raises DataError where
     fewer items take part than there are folds.
     """
-    events = np.bincount(train.items, minlength=len(catalogue) + 1)[1:]
+    events = train.events_per_item(len(catalogue))
     known = np.flatnonzero([bool(names) for names in catalogue.categories]) + 1
     rows = known[events[known - 1] >= min_events]
     if len(rows) < folds:

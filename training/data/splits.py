@@ -35,6 +35,10 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def events_per_item(self, items: int) -> npt.NDArray[np.int64]:
+        """The events of each of `items` items `(items,)`."""
+        return np.bincount(self.items, minlength=items + 1)[1:]
+
 
 @dataclass(frozen=True)
 class Histories:
