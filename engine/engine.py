@@ -150,10 +150,7 @@ class Engine:
         counted = self._counted(personal, snapshot)
         found = snapshot.retriever.retrieve(list(map(self._query, personal, interests, counted)))
         merged = list(map(_merged, interests, found))
-        explained = self._explained(personal, interests, merged, found, snapshot)
-        if self._counting is not None:
-            histories = [one.history for one in personal]
-            self._counting.explain(histories, counted, merged, explained, snapshot)
+        explained = self._explained(personal, interests, counted, merged, found, snapshot)
         answers = map(personal_list, found, merged, explained, [snapshot.descriptions] * len(personal))
         parts = [next(answers) if len(one.history) else self._popular(one, snapshot) for one in resolved]
         model_ms, search_ms = 1000 * (modelled - started), 1000 * (time.perf_counter() - modelled)
@@ -289,6 +286,7 @@ class Engine:
         self,
         requests: Sequence[_Resolved],
         interests: Sequence[Interests],
+        counted: Sequence[Counted | None],
         merged: Sequence[MergedInterests],
         found: Sequence[Retrieval],
         snapshot: Snapshot,
@@ -297,13 +295,13 @@ class Engine:
         wanted = [index for index, one in enumerate(requests) if one.request.explain]
         leaders = [merged[index].leaders for index in wanted]
         hits = [found[index].nearest for index in wanted]
+        histories = [requests[index].history for index in wanted]
+        told = [counted[index] if merged[index].with_counts else None for index in wanted]
         explained = snapshot.explainer.explain(
             [interests[index].vectors[own] for index, own in zip(wanted, leaders, strict=True)],
-            [
-                snapshot.catalogue.of_alive(requests[index].history[-self._model.config.max_length :])
-                for index in wanted
-            ],
+            [snapshot.catalogue.of_alive(rows[-self._model.config.max_length :]) for rows in histories],
             [known and known.of(own) for known, own in zip(hits, leaders, strict=True)],
+            None if self._counting is None else self._counting.explained(histories, told, snapshot),
         )
         by_index = dict(zip(wanted, explained, strict=True))
         return [by_index.get(index) for index in range(len(requests))]

@@ -62,6 +62,11 @@ class MergedInterests(NamedTuple):
         summed: Vectors = belongs.astype(np.float32) @ parts
         return summed
 
+    @property
+    def with_counts(self) -> bool:
+        """True where what was counted is one of them, the last."""
+        return len(self.kinds) > len(self.leaders)
+
     def and_counts(self) -> "MergedInterests":
         """The same with one interest more, the last: what was counted."""
         return self._replace(kinds=[*self.kinds, "counts"], of=np.append(self.of, len(self.kinds)))
@@ -102,6 +107,17 @@ class Explanation(NamedTuple):
     """Rows of the watched items nearest to it, nearest first."""
 
 
+class Beside(NamedTuple):
+    """Interests that are no vectors, one a line, and are each explained by itself."""
+
+    users: list[int]
+    """Whose they are."""
+    hits: Hits
+    """The items nearest to each; a cosine is τ times the logarithm of an item's part."""
+    because: list[tuple[int, ...]]
+    """The rows of the watched items that each comes from."""
+
+
 class Explainer:
     """Explains interests by the items of one index, their vectors, and the catalogue that describes them.
 
@@ -132,22 +148,28 @@ class Explainer:
         interests: Sequence[Vectors],
         histories: Sequence[Rows],
         nearest: Sequence[Hits | None] | None = None,
+        beside: Beside | None = None,
     ) -> list[list[Explanation]]:
         """Explain the interests `(interests, dim)` of each user, from whose history (rows) they come.
 
         `nearest`: the nearest items of each user's interests where they are known; others are searched for.
+        `beside`: one interest more of some of them, which is the last of theirs.
         """
         if not interests:
             return []
         counts = np.array([len(vectors) for vectors in interests])
-        hits = self._hits(interests, [None] * len(interests) if nearest is None else nearest)
-        top_categories = self._top_categories(hits, counts)
+        known = [None] * len(interests) if nearest is None else nearest
+        hits = self._hits(interests, known, () if beside is None else (beside.hits,))
+        alone = np.ones(len(hits.rows) - counts.sum(), dtype=np.int64)
+        top_categories = self._top_categories(hits, np.append(counts, alone))
         because = self._because(interests, histories, counts)
-        return [[Explanation(next(top_categories), next(because)) for _ in vectors] for vectors in interests]
-
-    def names(self, hits: Hits) -> list[tuple[str, ...]]:
-        """The categories of each line of hits that set it apart from the catalogue."""
-        return list(self._top_categories(hits, np.ones(len(hits.rows), dtype=np.int64)))
+        explained = [
+            [Explanation(next(top_categories), next(because)) for _ in vectors] for vectors in interests
+        ]
+        if beside is not None:
+            for user, categories, origin in zip(beside.users, top_categories, beside.because, strict=True):
+                explained[user].append(Explanation(categories, origin))
+        return explained
 
     def _because(
         self, interests: Sequence[Vectors], histories: Sequence[Rows], counts: Rows
@@ -174,15 +196,18 @@ class Explainer:
         for best, count in zip(nearest, np.minimum(lengths, MAX_BECAUSE)[owners].tolist(), strict=True):
             yield tuple(best[:count])
 
-    def _hits(self, interests: Sequence[Vectors], known: Sequence[Hits | None]) -> Hits:
-        """The nearest items of all users' interests."""
+    def _hits(
+        self, interests: Sequence[Vectors], known: Sequence[Hits | None], others: Sequence[Hits]
+    ) -> Hits:
+        """The nearest items of all users' interests, then the others."""
         sought = [vectors for vectors, hits in zip(interests, known, strict=True) if hits is None]
         blocks: Iterator[Hits] = iter(())
         if sought:
             found = self._index.search(np.concatenate(sought), self._nearest)
             ends = np.cumsum([len(vectors) for vectors in sought])
             blocks = (found.of(slice(end - len(own), end)) for end, own in zip(ends, sought, strict=True))
-        all_hits = [(next(blocks) if hits is None else hits).first(self._nearest) for hits in known]
+        own = [next(blocks) if hits is None else hits for hits in known]
+        all_hits = [hits.first(self._nearest) for hits in (*own, *others)]
         return Hits(*map(np.concatenate, zip(*all_hits, strict=True)))
 
     def _top_categories(self, hits: Hits, counts: Rows) -> Iterator[tuple[str, ...]]:

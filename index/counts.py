@@ -18,6 +18,13 @@ NEWEST = 20
 tried, those before them have .01 of the whole.
 """
 
+WIDEST = 8
+"""Items of the catalogue for each follower that is looked up, until these are sorted before they are summed.
+
+Measured for 64 histories of 1,280 followers each, µs a history on one thread, whole and sorted: 1,700 items 3
+and 19, 5,000 items 5 and 30, 20,000 items (18 for each) 22 and 16. The sums are the same.
+"""
+
 
 class Counted(NamedTuple):
     """The items that counting knows for one history, and their scores above 0; of any sum."""
@@ -29,6 +36,8 @@ class Counted(NamedTuple):
     def among(self, eligible: NDArray[np.bool_]) -> "Counted":
         """Those that are `eligible`, by row."""
         kept = eligible[self.rows]
+        if kept.all():
+            return self
         return Counted(self.rows[kept], self.scores[kept])
 
     def as_cosines(self, temperature: float) -> Vectors:
@@ -58,10 +67,13 @@ class Counts:
         owners = np.repeat(np.arange(len(newest)), lengths)
         ages = np.cumsum(lengths)[owners] - 1 - np.arange(len(events))
         width = len(self.followers) + 1
-        keys, cells = np.unique(owners[:, None] * width + self.followers[events], return_inverse=True)
-        values = self.parts[events] * np.power(self.decay, ages)[:, None]
-        scores = np.bincount(cells.ravel(), values.ravel(), minlength=len(keys))
-        known = scores > 0
+        cells = (owners[:, None] * width + self.followers[events]).ravel()
+        values = (self.parts[events] * np.power(self.decay, ages)[:, None]).ravel()
+        keys = np.arange(len(newest) * width)
+        if len(keys) > WIDEST * len(cells):
+            keys, cells = np.unique(cells, return_inverse=True)
+        scores = np.bincount(cells, values, minlength=len(keys))
+        known = np.flatnonzero(scores)
         keys, found = keys[known], scores[known].astype(np.float32)
         ends = np.searchsorted(keys, np.arange(1, len(newest)) * width)
         parts = zip(np.split(keys % width, ends), np.split(found, ends), strict=True)

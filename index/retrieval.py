@@ -32,7 +32,15 @@ from index.pooling import Pooling, candidates_per_interest
 from index.query import Candidate, Query, Retrieval, checked_interests, union
 from index.vector_index import Hits, Rows, VectorIndex, Vectors
 from index.vector_table import ItemVectors
-from index.whole import Scored, answer, answer_together, best_columns, nearest_hits, with_counted
+from index.whole import (
+    Scored,
+    answer,
+    answer_together,
+    best_columns,
+    nearest_hits,
+    together_with_counted,
+    with_counted,
+)
 
 MAX_SCORES_IN_MEMORY = 2**21
 """Cosines of a block of interests with a small catalogue: 8 MiB of float32.
@@ -134,8 +142,7 @@ class Retriever:
             asked = [queries[index] for index in indices]
             own = own if among is None else own[:, :, among - 1]
             if first.counted is not None:
-                scored = (Scored(among, cosines) for cosines in own)
-                own = np.stack([one.cosines for one in map(with_counted, asked, scored)])
+                own = together_with_counted(asked, among, own)
             found = answer_together(asked, among, own, self._catalogue)
             answers.update(zip(indices, found, strict=True))
         return [
@@ -206,7 +213,9 @@ def _counting_eligible(query: Query, eligible: EligibleRows) -> Query:
     if query.counted is None:
         return query
     counted = query.counted.among(eligible.mask)
-    return replace(query, counted=counted if len(counted.rows) and query.counted_weight else None)
+    if not len(counted.rows) or not query.counted_weight:
+        return replace(query, counted=None)
+    return query if len(counted.rows) == len(query.counted.rows) else replace(query, counted=counted)
 
 
 def _blocks(sizes: Sequence[int], most: int) -> Iterator[slice]:

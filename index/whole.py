@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalogue import Catalogue
+from index.counts import Counted
 from index.exact import best_first, best_positions
 from index.merging import Merged, diversify, merge_interests
 from index.pooling import choice_size
@@ -104,6 +105,21 @@ def with_counted(query: Query, scored: Scored) -> Scored:
         padded[-1, : len(found)] = found
         nearest = padded
     return Scored(scored.rows, np.concatenate([scored.cosines, line]), nearest)
+
+
+def together_with_counted(
+    queries: Sequence[Query], rows: Rows | None, cosines: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """`with_counted` of the cosines (queries, interests, rows) of queries that all have counted items."""
+    count, interests, width = cosines.shape
+    lines = np.empty((count, interests + 1, width), dtype=np.float32)
+    lines[:, :-1] = cosines
+    lines[:, -1] = -np.inf
+    found = [query.counted for query in queries if query.counted is not None]
+    owners, columns = _cells([one.rows for one in found], rows)
+    scores = Counted(columns, np.concatenate([one.scores for one in found]))
+    lines[owners, -1, columns] = scores.as_cosines(queries[0].temperature)
+    return lines
 
 
 def nearest_hits(cosines: Vectors, count: int, keys: Rows | None = None) -> Hits:
