@@ -34,24 +34,24 @@ class Counting:
     def explained(
         self, histories: Sequence[Rows], counted: Sequence[Counted | None], snapshot: Snapshot
     ) -> Beside:
-        """What was counted for each history, where it is to be told, as one more interest of its user.
+        """The counts of each history, where they are to be explained, as one more interest of its user.
 
         That is: the likeliest items that may be answered, and the watched ones that say so.
         """
-        told = {user: one for user, one in enumerate(counted) if one is not None}
-        cosines = np.full((len(told), NEAREST), -np.inf, dtype=np.float32)
-        rows = np.full((len(told), NEAREST), -1, dtype=np.int64)
+        wanted = {user: one for user, one in enumerate(counted) if one is not None}
+        cosines = np.full((len(wanted), NEAREST), -np.inf, dtype=np.float32)
+        rows = np.full((len(wanted), NEAREST), -1, dtype=np.int64)
         alive = snapshot.retriever.eligibility.of(None).mask
         ties = snapshot.catalogue.ties
-        for line, one in enumerate(told.values()):
+        for line, one in enumerate(wanted.values()):
             living = one.among(alive)
             keys = None if ties is None else ties.keys(living.rows)
             best = best_positions(living.scores, NEAREST, keys)
             own = Counted(living.rows[best], living.scores[best])
             cosines[line, : len(best)] = own.as_cosines(snapshot.temperature)
             rows[line, : len(best)] = own.rows
-        because = [self._because(histories[user], snapshot.catalogue) for user in told]
-        return Beside(list(told), Hits(cosines, rows), because)
+        because = [self._because(histories[user], snapshot.catalogue) for user in wanted]
+        return Beside(list(wanted), Hits(cosines, rows), because)
 
     def _because(self, history: Rows, catalogue: Catalogue) -> tuple[int, ...]:
         """The watched rows that say most and may be answered, first the one that says the most."""

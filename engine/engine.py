@@ -296,12 +296,12 @@ class Engine:
         leaders = [merged[index].leaders for index in wanted]
         hits = [found[index].nearest for index in wanted]
         histories = [requests[index].history for index in wanted]
-        told = [counted[index] if merged[index].with_counts else None for index in wanted]
+        in_answers = [counted[index] if merged[index].with_counts else None for index in wanted]
         explained = snapshot.explainer.explain(
             [interests[index].vectors[own] for index, own in zip(wanted, leaders, strict=True)],
             [snapshot.catalogue.of_alive(rows[-self._model.config.max_length :]) for rows in histories],
             [known and known.of(own) for known, own in zip(hits, leaders, strict=True)],
-            None if self._counting is None else self._counting.explained(histories, told, snapshot),
+            None if self._counting is None else self._counting.explained(histories, in_answers, snapshot),
         )
         by_index = dict(zip(wanted, explained, strict=True))
         return [by_index.get(index) for index in range(len(requests))]
