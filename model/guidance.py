@@ -5,77 +5,19 @@ Each takes the item vectors of histories `(batch, length, dim)`, newest last and
 left, with their mask `(batch, length)`.
 """
 
-import math
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.config import ModelConfig
+from model.contextual import Contextual
 from model.dropout import Dropout
 from model.embeddings import PositionTable
-from model.gate import Gate
+from model.extractor import Extractor, spread_log_rates, visible_from_each_position
 from model.linear import Linear
 from model.packing import Packing
 from model.routing import route
 from model.transformer import TransformerBlock, newest_states
-
-_APART = 0.5
-"""Chosen: a turn of a mixture starts at half of the state's length, at a cosine of .9 to it."""
-
-_PACE = 5.0
-"""Chosen: biases by distance move five times as fast as other parameters, for a small fit takes few steps."""
-
-
-class Extractor(nn.Module):
-    """The common part of all extractors: guidance of a whole history, and of each of its prefixes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate: Gate | None = None
-        """It mixes the interests for the next item, where there are several under one likelihood."""
-
-    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Guidance of each history, `(batch, interests, dim)`."""
-        raise NotImplementedError
-
-    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """Guidance at each position as if the history ended there, `(batch, length, interests, dim)`.
-
-        Equal to `forward` on every prefix; here by one row per prefix, overridden where one pass over
-        the history gives them all. Positions of padding hold values of no meaning.
-        """
-        batch, length = mask.shape
-        positions = torch.arange(length, device=mask.device)
-        # Of prefix p, position s holds event s − (length − 1 − p).
-        shifted = positions + positions[:, None] - (length - 1)
-        rows = vectors[:, shifted.clamp_min(0)].flatten(0, 1)
-        visible = (mask[:, shifted.clamp_min(0)] & (shifted >= 0)).flatten(0, 1)
-        guidance: Tensor = self(rows * visible[..., None], visible)
-        return guidance.view(batch, length, *guidance.shape[1:])
-
-    def for_next(self, guidance: Tensor) -> Tensor:
-        """Interests `(rows, interests, dim)` that are to match the next item: all, unless overridden."""
-        return guidance
-
-    def for_later(self, guidance: Tensor) -> Tensor:
-        """Interests that are to match an item after the next: all, unless overridden."""
-        return guidance
-
-    def log_shares(self, guidance: Tensor) -> Tensor | None:
-        """Log π of those for the next item `(rows, mixed)`, the last ones; None where no gate mixes them."""
-        return None if self.gate is None else self.gate(guidance)
-
-
-def visible_from_each_position(mask: Tensor) -> Tensor:
-    """`(batch, length, length)`: what position q may look at, its past and itself.
-
-    A padded position sees itself, or its softmax would be NaN.
-    """
-    length = mask.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
-    return (causal & mask[:, None, :]) | torch.eye(length, dtype=torch.bool, device=mask.device)
 
 
 class SelfAttentive(Extractor):
@@ -127,7 +69,7 @@ class RecencyAttentive(SelfAttentive):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__(config)
-        self.log_rates = nn.Parameter(_spread_log_rates(config.guidance_vectors, 1.28))
+        self.log_rates = nn.Parameter(spread_log_rates(config.guidance_vectors, 1.28))
 
     def _penalty(self, ages: Tensor) -> Tensor:
         return self.log_rates.exp().view(-1, *(1,) * ages.ndim) * ages
@@ -183,107 +125,6 @@ class CausalTransformer(Extractor):
             states = block(states, visible)
         guidance: Tensor = self.norm(states)
         return guidance[:, :, None]
-
-
-class Contextual(Extractor):
-    """K interests read off the newest state of a causal transformer.
-
-    Not in the paper: self-attentive pooling sees each event for itself, this sees it among those before. The
-    last interest is the state itself, close to the items it was made of; the others add a learned turn that
-    starts near none, so that they live in the same space. More for the next item may go with the last, mixed
-    by a gate; their turns start apart, for under one likelihood what is equal stays equal. Attention takes
-    ρ · age off its logits, with a learned rate ρ per head that starts between 0.02 and 0.6 per event, as
-    ALiBi's slopes do; and, where asked for, what a head learns of each power of two of the age.
-    """
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.interests = config.guidance_vectors
-        self.positions = PositionTable(config.max_length, config.dim)
-        self.scale = config.dim**0.5
-        self.dropout = Dropout(config.dropout)
-        self.item_dropout = config.item_dropout
-        self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
-        self.log_rates = nn.Parameter(_spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
-        self.distances = _distances(config) if config.distance_bias else None
-        self.norm = nn.LayerNorm(config.dim)
-        self.turns = nn.ModuleList(_turn(config.dim, 1e-3) for _ in range(config.guidance_vectors - 1))
-        self.mixed = config.next_vectors
-        if self.mixed > 1:
-            apart = _APART * config.dim**-0.5
-            self.turns.extend(_turn(config.dim, apart) for _ in range(self.mixed - 1))
-            self.gate = Gate(config.dim, config.guidance_count, self.mixed)
-
-    def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """`(batch, length, dim)` → `(batch, interests, dim)`."""
-        states = self.dropout((vectors + self.positions(mask)) * self.scale)
-        attention = list(self._attention(mask))
-        return self._turned(newest_states(self.blocks, states, mask, attention))
-
-    def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
-        """One pass: the encoder is causal, so its state at a position is that prefix's newest."""
-        states = self.dropout((vectors + self.positions(mask)) * self.scale)
-        for block, penalty in zip(self.blocks, self._attention(mask), strict=True):
-            states = block(states, penalty)
-        return self._turned(states)
-
-    def _attention(self, mask: Tensor) -> Iterator[Tensor]:
-        """The logits that each block adds to those of its attention, `(batch, heads, length, length)`."""
-        visible = visible_from_each_position(self._kept(mask))[:, None]
-        positions = torch.arange(mask.shape[1], device=mask.device)
-        ages = (positions[:, None] - positions).clamp_min(0)
-        for biases in self.biases(mask.shape[1]):
-            yield biases[:, ages].masked_fill(~visible, -torch.inf)
-
-    def biases(self, length: int) -> Tensor:
-        """The logit that an event has for its age alone, `(blocks, heads, length)`, newest first."""
-        ages = torch.arange(length, device=self.log_rates.device)
-        falling = -self.log_rates.exp()[..., None] * ages
-        if self.distances is None:
-            return falling
-        return falling + _PACE * self.distances[..., _octave(ages)]
-
-    def _turned(self, states: Tensor) -> Tensor:
-        """The interests read off states `(…, dim)`: `(…, interests, dim)`."""
-        states = self.norm(states)
-        return torch.stack([*(states + turn(states) for turn in self.turns), states], dim=-2)
-
-    def for_next(self, guidance: Tensor) -> Tensor:
-        """The newest state and those mixed with it."""
-        return guidance[:, -self.mixed :]
-
-    def for_later(self, guidance: Tensor) -> Tensor:
-        """The others, or the newest state where there are none."""
-        return guidance[:, : -self.mixed] if self.interests > 1 else guidance
-
-    def _kept(self, mask: Tensor) -> Tensor:
-        """In training some events are hidden from all later ones, as if they had not happened."""
-        if not self.training or not self.item_dropout:
-            return mask
-        return mask & (torch.rand(mask.shape, device=mask.device) >= self.item_dropout)
-
-
-def _turn(dim: int, std: float) -> Linear:
-    turn = Linear(dim, dim)
-    nn.init.normal_(turn.weight, std=std)
-    nn.init.zeros_(turn.bias)
-    return turn
-
-
-def _spread_log_rates(count: int, fastest: float) -> Tensor:
-    """Rates of forgetting per event, from 0.02 (the whole window counts) up, as logarithms `(count,)`."""
-    return torch.logspace(math.log10(0.02), math.log10(fastest), count).log()
-
-
-def _distances(config: ModelConfig) -> nn.Parameter:
-    """Biases by distance of each block and head, `(blocks, heads, octaves)`; they start at none."""
-    octaves = int(_octave(torch.tensor(config.max_length - 1))) + 1
-    return nn.Parameter(torch.zeros(config.blocks, config.heads, octaves))
-
-
-def _octave(ages: Tensor) -> Tensor:
-    """⌊log₂(1 + age)⌋: 0 of the newest event, 1 of the two before, 2 of the next four."""
-    return torch.frexp((ages + 1).double()).exponent - 1
 
 
 class PerceptronPooling(Extractor):

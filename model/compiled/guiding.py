@@ -11,7 +11,9 @@ from torch import nn
 
 from model.compiled.graph import Graph, Value
 from model.config import ModelConfig
-from model.guidance import CausalTransformer, Contextual, Extractor, RecencyAttentive, SelfAttentive
+from model.contextual import Contextual
+from model.extractor import Extractor
+from model.guidance import CausalTransformer, RecencyAttentive, SelfAttentive
 from model.transformer import TransformerBlock
 
 Inputs = dict[str, NDArray[np.float32 | np.int64]]

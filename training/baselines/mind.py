@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from model.batch import HistoryBatch, PrefixBatch
-from model.guidance import Extractor, visible_from_each_position
+from model.extractor import Extractor, visible_from_each_position
 from model.routing import route
 from training.baselines.network import Baseline, SoftmaxConfig, Total, softmax_loss
 
