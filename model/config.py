@@ -57,10 +57,6 @@ class Architecture(BaseModel):
         0.15, ge=0, lt=1, description="contextual: share of events hidden from later ones in training"
     )
 
-    distance_bias: bool = Field(
-        False, description="contextual: attention learns a bias of its own by how many events lie between"
-    )
-
     process: ProcessKind = Field(
         "geodesic",
         description="forward noise process (paper §4.3); none: x_t = 0, a point predictor (ablation)",

@@ -16,9 +16,6 @@ from model.transformer import TransformerBlock, newest_states
 _APART = 0.5
 """Chosen: a turn of a mixture starts at half of the state's length, at a cosine of .9 to it."""
 
-_PACE = 5.0
-"""Chosen: biases by distance move five times as fast as other parameters, for a small fit takes few steps."""
-
 
 class Contextual(Extractor):
     """K interests read off the newest state of a causal transformer.
@@ -28,7 +25,7 @@ class Contextual(Extractor):
     starts near none, so that they live in the same space. More for the next item may go with the last, mixed
     by a gate; their turns start apart, for under one likelihood what is equal stays equal. Attention takes
     ρ · age off its logits, with a learned rate ρ per head that starts between 0.02 and 0.6 per event, as
-    ALiBi's slopes do; and, where asked for, what a head learns of each power of two of the age.
+    ALiBi's slopes do.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -40,7 +37,6 @@ class Contextual(Extractor):
         self.item_dropout = config.item_dropout
         self.blocks = nn.ModuleList(TransformerBlock(config) for _ in range(config.blocks))
         self.log_rates = nn.Parameter(spread_log_rates(config.heads, 0.6).repeat(config.blocks, 1))
-        self.distances = _distances(config) if config.distance_bias else None
         self.norm = nn.LayerNorm(config.dim)
         self.turns = nn.ModuleList(_turn(config.dim, 1e-3) for _ in range(config.guidance_vectors - 1))
         self.mixed = config.next_vectors
@@ -52,31 +48,24 @@ class Contextual(Extractor):
     def forward(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """`(batch, length, dim)` → `(batch, interests, dim)`."""
         states = self.dropout((vectors + self.positions(mask)) * self.scale)
-        attention = list(self._attention(mask))
+        attention = list(self._attention(mask, vectors.dtype))
         return self._turned(newest_states(self.blocks, states, mask, attention))
 
     def prefixes(self, vectors: Tensor, mask: Tensor) -> Tensor:
         """One pass: the encoder is causal, so its state at a position is that prefix's newest."""
         states = self.dropout((vectors + self.positions(mask)) * self.scale)
-        for block, penalty in zip(self.blocks, self._attention(mask), strict=True):
+        for block, penalty in zip(self.blocks, self._attention(mask, vectors.dtype), strict=True):
             states = block(states, penalty)
         return self._turned(states)
 
-    def _attention(self, mask: Tensor) -> Iterator[Tensor]:
+    def _attention(self, mask: Tensor, dtype: torch.dtype) -> Iterator[Tensor]:
         """The logits that each block adds to those of its attention, `(batch, heads, length, length)`."""
         visible = visible_from_each_position(self._kept(mask))[:, None]
         positions = torch.arange(mask.shape[1], device=mask.device)
-        ages = (positions[:, None] - positions).clamp_min(0)
-        for biases in self.biases(mask.shape[1]):
-            yield biases[:, ages].masked_fill(~visible, -torch.inf)
-
-    def biases(self, length: int) -> Tensor:
-        """The logit that an event has for its age alone, `(blocks, heads, length)`, newest first."""
-        ages = torch.arange(length, device=self.log_rates.device)
-        falling = -self.log_rates.exp()[..., None] * ages
-        if self.distances is None:
-            return falling
-        return falling + _PACE * self.distances[..., _octave(ages)]
+        ages = (positions[:, None] - positions).clamp_min(0).to(dtype)
+        for log_rates in self.log_rates:
+            penalty = log_rates.exp()[:, None, None] * ages
+            yield (-penalty).masked_fill(~visible, -torch.inf)
 
     def _turned(self, states: Tensor) -> Tensor:
         """The interests read off states `(…, dim)`: `(…, interests, dim)`."""
@@ -103,14 +92,3 @@ def _turn(dim: int, std: float) -> Linear:
     nn.init.normal_(turn.weight, std=std)
     nn.init.zeros_(turn.bias)
     return turn
-
-
-def _distances(config: ModelConfig) -> nn.Parameter:
-    """Biases by distance of each block and head, `(blocks, heads, octaves)`; they start at none."""
-    octaves = int(_octave(torch.tensor(config.max_length - 1))) + 1
-    return nn.Parameter(torch.zeros(config.blocks, config.heads, octaves))
-
-
-def _octave(ages: Tensor) -> Tensor:
-    """⌊log₂(1 + age)⌋: 0 of the newest event, 1 of the two before, 2 of the next four."""
-    return torch.frexp((ages + 1).double()).exponent - 1

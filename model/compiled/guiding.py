@@ -6,7 +6,6 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto
 from torch import nn
 
 from model.compiled.graph import Graph, Value
@@ -50,7 +49,7 @@ def packed(vectors: NDArray[np.float32], mask: NDArray[np.bool_]) -> Inputs:
         "cells": np.where(mask, events, len(vectors)),
         "flat": np.flatnonzero(mask),
         "newest": ends - 1,
-        "gaps": np.maximum(gaps, 0),
+        "gaps": np.maximum(gaps, 0).astype(np.float32),
         "unseen": np.where(seen, np.float32(0), np.float32(-np.inf))[:, None],
     }
 
@@ -60,13 +59,12 @@ class _Packed(Graph):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.longest = config.max_length
         self.vectors = self.unit(self.input("vectors", np.float32, "events", config.dim))
         self.positions = self.input("positions", np.int64, "events")
         self.cells = self.input("cells", np.int64, "batch", "length")
         self.flat = self.input("flat", np.int64, "events")
         self.newest = self.input("newest", np.int64, "batch")
-        self.gaps = self.input("gaps", np.int64, "length", "length")
+        self.gaps = self.input("gaps", np.float32, "length", "length")
         self.unseen = self.input("unseen", np.float32, "batch", 1, "length", "length")
 
     def unpack(self, events: Value, width: int, empty: float = 0.0) -> Value:
@@ -85,7 +83,7 @@ def _pooled(graph: _Packed, module: SelfAttentive) -> Value:
     hidden = graph("Tanh", graph.linear(positioned, module.hidden.weight))
     logits = graph.unpack(graph.linear(hidden, module.interests.weight), interests, empty=-np.inf)
     if isinstance(module, RecencyAttentive):
-        ages = graph("Cast", graph("Unsqueeze", graph("Gather", graph.gaps, -1), [1]), to=TensorProto.FLOAT)
+        ages = graph("Unsqueeze", graph("Gather", graph.gaps, -1), [1])
         logits = graph("Sub", logits, graph("Mul", ages, module.log_rates.detach().exp()))
     attention = graph("Transpose", graph("Softmax", logits, axis=1), perm=[0, 2, 1])
     return graph("MatMul", attention, graph.unpack(graph.vectors, dim))
@@ -111,10 +109,8 @@ def _attention(graph: _Packed, module: Contextual | CausalTransformer) -> list[V
     """The logits that each block adds, as in `model.guidance`."""
     if isinstance(module, CausalTransformer):
         return [graph.unseen] * len(module.blocks)
-    return [
-        graph("Add", graph.unseen, graph("Gather", of_block, graph.gaps, axis=1))
-        for of_block in module.biases(graph.longest)
-    ]
+    rates = module.log_rates.detach().exp()[:, :, None, None]
+    return [graph("Sub", graph.unseen, graph("Mul", graph.gaps, of_block)) for of_block in rates]
 
 
 def _attended(graph: _Packed, block: TransformerBlock, states: Value, visible: Value) -> Value:

@@ -102,11 +102,8 @@ def normalised(state: Matrix, weight: Matrix, bias: Matrix) -> Matrix:
 
 
 @pytest.mark.parametrize("history", HISTORIES)
-@pytest.mark.parametrize("distance_bias", [False, True])
-def test_contextual_turns_the_newest_state_of_a_transformer_that_forgets(
-    distance_bias: bool, history: list[int]
-) -> None:
-    network = stirred(model("contextual", blocks=1, heads=2, distance_bias=distance_bias))
+def test_contextual_turns_the_newest_state_of_a_transformer_that_forgets(history: list[int]) -> None:
+    network = stirred(model("contextual", blocks=1, heads=2))
     positions, log_rates, norm, norm_bias = (
         parameter(network, name)
         for name in ("positions.table.weight", "log_rates", "norm.weight", "norm.bias")
@@ -120,14 +117,11 @@ def test_contextual_turns_the_newest_state_of_a_transformer_that_forgets(
     ]
     read = [qkv[0] @ normalised(state, *before_attention) + qkv[1] for state in states]
     newest, attended = len(history) - 1, np.zeros(8)
-    of_octaves = parameter(network, "distances")[0] if distance_bias else np.zeros((2, 4))
     for head in range(2):
         query, key, value = (slice(part * 8 + head * 4, part * 8 + head * 4 + 4) for part in range(3))
         weights = [
             math.exp(
-                read[newest][query] @ event[key] / math.sqrt(4)
-                - math.exp(log_rates[0][head]) * (newest - n)
-                + 5 * of_octaves[head][math.floor(math.log2(1 + newest - n))]
+                read[newest][query] @ event[key] / math.sqrt(4) - math.exp(log_rates[0][head]) * (newest - n)
             )
             for n, event in enumerate(read)
         ]
@@ -156,11 +150,6 @@ def test_the_last_contextual_interest_is_the_state_that_a_single_one_is() -> Non
 def test_contextual_interests_start_close_together() -> None:
     guidance = model("contextual").guide(collate(HISTORIES, 8))
     assert (guidance @ guidance.mT).min() > 0.99
-
-
-def test_biases_by_distance_start_at_none() -> None:
-    batch = collate(HISTORIES, 8)
-    assert torch.equal(model("contextual", distance_bias=True).guide(batch), model("contextual").guide(batch))
 
 
 def test_events_are_hidden_from_later_ones_in_training_alone() -> None:
@@ -210,7 +199,7 @@ def test_events_beyond_the_window_are_not_read(kind: GuidanceKind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_pass_over_a_history_gives_the_guidance_of_every_prefix(kind: GuidanceKind) -> None:
-    network = stirred(model(kind, distance_bias=True))
+    network = model(kind)
     batch = collate(HISTORIES, 8)
     length = batch.items.shape[1]
     one_pass = unit(network.guidance.prefixes(network.items(batch.items), batch.mask))

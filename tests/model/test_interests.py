@@ -95,7 +95,6 @@ def asked_of_a_model(draw: st.DrawFn) -> tuple[list[list[int]], list[InterestSet
         {"guidance": "self_attentive", "denoiser": "mlp", "project_reconstruction": True},
         {"guidance": "contextual", "denoiser": "posterior", "blocks": 3},
         {"guidance": "contextual", "denoiser": "posterior", "next_vectors": 3},
-        {"guidance": "contextual", "denoiser": "posterior", "distance_bias": True},
         {"guidance": "sasrec", "denoiser": "posterior"},
         {"guidance": "contextual", "denoiser": "mlp", "process": "none"},
         {"guidance": "dynamic_routing", "denoiser": "posterior", "process": "euclidean"},
