@@ -34,7 +34,13 @@ from training.evaluation.report import (
 from training.evaluation.served import Served, engine_for, evaluate_served
 from training.evaluation.stage.fitting import fitted_sides
 from training.evaluation.stage.report import NOISE_SEEDS
-from training.evaluation.trained import asked_otherwise, check_fit, repeat_weight_of, trained_model
+from training.evaluation.trained import (
+    asked_otherwise,
+    check_fit,
+    counts_of,
+    repeat_weight_of,
+    trained_model,
+)
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
 
@@ -99,6 +105,14 @@ def command(
     temperature: Annotated[
         float | None, typer.Option(help="Of these softmaxes.", rich_help_panel=SERVING)
     ] = None,
+    counts: Annotated[
+        bool,
+        typer.Option(
+            help="Let counts of what followed what have their part: a bundle's, or a run's where `dimerec"
+            " publish` would find that they add something.",
+            rich_help_panel=SERVING,
+        ),
+    ] = True,
     served: Annotated[
         bool,
         typer.Option(
@@ -178,7 +192,7 @@ def command(
         "merge": merge,
         "temperature": temperature,
     }
-    _check_served(bundles, asked, served=served, index=index)
+    _check_served(bundles, asked if counts else {**asked, "no_counts": True}, served=served, index=index)
     if controls and (trained is None or not ahead):
         raise ConfigError("--controls judge a model over a horizon; give --run or --bundles, and --horizon")
     futures = horizons_of(getattr(held_out, part), ahead)
@@ -187,10 +201,11 @@ def command(
     if trained is not None:
         check_fit(trained, dataset, split)
         serving = asked_otherwise(trained, asked)
-        weight = repeat_weight_of(trained, serving, held_out, seed)
-        scorer = DimeRecScorer(trained.model, serving, seed, weight, trained.counts)
+        own = counts_of(trained, held_out, seed) if counts else None
+        weight = repeat_weight_of(trained, serving, held_out, seed, own)
+        scorer = DimeRecScorer(trained.model, serving, seed, weight, own)
         settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
-        settings |= {} if trained.counts is None else {"counts": trained.counts.weight}
+        settings |= {} if own is None else {"counts": own.weight}
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
         if served and trained.bundle is not None:

@@ -44,12 +44,13 @@ def command(
         ),
     ] = None,
     counts: Annotated[
-        bool,
+        bool | None,
         typer.Option(
+            "--counts/--no-counts",
             help="Count what followed each item in the log, and let that be one more interest where it adds"
-            " to the answers on validation events."
+            " to the answers on validation events. [default: unless interests are merged by max]",
         ),
-    ] = False,
+    ] = None,
     content: Annotated[
         Path | None,
         typer.Option(

@@ -8,6 +8,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from bundle.manifest import ServingDefaults
+from index.counts import Counts
 from model.batch import PrefixBatch
 from model.checkpoint import read_checkpoint, write_checkpoint
 from model.dimerec import DimeRec
@@ -70,6 +71,8 @@ class DimeRecLearner:
     """True where `begin` turns the item vectors to the items' co-occurrence."""
     repeat_weight: float = 1.0
     """Factor on the score of an item of the history (`training.evaluation.repeat_weight`)."""
+    counts: Counts | None = None
+    """The counts that have their part in a score (`training.counts`)."""
 
     @property
     def max_length(self) -> int:
@@ -90,7 +93,7 @@ class DimeRecLearner:
 
     def scorer(self) -> DimeRecScorer:
         """The model, asked as `serving` says."""
-        return DimeRecScorer(self.network, self.serving, self.seed, self.repeat_weight)
+        return DimeRecScorer(self.network, self.serving, self.seed, self.repeat_weight, self.counts)
 
     def item_vectors(self) -> Tensor:
         """Unit vectors `(items, dim)`."""

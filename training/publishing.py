@@ -57,7 +57,7 @@ def publish_run(
     index_kind: IndexChoice = "auto",
     recall: float = DEFAULT_RECALL,
     repeat_weight: float | None = None,
-    counts: bool = False,
+    counts: bool | None = None,
     content: Path | None = None,
     novelty_loss: float = LOSS,
     margin: float = 0.05,
@@ -74,9 +74,9 @@ def publish_run(
 
     `recall` (0 … 1) is the part of the nearest items that the index should find for interests of held-out
     users: no more effort goes into a search than that takes. `repeat_weight` is what an item of the history
-    counts where a request does not exclude such items; None:
-    fitted on validation. `counts`: count what followed each item, too, and have that in the bundle where it
-    adds something on validation. `content`: Parquet file of content vectors, of which a content map is fitted
+    counts where a request does not exclude such items; None: fitted on validation. `counts`: count what
+    followed each item, too, and have that in the bundle where it adds something on validation; None: unless
+    interests are merged by max. `content`: Parquet file of content vectors, of which a content map is fitted
     and measured; it is in the bundle where it is nearer than the mean of an item's categories.
     `novelty_loss` is the part of HR@10 (0 … 1) on validation that a request's greatest novelty may cost.
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
@@ -103,7 +103,7 @@ def publish_run(
     measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
     served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
     counted = None
-    if counts:
+    if counts or (counts is None and training.serving.merge == "mean"):
         counted = fit_followers(measured.scorer, split, len(dataset.catalogue))
     chosen = None if counted is None else counted.counts
     if repeat_weight is None:
@@ -131,7 +131,7 @@ def publish_run(
         counts=chosen if whole is None or chosen is None else _recounted(chosen, dataset),
         counts_facts=None if counted is None else counted.facts,
         novelty=novelty,
-        standing=_standing(measured.scorer, split),
+        standing=_standing(DimeRecScorer(measured.model, training.serving, counts=chosen), split),
         data_fingerprint=config.data_fingerprint,
         split=training.split,
         catalogue_sequence=dataset.catalogue_sequence,

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,8 +83,8 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
 ) -> None:
     run, bundles = tmp_path / "run", tmp_path / "bundles"
     dimerec("train", "--data", data, "--out", run, *UNTRAINED)
-    evaluated = dimerec("evaluate", "--run", run, "--data", data).out
-    published = dimerec("publish", "--run", run, "--data", data, "--bundles", bundles)
+    evaluated = dimerec("evaluate", "--run", run, "--data", data, "--no-counts").out
+    published = dimerec("publish", "--run", run, "--data", data, "--bundles", bundles, "--no-counts")
     assert published.code == 0
     bundle = read_bundle(bundles)
     split, standing = leave_one_out(dataset), bundle.manifest.standing
@@ -104,6 +105,32 @@ def test_a_model_that_ranks_worse_than_itemknn_is_published_and_said_to_be_so(
         assert f"its NDCG@10 {ours:.4f} is not above ItemKNN's {best:.4f}" in line
 
 
+def test_counts_are_measured_and_published_unless_they_are_left_out(
+    dimerec: Run, data: Path, tmp_path: Path
+) -> None:
+    """An untrained model knows nothing; what followed what in the log does."""
+    run, bundles = tmp_path / "run", tmp_path / "bundles"
+    dimerec("train", "--data", data, "--out", run, *UNTRAINED)
+
+    def evaluated(*options: str) -> tuple[Any, Any]:
+        found = json.loads(dimerec("evaluate", "--data", data, "--json", *options).out)
+        ours = found["recommenders"]["DimeRec"]
+        return ours["settings"].get("counts"), ours["seen_removed"]["ndcg@10"]
+
+    weight, counted = evaluated("--run", str(run))
+    alone = evaluated("--run", str(run), "--no-counts")
+    assert weight == 0.3
+    assert alone[0] is None
+    assert counted > 2 * alone[1]
+    published = json.loads(
+        dimerec("publish", "--run", run, "--data", data, "--bundles", bundles, "--json").out
+    )
+    assert published["counts"]["weight"] == weight
+    assert published["standing"]["metrics"]["DimeRec"]["ndcg@10"] == pytest.approx(counted)
+    assert evaluated("--bundles", str(bundles)) == (weight, counted)
+    assert evaluated("--bundles", str(bundles), "--no-counts")[1] == alone[1]
+
+
 def test_a_model_that_ranks_better_is_published_without_a_word(
     dimerec: Run, data: Path, tmp_path: Path
 ) -> None:
@@ -112,9 +139,10 @@ def test_a_model_that_ranks_better_is_published_without_a_word(
     dimerec("train", "--data", data, "--out", run, *learned)
     assert DOES_NOT_EARN not in dimerec("evaluate", "--run", run, "--data", data).out
     published = dimerec("publish", "--run", run, "--data", data, "--bundles", tmp_path / "bundles")
-    first, second = published.out.splitlines()
+    first, counts, novelty = published.out.splitlines()
     assert first.startswith("Published ")
-    assert second.startswith("At a novelty of 1, ")
+    assert counts.startswith("What followed what in the log ")
+    assert novelty.startswith("At a novelty of 1, ")
 
 
 def test_the_best_of_the_simple_recommenders_is_named() -> None:

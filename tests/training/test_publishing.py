@@ -181,7 +181,7 @@ def test_counts_are_left_out_where_they_bring_nothing_or_nobody_wants_them(
     assert facts is not None
     assert facts.weight == 0
     assert read_bundle(tmp_path, good).counts is None
-    without = publish_run(runs / "poor", dataset, tmp_path, force=True)
+    without = publish_run(runs / "poor", dataset, tmp_path, force=True, counts=False)
     assert verify(tmp_path, without).counts is None
     assert read_bundle(tmp_path, without).counts is None
 

@@ -9,6 +9,7 @@ from bundle.manifest import ServingDefaults
 from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
+from training.counts import fit_followers
 from training.data.splits import Split
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.learner import DimeRecLearner, Learner
@@ -30,17 +31,30 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration with null for what follows the log, and the variants."""
-        serving = self.config.serving
-        variants = [{**_written(variant), "repeat_weight": "fitted"} for variant in self._variants(serving)]
+        variants = [
+            {**_written(serving), "repeat_weight": "fitted", "counts": "fitted" if counted else None}
+            for serving, counted in self._variants(self.config.serving)
+        ]
         return {**super().settings, "variants": variants}
 
     def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
-        """As served first; then guidance alone, draws alone, and what the sweep adds."""
+        """As served first; then guidance alone, draws alone, what the sweep adds, and without counts."""
         trained = cast(DimeRecLearner, learner)
-        return tuple(_variant(trained, serving, split) for serving in self._variants(trained.serving))
+        asked = self._variants(trained.serving)
+        fitted = None
+        if trained.serving.merge == "mean":
+            fitted = fit_followers(trained.scorer(), split, trained.network.config.items)
+        counts = fitted and fitted.counts
+        return tuple(
+            _variant(replace(trained, serving=serving, counts=counts if counted else None), split)
+            for serving, counted in asked
+        )
 
-    def _variants(self, serving: ServingDefaults) -> list[ServingDefaults]:
-        return list(dict.fromkeys([serving, *self._others(serving)]))
+    def _variants(self, serving: ServingDefaults) -> list[tuple[ServingDefaults, bool]]:
+        """Ways of asking, each with counts or without: a greatest cosine is without, as in a bundle."""
+        ways = dict.fromkeys([serving, *self._others(serving)])
+        asked = [(way, way.merge == "mean") for way in ways]
+        return [*asked, (serving, False)] if serving.merge == "mean" else asked
 
     def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
         for merge in ("max", "mean"):
@@ -61,19 +75,19 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
     }
 
 
-def _variant(learner: DimeRecLearner, serving: ServingDefaults, split: Split) -> Variant:
-    learner = replace(learner, serving=serving)
-    weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation)
-    learner = replace(learner, repeat_weight=weight)
+def _variant(learner: DimeRecLearner, split: Split) -> Variant:
+    serving = learner.serving
+    weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation, learner.counts)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
     return Variant(
-        scorer=learner.scorer(),
+        scorer=replace(learner, repeat_weight=weight).scorer(),
         steps=serving.steps if draws else None,
         draws=serving.draws if draws else None,
         interest_mode=serving.interest_mode,
         guidance_weight=serving.guidance_weight if shared else None,
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
-        repeat_weight=learner.repeat_weight if serving.merge == "mean" else None,
+        repeat_weight=weight if serving.merge == "mean" else None,
+        counts=None if learner.counts is None else learner.counts.weight,
     )

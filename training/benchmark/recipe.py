@@ -31,6 +31,8 @@ class Variant:
     """Of the softmaxes that are merged."""
     repeat_weight: float | None = None
     """Factor on the score of an item of the history, fitted on validation."""
+    counts: float | None = None
+    """Part of the counts in an item's score, fitted on validation; None: asked without."""
     ms_per_user: float | None = None
     """Time for one user where the scorer only repeats what was answered elsewhere; None: it is timed."""
 

@@ -78,6 +78,8 @@ class Row(Identity):
     temperature: float | None
     repeat_weight: float | None = None
     """None also in rows older than it: there an item of the history counted as any other."""
+    counts: float | None = None
+    """Part of the counts in an item's score; None: asked without, as in rows older than it."""
     part: Part
     exclude_seen: bool
     """True where items of the history are left out of the ranking, as when serving."""
@@ -143,6 +145,7 @@ def make_row(identity: Identity, index: int, variant: Variant, fitted: Fitted, f
             "merge": variant.merge,
             "temperature": variant.temperature,
             "repeat_weight": variant.repeat_weight,
+            "counts": variant.counts,
             "part": found.part,
             "exclude_seen": found.exclude_seen,
             "targets": len(found.evaluation.ranks),

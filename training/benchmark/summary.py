@@ -25,6 +25,8 @@ class Line:
         row = self.first
         if row.variant == 0:
             return row.model
+        if row.interest_mode == "both":  # what is served, but for the counts
+            return f"{row.model} (without counts)"
         drawn = "" if row.draws is None else f" {row.draws} × {row.steps} steps"
         return f"{row.model} ({row.interest_mode} {row.merge}{drawn})"
 

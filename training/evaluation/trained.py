@@ -11,9 +11,11 @@ from files.errors import first_fault
 from index.counts import Counts
 from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
+from training.counts import fit_followers
 from training.data.dataset import Dataset
 from training.data.splits import Split, SplitName
 from training.errors import ConfigError
+from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.refit import REFIT_DIRECTORY
 from training.run import BEST_FILE, read_run_config
@@ -35,11 +37,6 @@ class Trained(NamedTuple):
     """All of it, where it is a bundle's."""
     note: str | None = None
     """A line on what is measured, where that is not what would be served."""
-
-    @property
-    def counts(self) -> Counts | None:
-        """Those of a bundle that has some."""
-        return None if self.bundle is None else self.bundle.counts
 
 
 def trained_model(run: Path | None, bundles: Path | None, version: str | None, device: str) -> Trained | None:
@@ -108,12 +105,25 @@ def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
     return serving
 
 
-def repeat_weight_of(trained: Trained, serving: ServingDefaults, split: Split, seed: int) -> float:
+def counts_of(trained: Trained, split: Split, seed: int) -> Counts | None:
+    """The counts of a bundle, or of a run as `dimerec publish` fits them; None where there are none."""
+    if trained.bundle is not None:
+        return trained.bundle.counts
+    if trained.serving.merge == "max":
+        return None
+    scorer = DimeRecScorer(trained.model, trained.serving, seed)
+    fitted = fit_followers(scorer, split, trained.model.config.items)
+    return fitted.counts if fitted is not None and fitted.counts.weight else None
+
+
+def repeat_weight_of(
+    trained: Trained, serving: ServingDefaults, split: Split, seed: int, counts: Counts | None
+) -> float:
     """The factor of an item of the history:
     the bundle's, or fitted on validation for another way of asking.
     """
-    if trained.repeat_weight is not None and serving == trained.serving:
-        return trained.repeat_weight
+    if trained.bundle is not None and serving == trained.serving and counts is trained.bundle.counts:
+        return trained.bundle.manifest.repeat_weight
     if trained.repeat_weight == 1:  # chosen, or of a bundle from before there was any other
         return 1.0
-    return learned_repeat_weight(trained.model, serving, seed, split.validation, trained.counts)
+    return learned_repeat_weight(trained.model, serving, seed, split.validation, counts)

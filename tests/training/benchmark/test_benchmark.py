@@ -143,7 +143,7 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
     outcome = run([Job(walks, "dimerec", tiny(), 3)], Store(tmp_path), watcher, commit="abc")
     assert [(row.variant, row.part, row.exclude_seen) for row in outcome.rows] == [
         (variant, part, exclude_seen)
-        for variant in range(3)
+        for variant in range(4)
         for part, exclude_seen in (("validation", True), ("test", True), ("test", False))
     ]
     assert (watcher.done, watcher.epochs, watcher.cached) == (watcher.expected, 4, [False])
@@ -153,13 +153,26 @@ def test_a_fit_has_a_row_for_each_way_and_ranking(walks: Data, tmp_path: Path) -
     assert served.hardware.cores >= 1
     assert served.epochs is not None
     assert 1 <= served.epochs <= 4
-    ways = {(row.interest_mode, row.merge, row.steps, row.temperature) for row in outcome.rows}
+    ways = {
+        (row.interest_mode, row.merge, row.steps, row.temperature, row.counts is not None)
+        for row in outcome.rows
+    }
     assert ways == {
-        ("draws", "mean", 2, 0.1),
-        ("guidance", "max", None, None),
-        ("guidance", "mean", None, 0.1),
+        ("draws", "mean", 2, 0.1, True),
+        ("guidance", "max", None, None, False),
+        ("guidance", "mean", None, 0.1, True),
+        ("draws", "mean", 2, 0.1, False),
     }
     outcome.check()
+
+
+def test_counts_have_their_part_in_what_is_served(walks: Data, tmp_path: Path) -> None:
+    """Of two kinds of walks the items of one are each followed by one other: the counts say all."""
+    rows = [row for row in do(walks, tiny(False, "epochs=1"), tmp_path) if row.part == "validation"]
+    served, without = rows[0], rows[-1]
+    assert (served.counts, without.counts) == (0.3, None)
+    assert served.ndcg_10 > without.ndcg_10
+    assert lines(rows)[-1].label == "one (draws mean 2 × 2 steps)"
 
 
 def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_with(tmp_path: Path) -> None:
@@ -192,7 +205,8 @@ def _tensors(store: Path) -> list[str]:
 
 def test_a_sweep_asks_for_every_number_of_steps_and_draws_once(walks: Data, tmp_path: Path) -> None:
     rows = do(walks, tiny(True), tmp_path)
-    drawn = [(row.steps, row.draws) for row in rows if row.part == "validation" and row.draws]
+    of_validation = [row for row in rows if row.part == "validation" and row.draws]
+    drawn = [(row.steps, row.draws) for row in of_validation if row.counts is not None]
     assert len(drawn) == len(set(drawn))
     assert set(drawn) == {(2, 2)} | {(steps, draws) for steps in (1, 2, 4) for draws in (1, 4, 8, 16)}
 
