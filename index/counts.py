@@ -40,6 +40,12 @@ class Counted(NamedTuple):
             return self
         return Counted(self.rows[kept], self.scores[kept])
 
+    def among_rows(self, rows: Rows) -> "Counted":
+        """Those among `rows`, which are ascending."""
+        positions = np.minimum(np.searchsorted(rows, self.rows), len(rows) - 1)
+        kept = rows[positions] == self.rows
+        return self if kept.all() else Counted(self.rows[kept], self.scores[kept])
+
     def as_cosines(self, temperature: float) -> Vectors:
         """The scores as cosines of one more interest: the parts of its softmax are those of their sum."""
         cosines: Vectors = np.log(self.scores) * np.float32(temperature)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from index import tuning
 from index.eligibility import EligibleRows
-from index.exact import ExactIndex
+from index.exact import ExactIndex, best_positions
 from index.query import Query, distinct, union
 from index.ties import Ties
 from index.vector_index import Hits, Rows, VectorIndex
@@ -59,18 +59,19 @@ class Pool(NamedTuple):
 class Pooling:
     """Searches an index for candidates."""
 
-    def __init__(self, index: VectorIndex, table: ItemVectors, twins: Ties | None = None) -> None:
+    def __init__(self, index: VectorIndex, table: ItemVectors, ties: Ties | None = None) -> None:
         self._index = index
-        self._exact = ExactIndex(table, twins)
+        self._exact = ExactIndex(table, None if ties is None else ties.twins)
+        self._ties = ties
 
     def pools(self, queries: Sequence[Query], eligible: Sequence[EligibleRows]) -> list[Pool]:
         """A pool for each query; none depends on the other queries.
 
-        Each interest brings its nearest `candidates_per_interest(k)` that are eligible and not excluded.
-        Where items that were seen count less than others, it brings as many more as there are of them; where
-        they count more, all of these join the union.
+        Each interest brings its nearest `candidates_per_interest(k)` that are eligible and not excluded, and
+        so do the counts. Where items that were seen count less than others, each brings as many more as there
+        are of them; where they count more, all of these join the union.
         """
-        searches = [_Search(query, rows) for query, rows in zip(queries, eligible, strict=True)]
+        searches = [_Search(query, rows, self._ties) for query, rows in zip(queries, eligible, strict=True)]
         waiting = searches
         while waiting:
             # Only queries that ask for as many hits are searched together: a graph search for more hits walks
@@ -100,6 +101,7 @@ class _Search:
 
     query: Query
     eligible: EligibleRows
+    ties: Ties | None
     wanted: int = 0
     """Usable hits that each interest should have."""
     ask: int = 0
@@ -142,7 +144,7 @@ class _Search:
         # A graph filtered afterwards comes back short where a category lies apart: that is done exactly.
         short_is_all = has_no_more and self.eligible.everything and len(rows) >= self.query.k
         if exact or ranks[:, -1].min() >= self.wanted or short_is_all:
-            self.pool = Pool(self._with_seen(rows), hits.first(SOFTMAX_HITS))
+            self.pool = Pool(self._with_counted(self._with_seen(rows)), hits.first(SOFTMAX_HITS))
         elif has_no_more:
             self.ask = max(self.enough, tuning.MAX_HITS + 1)
         else:
@@ -163,6 +165,16 @@ class _Search:
             return rows
         seen = query.distinct_seen
         return union(rows, np.setdiff1d(seen[self.eligible.mask[seen]], query.distinct_excluded))
+
+    def _with_counted(self, rows: Rows) -> Rows:
+        """The rows with the likeliest that counting knows, as many as an interest brings."""
+        counted = self.query.counted
+        if counted is None:
+            return rows
+        usable = self._usable(counted.rows)
+        own = counted.rows[usable]
+        keys = None if self.ties is None else self.ties.keys(own)
+        return union(rows, own[best_positions(counted.scores[usable], self.wanted, keys)])
 
 
 def _in_steps(hits: int) -> int:

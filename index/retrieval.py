@@ -12,8 +12,7 @@ batch's interests with the table. Where many are, the index brings each interest
 (`index.pooling`); their union is scored, and an interest's `index.pooling.SOFTMAX_HITS` nearest
 stand for all others in its softmax.
 
-What was counted for a query is one more interest, over the eligible items that it knows: all of these are
-scored.
+What was counted for a query is one more interest, over the eligible items that it knows.
 """
 
 from collections import defaultdict
@@ -75,7 +74,7 @@ class Retriever:
         self._catalogue = catalogue
         self.eligibility = Eligibility(catalogue) if eligibility is None else eligibility
         self._twins = None if catalogue.ties is None else catalogue.ties.twins
-        self._pooling = Pooling(index, table, self._twins)
+        self._pooling = Pooling(index, table, catalogue.ties)
 
     @property
     def added_rows(self) -> int:
@@ -177,8 +176,6 @@ class Retriever:
         for index, (query, rows) in enumerate(zip(queries, eligible, strict=True)):
             pool = found.get(index)
             among = rows.rows if pool is None else self._with_added(pool.rows, query, rows)
-            if pool is not None and query.counted is not None:
-                among = union(among, query.counted.rows)
             cosines = self._cosines(query, among)
             scored = Scored(among, cosines, None if pool is None else pool.nearest.cosines)
             retrieval = answer(query, with_counted(query, scored), self._catalogue)

@@ -91,19 +91,21 @@ def answer_together(
 
 
 def with_counted(query: Query, scored: Scored) -> Scored:
-    """The items with one more line of cosines: what was counted of them, of which all are among `rows`."""
-    if query.counted is None:
+    """The items with one more line of cosines: what was counted of them.
+
+    Its softmax is over all that was counted, of which not all need be among `rows`: where `nearest` says what
+    a softmax is over, one hit of their sum stands for them.
+    """
+    if query.counted is None or scored.rows is None:
         return scored
-    found = query.counted.as_cosines(query.temperature)
+    counted = query.counted.among_rows(scored.rows)
     line = np.full((1, scored.cosines.shape[1]), -np.inf, dtype=np.float32)
-    line[0, positions_of(query.counted.rows, scored.rows)] = found
+    line[0, positions_of(counted.rows, scored.rows)] = counted.as_cosines(query.temperature)
     nearest = scored.nearest
     if nearest is not None:
-        width = max(nearest.shape[1], len(found))
-        padded = np.full((len(nearest) + 1, width), -np.inf, dtype=np.float32)
-        padded[:-1, : nearest.shape[1]] = nearest
-        padded[-1, : len(found)] = found
-        nearest = padded
+        total = np.full((1, nearest.shape[1]), -np.inf, dtype=np.float32)
+        total[0, 0] = query.temperature * np.log(query.counted.scores.sum(dtype=np.float64))
+        nearest = np.concatenate([nearest, total])
     return Scored(scored.rows, np.concatenate([scored.cosines, line]), nearest)
 
 

@@ -45,14 +45,16 @@ def eligible_rows(catalogue: Catalogue, query: Query) -> list[int]:
 def pool_of(cosines: Sequence[Sequence[float]], rows: Sequence[int], query: Query) -> list[int]:
     """What a searched catalogue chooses from: the union of every interest's nearest.
 
-    With room for seen items that count less, and with all of those that count more.
+    And of what was counted as many. With room for seen items that count less, and with all of those that
+    count more.
     """
     seen = set(query.seen.tolist()) & set(rows)
     union: set[int] = seen if query.repeat_weight > 1 else set()
     count = candidates_per_interest(query.k) + (
         len(set(query.seen.tolist())) if query.repeat_weight < 1 else 0
     )
-    union |= set(counted_of(rows, query))
+    counted = counted_of(rows, query)
+    union |= set(sorted(counted, key=lambda row: (-counted[row], row))[:count])
     for line in cosines:
         union |= set(sorted(rows, key=lambda row: (-line[row - 1], row))[:count])
     return sorted(union)
