@@ -30,6 +30,17 @@ class Bars:
 
 
 @contextmanager
+def stages() -> Iterator[Callable[[str], object]]:
+    """A line that says what is done now, where somebody looks; the caller gets what changes it."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+@contextmanager
 def measuring(names: Iterable[str], total: int) -> Iterator[Callable[[str, int], object]]:
     """A bar for each of `names`, of `total` steps; the caller gets what advances one by some steps."""
     columns = [TextColumn("{task.description:<10}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]

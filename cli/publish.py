@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from bundle.read import current_version, verify, versions
+from cli.bars import stages
 from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
@@ -95,7 +96,7 @@ def command(
     A running service takes it up with `POST /admin/reload`.
     """
     before = versions(bundles)
-    with interruptible(lambda: _kept(bundles, before)):
+    with interruptible(lambda: _kept(bundles, before)), stages() as on_stage:
         version = publish_run(
             run,
             read_dataset(data),
@@ -110,6 +111,7 @@ def command(
             force=force,
             refit=refit,
             source_revision=revision,
+            on_stage=on_stage,
         )
     manifest = verify(bundles, version)
     standing = manifest.standing

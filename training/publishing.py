@@ -1,5 +1,6 @@
 """From a finished run to a bundle in service, unless that would make the service worse."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -64,6 +65,7 @@ def publish_run(
     force: bool = False,
     refit: bool = True,
     source_revision: str | None = None,
+    on_stage: Callable[[str], object] = lambda _: None,
 ) -> str:
     """Publish a run's model with the index of its items and put it in service; returns the version.
 
@@ -80,7 +82,8 @@ def publish_run(
     and measured; it is in the bundle where it is nearer than the mean of an item's categories.
     `novelty_loss` is the part of HR@10 (0 … 1) on validation that a request's greatest novelty may cost.
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
-    bundle in service, up to which a model may replace it; `force` publishes whatever its metric. Raises
+    bundle in service, up to which a model may replace it; `force` publishes whatever its metric.
+    `on_stage` hears what is done next: on a large catalogue it may take minutes. Raises
     QualityError beyond the margin, DataError for content that cannot be used,
     ConfigError if the run was trained on other data, TrainingError if its refit is unfinished, BundleError as
     `bundle.write.publish` does, FaissMissingError.
@@ -100,12 +103,15 @@ def publish_run(
     given = None if content is None else read_content(content, dataset.catalogue)
     training = config.training
     split = SPLITS[training.split](dataset)
+    on_stage("Reading the model")
     measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
     served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
     counted = None
     if counts or (counts is None and training.serving.merge == "mean"):
+        on_stage("Counting what followed what, and weighing it on validation events")
         counted = fit_followers(measured.scorer, split, len(dataset.catalogue))
     chosen = None if counted is None else counted.counts
+    on_stage("Fitting the repeat weight, the content map and novelty on validation events")
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(
             measured.model, training.serving, training.seed, split.validation, chosen
@@ -116,7 +122,11 @@ def publish_run(
         scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
         events = split.train.events_per_item(len(dataset.catalogue))
         novelty = fit_novelty(scorer, events, split.validation, novelty_loss)
+    on_stage("Building the index, and measuring its recall")
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
+    on_stage("Comparing with ItemKNN and Popularity on test events")
+    standing = _standing(DimeRecScorer(measured.model, training.serving, counts=chosen), split)
+    on_stage("Writing the bundle")
     return publish(
         root,
         served.model,
@@ -131,7 +141,7 @@ def publish_run(
         counts=chosen if whole is None or chosen is None else _recounted(chosen, dataset),
         counts_facts=None if counted is None else counted.facts,
         novelty=novelty,
-        standing=_standing(DimeRecScorer(measured.model, training.serving, counts=chosen), split),
+        standing=standing,
         data_fingerprint=config.data_fingerprint,
         split=training.split,
         catalogue_sequence=dataset.catalogue_sequence,

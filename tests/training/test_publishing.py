@@ -186,6 +186,15 @@ def test_counts_are_left_out_where_they_bring_nothing_or_nobody_wants_them(
     assert read_bundle(tmp_path, without).counts is None
 
 
+def test_what_is_done_next_is_said(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
+    heard: dict[bool, list[str]] = {True: [], False: []}
+    for counts, stages in heard.items():
+        publish_run(runs / "good", dataset, tmp_path, counts=counts, on_stage=stages.append)
+    assert heard[True][-1] == "Writing the bundle"
+    (only,) = [stage for stage in heard[True] if stage not in heard[False]]
+    assert only.startswith("Counting what followed what")
+
+
 def test_counts_need_probabilities(tmp_path: Path, dataset: Dataset) -> None:
     nearest = config(epochs=1, learning_rate=1e-8, serving={"steps": 2, "draws": 2, "merge": "max"})
     train(dataset, nearest, tmp_path / "run", Watcher())
