@@ -17,7 +17,6 @@ from model.interests import InterestMode
 from training.data.dataset import Dataset, read_dataset
 from training.data.splits import SPLITS, Split, SplitName
 from training.errors import ConfigError
-from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.draws import measure_draws
 from training.evaluation.horizon import sample
 from training.evaluation.ranking import DEFAULT_KS
@@ -37,8 +36,7 @@ from training.evaluation.stage.report import NOISE_SEEDS
 from training.evaluation.trained import (
     asked_otherwise,
     check_fit,
-    counts_of,
-    repeat_weight_of,
+    measurable,
     trained_model,
 )
 
@@ -201,11 +199,7 @@ def command(
     if trained is not None:
         check_fit(trained, dataset, split)
         serving = asked_otherwise(trained, asked)
-        own = counts_of(trained, held_out, seed) if counts else None
-        weight = repeat_weight_of(trained, serving, held_out, seed, own)
-        scorer = DimeRecScorer(trained.model, serving, seed, weight, own)
-        settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
-        settings |= {} if own is None else {"counts": own.weight}
+        scorer, settings = measurable(trained, serving, held_out, seed, counts=counts)
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
         if served and trained.bundle is not None:
@@ -233,11 +227,18 @@ def command(
     else:
         show_report(report)
     removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
-    lines = [] if trained is None else [trained.note, warning(removed)]
+    lines = [] if trained is None else [trained.note, _counted(report), warning(removed)]
     for line in filter(None, lines):
         typer.echo(line, err=as_json)
     if out is not None:
         typer.echo(f"Written to {out}", err=as_json)
+
+
+def _counted(report: Report) -> str | None:
+    weight = report.recommenders["DimeRec"].settings.get("counts")
+    if weight is None:
+        return None
+    return f"Counts have a part of {weight:g} in DimeRec's scores; --no-counts measures it without."
 
 
 def measure(

@@ -105,7 +105,22 @@ def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
     return serving
 
 
-def counts_of(trained: Trained, split: Split, seed: int) -> Counts | None:
+def measurable(
+    trained: Trained, serving: ServingDefaults, split: Split, seed: int, *, counts: bool
+) -> tuple[DimeRecScorer, dict[str, Any]]:
+    """The model as `serving` asks it, and how it is set, with what its bundle has or `publish` would fit.
+
+    `counts`: let counts have their part.
+    """
+    own = _counts(trained, split, seed) if counts else None
+    weight = _repeat_weight(trained, serving, split, seed, own)
+    settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
+    if own is not None:
+        settings["counts"] = own.weight
+    return DimeRecScorer(trained.model, serving, seed, weight, own), settings
+
+
+def _counts(trained: Trained, split: Split, seed: int) -> Counts | None:
     """The counts of a bundle, or of a run as `dimerec publish` fits them; None where there are none."""
     if trained.bundle is not None:
         return trained.bundle.counts
@@ -116,7 +131,7 @@ def counts_of(trained: Trained, split: Split, seed: int) -> Counts | None:
     return fitted.counts if fitted is not None and fitted.counts.weight else None
 
 
-def repeat_weight_of(
+def _repeat_weight(
     trained: Trained, serving: ServingDefaults, split: Split, seed: int, counts: Counts | None
 ) -> float:
     """The factor of an item of the history:
