@@ -28,12 +28,15 @@ def write_counts(path: Path, counts: Counts) -> None:
 
 
 def read_counts(path: Path, descriptor: int, facts: CountsFacts, items: int) -> Counts:
-    """The counts in a file whose open `descriptor` was verified; BundleIncompatibleError unless they fit."""
+    """The counts in a file whose open `descriptor` was verified; BundleIncompatibleError unless they fit.
+
+    They are mapped, so that the processes of a machine share them, and read-only.
+    """
     name = f"{path.parent.name}/{path.name}"
     try:
-        with safe_open(f"/dev/fd/{descriptor}", framework="np") as file:
+        with safe_open(f"/dev/fd/{descriptor}", framework="pt") as file:
             metadata = file.metadata() or {}
-            followers, parts = file.get_tensor("followers"), file.get_tensor("parts")
+            followers, parts = (file.get_tensor(name).numpy() for name in ("followers", "parts"))
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise BundleIncompatibleError(f"{name} cannot be read ({error}): publish the bundle again") from error
     shape = (items, facts.followers)
@@ -46,4 +49,6 @@ def read_counts(path: Path, descriptor: int, facts: CountsFacts, items: int) -> 
         raise BundleIncompatibleError(f"{name} holds parts that are no numbers above 0: publish it again")
     if parts[followers == 0].any():
         raise BundleIncompatibleError(f"{name} holds parts of no item: publish it again")
+    for array in (followers, parts):
+        array.setflags(write=False)
     return Counts(followers, parts, facts.decay, facts.weight)

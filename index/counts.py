@@ -42,6 +42,8 @@ class Counted(NamedTuple):
 
     def among_rows(self, rows: Rows) -> "Counted":
         """Those among `rows`, which are ascending."""
+        if not len(rows):
+            return Counted(self.rows[:0], self.scores[:0])
         positions = np.minimum(np.searchsorted(rows, self.rows), len(rows) - 1)
         kept = rows[positions] == self.rows
         return self if kept.all() else Counted(self.rows[kept], self.scores[kept])

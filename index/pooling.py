@@ -51,7 +51,7 @@ class Pool(NamedTuple):
     """The items to choose from for one query."""
 
     rows: Rows
-    """Ascending: the union over the interests, without what is excluded."""
+    """Ascending: the union over the interests and the counts, without what is excluded."""
     nearest: Hits
     """(interests, SOFTMAX_HITS): each interest's nearest eligible items, excluded ones among them."""
 

@@ -96,9 +96,9 @@ def with_counted(query: Query, scored: Scored) -> Scored:
     Its softmax is over all that was counted, of which not all need be among `rows`: where `nearest` says what
     a softmax is over, one hit of their sum stands for them.
     """
-    if query.counted is None or scored.rows is None:
+    if query.counted is None:
         return scored
-    counted = query.counted.among_rows(scored.rows)
+    counted = query.counted if scored.rows is None else query.counted.among_rows(scored.rows)
     line = np.full((1, scored.cosines.shape[1]), -np.inf, dtype=np.float32)
     line[0, positions_of(counted.rows, scored.rows)] = counted.as_cosines(query.temperature)
     nearest = scored.nearest

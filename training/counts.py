@@ -127,13 +127,8 @@ def fit_weight(scorer: Scorer, counts: Counts, targets: Targets) -> Fitted:
     return Fitted(taken, len(chosen), before, summary(ranked[best]), lead)
 
 
-def fit_followers(scorer: Scorer, split: Split, items: int) -> Fitted | None:
-    """As `fit_weight`, for what followed what in the part of a split that is trained on.
-
-    None where nothing is held out to choose by.
-    """
-    if not len(split.validation):
-        return None
+def fit_followers(scorer: Scorer, split: Split, items: int) -> Fitted:
+    """As `fit_weight`, for what followed what in the part of a split that is trained on."""
     return fit_weight(scorer, count_followers(split.train, items), split.validation)
 
 

@@ -106,7 +106,7 @@ def _encoded(graph: _Packed, module: Contextual | CausalTransformer) -> Value:
 
 
 def _attention(graph: _Packed, module: Contextual | CausalTransformer) -> list[Value]:
-    """The logits that each block adds, as in `model.guidance`."""
+    """The logits that each block adds, as in `model.contextual`."""
     if isinstance(module, CausalTransformer):
         return [graph.unseen] * len(module.blocks)
     rates = module.log_rates.detach().exp()[:, :, None, None]

@@ -6,6 +6,7 @@ from itertools import product
 from typing import Any, cast
 
 from bundle.manifest import ServingDefaults
+from index.counts import Counts
 from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
@@ -41,12 +42,11 @@ class DimeRecRecipe(NetworkRecipe):
         """As served first; then guidance alone, draws alone, what the sweep adds, and without counts."""
         trained = cast(DimeRecLearner, learner)
         asked = self._variants(trained.serving)
-        fitted = None
+        counts = None
         if trained.serving.merge == "mean":
-            fitted = fit_followers(trained.scorer(), split, trained.network.config.items)
-        counts = fitted and fitted.counts
+            counts = fit_followers(trained.scorer(), split, trained.network.config.items).counts
         return tuple(
-            _variant(replace(trained, serving=serving, counts=counts if counted else None), split)
+            _variant(replace(trained, serving=serving), counts if counted else None, split)
             for serving, counted in asked
         )
 
@@ -75,8 +75,10 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
     }
 
 
-def _variant(learner: DimeRecLearner, split: Split) -> Variant:
+def _variant(learner: DimeRecLearner, counts: Counts | None, split: Split) -> Variant:
+    """`counts`: they have their part where they are of some weight; None: they are left out."""
     serving = learner.serving
+    learner = replace(learner, counts=counts if counts and counts.weight else None)
     weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation, learner.counts)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
@@ -89,5 +91,6 @@ def _variant(learner: DimeRecLearner, split: Split) -> Variant:
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
         repeat_weight=weight if serving.merge == "mean" else None,
-        counts=None if learner.counts is None else learner.counts.weight,
+        counts=None if counts is None else counts.weight,
+        without_counts=counts is None and serving.merge == "mean",
     )

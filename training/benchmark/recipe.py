@@ -32,7 +32,10 @@ class Variant:
     repeat_weight: float | None = None
     """Factor on the score of an item of the history, fitted on validation."""
     counts: float | None = None
-    """Part of the counts in an item's score, fitted on validation; None: asked without."""
+    """Part of the counts in an item's score, fitted on validation: 0 where they add nothing; None: they were
+    not weighed."""
+    without_counts: bool = False
+    """True where they are left out on purpose."""
     ms_per_user: float | None = None
     """Time for one user where the scorer only repeats what was answered elsewhere; None: it is timed."""
 

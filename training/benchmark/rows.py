@@ -79,7 +79,10 @@ class Row(Identity):
     repeat_weight: float | None = None
     """None also in rows older than it: there an item of the history counted as any other."""
     counts: float | None = None
-    """Part of the counts in an item's score; None: asked without, as in rows older than it."""
+    """Part of the counts in an item's score, 0 where they add nothing; None: they were not weighed, as in
+    rows older than it."""
+    without_counts: bool = False
+    """True where they are left out on purpose."""
     part: Part
     exclude_seen: bool
     """True where items of the history are left out of the ranking, as when serving."""
@@ -146,6 +149,7 @@ def make_row(identity: Identity, index: int, variant: Variant, fitted: Fitted, f
             "temperature": variant.temperature,
             "repeat_weight": variant.repeat_weight,
             "counts": variant.counts,
+            "without_counts": variant.without_counts,
             "part": found.part,
             "exclude_seen": found.exclude_seen,
             "targets": len(found.evaluation.ranks),

@@ -25,7 +25,7 @@ class Line:
         row = self.first
         if row.variant == 0:
             return row.model
-        if row.interest_mode == "both":  # what is served, but for the counts
+        if row.without_counts:
             return f"{row.model} (without counts)"
         drawn = "" if row.draws is None else f" {row.draws} × {row.steps} steps"
         return f"{row.model} ({row.interest_mode} {row.merge}{drawn})"

@@ -112,7 +112,7 @@ def measurable(
 
     `counts`: let counts have their part.
     """
-    own = _counts(trained, split, seed) if counts else None
+    own = _counts(trained, split) if counts and serving.merge == "mean" else None
     weight = _repeat_weight(trained, serving, split, seed, own)
     settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
     if own is not None:
@@ -120,15 +120,15 @@ def measurable(
     return DimeRecScorer(trained.model, serving, seed, weight, own), settings
 
 
-def _counts(trained: Trained, split: Split, seed: int) -> Counts | None:
+def _counts(trained: Trained, split: Split) -> Counts | None:
     """The counts of a bundle, or of a run as `dimerec publish` fits them; None where there are none."""
     if trained.bundle is not None:
         return trained.bundle.counts
     if trained.serving.merge == "max":
         return None
-    scorer = DimeRecScorer(trained.model, trained.serving, seed)
-    fitted = fit_followers(scorer, split, trained.model.config.items)
-    return fitted.counts if fitted is not None and fitted.counts.weight else None
+    scorer = DimeRecScorer(trained.model, trained.serving)
+    counts = fit_followers(scorer, split, trained.model.config.items).counts
+    return counts if counts.weight else None
 
 
 def _repeat_weight(

@@ -172,7 +172,7 @@ def test_counts_have_their_part_in_what_is_served(walks: Data, tmp_path: Path) -
     served, without = rows[0], rows[-1]
     assert (served.counts, without.counts) == (0.3, None)
     assert served.ndcg_10 > without.ndcg_10
-    assert lines(rows)[-1].label == "one (draws mean 2 × 2 steps)"
+    assert lines(rows)[-1].label == "one (without counts)"
 
 
 def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_with(tmp_path: Path) -> None:
