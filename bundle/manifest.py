@@ -222,7 +222,7 @@ class Manifest(_Part):
     """Of the last change of the catalogue in service that its data obeys; 0: none was known."""
     refit: bool = False
     """True where the model was trained once more, on all events: those that were held out, too. `metrics`,
-    `standing`, `content`, `novelty` and `repeat_weight` are then of the model before that."""
+    `standing`, `content`, `counts`, `novelty` and `repeat_weight` are then of the model before that."""
     files: dict[str, FileEntry]
 
     @model_validator(mode="after")

@@ -23,6 +23,8 @@ def test_a_bundle_has_the_counts_it_was_published_with(tmp_path: Path) -> None:
     assert found.followers.tolist() == made.followers.tolist()
     assert found.parts.tolist() == made.parts.tolist()
     assert (found.decay, found.weight) == (0.8, 0.3)
+    assert f"{version}/counts.safetensors" in Path("/proc/self/maps").read_text(encoding="utf-8")
+    assert not found.followers.flags.writeable
     facts = verify(tmp_path, version).counts
     assert facts is not None
     assert (facts.followers, facts.weight) == (6, 0.3)

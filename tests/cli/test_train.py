@@ -129,6 +129,7 @@ def test_counts_are_measured_and_published_unless_they_are_left_out(
     assert published["standing"]["metrics"]["DimeRec"]["ndcg@10"] == pytest.approx(counted)
     assert evaluated("--bundles", str(bundles)) == (weight, counted)
     assert evaluated("--bundles", str(bundles), "--no-counts")[1] == alone[1]
+    assert evaluated("--bundles", str(bundles), "--merge", "max")[0] is None
 
 
 def test_a_model_that_ranks_better_is_published_without_a_word(

@@ -68,6 +68,16 @@ def assert_merged(found: EngineAnswer, expected: dict[str, float]) -> None:
     assert [item.score for item in found.items] == sorted(scores.values(), reverse=True)
 
 
+@pytest.mark.parametrize("max_whole_items", [None, 0])
+@pytest.mark.parametrize("allowed", [0, 1])
+def test_where_all_or_all_but_one_is_excluded_that_is_left(
+    counting: Bundle, max_whole_items: int | None, allowed: int
+) -> None:
+    excluded = [str(1001 + line) for line in range(allowed, ITEMS)]
+    (found,) = engine(counting, max_whole_items).recommend([wish(HISTORY, excluded=excluded, k=10)])
+    assert [item.item_id for item in found.items] == ["1001"][:allowed]
+
+
 @pytest.mark.parametrize("mode", ["draws", "guidance", "both"])
 def test_an_item_has_its_part_of_what_was_counted(counting: Bundle, plain: Bundle, mode: str) -> None:
     asked = [wish(HISTORY, interest_mode=mode)]

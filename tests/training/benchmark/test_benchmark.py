@@ -175,6 +175,21 @@ def test_counts_have_their_part_in_what_is_served(walks: Data, tmp_path: Path) -
     assert lines(rows)[-1].label == "one (without counts)"
 
 
+def test_counts_that_add_nothing_are_left_out_and_cost_nothing(tmp_path: Path) -> None:
+    dataset = random_dataset(np.random.default_rng(1), np.full(60, 9), 90)
+    split = leave_one_out(dataset)
+    recipe = tiny(False, "epochs=1")
+    budget = Budget(
+        0, None, tmp_path, Watched().fitting(Job(Data("random", dataset, split), "one", recipe, 0))
+    )
+    variants = recipe.fit(dataset, split, budget).variants
+    assert [variant.counts for variant in variants] == [0, None, 0, None]
+    assert [variant.without_counts for variant in variants] == [False, False, False, True]
+    histories = split.test.histories
+    served, without = (variants[index].scorer.score(histories) for index in (0, -1))
+    np.testing.assert_array_equal(served, without)
+
+
 def test_a_dense_log_is_measured_with_the_depth_and_temperature_it_was_trained_with(tmp_path: Path) -> None:
     dataset = cyclic_dataset(users=150)  # 37 training events per item
     dense = Data("dense", dataset, leave_one_out(dataset))
