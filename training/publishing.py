@@ -43,8 +43,8 @@ standard error of .003 on them.
 """
 
 DEFAULT_RECALL = 0.95
-"""Part of the nearest items found: with .95 of them, HR and NDCG of the demo are within a hundredth of those
-of an exact index (docs/method.md)."""
+"""Part of the nearest items found: with .95 of them, HR and NDCG of the demo are within two hundredths of
+those of an exact index (docs/method.md)."""
 
 VALIDATION = "validation/"
 """Prefix of the metrics that a bundle's manifest takes over from its run's best epoch."""
