@@ -8,10 +8,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks.serving.checkouts import SINCE
 from bundle.write import publish
 from tests.factories import make_index, make_model, make_serving
 from tests.training.logs import cyclic_dataset
+from training.config import read_config
 from training.data.dataset import write_dataset
+from training.run import RunConfig
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = REPOSITORY / "docs" / "results"
@@ -86,3 +89,14 @@ def test_the_plots_of_the_results_that_are_kept(tmp_path: Path) -> None:
     measured("quality.plots", RESULTS / "quality.json", tmp_path)
     drawn = {path.name for path in tmp_path.iterdir()}
     assert drawn == {path.name for path in (REPOSITORY / "docs" / "images").glob("quality-*.svg")}
+
+
+def test_what_earlier_commits_are_not_told_is_what_a_run_says_by_default() -> None:
+    """Else a run would mean something else to the code of before that `make bench` compares with."""
+    config = read_config(None, [])
+    said = RunConfig(training=config, data_fingerprint="x").model_dump()
+    for (*parents, key), nothing in SINCE.items():
+        part = said
+        for parent in parents:
+            part = part[parent]
+        assert part[key] == nothing
