@@ -77,15 +77,19 @@ class Counts:
         width = len(self.followers) + 1
         cells = (owners[:, None] * width + self.followers[events]).ravel()
         values = (self.parts[events] * np.power(self.decay, ages)[:, None]).ravel()
-        keys = np.arange(len(newest) * width)
-        if len(keys) > WIDEST * len(cells):
-            keys, cells = np.unique(cells, return_inverse=True)
-        scores = np.bincount(cells, values, minlength=len(keys))
-        known = np.flatnonzero(scores)
-        keys, found = keys[known], scores[known].astype(np.float32)
+        size = len(newest) * width
+        if size <= WIDEST * len(cells):
+            scores = np.bincount(cells, values, minlength=size)
+            keys = np.flatnonzero(scores)
+            scores = scores[keys]
+        else:
+            keys, positions = np.unique(cells, return_inverse=True)
+            scores = np.bincount(positions, values, minlength=len(keys))
+            keys, scores = keys[scores > 0], scores[scores > 0]
         ends = np.searchsorted(keys, np.arange(1, len(newest)) * width)
-        parts = zip(np.split(keys % width, ends), np.split(found, ends), strict=True)
-        return [Counted(rows, own) for rows, own in parts]
+        own = np.split(scores.astype(np.float32), ends)
+        parts = zip(np.split(keys % width, ends), own, strict=True)
+        return [Counted(*one) for one in parts]
 
     def parts_of(self, history: NDArray[np.integer]) -> Vectors:
         """The sum of the scores that each event of a history, rows oldest first, adds (events,)."""
