@@ -33,12 +33,7 @@ from training.evaluation.report import (
 from training.evaluation.served import Served, engine_for, evaluate_served
 from training.evaluation.stage.fitting import fitted_sides
 from training.evaluation.stage.report import NOISE_SEEDS
-from training.evaluation.trained import (
-    asked_otherwise,
-    check_fit,
-    measurable,
-    trained_model,
-)
+from training.evaluation.trained import asked_otherwise, check_fit, measurable, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
 

@@ -50,6 +50,11 @@ class Fitted(NamedTuple):
     """NDCG@10 of these less that of the model alone; None where no weight kept HR@50."""
 
     @property
+    def used(self) -> Counts | None:
+        """The counts where they add something."""
+        return self.counts if self.counts.weight else None
+
+    @property
     def facts(self) -> CountsFacts:
         """As a bundle's manifest has them."""
         return CountsFacts(

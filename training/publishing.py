@@ -110,22 +110,22 @@ def publish_run(
     if counts or (counts is None and training.serving.merge == "mean"):
         on_stage("Counting what followed what, and weighing it on validation events")
         counted = fit_followers(measured.scorer, split, len(dataset.catalogue))
-    chosen = None if counted is None else counted.counts
+    chosen = counted and counted.used
     on_stage("Fitting the repeat weight, the content map and novelty on validation events")
     if repeat_weight is None:
         repeat_weight = learned_repeat_weight(
             measured.model, training.serving, training.seed, split.validation, chosen
         )
     fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
+    scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
     novelty = None
     if training.serving.merge == "mean":
-        scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
         events = split.train.events_per_item(len(dataset.catalogue))
         novelty = fit_novelty(scorer, events, split.validation, novelty_loss)
     on_stage("Building the index, and measuring its recall")
     index, facts = _index(served.vectors, served.watches, index_kind, recall)
     on_stage("Comparing with ItemKNN and Popularity on test events")
-    standing = _standing(DimeRecScorer(measured.model, training.serving, counts=chosen), split)
+    standing = _standing(scorer, split)
     on_stage("Writing the bundle")
     return publish(
         root,

@@ -6,11 +6,10 @@ from itertools import product
 from typing import Any, cast
 
 from bundle.manifest import ServingDefaults
-from index.counts import Counts
 from training.benchmark.networks import NetworkRecipe
 from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
-from training.counts import fit_followers
+from training.counts import Fitted, fit_followers
 from training.data.splits import Split
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.learner import DimeRecLearner, Learner
@@ -42,11 +41,11 @@ class DimeRecRecipe(NetworkRecipe):
         """As served first; then guidance alone, draws alone, what the sweep adds, and without counts."""
         trained = cast(DimeRecLearner, learner)
         asked = self._variants(trained.serving)
-        counts = None
+        fitted = None
         if trained.serving.merge == "mean":
-            counts = fit_followers(trained.scorer(), split, trained.network.config.items).counts
+            fitted = fit_followers(trained.scorer(), split, trained.network.config.items)
         return tuple(
-            _variant(replace(trained, serving=serving), counts if counted else None, split)
+            _variant(replace(trained, serving=serving), fitted if counted else None, split)
             for serving, counted in asked
         )
 
@@ -75,10 +74,10 @@ def _written(serving: ServingDefaults) -> dict[str, Any]:
     }
 
 
-def _variant(learner: DimeRecLearner, counts: Counts | None, split: Split) -> Variant:
-    """`counts`: they have their part where they are of some weight; None: they are left out."""
+def _variant(learner: DimeRecLearner, fitted: Fitted | None, split: Split) -> Variant:
+    """`fitted`: counts, which have their part where they add something; None: they are left out."""
     serving = learner.serving
-    learner = replace(learner, counts=counts if counts and counts.weight else None)
+    learner = replace(learner, counts=fitted and fitted.used)
     weight = learned_repeat_weight(learner.network, serving, learner.seed, split.validation, learner.counts)
     draws = serving.interest_mode != "guidance"
     shared = serving.interest_mode == "both" and serving.merge == "mean"
@@ -91,6 +90,6 @@ def _variant(learner: DimeRecLearner, counts: Counts | None, split: Split) -> Va
         merge=serving.merge,
         temperature=serving.temperature if serving.merge == "mean" else None,
         repeat_weight=weight if serving.merge == "mean" else None,
-        counts=None if counts is None else counts.weight,
-        without_counts=counts is None and serving.merge == "mean",
+        counts=None if fitted is None else fitted.counts.weight,
+        without_counts=fitted is None and serving.merge == "mean",
     )

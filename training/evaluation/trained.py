@@ -127,8 +127,7 @@ def _counts(trained: Trained, split: Split) -> Counts | None:
     if trained.serving.merge == "max":
         return None
     scorer = DimeRecScorer(trained.model, trained.serving)
-    counts = fit_followers(scorer, split, trained.model.config.items).counts
-    return counts if counts.weight else None
+    return fit_followers(scorer, split, trained.model.config.items).used
 
 
 def _repeat_weight(
