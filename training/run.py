@@ -67,6 +67,8 @@ class EpochRecord(BaseModel):
     examples_per_s: float
     seconds: float
     """Training and validation time since the run began, in seconds."""
+    card: str | None = None
+    """The GPU that trained it; None: the processor, or a run older than this."""
 
 
 @dataclass(frozen=True)

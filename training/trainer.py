@@ -195,6 +195,7 @@ class Trainer:
             validation=validation,
             examples_per_s=self.batches.examples / trained,
             seconds=before + time.monotonic() - started,
+            card=torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else None,
         )
 
     def _pass(self, epoch: int, random: np.random.Generator, observer: Observer) -> dict[str, float]:
@@ -228,9 +229,7 @@ class Trainer:
         return rate * (1 + math.cos(math.pi * min(1.0, self.steps / all_steps))) / 2
 
     def _autocast(self) -> AbstractContextManager[object]:
-        wanted = self.config.precision
-        on_cuda = self.device.type == "cuda"
-        if wanted == "bfloat16" or (wanted == "auto" and on_cuda and torch.cuda.is_bf16_supported()):
+        if self.config.precision == "bfloat16":
             return torch.autocast(self.device.type, torch.bfloat16)
         return nullcontext()
 

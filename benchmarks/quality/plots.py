@@ -85,7 +85,8 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
     if served:
         written.append(_figure(served, _ranked, out / "quality-ranking.svg"))
     for name, axis in _AXES.items():
-        found = [line for line in served if line.values(axis.metric)]
+        timed = _by_processor(served) if axis.metric == "train_s" else served
+        found = [line for line in timed if line.values(axis.metric)]
         if found:
             written.append(_figure(found, _against(axis, styles), out / f"{name}.svg"))
     for name, (field, label) in _CURVES.items():
@@ -95,6 +96,12 @@ def draw(rows: Sequence[Row], points: Sequence[Point], out: Path) -> list[Path]:
             panel = _over_delta(field, label, known, styles)
             written.append(_figure(found, panel, out / f"{name}.svg"))
     return written
+
+
+def _by_processor(found: Sequence[Line]) -> list[Line]:
+    """Without the seeds that a GPU trained, whose times are of another kind."""
+    rows = (tuple(row for row in line.rows if row.trained_on is None) for line in found)
+    return [Line(mine) for mine in rows if mine]
 
 
 def _figure(found: Sequence[Line], panel: Panel, path: Path) -> Path:

@@ -28,12 +28,17 @@ def split_data(name: str, prepared: Path, split: str) -> Data:
     return Data(name, dataset, SPLITS[split](dataset))
 
 
+def prepared_directory(name: str, split: str, directory: Path) -> Path:
+    """The folder of a data set and a split under `directory`."""
+    return directory / f"{name}-{split}"
+
+
 def prepare_data(name: str, events: Paths, items: Paths | None, split: str, directory: Path) -> Data:
-    """Prepare a log under `directory`, in a folder of the data set's and the split's names, and load it.
+    """Prepare a log under `directory`, in its `prepared_directory`, and load it.
 
     This is done anew each time, for it is quick and the log may have changed.
     """
-    prepared = directory / f"{name}-{split}"
+    prepared = prepared_directory(name, split, directory)
     window = WINDOW_COLUMN if split == "window" else None
     prepare(events, items, prepared, PrepareOptions(window_column=window))
     return split_data(name, prepared, split)

@@ -1,6 +1,6 @@
 """Results as Markdown: for each data set and split, every recommender, how it was asked, who is better."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -74,10 +74,9 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     kept = by_quality([line for line in found if not line.first.exclude_seen and line.first.variant == 0])
     yield f"## {title}"
     targets = sorted({line.first.targets for line in found})
-    processors = sorted({line.first.hardware.cpu for line in found})
     yield (
         f"{' / '.join(f'{count:,}' for count in targets)} targets, every item a candidate; means over the"
-        f" seeds (least–most); times on {', '.join(processors)}."
+        f" seeds (least–most); times on {_hardware(served)}."
     )
     yield "Seen items removed, as when serving:"
     yield _table(served, _ACCURACY)
@@ -93,6 +92,17 @@ def _data_set(title: str, found: Sequence[Line], removed: Sequence[Line]) -> Ite
     if others:
         yield "The same model asked in other ways, seen items removed:"
         yield _table(others, _VARIANTS)
+
+
+def _hardware(served: Sequence[Line]) -> str:
+    """The processors, and the cards that trained for any seed of some."""
+    processors = ", ".join(sorted({line.first.hardware.cpu for line in served}))
+    cards: defaultdict[str, list[str]] = defaultdict(list)
+    for line in sorted(served, key=lambda line: line.label):
+        for card in {row.trained_on for row in line.rows if row.trained_on is not None}:
+            cards[card].append(line.label)
+    trained = [f"{card} trained a seed or more of {', '.join(labels)}" for card, labels in cards.items()]
+    return "; ".join([processors, *sorted(trained)])
 
 
 def _title_of_kept(kept: Sequence[Line]) -> str:

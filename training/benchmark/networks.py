@@ -16,7 +16,7 @@ from training.data.dataset import Dataset
 from training.data.splits import Split
 from training.learner import Learner
 from training.log_recipe import LogSize
-from training.run import BEST_FILE
+from training.run import BEST_FILE, EpochRecord, read_records
 from training.trainer import choose_device, train
 
 
@@ -34,18 +34,24 @@ class NetworkRecipe:
             set_value(written, key, None)
         return written
 
-    def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
-        """Train in the budget's directory, or resume there, and take the epoch that validated best."""
+    def train(self, dataset: Dataset, split: Split, budget: Budget) -> tuple[Optimisation, EpochRecord]:
+        """Train in the budget's directory, or resume there; the configuration, and the best epoch."""
         given = {"seed": budget.seed, "minutes": budget.minutes, "split": split.name}
         config = type(self.config).model_validate(self.config.model_dump(exclude_unset=True) | given)
         config = resolve(config, LogSize.of(split.train, len(dataset.catalogue)))
-        best = train(dataset, config, budget.directory, budget.observer).best
+        return config, train(dataset, config, budget.directory, budget.observer).best
+
+    def fit(self, dataset: Dataset, split: Split, budget: Budget) -> Fitted:
+        """Train, and take the epoch that validated best."""
+        config, best = self.train(dataset, split, budget)
+        cards = {one.card for one in read_records(budget.directory)[: best.epoch] if one.card is not None}
         learner = config.learner(len(dataset.catalogue))
         learner.read(budget.directory / BEST_FILE)
         learner.network.to(choose_device(config.device)).eval()
         return Fitted(
             self.variants(learner, split),
             train_s=best.seconds,
+            trained_on=", ".join(sorted(cards)) or None,
             epochs=best.epoch,
             item_vectors=learner.item_vectors().detach().float().cpu().numpy(),
         )

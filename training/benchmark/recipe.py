@@ -48,6 +48,8 @@ class Fitted:
     """The first is as served; the others are what else is worth a row."""
     train_s: float
     """Seconds until the kept model was reached, validation included."""
+    trained_on: str | None = None
+    """The GPU that took these; None: the processor."""
     epochs: int | None = None
     """Epochs until the kept model was reached; None where there are none."""
     chosen: dict[str, Any] | None = None

@@ -105,6 +105,8 @@ class Row(Identity):
 
     train_s: float
     """Seconds until the kept model was reached, validation included."""
+    trained_on: str | None = None
+    """The GPU that took these, whatever `hardware` asked the model; None: the processor."""
     ms_per_user: float
     """Time to score the whole catalogue for one user, in batches of users, without ranking."""
     epochs: int | None
@@ -156,6 +158,7 @@ def make_row(identity: Identity, index: int, variant: Variant, fitted: Fitted, f
             **accuracy,
             **diversity,
             "train_s": round(fitted.train_s, _TIME_DIGITS),
+            "trained_on": fitted.trained_on,
             "ms_per_user": round(found.ms_per_user, _TIME_DIGITS),
             "epochs": fitted.epochs,
             "chosen": fitted.chosen,
