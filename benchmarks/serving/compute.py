@@ -3,9 +3,11 @@
     python -m benchmarks.serving.compute                              this checkout, the demo's bundle
     python -m benchmarks.serving.compute --against before=../before   beside another checkout, in turns
     python -m benchmarks.serving.compute --untrained                  the default model, untrained
+    python -m benchmarks.serving.compute --device cuda                on a GPU, beside one core
 
 Each side is a process of its own that computes only when it is asked to, so that the sides take turns within
-one run. The time is that of the thread's processor, so that neighbours on the machine count for little.
+one run. The time is that of the thread's processor, so that neighbours on the machine count for little; with
+a GPU it is the clock's.
 A checkout whose bundles have another format is given its own: `--against before=CHECKOUT,BUNDLES`.
 """
 
@@ -17,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import cycle, islice
 from pathlib import Path
@@ -59,16 +61,20 @@ CASES = [
     *(Case(32, 10, draws=draws) for draws in (1, 4, 8, 16)),
     *(Case(32, 10, draws=1, steps=steps) for steps in (1, 4)),
 ]
+ON_A_GPU = [Case(batch, k) for batch in (1, 16, 64, 256) for k in (10, 100)]
+"""Cases of a GPU, which is for large batches."""
 
 
 class Side:
     """A checkout in a process of its own."""
 
-    def __init__(self, name: str, checkout: Path, bundles: Path) -> None:
+    def __init__(self, name: str, checkout: Path, bundles: Path, device: str = "cpu", *, clock: bool) -> None:
         self.name = name
+        asked = ["--side", str(bundles), "--device", device, *(["--clock"] if clock else [])]
+        path = os.pathsep.join(filter(None, [str(checkout), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", __file__, "--side", str(bundles)],
-            env={**os.environ, **ONE_THREAD, "PYTHONPATH": str(checkout)},
+            [sys.executable, "-W", "ignore", __file__, *asked],
+            env={**os.environ, **ONE_THREAD, "PYTHONPATH": path},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -76,7 +82,7 @@ class Side:
         self._line()  # it is ready
 
     def measure(self, case: Case, seconds: float) -> list[float]:
-        """Milliseconds of CPU a request, of each of as many batches as fit into `seconds`."""
+        """Milliseconds a request, of each of as many batches as fit into `seconds`."""
         print(json.dumps({"case": case, "seconds": seconds}), file=self._process.stdin, flush=True)
         found: list[float] = self._line()
         return found
@@ -92,7 +98,7 @@ class Side:
         return json.loads(line)
 
 
-def serve_side(bundles: Path) -> None:
+def serve_side(bundles: Path, device: str, now: Callable[[], float]) -> None:
     """Answer each line of the standard input: `{"case": […], "seconds": …}` → the times of its batches."""
     import torch  # only here: of the checkout that is measured
 
@@ -101,7 +107,7 @@ def serve_side(bundles: Path) -> None:
     from engine.engine import Engine
 
     torch.set_num_threads(1)
-    bundle = read_bundle(bundles)
+    bundle = read_bundle(bundles, device=device)
     engine = Engine(bundle, max_steps=50)
     item_ids = [bundle.catalogue.item_id(row) for row in range(1, len(bundle.catalogue) + 1)]
     made: dict[Case, Iterator[list[EngineRequest]]] = {}
@@ -136,9 +142,9 @@ def serve_side(bundles: Path) -> None:
         until = time.perf_counter() + order["seconds"]
         while len(times) < DISTINCT or time.perf_counter() < until:
             batch = next(made[case])
-            started = time.thread_time()
+            started = now()
             engine.recommend(batch)
-            times.append(1000 * (time.thread_time() - started) / case.batch)
+            times.append(1000 * (now() - started) / case.batch)
         print(json.dumps(times), flush=True)
 
 
@@ -156,11 +162,11 @@ def compare(
     return rows
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
+def table(rows: Sequence[dict[str, Any]], unit: str) -> str:
     """The rows as Markdown: the median over the rounds, its range, and the ratio of ours to each other."""
     names = list(rows[0]["rounds"])
     ours, *others = names
-    head = ["ms of CPU a request", *names, *(f"{ours} / {other}" for other in others)]
+    head = [unit, *names, *(f"{ours} / {other}" for other in others)]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         values = row["rounds"]
@@ -208,7 +214,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.3, help="of one side in one round of one case")
     parser.add_argument("--cases", type=int, nargs="+", help="their numbers, from 0; all by default")
     parser.add_argument("--json", type=Path, help="write the rounds there")
+    parser.add_argument("--device", default="cpu", help="cuda: there, beside this processor")
     parser.add_argument("--side", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--clock", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -216,23 +224,27 @@ def main() -> None:
     """Measure and print."""
     options = arguments()
     if options.side is not None:
-        serve_side(options.side)
+        now = time.perf_counter if options.clock else time.thread_time
+        serve_side(options.side, options.device, now)
         return
+    clock = options.device != "cpu"
+    known = ON_A_GPU if clock else CASES
+    cases = known if options.cases is None else [known[index] for index in options.cases]
     with untrained(options.bundles) if options.untrained else nullcontext(options.bundles) as bundles:
-        sides = [Side("ours", Path.cwd(), bundles.resolve())]
+        sides = [Side("ours", Path.cwd(), bundles.resolve(), options.device, clock=clock)]
+        if clock:
+            sides.append(Side("one core", Path.cwd(), bundles.resolve(), clock=clock))
         for other in options.against:
             name, _, paths = other.partition("=")
             checkout, _, own = paths.partition(",")
-            sides.append(
-                Side(name, Path(checkout).resolve(), Path(own).resolve() if own else bundles.resolve())
-            )
-        cases = CASES if options.cases is None else [CASES[index] for index in options.cases]
+            its = Path(own).resolve() if own else bundles.resolve()
+            sides.append(Side(name, Path(checkout).resolve(), its, options.device, clock=clock))
         rows = compare(sides, cases, options.rounds, options.seconds)
         for side in sides:
             side.close()
     if options.json is not None:
         options.json.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(rows))
+    print(table(rows, "ms a request" if clock else "ms of CPU a request"))
 
 
 if __name__ == "__main__":
