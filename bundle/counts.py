@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bundle.errors import BundleIncompatibleError
-from bundle.manifest import CountsFacts
+from bundle.facts import CountsFacts
 from files.atomic import replacing
 from index.counts import Counts
 

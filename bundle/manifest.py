@@ -20,8 +20,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     FiniteFloat,
     ValidationError,
@@ -29,10 +27,10 @@ from pydantic import (
 )
 
 from bundle.errors import BundleDamagedError, BundleIncompatibleError, BundleRequestError
+from bundle.facts import ContentFacts, CountsFacts, DrawsFacts, IndexFacts, NoveltyFacts, Part, Standing
 from files.errors import first_fault
 from index.merging import DEFAULT_TEMPERATURE
 from index.query import MAX_REPEAT_WEIGHT
-from index.tuning import IndexKind
 from model.config import ModelConfig
 from model.interests import InterestMode
 
@@ -56,18 +54,14 @@ CONTENT_FILES = (MODEL_FILE, ITEMS_FILE, VECTORS_FILE, INDEX_FILE)
 _VERSION = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{6}Z-[0-9a-f]{8}")
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class FileEntry(_Part):
+class FileEntry(Part):
     """One file of a bundle: SHA-256 (hexadecimal) and size in bytes."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     size: int = Field(gt=0)
 
 
-class ServingDefaults(_Part):
+class ServingDefaults(Part):
     """Settings of a request that names none of its own, as chosen on validation data."""
 
     steps: int = Field(4, ge=1, le=2000, description="denoising steps; at most the model's timesteps")
@@ -96,101 +90,7 @@ class ServingDefaults(_Part):
     )
 
 
-class Standing(_Part):
-    """The model's ranking of test events beside simple recommenders, when it was published."""
-
-    targets: int = Field(ge=1)
-    """Test events that were predicted, every item a candidate, items of the history removed."""
-    metrics: dict[str, dict[str, FiniteFloat]]
-    """`hr@10` and `ndcg@10` of each recommender by name: `DimeRec`, `ItemKNN`, `Popularity`."""
-
-
-class IndexFacts(_Part):
-    """The index of the items, measured when it was built on interests of held-out users."""
-
-    kind: IndexKind
-    effort: int | None = Field(ge=1)
-    """Cells looked into (ivf), candidates looked at (hnsw); None: all items (flat)."""
-    target: float = Field(gt=0, le=1)
-    """Recall that was asked for."""
-    recall: float = Field(ge=0, le=1)
-    """Part of the exact nearest 100 items that it finds."""
-    queries: int = Field(ge=1)
-    """Interests that it was measured on."""
-    ms: float = Field(ge=0)
-    """Time of one, in batches of 64, on the machine that published."""
-
-
-class ContentFacts(_Part):
-    """The content map, measured on items that it was not fitted on when it was made."""
-
-    inputs: int = Field(ge=1)
-    """Numbers of a content vector."""
-    items: int = Field(ge=1)
-    """Items that it was fitted on in the end."""
-    ridge: FiniteFloat = Field(gt=0)
-    """λ of the squared error + λ · the squared weights."""
-    measured: int = Field(ge=1)
-    """Items that it was measured on."""
-    cosine: dict[str, FiniteFloat]
-    """Mean cosine to the learned vector of the map's, `content`, of the mean of the item's `categories` and
-    of another item's, `random`."""
-    lead: tuple[FiniteFloat, FiniteFloat]
-    """95 % interval of how much nearer `content` is than `categories`."""
-    watches: int = Field(ge=0)
-    """Held-out events of such items, for whose users they were ranked."""
-    ndcg: dict[str, FiniteFloat]
-    """NDCG@50 of these, each item where `content`, `categories` or `random` say, the others as learned."""
-    ndcg_lead: tuple[FiniteFloat, FiniteFloat]
-    """95 % interval of how far `content` is ahead of `categories` in it."""
-
-    @property
-    def used(self) -> bool:
-        """True where the map leads beyond chance in both ways: only then a bundle has it."""
-        return self.lead[0] > 0 and self.ndcg_lead[0] > 0
-
-
-class CountsFacts(_Part):
-    """The counts, and what they brought on validation events, items of the history removed."""
-
-    followers: int = Field(ge=1)
-    """Of each item, at most."""
-    decay: float = Field(gt=0, le=1)
-    """Weight of an event of a history relative to the next newer one."""
-    weight: float = Field(ge=0, lt=1)
-    """Part of the counts in the mean of the interests; 0: the bundle has none."""
-    targets: int = Field(ge=1)
-    """Validation events that it was chosen on."""
-    before: dict[str, FiniteFloat]
-    """`ndcg@10` and `hr@50` without counts."""
-    after: dict[str, FiniteFloat]
-    """The same with the best that was tried."""
-    lead: tuple[FiniteFloat, FiniteFloat] | None
-    """95 % interval of how much greater NDCG@10 is; only above 0 is there a weight. None: HR@50 fell."""
-
-    @property
-    def used(self) -> bool:
-        """True where counting has a part in the answers: only then a bundle has the counts."""
-        return self.weight > 0
-
-
-class NoveltyFacts(_Part):
-    """The most novelty that a request can ask for, and its cost on validation events, seen items removed."""
-
-    power: float = Field(gt=0, le=1)
-    """At a novelty of 1 an item's score is divided by this power of one more than its events in the log."""
-    loss: float = Field(gt=0, lt=1)
-    """Part of HR@10 that this was allowed to cost."""
-    targets: int = Field(ge=1)
-    """Validation events that it was chosen on."""
-    before: dict[str, FiniteFloat]
-    """Without novelty: `hr@10`, `ndcg@10`, `coverage@20`, the part of the items that is among anybody's first
-    20, and `share@20`, the mean share of the log's events that one of these 20 has."""
-    after: dict[str, FiniteFloat]
-    """The same at a novelty of 1."""
-
-
-class Manifest(_Part):
+class Manifest(Part):
     """Everything known about one bundle."""
 
     format_version: Literal[2, 3] = 3
@@ -208,6 +108,8 @@ class Manifest(_Part):
     """None where there was nothing to measure it on."""
     content: ContentFacts | None = None
     """None where no content was given."""
+    draws: DrawsFacts | None = None
+    """None where the interest mode was given, and nothing was to be decided."""
     counts: CountsFacts | None = None
     """None where nothing was counted."""
     novelty: NoveltyFacts | None = None
@@ -222,7 +124,7 @@ class Manifest(_Part):
     """Of the last change of the catalogue in service that its data obeys; 0: none was known."""
     refit: bool = False
     """True where the model was trained once more, on all events: those that were held out, too. `metrics`,
-    `standing`, `content`, `counts`, `novelty` and `repeat_weight` are then of the model before that."""
+    `standing`, `content`, `draws`, `counts`, `novelty` and `repeat_weight` are of the model before that."""
     files: dict[str, FileEntry]
 
     @model_validator(mode="after")

@@ -20,6 +20,7 @@ from bundle import read
 from bundle.content_map import ContentMap
 from bundle.counts import write_counts
 from bundle.errors import BundleIncompatibleError, BundleRequestError
+from bundle.facts import ContentFacts, CountsFacts, DrawsFacts, IndexFacts, NoveltyFacts, Standing
 from bundle.manifest import (
     CONTENT_MAP_FILE,
     COUNTS_FILE,
@@ -29,14 +30,9 @@ from bundle.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     VECTORS_FILE,
-    ContentFacts,
-    CountsFacts,
     FileEntry,
-    IndexFacts,
     Manifest,
-    NoveltyFacts,
     ServingDefaults,
-    Standing,
     files_of,
     new_manifest,
 )
@@ -70,6 +66,7 @@ def publish(
     index_facts: IndexFacts | None = None,
     content_map: ContentMap | None = None,
     content: ContentFacts | None = None,
+    draws: DrawsFacts | None = None,
     counts: Counts | None = None,
     counts_facts: CountsFacts | None = None,
     novelty: NoveltyFacts | None = None,
@@ -111,6 +108,7 @@ def publish(
             "standing": standing,
             "index": index_facts,
             "content": content,
+            "draws": draws,
             "counts": counts_facts,
             "novelty": novelty,
             "repeat_weight": repeat_weight,

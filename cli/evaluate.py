@@ -14,6 +14,7 @@ from cli.output import Json, print_comparisons, print_json, print_table
 from cli.stages import measure_stages, show_stages
 from index.tuning import IndexKind
 from model.interests import InterestMode
+from training import drawing
 from training.data.dataset import Dataset, read_dataset
 from training.data.splits import SPLITS, Split, SplitName
 from training.errors import ConfigError
@@ -33,7 +34,7 @@ from training.evaluation.report import (
 from training.evaluation.served import Served, engine_for, evaluate_served
 from training.evaluation.stage.fitting import fitted_sides
 from training.evaluation.stage.report import NOISE_SEEDS
-from training.evaluation.trained import asked_otherwise, check_fit, measurable, trained_model
+from training.evaluation.trained import as_published, asked_otherwise, check_fit, measurable, trained_model
 
 SERVING = "How the model is asked (default: as the run or the bundle says)"
 
@@ -190,13 +191,15 @@ def command(
         raise ConfigError("--controls judge a model over a horizon; give --run or --bundles, and --horizon")
     futures = horizons_of(getattr(held_out, part), ahead)
     contestants = baselines(held_out, len(dataset.catalogue))
-    found = answered = None
+    found = answered = decided = None
     if trained is not None:
         check_fit(trained, dataset, split)
+        drawn = asked_otherwise(trained, asked)
+        trained, decided = as_published(trained, held_out, seed)
         serving = asked_otherwise(trained, asked)
         scorer, settings = measurable(trained, serving, held_out, seed, counts=counts)
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
-        found = measure_draws(trained.model, serving, getattr(held_out, part), seed=seed)
+        found = measure_draws(trained.model, drawn, getattr(held_out, part), seed=seed)
         if served and trained.bundle is not None:
             answered = evaluate_served(
                 engine_for(trained.bundle, index),
@@ -209,7 +212,7 @@ def command(
     report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
     if controls and trained is not None:
         others = {name: [one.scorer] for name, one in contestants.items() if name != "DimeRec"}
-        sides = fitted_sides(trained.model, serving, others, held_out, seed)
+        sides = fitted_sides(trained.model, drawn, others, held_out, seed)
         some = [sample(one, users, seed) for one in futures]
         stages = measure_stages(sides, some, dataset.catalogue, held_out.train, noise_seeds, seed)
         report = report.model_copy(update={"stages": stages})
@@ -222,7 +225,8 @@ def command(
     else:
         show_report(report)
     removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
-    lines = [] if trained is None else [trained.note, _counted(report), warning(removed)]
+    asked_by = None if decided is None or interest_mode is not None else drawing.said(decided)
+    lines = [] if trained is None else [trained.note, asked_by, _counted(report), warning(removed)]
     for line in filter(None, lines):
         typer.echo(line, err=as_json)
     if out is not None:

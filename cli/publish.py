@@ -11,7 +11,8 @@ from cli.interrupts import interruptible
 from cli.output import Json, print_json
 from index.query import MAX_REPEAT_WEIGHT
 from index.tuning import IndexChoice
-from training import novelty
+from model.interests import InterestMode
+from training import drawing, novelty
 from training.content_map import described
 from training.counts import said
 from training.data.dataset import read_dataset
@@ -42,6 +43,13 @@ def command(
             max=MAX_REPEAT_WEIGHT,
             help="What the score of a seen item counts where a request does not exclude seen ones; 1: as any"
             " other. [default: fitted on validation, by how often users come back]",
+        ),
+    ] = None,
+    interest_mode: Annotated[
+        InterestMode | None,
+        typer.Option(
+            help="The interests that search where a request does not say. [default: as the run says, but"
+            " guidance alone where that is both and draws add nothing on validation events]"
         ),
     ] = None,
     counts: Annotated[
@@ -104,6 +112,7 @@ def command(
             index_kind=index,
             recall=recall,
             repeat_weight=repeat_weight,
+            interest_mode=interest_mode,
             counts=counts,
             content=content,
             novelty_loss=novelty_loss,
@@ -124,6 +133,7 @@ def command(
                 "refit": manifest.refit,
                 "standing": standing,
                 "content": manifest.content,
+                "draws": manifest.draws,
                 "counts": manifest.counts,
                 "novelty": manifest.novelty,
                 "warning": line,
@@ -132,6 +142,8 @@ def command(
         return
     of_all = " (refitted on all events)" if manifest.refit else ""
     typer.echo(f"Published {version}{of_all} under {bundles}; it is CURRENT.")
+    if manifest.draws is not None:
+        typer.echo(drawing.said(manifest.draws))
     if manifest.counts is not None:
         typer.echo(said(manifest.counts))
     typer.echo(novelty.said(manifest.novelty))

@@ -45,6 +45,13 @@ class EngineRequest:
     explain: bool = True
     """Say what the interests are about and where they come from."""
 
+    def mode(self, default: InterestMode) -> InterestMode:
+        """The interests that search: who names draws or steps has draws where guidance is the default."""
+        if self.interest_mode is not None:
+            return self.interest_mode
+        names_draws = self.draws is not None or self.steps is not None
+        return "both" if default == "guidance" and names_draws else default
+
 
 NO_NOVELTY = (
     "the bundle in service does not say what it would cost: leave it out, or publish a bundle whose"

@@ -74,7 +74,7 @@ class Costs:
     def quantities(self, request: EngineRequest) -> dict[str, float]:
         """The times that a recommendation counts each coefficient."""
         config, defaults = self._config, self._defaults
-        mode = request.interest_mode or defaults.interest_mode
+        mode = request.mode(defaults.interest_mode)
         draws = 0 if mode == "guidance" else request.draws or defaults.draws
         interests = draws + (0 if mode == "draws" else config.guidance_count) + self._counts
         diversity = defaults.diversity if request.diversity is None else request.diversity

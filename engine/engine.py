@@ -228,7 +228,7 @@ class Engine:
             settings=InterestSettings(
                 draws=request.draws or defaults.draws,
                 steps=request.steps or defaults.steps,
-                mode=request.interest_mode or defaults.interest_mode,
+                mode=request.mode(defaults.interest_mode),
                 guidance_weight=defaults.guidance_weight,
             ),
             seed=self._seed(request),

@@ -173,7 +173,8 @@ class RecommendRequest(RequestModel):
     )
     interest_mode: InterestMode | None = Field(
         None,
-        description="search with the draws, with the guidance vectors, or with both; default: the bundle's",
+        description="search with the draws, with the guidance vectors, or with both; default: the bundle's,"
+        " but both where that is guidance and draws or steps are named",
         examples=["draws"],
     )
     steps: Steps | None = Field(None, description="denoising steps; default: the bundle's", examples=[4])

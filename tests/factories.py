@@ -7,7 +7,8 @@ import pyarrow as pa
 import torch
 
 from bundle.content_map import ContentMap
-from bundle.manifest import ContentFacts, CountsFacts, IndexFacts, NoveltyFacts, ServingDefaults
+from bundle.facts import ContentFacts, CountsFacts, IndexFacts, NoveltyFacts
+from bundle.manifest import ServingDefaults
 from bundle.write import publish
 from index.attribute_columns import from_arrow
 from index.attributes import Attributes, AttributeType

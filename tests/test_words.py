@@ -10,7 +10,8 @@ import pytest
 import typer.main
 from pydantic import BaseModel
 
-from bundle.manifest import FileEntry, Manifest, ServingDefaults, Standing
+from bundle.facts import Standing
+from bundle.manifest import FileEntry, Manifest, ServingDefaults
 from cli.main import COMMANDS, application
 from model.config import ModelConfig
 from service.app import create_app

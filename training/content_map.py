@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bundle.content_map import ContentMap
-from bundle.manifest import ContentFacts
+from bundle.facts import ContentFacts
 from index.catalogue import Catalogue
 from index.vector_index import Rows
 from training.content_ranks import K, Watches, gains

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from bundle.manifest import CountsFacts
+from bundle.facts import CountsFacts
 from index.counts import Counted, Counts
 from training.cooccurrence import followed_by
 from training.data.splits import Histories, Sequences, Split, Targets

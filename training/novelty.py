@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from bundle.manifest import NoveltyFacts
+from bundle.facts import NoveltyFacts
 from training.data.splits import Targets
 from training.evaluation import metrics
 from training.evaluation.bootstrap import resampled
@@ -60,7 +60,7 @@ def lists_at(
 
 
 def measured(lists: Lists, events: npt.NDArray[np.int64]) -> dict[str, float]:
-    """`hr@10`, `ndcg@10`, `coverage@20` and `share@20`, as `bundle.manifest.NoveltyFacts` has them."""
+    """`hr@10`, `ndcg@10`, `coverage@20` and `share@20`, as `bundle.facts.NoveltyFacts` has them."""
     listed = lists.top[lists.top > 0] - 1
     return {
         "hr@10": float(metrics.hit_rate(lists.ranks, 10).mean()),

@@ -8,7 +8,8 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from bundle.errors import BundleError
-from bundle.manifest import IndexFacts, ServingDefaults, Standing
+from bundle.facts import IndexFacts, Standing
+from bundle.manifest import ServingDefaults
 from bundle.read import current_version, verify
 from bundle.write import publish
 from index.building import build_index
@@ -21,6 +22,7 @@ from index.tuning import IndexChoice
 from index.vector_index import Vectors
 from model.checkpoint import read_checkpoint
 from model.dimerec import DimeRec
+from model.interests import InterestMode
 from training.config import TrainingConfig
 from training.content_map import Fitted, fit_content_map
 from training.content_ranks import Watches
@@ -28,6 +30,8 @@ from training.counts import count_followers, fit_followers
 from training.data.content_file import ItemContent, read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Sequences, Split, Targets
+from training.drawing import Fitted as FittedDraws
+from training.drawing import fit_draws
 from training.errors import ConfigError, QualityError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
@@ -58,6 +62,7 @@ def publish_run(
     index_kind: IndexChoice = "auto",
     recall: float = DEFAULT_RECALL,
     repeat_weight: float | None = None,
+    interest_mode: InterestMode | None = None,
     counts: bool | None = None,
     content: Path | None = None,
     novelty_loss: float = LOSS,
@@ -76,10 +81,12 @@ def publish_run(
 
     `recall` (0 … 1) is the part of the nearest items that the index should find for interests of held-out
     users: no more effort goes into a search than that takes. `repeat_weight` is what an item of the history
-    counts where a request does not exclude such items; None: fitted on validation. `counts`: count what
-    followed each item, too, and have that in the bundle where it adds something on validation; None: unless
-    interests are merged by max. `content`: Parquet file of content vectors, of which a content map is fitted
-    and measured; it is in the bundle where it is nearer than the mean of an item's categories.
+    counts where a request does not exclude such items; None: fitted on validation. `interest_mode`: the
+    interests that search where a request does not say; None: as the run says, but guidance alone where that
+    is both and draws add nothing on validation. `counts`: count what followed each item, too, and have that
+    in the bundle where it adds something on validation; None: unless interests are merged by max.
+    `content`: Parquet file of content vectors, of which a content map is fitted and measured; it is in the
+    bundle where it is nearer than the mean of an item's categories.
     `novelty_loss` is the part of HR@10 (0 … 1) on validation that a request's greatest novelty may cost.
     `margin` is the relative fall (0 … 1) of the run's monitored metric, against the
     bundle in service, up to which a model may replace it; `force` publishes whatever its metric.
@@ -103,23 +110,23 @@ def publish_run(
     given = None if content is None else read_content(content, dataset.catalogue)
     training = config.training
     split = SPLITS[training.split](dataset)
-    on_stage("Reading the model")
-    measured = _Candidate.read(run / BEST_FILE, training.serving, split.validation)
-    served = measured if whole is None else _Candidate.read(whole, training.serving, split.validation)
+    on_stage("Reading the model, and weighing its draws on validation events")
+    model = read_checkpoint(run / BEST_FILE)
+    serving, draws = _asked(model, training.serving, interest_mode, split.validation)
+    measured = _Candidate.of(model, serving, split.validation)
+    served = measured if whole is None else _Candidate.of(read_checkpoint(whole), serving, split.validation)
     counted = None
-    if counts or (counts is None and training.serving.merge == "mean"):
+    if counts or (counts is None and serving.merge == "mean"):
         on_stage("Counting what followed what, and weighing it on validation events")
         counted = fit_followers(measured.scorer, split, len(dataset.catalogue))
     chosen = counted and counted.used
     on_stage("Fitting the repeat weight, the content map and novelty on validation events")
     if repeat_weight is None:
-        repeat_weight = learned_repeat_weight(
-            measured.model, training.serving, training.seed, split.validation, chosen
-        )
+        repeat_weight = learned_repeat_weight(model, serving, training.seed, split.validation, chosen)
     fitted = None if given is None else _content_map(given, dataset.catalogue, measured, served)
-    scorer = DimeRecScorer(measured.model, training.serving, counts=chosen)
+    scorer = DimeRecScorer(model, serving, counts=chosen)
     novelty = None
-    if training.serving.merge == "mean":
+    if serving.merge == "mean":
         events = split.train.events_per_item(len(dataset.catalogue))
         novelty = fit_novelty(scorer, events, split.validation, novelty_loss)
     on_stage("Building the index, and measuring its recall")
@@ -132,12 +139,13 @@ def publish_run(
         served.model,
         dataset.catalogue,
         index,
-        serving=training.serving,
+        serving=serving,
         repeat_weight=repeat_weight,
         metrics={f"{VALIDATION}{name}": value for name, value in best.validation.items()},
         index_facts=facts,
         content_map=None if fitted is None else fitted.content_map,
         content=None if fitted is None else fitted.facts,
+        draws=draws,
         counts=chosen if whole is None or chosen is None else _recounted(chosen, dataset),
         counts_facts=None if counted is None else counted.facts,
         novelty=novelty,
@@ -150,6 +158,15 @@ def publish_run(
     )
 
 
+def _asked(
+    model: DimeRec, serving: ServingDefaults, mode: InterestMode | None, validation: Targets
+) -> FittedDraws:
+    """The model's settings of serving: in `mode`, or fitted where that is None."""
+    if mode is not None:
+        return FittedDraws(serving.model_copy(update={"interest_mode": mode}), None)
+    return fit_draws(model, serving, validation)
+
+
 class _Candidate(NamedTuple):
     """A model, and its interests for held-out users."""
 
@@ -159,9 +176,8 @@ class _Candidate(NamedTuple):
     watches: Watches
 
     @classmethod
-    def read(cls, path: Path, serving: ServingDefaults, held_out: Targets) -> Self:
-        """The model of a checkpoint, as `serving` asks it."""
-        model = read_checkpoint(path)
+    def of(cls, model: DimeRec, serving: ServingDefaults, held_out: Targets) -> Self:
+        """A model as `serving` asks it."""
         scorer = DimeRecScorer(model, serving)
         vectors = model.item_vectors().detach().numpy()
         return cls(model, scorer, vectors, _watches(scorer, held_out, model.config.dim))

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from bundle.errors import BundleError
-from bundle.manifest import IndexFacts
+from bundle.facts import IndexFacts
 from service.dependencies import Service, TheService
 from service.errors import NotReadyError, ServiceError
 from service.fleet import Swap

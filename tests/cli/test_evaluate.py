@@ -118,6 +118,33 @@ def test_how_the_model_is_asked_can_be_changed(
     assert report["part"] == "validation"
 
 
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ((), "guidance"),
+        (("--draws", 3), "both"),
+        (("--steps", 1), "both"),
+        (("--interest-mode", "draws"), "draws"),
+    ],
+    ids=str,
+)
+def test_a_run_is_asked_as_it_would_be_published(
+    dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path, given: tuple[object, ...], mode: str
+) -> None:
+    # Of a log of chance no draws of untrained weights lead beyond chance.
+    training = TrainingConfig.model_validate(
+        {"serving": make_serving(interest_mode="both"), "split": "leave-one-out"}
+    )
+    run = tmp_path / "run"
+    open_run(run, RunConfig(training=training, data_fingerprint=dataset.fingerprint))
+    write_checkpoint(run / BEST_FILE, make_model(ITEMS))
+    done = dimerec("evaluate", "--run", run, "--data", data, *given)
+    assert done.code == 0, done.err
+    report = json.loads((run / "evaluation-test.json").read_text())
+    assert report["recommenders"]["DimeRec"]["settings"]["interest_mode"] == mode
+    assert ("The draws add nothing to the guidance" in done.out) == ("--interest-mode" not in given)
+
+
 def test_the_baselines_alone_on_another_split(
     dimerec: Run, dataset: Dataset, data: Path, tmp_path: Path
 ) -> None:

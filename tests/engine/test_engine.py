@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bundle.read import Bundle, read_bundle
+from bundle.write import publish
 from engine.contract import DescribedItem, EngineAnswer, EngineRequest
 from engine.engine import Engine
 from engine.popularity import Popularity
@@ -22,7 +23,7 @@ from model.batch import collate
 from model.sampler import starting_noise
 from service.batch import Job, SimilarRequest, compute
 from tests.effort import examples
-from tests.factories import make_catalogue, publish_tiny_bundle
+from tests.factories import make_catalogue, make_index, make_model, make_serving, publish_tiny_bundle
 
 NOTHING = np.empty(0, dtype=np.int64)
 MAX_STEPS = 50
@@ -276,3 +277,32 @@ def test_diversity_spreads_popular_answers_over_categories() -> None:
 
     assert overlaps([one.row for one in spread]) < overlaps([one.row for one in plain])
     assert len({one.row for one in spread}) == 10
+
+
+@pytest.mark.parametrize(
+    ("named", "kinds"),
+    [
+        ({}, {"guidance"}),
+        ({"draws": 3}, {"draw", "guidance"}),
+        ({"steps": 1}, {"draw", "guidance"}),
+        ({"draws": 3, "interest_mode": "guidance"}, {"guidance"}),
+        ({"interest_mode": "draws"}, {"draw"}),
+    ],
+    ids=str,
+)
+def test_who_names_draws_has_them_where_guidance_alone_is_the_default(
+    tmp_path: Path, named: dict[str, Any], kinds: set[str]
+) -> None:
+    model = make_model(60)
+    publish(
+        *(tmp_path, model, make_catalogue(60), make_index(model)),
+        serving=make_serving(interest_mode="guidance"),
+        metrics={},
+        data_fingerprint="none",
+    )
+    asked = Engine(read_bundle(tmp_path), max_steps=8)
+    wish = EngineRequest(history=ids([1, 5, 9]), k=10, **named)
+    (answer,) = asked.recommend([wish])
+    assert {one.kind for one in answer.interests} == kinds
+    steps = asked.costs.quantities(wish)["step posterior"]
+    assert (steps > 0) == ("draw" in kinds)

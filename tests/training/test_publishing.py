@@ -39,7 +39,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory, dataset: Dataset) -> Path:
 
 
 def test_a_published_run_is_current_and_whole(tmp_path: Path, runs: Path, dataset: Dataset) -> None:
-    version = publish_run(runs / "good", dataset, tmp_path, source_revision="abc123")
+    asked = config().serving.interest_mode
+    version = publish_run(runs / "good", dataset, tmp_path, interest_mode=asked, source_revision="abc123")
     bundle = read_bundle(tmp_path)
     assert bundle.version == version
     assert bundle.manifest.serving == config().serving

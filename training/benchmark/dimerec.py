@@ -11,6 +11,7 @@ from training.benchmark.recipe import Variant
 from training.config import TrainingConfig
 from training.counts import Fitted, fit_followers
 from training.data.splits import Split
+from training.drawing import fit_draws
 from training.evaluation.repeat_weight import learned_repeat_weight
 from training.learner import DimeRecLearner, Learner
 from training.log_recipe import FOLLOWING
@@ -31,31 +32,43 @@ class DimeRecRecipe(NetworkRecipe):
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration with null for what follows the log, and the variants."""
+        fitted = {"interest_mode": "fitted"} if self.config.serving.interest_mode == "both" else {}
         variants = [
             {**_written(serving), "repeat_weight": "fitted", "counts": "fitted" if counted else None}
-            for serving, counted in self._variants(self.config.serving)
+            for serving, counted in self._variants(self.config.serving, self.config.serving)
         ]
+        variants[0] |= fitted
         return {**super().settings, "variants": variants}
 
     def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
-        """As served first; then guidance alone, draws alone, what the sweep adds, and without counts."""
+        """As served first, then in every mode, what the sweep adds, and without counts."""
         trained = cast(DimeRecLearner, learner)
-        asked = self._variants(trained.serving)
+        serving = fit_draws(trained.network, trained.serving, split.validation, trained.seed).serving
+        asked = self._variants(serving, trained.serving)
         fitted = None
-        if trained.serving.merge == "mean":
-            fitted = fit_followers(trained.scorer(), split, trained.network.config.items)
+        if serving.merge == "mean":
+            scorer = replace(trained, serving=serving).scorer()
+            fitted = fit_followers(scorer, split, trained.network.config.items)
         return tuple(
             _variant(replace(trained, serving=serving), fitted if counted else None, split)
             for serving, counted in asked
         )
 
-    def _variants(self, serving: ServingDefaults) -> list[tuple[ServingDefaults, bool]]:
-        """Ways of asking, each with counts or without: a greatest cosine is without, as in a bundle."""
-        ways = dict.fromkeys([serving, *self._others(serving)])
+    def _variants(
+        self, served: ServingDefaults, trained: ServingDefaults
+    ) -> list[tuple[ServingDefaults, bool]]:
+        """Ways of asking, each with counts or without: a greatest cosine is without, as in a bundle.
+
+        `served`: the first of them, `trained`: what the others differ from.
+        """
+        others = dict.fromkeys(self._others(trained))
+        ways = [served, *others] if trained.interest_mode == "both" else [*dict.fromkeys([served, *others])]
         asked = [(way, way.merge == "mean") for way in ways]
-        return [*asked, (serving, False)] if serving.merge == "mean" else asked
+        return [*asked, (served, False)] if served.merge == "mean" else asked
 
     def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
+        if serving.interest_mode == "both":
+            yield serving
         for merge in ("max", "mean"):
             yield serving.model_copy(update={"interest_mode": "guidance", "merge": merge})
         draws_alone = serving.model_copy(update={"interest_mode": "draws"})

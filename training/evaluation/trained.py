@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from bundle.facts import DrawsFacts
 from bundle.manifest import Manifest, ServingDefaults
 from bundle.read import Bundle, read_bundle
 from files.errors import first_fault
@@ -14,6 +15,7 @@ from model.dimerec import DimeRec
 from training.counts import fit_followers
 from training.data.dataset import Dataset
 from training.data.splits import Split, SplitName
+from training.drawing import fit_draws
 from training.errors import ConfigError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.repeat_weight import learned_repeat_weight
@@ -22,6 +24,10 @@ from training.run import BEST_FILE, read_run_config
 from training.trainer import choose_device
 
 _REFITTED = "Measured is the run before its refit: the refit has learned from the events that are held out."
+
+
+_OF_DRAWS = {"steps", "draws", "guidance_weight"}
+"""Settings that mean nothing where guidance alone searches."""
 
 
 class Trained(NamedTuple):
@@ -92,9 +98,22 @@ def check_fit(trained: Trained, dataset: Dataset, split: SplitName | None) -> No
         )
 
 
+def as_published(trained: Trained, split: Split, seed: int) -> tuple[Trained, DrawsFacts | None]:
+    """A run's model asked as `dimerec publish` would, and what decided that; a bundle's as it is."""
+    if trained.bundle is not None:
+        return trained, None
+    fitted = fit_draws(trained.model, trained.serving, split.validation, seed)
+    return trained._replace(serving=fitted.serving), fitted.facts
+
+
 def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
-    """Settings of asking the model: its own, but for those that the caller named."""
+    """Settings of asking the model: its own, but for those that the caller named.
+
+    Who names something of the draws has draws, as who asks the service has.
+    """
     given = {key: value for key, value in asked.items() if value is not None}
+    if trained.serving.interest_mode == "guidance" and given.keys() & _OF_DRAWS:
+        given = {"interest_mode": "both"} | given
     try:
         serving = ServingDefaults.model_validate({**trained.serving.model_dump(), **given})
     except ValidationError as error:
