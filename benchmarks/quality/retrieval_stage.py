@@ -27,7 +27,7 @@ from training.benchmark.recipe import Budget, Fitted
 from training.benchmark.registry import find, plan
 from training.benchmark.store import Store
 from training.config import TrainingConfig
-from training.data.splits import SplitName
+from training.data.splits import SplitName, held_out_after
 from training.errors import BenchmarkError, TrainingError
 from training.evaluation.horizon import Horizon, future, horizon, sample
 from training.evaluation.scorer import Scorer
@@ -70,6 +70,14 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Fits of each baseline that is random.")] = 1,
     users: Annotated[int | None, typer.Option(min=1, help="At most so many of a horizon.")] = None,
     noise_seeds: Annotated[int, typer.Option(min=1)] = NOISE_SEEDS,
+    both: Annotated[
+        bool,
+        typer.Option(
+            "--both",
+            help="Look ahead from the first event of validation, through test: for what was settled before,"
+            " since temperatures are fitted on some of these events.",
+        ),
+    ] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Of DimeRec's training.")
     ] = None,
@@ -81,7 +89,8 @@ def main(
         if data not in SOURCES:
             raise BenchmarkError(f"--data: {data!r} is none of {', '.join(SOURCES)}")
         log, store = prepared(data, shared, work), Store(work)
-        futures = [sample(horizon(log.split.test, events), users, 0) for events in ahead]
+        targets = held_out_after(log.split) if both else log.split.test
+        futures = [sample(horizon(targets, events), users, 0) for events in ahead]
         ours = _ours(log, store, run, overrides or [])
         serving = ours.config.serving
         baselines = _baselines(log, store, split_names(others), seeds)
@@ -95,7 +104,8 @@ def main(
     results = Results(
         data=log.name,
         split=log.split.name,
-        command=_command(data, others, horizons, run, seeds, users, noise_seeds, overrides or []),
+        both=both,
+        command=_command(data, others, horizons, run, seeds, users, noise_seeds, overrides or [], both=both),
         commit=commit,
         hardware=hardware(),
         epoch=ours.epoch,
@@ -106,7 +116,7 @@ def main(
         stages=stages,
         by_steps=by_steps,
     )
-    put(data, results.model_dump(mode="json"), out / FILE)
+    put(f"{data}-both" if both else data, results.model_dump(mode="json"), out / FILE)
     with replacing(out / "retrieval-stage.md") as temporary:
         temporary.write_text(markdown(read_results(out / FILE)), encoding="utf-8")
     typer.echo(markdown({data: results}))
@@ -169,6 +179,8 @@ def _command(
     users: int | None,
     noise_seeds: int,
     overrides: Sequence[str],
+    *,
+    both: bool,
 ) -> str:
     parts = ["python -m benchmarks.quality.retrieval_stage --shared ../shared/data", f"--data {data}"]
     parts += [f"--others {others}", f"--horizons {horizons}"]
@@ -176,6 +188,7 @@ def _command(
     parts += [] if seeds == 1 else [f"--seeds {seeds}"]
     parts += [] if users is None else [f"--users {users}"]
     parts += [] if noise_seeds == NOISE_SEEDS else [f"--noise-seeds {noise_seeds}"]
+    parts += ["--both"] if both else []
     return " ".join([*parts, *(f"--set {change}" for change in overrides)])
 
 

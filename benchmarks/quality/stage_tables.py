@@ -45,6 +45,8 @@ class Results(BaseModel):
 
     data: str
     split: str
+    both: bool = False
+    """True where horizons begin with validation; False: with test."""
     command: str
     commit: str | None
     hardware: Hardware
@@ -81,7 +83,7 @@ def markdown(results: Mapping[str, Results]) -> str:
 
 
 def _data_set(results: Results) -> Iterator[str]:
-    name = f"{results.data}, {results.split} split"
+    name = f"{results.data}, {results.split} split{', both parts' if results.both else ''}"
     blocks = "1 block" if results.blocks == 1 else f"{results.blocks} blocks"
     yield f"## {name}"
     yield ""

@@ -69,6 +69,11 @@ def test_a_data_set_is_measured_into_a_table(tmp_path: Path, monkeypatch: pytest
     assert unfit.exit_code == 1
     assert "the model was trained on the split time" in unfit.stderr
 
+    through = CliRunner().invoke(app, [*again, "--both", "--users", "10"])
+    assert through.exit_code == 0, through.output
+    assert read_results(out / "retrieval-stage.json").keys() == {"walks", "walks-both"}
+    assert "### walks, leave-one-out split, both parts: the next 1 events, 10 users" in through.output
+
     nowhere = CliRunner().invoke(app, [*asked, "--data", "nothing"])
     assert nowhere.exit_code == 1
     assert "'nothing' is none of movielens-100k," in nowhere.stderr

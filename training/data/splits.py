@@ -88,7 +88,10 @@ class Targets:
         """`count` of them in their order, drawn without replacement; all where there are no more."""
         if count >= len(self):
             return self
-        rows = np.sort(random.choice(len(self), count, replace=False))
+        return self.chosen(np.sort(random.choice(len(self), count, replace=False)))
+
+    def chosen(self, rows: npt.NDArray[np.intp]) -> "Targets":
+        """Those at `rows`."""
         histories = Histories(self.histories.items, self.histories.starts[rows], self.histories.ends[rows])
         return Targets(histories, self.items[rows], self.users[rows], self.ends[rows])
 
@@ -101,6 +104,30 @@ class Split:
     train: Sequences
     validation: Targets
     test: Targets
+
+
+def held_out_after(split: Split) -> Targets:
+    """The first event of each user that a split holds out, for validation or for test, up to its last.
+
+    For what people go on to over both parts. Of a split whose parts follow each other in a user's events.
+    """
+    first, second = (
+        part.chosen(np.unique(part.users, return_index=True)[1]) for part in (split.validation, split.test)
+    )
+    last = dict(zip(second.users.tolist(), second.ends.tolist(), strict=True))
+    ends = [last.get(user, end) for user, end in zip(first.users.tolist(), first.ends.tolist(), strict=True)]
+    new = second.chosen(np.flatnonzero(~np.isin(second.users, first.users)))
+    histories = Histories(
+        first.histories.items,
+        np.concatenate([first.histories.starts, new.histories.starts]),
+        np.concatenate([first.histories.ends, new.histories.ends]),
+    )
+    return Targets(
+        histories,
+        np.concatenate([first.items, new.items]),
+        np.concatenate([first.users, new.users]),
+        np.concatenate([np.array(ends, dtype=new.ends.dtype), new.ends]),
+    )
 
 
 def leave_one_out(dataset: Dataset) -> Split:

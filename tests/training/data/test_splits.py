@@ -6,7 +6,15 @@ from hypothesis import given
 
 from tests.training.random_logs import datasets, random_dataset
 from training.data.dataset import Dataset
-from training.data.splits import Sequences, Split, Targets, by_time, by_window, leave_one_out
+from training.data.splits import (
+    Sequences,
+    Split,
+    Targets,
+    by_time,
+    by_window,
+    held_out_after,
+    leave_one_out,
+)
 from training.errors import DataError
 
 Expected = list[tuple[int, list[int], int]]
@@ -75,6 +83,26 @@ def test_by_window_predicts_the_first_event_of_each_later_window(dataset: Datase
                 place = windows.index(window)
                 targets.append((user, events[:place], events[place]))
     check(by_window(dataset), train, held_out[1], held_out[2])
+
+
+@given(datasets())
+def test_both_later_windows_are_what_follows_the_first_event_of_either(dataset: Dataset) -> None:
+    assert dataset.windows is not None
+    expected = []
+    for user in range(len(dataset)):
+        events = dataset.history(user).tolist()
+        windows = dataset.windows[dataset.offsets[user] : dataset.offsets[user + 1]].tolist()
+        places = [windows.index(window) for window in (1, 2) if window in windows and windows.index(window)]
+        if places:
+            expected.append((user, events[: min(places)], events[min(places) :]))
+    found = held_out_after(by_window(dataset))
+    items, ends = found.histories.items, found.histories.ends
+    futures = [items[begin:end].tolist() for begin, end in zip(ends, found.ends, strict=True)]
+    listed_futures = [
+        (user, history, future) for (user, history, _), future in zip(listed(found), futures, strict=True)
+    ]
+    assert sorted(listed_futures) == expected
+    assert found.items.tolist() == [future[0] for future in futures]
 
 
 def test_the_flattened_histories_say_where_each_event_is() -> None:
