@@ -140,8 +140,9 @@ def test_a_model_that_ranks_better_is_published_without_a_word(
     dimerec("train", "--data", data, "--out", run, *learned)
     assert DOES_NOT_EARN not in dimerec("evaluate", "--run", run, "--data", data).out
     published = dimerec("publish", "--run", run, "--data", data, "--bundles", tmp_path / "bundles")
-    first, counts, novelty = published.out.splitlines()
+    first, draws, counts, novelty = published.out.splitlines()
     assert first.startswith("Published ")
+    assert draws.startswith("The draws add ")
     assert counts.startswith("What followed what in the log ")
     assert novelty.startswith("At a novelty of 1, ")
 
