@@ -34,9 +34,9 @@ from training.evaluation.report import (
 from training.evaluation.served import Served, engine_for, evaluate_served
 from training.evaluation.stage.fitting import fitted_sides
 from training.evaluation.stage.report import NOISE_SEEDS
-from training.evaluation.trained import as_published, asked_otherwise, check_fit, measurable, trained_model
+from training.evaluation.trained import Trained, check_fit, measurable, settled, trained_model
 
-SERVING = "How the model is asked (default: as the run or the bundle says)"
+SERVING = "How the model is asked (default: as the bundle says, or the run would be published)"
 
 
 class _Rows(NamedTuple):
@@ -187,16 +187,15 @@ def command(
         "temperature": temperature,
     }
     _check_served(bundles, asked if counts else {**asked, "no_counts": True}, served=served, index=index)
-    if controls and (trained is None or not ahead):
-        raise ConfigError("--controls judge a model over a horizon; give --run or --bundles, and --horizon")
+    if controls:
+        _check_controls(trained, ahead, interest_mode)
     futures = horizons_of(getattr(held_out, part), ahead)
     contestants = baselines(held_out, len(dataset.catalogue))
     found = answered = decided = None
     if trained is not None:
         check_fit(trained, dataset, split)
-        drawn = asked_otherwise(trained, asked)
-        trained, decided = as_published(trained, held_out, seed)
-        serving = asked_otherwise(trained, asked)
+        serving, decided = settled(trained, asked, held_out)
+        drawn = serving if interest_mode == "guidance" else drawing.with_draws(serving)
         scorer, settings = measurable(trained, serving, held_out, seed, counts=counts)
         contestants = {"DimeRec": Contestant(scorer, settings), **contestants}
         found = measure_draws(trained.model, drawn, getattr(held_out, part), seed=seed)
@@ -209,7 +208,9 @@ def command(
             )
     report = measure(contestants, dataset, held_out, part, seed)
     horizons = measure_horizons(contestants, futures, dataset.catalogue, held_out.train, seed)
-    report = report.model_copy(update={"draws": found, "served": answered, "horizons": horizons})
+    report = report.model_copy(
+        update={"decided": decided, "draws": found, "served": answered, "horizons": horizons}
+    )
     if controls and trained is not None:
         others = {name: [one.scorer] for name, one in contestants.items() if name != "DimeRec"}
         sides = fitted_sides(trained.model, drawn, others, held_out, seed)
@@ -225,7 +226,7 @@ def command(
     else:
         show_report(report)
     removed = {name: measured.seen_removed for name, measured in report.recommenders.items()}
-    asked_by = None if decided is None or interest_mode is not None else drawing.said(decided)
+    asked_by = None if decided is None else drawing.said(decided)
     lines = [] if trained is None else [trained.note, asked_by, _counted(report), warning(removed)]
     for line in filter(None, lines):
         typer.echo(line, err=as_json)
@@ -287,6 +288,14 @@ def _show_served(served: Served, ranked: dict[str, float]) -> None:
     typer.echo(
         f"The first 20 items are those of the full ranking for {served.same_first:.1%} of the targets."
     )
+
+
+def _check_controls(trained: Trained | None, ahead: Sequence[int | None], mode: InterestMode | None) -> None:
+    """Refuse to hold draws against controls where there are none, or nothing to judge them by."""
+    if trained is None or not ahead:
+        raise ConfigError("--controls judge a model over a horizon; give --run or --bundles, and --horizon")
+    if mode == "guidance":
+        raise ConfigError("--controls judge draws, and --interest-mode guidance has none; take draws or both")
 
 
 def _check_served(

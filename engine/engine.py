@@ -211,8 +211,9 @@ class Engine:
         return [item_id for item_id in dict.fromkeys(item_ids) if catalogue.row(item_id) is None]
 
     def warm_up(self) -> None:
-        """Answer one request, so that the first caller does not pay for lazy initialisation."""
-        self.recommend([EngineRequest(history=[self._snapshot.catalogue.item_id(1)], k=1, seed=0)])
+        """Answer a request with draws, so that the first caller does not pay for lazy initialisation."""
+        history = [self._snapshot.catalogue.item_id(1)]
+        self.recommend([EngineRequest(history=history, k=1, seed=0, interest_mode="both")])
 
     def _resolved(self, request: EngineRequest, catalogue: Catalogue) -> _Resolved:
         defaults = self.defaults

@@ -57,7 +57,9 @@ def rehearse(engine: Engine, item_ids: tuple[str, ...]) -> None:
 
 def _requests(item_ids: tuple[str, ...]) -> list[EngineRequest]:
     by_history = [EngineRequest(history=[item_id], k=_K, diversity=0.5) for item_id in item_ids]
-    return [*by_history, EngineRequest(history=list(item_ids), k=_K), EngineRequest(history=[], k=_K)]
+    together = EngineRequest(history=list(item_ids), k=_K)
+    drawn = EngineRequest(history=list(item_ids), k=_K, interest_mode="both")  # whoever names draws has them
+    return [*by_history, together, drawn, EngineRequest(history=[], k=_K)]
 
 
 def _check(answer: EngineAnswer, version: str) -> None:

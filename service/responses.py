@@ -215,7 +215,7 @@ class HealthResponse(ResponseModel):
 
 
 class Defaults(ResponseModel):
-    """Values of the fields that a request leaves out."""
+    """Values of the fields that a request leaves out; who names draws or steps has draws in any mode."""
 
     draws: int = Field(examples=[8])
     steps: int = Field(examples=[4])

@@ -98,7 +98,8 @@ class TrainingConfig(Optimisation):
     )
     serving: ServingDefaults = Field(
         ServingDefaults(),
-        description="how the model is asked: when it is validated, and by default when it is served",
+        description="how the model is asked: when it is validated, and by default when it is served, where"
+        " `dimerec publish` leaves out draws that add nothing",
     )
 
     @model_validator(mode="after")

@@ -54,10 +54,18 @@ def fit_draws(model: DimeRec, serving: ServingDefaults, targets: Targets, seed: 
     return Fitted(serving if facts.used else alone, facts)
 
 
+def with_draws(serving: ServingDefaults) -> ServingDefaults:
+    """The way to ask for draws where `serving` has none of them."""
+    if serving.interest_mode != "guidance":
+        return serving
+    return serving.model_copy(update={"interest_mode": "both"})
+
+
 def said(facts: DrawsFacts) -> str:
     """A line on what draws brought."""
     before, after = (part["ndcg@10"] for part in (facts.before, facts.after))
-    gain = f"ndcg@10 on validation {before:.4f} → {after:.4f}"
+    low, high = facts.lead
+    gain = f"ndcg@10 on validation {before:.4f} → {after:.4f}, a lead of {low:+.4f} to {high:+.4f}"
     if facts.used:
         return f"The draws add to the guidance: {gain}."
-    return f"The draws add nothing to the guidance ({gain}): answers are by guidance alone."
+    return f"The draws add nothing to the guidance ({gain}): it answers alone."

@@ -31,7 +31,7 @@ from training.data.content_file import ItemContent, read_content
 from training.data.dataset import Dataset
 from training.data.splits import SPLITS, Sequences, Split, Targets
 from training.drawing import Fitted as FittedDraws
-from training.drawing import fit_draws
+from training.drawing import fit_draws, with_draws
 from training.errors import ConfigError, QualityError
 from training.evaluation.dimerec_scorer import DimeRecScorer
 from training.evaluation.ranking import evaluate
@@ -177,10 +177,11 @@ class _Candidate(NamedTuple):
 
     @classmethod
     def of(cls, model: DimeRec, serving: ServingDefaults, held_out: Targets) -> Self:
-        """A model as `serving` asks it."""
+        """A model as `serving` asks it; its interests have draws, for which some ask in any case."""
         scorer = DimeRecScorer(model, serving)
         vectors = model.item_vectors().detach().numpy()
-        return cls(model, scorer, vectors, _watches(scorer, held_out, model.config.dim))
+        watches = _watches(DimeRecScorer(model, with_draws(serving)), held_out, model.config.dim)
+        return cls(model, scorer, vectors, watches)
 
 
 def _recounted(counts: Counts, dataset: Dataset) -> Counts:

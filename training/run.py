@@ -161,7 +161,7 @@ def write_progress(directory: Path, progress: Progress) -> None:
     state = progress.optimizer["state"]
     for index, entries in state.items():
         tensors |= {f"{_OPTIMIZER}{index}.{name}": torch.as_tensor(value) for name, value in entries.items()}
-    records = [record.model_dump_json() for record in progress.records]
+    records = [record.model_dump_json(exclude_none=True) for record in progress.records]
     metadata = {"format": _FORMAT, "records": json.dumps(records)}
     with replacing(directory / LAST_FILE) as temporary:
         save_file(
@@ -187,7 +187,10 @@ def read_progress(directory: Path, param_groups: list[dict[str, Any]]) -> Progre
 
 def write_records(directory: Path, records: list[EpochRecord]) -> None:
     """Write `metrics.jsonl`, for people and plots; the run itself does not read it."""
-    _write_text(directory / METRICS_FILE, "".join(f"{record.model_dump_json()}\n" for record in records))
+    _write_text(
+        directory / METRICS_FILE,
+        "".join(f"{record.model_dump_json(exclude_none=True)}\n" for record in records),
+    )
 
 
 def _read_last(path: Path, *, tensors: bool = True) -> tuple[dict[str, Tensor], list[EpochRecord]]:

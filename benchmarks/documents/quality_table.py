@@ -20,6 +20,8 @@ LOGS = {"amazon-beauty": "Amazon Beauty", "kuairand-pure": "KuaiRand-Pure", "mov
 METRICS = ("hr@10", "ndcg@10")
 TIMED = "kuairand-pure"
 """The log whose time a user is shown."""
+DRAWN = "dimerec (both mean "
+"""The label of draws and guidance begins so, however many draws there are."""
 SASRECS = {"sasrec-ce": "", "sasrec": " (softmax over a sample)"}
 """Names in the registry → a remark: the first that DimeRec was compared with on a log counts."""
 
@@ -34,13 +36,18 @@ def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str
     ]
     body = [[label, *_cells(found, name)] for name, label in RECOMMENDERS.items()]
     table = [heading, ["---", *["---:"] * (len(heading) - 1)], *body]
+    sasrec = _compared(differences, SASRECS)
+    noiseless = _compared(differences, {"dimerec-no-noise": ""}, DRAWN)
     return "\n".join(
         [
             *(f"| {' | '.join(cells)} |" for cells in table),
             "",
             f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:",
-            f"{_compared(differences, SASRECS)};",
-            f"less that of its network without noise: {_compared(differences, {'dimerec-no-noise': ''})}.",
+            f"{sasrec}{';' if noiseless else '.'}",
+            *(
+                [f"of its draws and guidance less that of its network without noise: {noiseless}."]
+                * bool(noiseless)
+            ),
         ]
     )
 
@@ -89,12 +96,17 @@ def _gain(found: Mapping[tuple[str, str], Line]) -> str:
     return f"{100 * (min(gains) - 1):+.0f} to {100 * (max(gains) - 1):+.0f} %"
 
 
-def _compared(differences: Sequence[Comparison], others: Mapping[str, str]) -> str:
-    """The first difference of each log that there is, with its interval; `others` have remarks."""
+def _compared(differences: Sequence[Comparison], others: Mapping[str, str], first: str = "dimerec") -> str:
+    """The first difference of each log that there is, with its interval; `others` have remarks.
+
+    `first`: how the label of DimeRec's line begins.
+    """
     shown = []
     for log, title in LOGS.items():
         found = [
-            (one, remark) for other, remark in others.items() if (one := _difference(differences, log, other))
+            (one, remark)
+            for other, remark in others.items()
+            if (one := _difference(differences, log, first, other))
         ]
         if found:
             one, remark = found[0]
@@ -107,9 +119,10 @@ def _signed(value: float) -> str:
     return f"{value:+.4f}".replace("0.", ".").replace("-", "−")
 
 
-def _difference(differences: Sequence[Comparison], log: str, other: str) -> Comparison | None:
-    wanted = (log, "leave-one-out", "dimerec", other, "ndcg@10", True)
+def _difference(differences: Sequence[Comparison], log: str, first: str, other: str) -> Comparison | None:
+    wanted = (log, "leave-one-out", other, "ndcg@10", True)
     for one in differences:
-        if (one.data, one.split, one.first, one.second, one.metric, one.exclude_seen) == wanted:
+        named = one.first == first or (first == DRAWN and one.first.startswith(first))
+        if named and (one.data, one.split, one.second, one.metric, one.exclude_seen) == wanted:
             return one
     return None

@@ -8,6 +8,7 @@ import typer
 from training.benchmark.machine import hardware, source_revision
 from training.data.dataset import Dataset, read_dataset
 from training.data.splits import SPLITS, Split
+from training.drawing import fit_draws
 from training.evaluation.trained import Trained, check_fit, trained_model
 
 
@@ -20,12 +21,14 @@ class OpenedRun(NamedTuple):
 
 
 def opened_run(run: Path, data: Path) -> OpenedRun:
-    """Open a run and its prepared data; raises typer.BadParameter where it holds none."""
+    """Open a run, asked as it would be published, and its data; typer.BadParameter where it holds none."""
     trained, dataset = trained_model(run, None, None, "cpu"), read_dataset(data)
     if trained is None or trained.split is None:
         raise typer.BadParameter("holds no run", param_hint="--run")
     check_fit(trained, dataset, None)
-    return OpenedRun(trained, dataset, SPLITS[trained.split](dataset))
+    split = SPLITS[trained.split](dataset)
+    serving = fit_draws(trained.model, trained.serving, split.validation).serving
+    return OpenedRun(trained._replace(serving=serving), dataset, split)
 
 
 def provenance(call: str, dataset: Dataset) -> dict[str, Any]:

@@ -41,6 +41,7 @@ from training.errors import BenchmarkError, TrainingError
 OfFit = TypeVar("OfFit", Point, ProbeRow)
 """Results of a fit that are kept beside its rows."""
 OURS = "dimerec"
+NOISELESS = "dimerec-no-noise"
 BASELINES = [name for name in REGISTRY if not name.startswith(f"{OURS}-")]
 """The recommenders that are measured by default: all but the ablations and the sweep over steps × draws."""
 DIFFERENCES_FILE = "differences.json"
@@ -123,7 +124,10 @@ def _measure(jobs: Sequence[Job], store: Store, out: Path, *, curves: bool) -> N
 
 
 def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
-    """Of each DimeRec but ablations: to all others as served, and to what it is when asked otherwise."""
+    """Of each DimeRec but ablations: to all others as served, and to what it is when asked otherwise.
+
+    Of its draws with the guidance, to what is without them: its other modes, and the network without noise.
+    """
     here = [row for row in rows if row.part == "test" and row.exclude_seen and store.has_ranks(row.run)]
     others = {*REGISTRY, *EXTERNAL} - {OURS}
     ours = list(dict.fromkeys(row.model for row in here if row.model not in others))
@@ -132,6 +136,10 @@ def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
         earlier = ours[:index]
         beside = [row for row in here if row.model == name or (row.variant == 0 and row.model not in earlier)]
         found += compare_with(name, lines(beside), store)
+    own = lines(row for row in here if row.model == OURS or (row.model == NOISELESS and row.variant == 0))
+    drawn = {line.label for line in own if line.first.interest_mode == "both" and line.first.variant > 0}
+    for label in sorted(drawn & {line.label for line in own if not line.first.without_counts}):
+        found += compare_with(label, own, store)
     return found
 
 

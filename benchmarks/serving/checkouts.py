@@ -72,11 +72,12 @@ def checked_out(commit: str, cache: Path, name: str) -> Code:
 def published(code: Code, run: Path, data: Path, cache: Path) -> Path:
     """A directory of bundles with the model of a training run, in the format of that code; kept in the cache.
 
-    Without counts, which earlier commits do not have: their answers are to be the same.
+    Without counts and in the run's own mode, as earlier commits have it: their answers are to be the same.
     Raises BenchmarkError where `dimerec publish` refuses.
     """
     earlier = code.directory != ROOT
-    without = [] if earlier else ["--no-counts"]
+    mode = json.loads((run / CONFIG_FILE).read_text(encoding="utf-8"))["training"]["serving"]["interest_mode"]
+    without = [] if earlier else ["--no-counts", "--interest-mode", mode]
     digest = hashlib.sha256((run / BEST_FILE).read_bytes() + " ".join(without).encode())
     for package in ("bundle", "index", "model"):  # what decides the format
         for source in sorted((code.directory / package).glob("*.py")):

@@ -4,16 +4,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundle.errors import BundleError
 from bundle.manifest import CONTENT_FILES
 from bundle.read import read_bundle
+from bundle.write import publish
 from engine.engine import Engine
-from service.rehearsal import rehearse
+from service.rehearsal import rehearse, rehearsed
 from tests.bundle.sealing import sealed
-from tests.factories import publish_tiny_bundle
+from tests.factories import make_catalogue, make_index, make_model, make_serving, publish_tiny_bundle
 
 EDITS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=8)), max_size=4)
 
@@ -57,3 +59,19 @@ def test_a_bundle_of_any_content_answers_or_is_refused(
     assert version in refusal
     assert "\n" not in refusal
     shutil.rmtree(root)
+
+
+def test_a_denoiser_that_cannot_answer_is_refused_where_guidance_is_the_default(tmp_path: Path) -> None:
+    """Whoever names draws has them, so they are rehearsed, too."""
+    model = make_model(40, dim=8)
+    with torch.no_grad():
+        for weights in model.denoiser.parameters():
+            weights.fill_(1e30)  # finite, so the file passes
+    publish(
+        *(tmp_path, model, make_catalogue(40), make_index(model)),
+        serving=make_serving(interest_mode="guidance"),
+        metrics={},
+        data_fingerprint="none",
+    )
+    with pytest.raises(BundleError, match="cannot answer"):
+        rehearsed(read_bundle(tmp_path))

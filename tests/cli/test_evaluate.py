@@ -142,7 +142,11 @@ def test_a_run_is_asked_as_it_would_be_published(
     assert done.code == 0, done.err
     report = json.loads((run / "evaluation-test.json").read_text())
     assert report["recommenders"]["DimeRec"]["settings"]["interest_mode"] == mode
-    assert ("The draws add nothing to the guidance" in done.out) == ("--interest-mode" not in given)
+    assert (
+        ("The draws add nothing to the guidance" in done.out)
+        == (report["decided"] is not None)
+        == (not given)
+    )
 
 
 def test_the_baselines_alone_on_another_split(
@@ -280,6 +284,30 @@ def test_controls_need_a_model_and_a_horizon(
     done = dimerec("evaluate", "--data", data, *model, "--controls")
     assert (done.code, done.out) == (1, "")
     assert "give --run or --bundles, and --horizon" in done.err
+
+
+def test_controls_judge_the_draws_that_a_bundle_has_where_guidance_answers(
+    dimerec: Run, tmp_path: Path
+) -> None:
+    dataset = random_dataset(np.random.default_rng(1), np.full(25, 20), 40)
+    write_dataset(dataset, tmp_path / "data")
+    model = make_model(40)
+    publish(
+        *(tmp_path / "bundles", model, dataset.catalogue, make_index(model)),
+        serving=make_serving(interest_mode="guidance"),
+        metrics={},
+        data_fingerprint=dataset.fingerprint,
+        split="last-events",
+    )
+    asked = ("evaluate", "--bundles", tmp_path / "bundles", "--data", tmp_path / "data", "--horizon", 5)
+    done = dimerec(*asked, "--controls", "--noise-seeds", 1, "--users", 5, "--out", tmp_path / "r.json")
+    assert done.code == 0, done.err
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["recommenders"]["DimeRec"]["settings"]["interest_mode"] == "guidance"
+    assert report["stages"][0]["sides"]["DimeRec"]["settings"]["interests"] == 4 + 2
+    refused = dimerec(*asked, "--controls", "--interest-mode", "guidance")
+    assert (refused.code, refused.out) == (1, "")
+    assert "take draws or both" in refused.err
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "five", "10001", "٥", ""])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from index.catalogue import Catalogue
@@ -75,6 +76,13 @@ def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("learned")
     train(cyclic_dataset(), config(epochs=60, patience=60), run, Watcher())
     return run
+
+
+def test_records_name_a_card_only_where_one_trained(learned: Path) -> None:
+    # Else older programs, which do not know the key, could not read the run.
+    assert "card" not in (learned / METRICS_FILE).read_text()
+    with safe_open(learned / LAST_FILE, "pt") as file:
+        assert "card" not in file.metadata()["records"]
 
 
 def test_a_model_overfits_a_log_of_fifty_users(learned: Path) -> None:

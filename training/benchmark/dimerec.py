@@ -28,22 +28,26 @@ class DimeRecRecipe(NetworkRecipe):
     config: TrainingConfig
     sweep: bool = False
     """Ask with many numbers of steps and draws as well."""
+    as_published: bool = True
+    """Serve guidance alone where draws add nothing, as `dimerec publish` does; False: as is configured."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The training configuration with null for what follows the log, and the variants."""
-        fitted = {"interest_mode": "fitted"} if self.config.serving.interest_mode == "both" else {}
         variants = [
             {**_written(serving), "repeat_weight": "fitted", "counts": "fitted" if counted else None}
             for serving, counted in self._variants(self.config.serving, self.config.serving)
         ]
-        variants[0] |= fitted
+        if self._decides(self.config.serving):
+            variants[0]["interest_mode"] = "fitted"
         return {**super().settings, "variants": variants}
 
     def variants(self, learner: Learner, split: Split) -> tuple[Variant, ...]:
         """As served first, then in every mode, what the sweep adds, and without counts."""
         trained = cast(DimeRecLearner, learner)
-        serving = fit_draws(trained.network, trained.serving, split.validation, trained.seed).serving
+        serving = trained.serving
+        if self._decides(serving):
+            serving = fit_draws(trained.network, serving, split.validation).serving
         asked = self._variants(serving, trained.serving)
         fitted = None
         if serving.merge == "mean":
@@ -62,9 +66,13 @@ class DimeRecRecipe(NetworkRecipe):
         `served`: the first of them, `trained`: what the others differ from.
         """
         others = dict.fromkeys(self._others(trained))
-        ways = [served, *others] if trained.interest_mode == "both" else [*dict.fromkeys([served, *others])]
+        ways = [served, *others] if self._decides(trained) else list(dict.fromkeys([served, *others]))
         asked = [(way, way.merge == "mean") for way in ways]
         return [*asked, (served, False)] if served.merge == "mean" else asked
+
+    def _decides(self, serving: ServingDefaults) -> bool:
+        """True where the mode of what is served is fitted."""
+        return self.as_published and serving.interest_mode == "both"
 
     def _others(self, serving: ServingDefaults) -> Iterator[ServingDefaults]:
         if serving.interest_mode == "both":

@@ -84,10 +84,10 @@ _VARIANTS = {
 
 
 def _dimerec(
-    changes: Sequence[str], *, file: Path | None = None, sweep: bool = False
+    changes: Sequence[str], *, file: Path | None = None, sweep: bool = False, as_published: bool = True
 ) -> Callable[[Sequence[str]], Recipe]:
     def make(overrides: Sequence[str]) -> Recipe:
-        return DimeRecRecipe(read_config(file, [*overrides, *changes]), sweep)
+        return DimeRecRecipe(read_config(file, [*overrides, *changes]), sweep, as_published)
 
     return make
 
@@ -114,10 +114,12 @@ REGISTRY: dict[str, Entry] = {
     "itemknn": Entry("item-based neighbours, decay tuned", _fixed(ItemKNNRecipe), seeded=False),
     "dimerec": Entry("DimeRec, its defaults: the recipe follows the size of the log", _dimerec([])),
     "dimerec-large": Entry("DimeRec by the recipe of large logs, whatever the log", _dimerec([_LARGE])),
-    "dimerec-steps": Entry("dimerec-large over steps × draws", _dimerec([_LARGE], sweep=True)),
+    "dimerec-steps": Entry(
+        "dimerec-large over steps × draws", _dimerec([_LARGE], sweep=True, as_published=False)
+    ),
     **{name: Entry(_NETWORKS[name], _network(make)) for name, make in NETWORKS.items()},
     **{
-        name: Entry(f"dimerec-large, {what}", _dimerec([_LARGE, *changes]))
+        name: Entry(f"dimerec-large, {what}", _dimerec([_LARGE, *changes], as_published=False))
         for name, (what, changes) in _VARIANTS.items()
     },
 }

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from bundle.facts import DrawsFacts
 from files.atomic import replacing
 from training.baselines.item_knn import NEIGHBOURS, ItemKNN
 from training.baselines.popularity import Popularity
@@ -51,6 +52,8 @@ class Report(_Entry):
     users: int
     recommenders: dict[str, Measured]
     comparisons: list[Compared]
+    decided: DrawsFacts | None = None
+    """The draws of a run on validation events, where these decided how it is asked."""
     draws: Draws | None = None
     """Of the DimeRec model, where there is one that draws."""
     served: Served | None = None

@@ -98,14 +98,6 @@ def check_fit(trained: Trained, dataset: Dataset, split: SplitName | None) -> No
         )
 
 
-def as_published(trained: Trained, split: Split, seed: int) -> tuple[Trained, DrawsFacts | None]:
-    """A run's model asked as `dimerec publish` would, and what decided that; a bundle's as it is."""
-    if trained.bundle is not None:
-        return trained, None
-    fitted = fit_draws(trained.model, trained.serving, split.validation, seed)
-    return trained._replace(serving=fitted.serving), fitted.facts
-
-
 def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
     """Settings of asking the model: its own, but for those that the caller named.
 
@@ -124,6 +116,21 @@ def asked_otherwise(trained: Trained, asked: dict[str, Any]) -> ServingDefaults:
     return serving
 
 
+def settled(
+    trained: Trained, asked: dict[str, Any], split: Split
+) -> tuple[ServingDefaults, DrawsFacts | None]:
+    """Settings of asking the model, and how its mode was decided; None where it was not.
+
+    A run's draws have the part that `dimerec publish` would give them, unless the caller named the mode or
+    something of the draws.
+    """
+    serving = asked_otherwise(trained, asked)
+    named = {key for key, value in asked.items() if value is not None}
+    if trained.bundle is not None or named & {"interest_mode", *_OF_DRAWS}:
+        return serving, None
+    return fit_draws(trained.model, serving, split.validation)
+
+
 def measurable(
     trained: Trained, serving: ServingDefaults, split: Split, seed: int, *, counts: bool
 ) -> tuple[DimeRecScorer, dict[str, Any]]:
@@ -131,7 +138,7 @@ def measurable(
 
     `counts`: let counts have their part.
     """
-    own = _counts(trained, split) if counts and serving.merge == "mean" else None
+    own = _counts(trained, serving, split) if counts and serving.merge == "mean" else None
     weight = _repeat_weight(trained, serving, split, seed, own)
     settings = {**serving.model_dump(exclude={"diversity"}), "repeat_weight": weight, "seed": seed}
     if own is not None:
@@ -139,13 +146,11 @@ def measurable(
     return DimeRecScorer(trained.model, serving, seed, weight, own), settings
 
 
-def _counts(trained: Trained, split: Split) -> Counts | None:
+def _counts(trained: Trained, serving: ServingDefaults, split: Split) -> Counts | None:
     """The counts of a bundle, or of a run as `dimerec publish` fits them; None where there are none."""
     if trained.bundle is not None:
         return trained.bundle.counts
-    if trained.serving.merge == "max":
-        return None
-    scorer = DimeRecScorer(trained.model, trained.serving)
+    scorer = DimeRecScorer(trained.model, serving)
     return fit_followers(scorer, split, trained.model.config.items).used
 
 
