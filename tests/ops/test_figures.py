@@ -50,7 +50,12 @@ PARTS = {
     "guidance: a perceptron of the history": "dimerec-mlp",
     "guidance: capsules, K = 4": "dimerec-dynamic-routing",
 }
-SERVED = {"**DimeRec**": "dimerec", "DimeRec, without counts": "dimerec (without counts)"} | BASELINES
+SERVED = {
+    "**DimeRec**": "dimerec",
+    "DimeRec, draws and guidance": "dimerec (both mean 4 × 4 steps)",
+    "DimeRec, without counts": "dimerec (without counts)",
+    "DimeRec, trained without noise": "dimerec-no-noise",
+} | BASELINES
 
 TABLES = [
     ("docs/benchmark.md", "Amazon Beauty (", "amazon-beauty", True, SERVED),
