@@ -21,6 +21,11 @@ FILE = "catalogue.removals"
 MAX_TOLD = 256
 """Removals that are told together. Chosen: nothing is answered while they are made, for some ms."""
 
+SETTLE_S = 1.0
+"""From when the log is there again until it is told: one that has lost all is first given back what others
+know, so that a removal does not come before what it removes. Chosen: they look for it every `RETRY_S`.
+"""
+
 _SCHEMA = "CREATE TABLE IF NOT EXISTS removals (number INTEGER PRIMARY KEY, item_id TEXT NOT NULL UNIQUE)"
 
 
@@ -92,10 +97,12 @@ class LateRemovals:
                 self._waiting.clear()
 
     async def run(self) -> None:
-        """Tell of removals as soon as the log is there; never returns."""
+        """Tell of removals once the log is there and others had time to read it; never returns."""
         while True:
             await self._waiting.wait()
             try:
+                await self._log.newest(list(self._live.struck)[:1])
+                await asyncio.sleep(SETTLE_S)
                 await self.tell()
             except CatalogueUnavailableError:
                 await asyncio.sleep(RETRY_S)

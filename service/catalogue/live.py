@@ -141,11 +141,14 @@ class LiveCatalogue:
         return item_id in self._gone and item_id not in self._live
 
     def take(self, entries: Iterable[Entry]) -> None:
-        """Let entries count from now on, each unless a newer one of its item does."""
+        """Let entries count from now on, each unless a newer one of its item does.
+
+        Another one of the same sequence is newer: a log that was lost has given it anew, to what came since.
+        """
         changed = []
         for entry in entries:
             known = self._entries.get(entry.item_id)
-            if known is None or known.sequence < entry.sequence:
+            if known is None or (known.sequence <= entry.sequence and known != entry):
                 self._set(entry)
                 changed.append(entry.item_id)
         self._tell_service(changed)

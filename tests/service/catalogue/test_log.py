@@ -16,6 +16,9 @@ from msgspec.structs import replace
 
 from engine.recipes import Content, Given, Like
 from service.catalogue import redis as log_in_redis
+from service.catalogue.following import Follower
+from service.catalogue.late_removals import LateRemovals
+from service.catalogue.live import LiveCatalogue
 from service.catalogue.protocol import (
     CatalogueLog,
     Contents,
@@ -164,6 +167,35 @@ async def test_what_others_wrote_unheard_takes_room(redis_url: str) -> None:
     contents = await one.read(Contents([]))
     assert [entry.item_id for entry in contents.entries] == [*"abcde"]
     for log in logs:
+        await log.close()
+
+
+@pytest.mark.parametrize("changes", [1, 5])
+async def test_a_removal_told_to_a_log_that_was_lost_counts_for_those_who_know_more(
+    redis_url: str, tmp_path: Path, changes: int
+) -> None:
+    """Who tells of it knows of no change before; the log, empty, would begin to count anew with it."""
+    knows, ignorant = (RedisLog.from_url(redis_url) for _ in range(2))
+    await knows.read(Contents([]))
+    for _ in range(changes):
+        (put,) = await knows.write([Write("a", described(), like("1"))])
+    live = LiveCatalogue(Contents([put]))
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.flushdb()
+    await ignorant.read(Contents([]))
+    late = LateRemovals(tmp_path, LiveCatalogue(Contents([])), ignorant)
+    await late.keep(["a"])
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        telling = tasks.create_task(late.run())
+        if changes > 1:
+            await asyncio.sleep(0.2)  # as long as others take until they try the log again
+            await Follower(live, knows, tmp_path).begin()
+        while late.is_waiting:
+            await asyncio.sleep(0.05)
+        telling.cancel()
+    await Follower(live, knows, tmp_path).begin()
+    assert live.is_removed("a")
+    for log in (knows, ignorant):
         await log.close()
 
 
