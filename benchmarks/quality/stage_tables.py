@@ -74,8 +74,8 @@ def markdown(results: Mapping[str, Results]) -> str:
         "# DimeRec's draws as a retrieval stage",
         "",
         "What each row is: [data-and-evaluation.md](../data-and-evaluation.md#draws-beside-controls)."
-        " DimeRec is asked as it was trained, by draws and guidance, also where a bundle of it would leave its"
-        " draws out."
+        " DimeRec is asked as it was trained, by draws and guidance, also where its bundle would leave draws"
+        " out."
         " +: better than DimeRec by a 95 % bootstrap interval over users that has no 0, −: worse."
         " Of several sides that a target names, the one that DimeRec is least ahead of is in the table.",
     ]
