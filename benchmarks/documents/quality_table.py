@@ -38,18 +38,12 @@ def quality_table(rows: Sequence[Row], differences: Sequence[Comparison]) -> str
     table = [heading, ["---", *["---:"] * (len(heading) - 1)], *body]
     sasrec = _compared(differences, SASRECS)
     noiseless = _compared(differences, {"dimerec-no-noise": ""}, DRAWN)
-    return "\n".join(
-        [
-            *(f"| {' | '.join(cells)} |" for cells in table),
-            "",
-            f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:",
-            f"{sasrec}{';' if noiseless else '.'}",
-            *(
-                [f"of its draws and guidance less that of its network without noise: {noiseless}."]
-                * bool(noiseless)
-            ),
-        ]
-    )
+    shown = [f"| {' | '.join(cells)} |" for cells in table]
+    shown += ["", f"NDCG@10 of DimeRec less that of SASRec ({_gain(found)}), with 95 % intervals:"]
+    shown.append(f"{sasrec}{';' if noiseless else '.'}")
+    if noiseless:
+        shown.append(f"of its draws and guidance less that of its network without noise: {noiseless}.")
+    return "\n".join(shown)
 
 
 def _served(rows: Sequence[Row]) -> dict[tuple[str, str], Line]:

@@ -137,10 +137,14 @@ def _differences(rows: Sequence[Row], store: Store) -> list[Comparison]:
         beside = [row for row in here if row.model == name or (row.variant == 0 and row.model not in earlier)]
         found += compare_with(name, lines(beside), store)
     own = lines(row for row in here if row.model == OURS or (row.model == NOISELESS and row.variant == 0))
-    drawn = {line.label for line in own if line.first.interest_mode == "both" and line.first.variant > 0}
-    for label in sorted(drawn & {line.label for line in own if not line.first.without_counts}):
+    for label in sorted({line.label for line in own if _is_drawn(line.first)}):
         found += compare_with(label, own, store)
     return found
+
+
+def _is_drawn(row: Row) -> bool:
+    """True of draws and guidance asked whatever they add, and with counts."""
+    return row.interest_mode == "both" and row.variant > 0 and not row.without_counts
 
 
 def collect(rows: Sequence[Row], path: Path, store: Store) -> list[Row]:

@@ -1,6 +1,7 @@
 """GEM against plain-loop NumPy versions of the published formulas."""
 
 import math
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +14,7 @@ from model.dimerec import DimeRec
 from model.sphere import unit
 from tests.factories import make_model
 
-KINDS: list[GuidanceKind] = [
-    "contextual",
-    "recency_attentive",
-    "self_attentive",
-    "dynamic_routing",
-    "sasrec",
-    "mlp",
-    "recent",
-]
+KINDS: tuple[GuidanceKind, ...] = get_args(GuidanceKind)
 HISTORIES = [[3, 1, 4, 1, 5, 9, 2, 6], [5], [3, 5, 8, 9, 7], [2, 7, 1]]
 
 Matrix = npt.NDArray[np.float64]

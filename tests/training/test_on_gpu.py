@@ -1,12 +1,14 @@
 """Training on a CUDA device, beside the same on the processor: `pytest -m gpu`."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
 from model.batch import PrefixBatch, collate
 from model.checkpoint import read_checkpoint
+from model.config import DenoiserKind, GuidanceKind
 from model.dimerec import DimeRec
 from tests.factories import make_model
 from tests.training.logs import cyclic_dataset
@@ -24,16 +26,6 @@ from training.trainer import train
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-]
-
-GUIDANCES = [
-    "contextual",
-    "recency_attentive",
-    "self_attentive",
-    "dynamic_routing",
-    "sasrec",
-    "mlp",
-    "recent",
 ]
 
 
@@ -55,8 +47,8 @@ def losses_and_gradients(model: DimeRec, batch: PrefixBatch) -> tuple[list[float
     return [float(loss.detach()) for loss in losses], gradients
 
 
-@pytest.mark.parametrize("denoiser", ["posterior", "mlp"])
-@pytest.mark.parametrize("guidance", GUIDANCES)
+@pytest.mark.parametrize("denoiser", get_args(DenoiserKind))
+@pytest.mark.parametrize("guidance", get_args(GuidanceKind))
 def test_the_losses_and_their_gradients_are_those_of_the_processor(guidance: str, denoiser: str) -> None:
     # Without noise and with the whole catalogue to choose from, nothing of a loss is random.
     model = make_model(60, guidance=guidance, denoiser=denoiser, process="none", item_dropout=0.0)
